@@ -1,0 +1,87 @@
+# Needs python3 (3.11 or newer), make and git; installs everything else into .venv when first used.
+#
+#   PYTHON=…  the interpreter to make .venv with, when it is not there yet (default: the first new enough one)
+#   ARGS=…    what else the target's program gets: make test ARGS='-k combine', make demo ARGS='--epochs 20'
+
+VENV := .venv
+PY := $(VENV)/bin/python
+VERSIONS := 3.11 3.12 3.13
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+
+.NOTPARALLEL:
+.PHONY: help demo test check lint format types docs bench test-all clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/.examples  ## train a digit classifier through itpipe
+	@$(PY) examples/digits.py $(ARGS)
+
+test: $(VENV)/.dev  ## run the tests
+	@$(PY) -m pytest $(ARGS)
+
+check: lint types test  ## everything that must pass: format, lint, types, tests
+
+lint: $(VENV)/.dev  ## check format and style
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+
+format: $(VENV)/.dev  ## format, and fix what can be fixed
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+types: $(VENV)/.dev  ## check types: mypy on all, both checkers on tests/typing
+	@$(PY) -m mypy
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright --pythonpath $(PY)
+
+docs: $(VENV)/.dev  ## build the documentation into docs/_build/html
+	@$(PY) -m sphinx -W --keep-going -q -E docs docs/_build/html
+	@echo 'docs: docs/_build/html/index.html'
+
+bench: $(VENV)/.dev  ## run the benchmarks
+	@$(PY) -m benchmarks $(ARGS)
+
+# pyenv's python3.12 is on PATH even where it only says that another version is active: look where it would lead.
+test-all:  ## run the tests on every Python of 3.11, 3.12 and 3.13 that is here
+	@passed=; failed=; missing=; \
+	for version in $(VERSIONS); do \
+	  shim=$$(command -v python$$version); found=; \
+	  for python in $$shim $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python$$version \
+	      $${shim%/shims/*}/versions/$$version.*/bin/python$$version; do \
+	    if "$$python" $(NEW_ENOUGH) 2>/dev/null; then found=$$python; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then echo "== Python $$version: missing"; missing="$$missing $$version"; continue; fi; \
+	  echo "== Python $$version: $$found"; \
+	  if $(MAKE) --no-print-directory test VENV=.venv-$$version PYTHON="$$found"; \
+	  then passed="$$passed $$version"; else failed="$$failed $$version"; fi; \
+	done; \
+	echo "== passed:$${passed:- none}; failed:$${failed:- none}; missing:$${missing:- none}"; \
+	[ -z "$$failed" ] && [ -n "$$passed" ]
+
+clean:  ## remove what was built and installed here
+	@rm -rf .venv .venv-3.* build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PY):
+	@for python in $(if $(PYTHON),'$(PYTHON)',python3 $(VERSIONS:%=python%)); do \
+	  if "$$python" $(NEW_ENOUGH) 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then exec >&2; \
+	  echo "itpipe needs Python 3.11 or newer. $(or $(PYTHON),python3) --version says:"; \
+	  "$(or $(PYTHON),python3)" --version; \
+	  echo "Say which to use: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; \
+	  exit 1; \
+	fi; \
+	echo "itpipe: making $(VENV) with $$("$$found" --version)"; \
+	"$$found" -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.examples: pyproject.toml $(PY)
+	@echo 'itpipe: installing itpipe[examples] into $(VENV) (once; a minute or so)'
+	@$(INSTALL) --editable '.[examples]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(PY)
+	@echo 'itpipe: installing itpipe[dev] into $(VENV) (once; a few minutes)'
+	@$(INSTALL) --editable '.[dev]'
+	@touch $(VENV)/.examples $@

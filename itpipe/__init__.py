@@ -1,0 +1,48 @@
+"""Pure functions over iterators that compose with `|`, and a class that runs them in the background of a training loop."""
+
+from .batching import batch_by
+from .combining import combine, combine_lists, combine_pad
+from .errors import NotPicklable, NotRestartable
+from .flow import filter_by, flatten, prefetch, reuse, shard, shuffle, skip, take
+from .infinite import Infinite
+from .items import apply, map_all, map_at, random_apply, sample_args, unpack, with_rng, zip_apply
+from .parallel import parallel_map
+from .sources import load_by_random_id, mix, sample
+from .stage import Stage, Stream, pipe, stage, stream
+
+__version__ = '0.1.0'
+
+__all__ = [
+    'Infinite',
+    'NotPicklable',
+    'NotRestartable',
+    'Stage',
+    'Stream',
+    'apply',
+    'batch_by',
+    'combine',
+    'combine_lists',
+    'combine_pad',
+    'filter_by',
+    'flatten',
+    'load_by_random_id',
+    'map_all',
+    'map_at',
+    'mix',
+    'parallel_map',
+    'pipe',
+    'prefetch',
+    'random_apply',
+    'reuse',
+    'sample',
+    'sample_args',
+    'shard',
+    'shuffle',
+    'skip',
+    'stage',
+    'stream',
+    'take',
+    'unpack',
+    'with_rng',
+    'zip_apply',
+]

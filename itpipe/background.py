@@ -1,0 +1,184 @@
+"""A thread that makes pairs ahead of the one who takes them.
+
+The maker appends to `ready`, the taker pops from it; a deque needs no lock for that. Two locks are used as signals,
+each to wake one side, and a signal may come in vain: who wakes looks at `ready` again.
+
+Waking a thread costs more than making a cheap batch. So the maker signals at most once a millisecond, and the taker,
+when it finds nothing, waits a millisecond for that signal. Had it to wait longer, it asks for a signal at the very
+next pair. The maker sleeps when `depth` pairs are ready, and is woken when half of them are gone. Where no depth was
+given, it is what is made in a few milliseconds, at least two.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from time import perf_counter
+from typing import Any
+
+from .keys import END
+from .steps import Pair
+
+__all__ = ['Background', 'join']
+
+HOLD = 0.001
+"""Seconds for which ready pairs are held back at most, to hand over several at once."""
+AHEAD = 0.004
+"""Seconds of work that are kept ready where no depth was given …"""
+DEPTHS = (2, 64)
+"""… within these numbers of pairs."""
+GRACE = 2.0
+"""Seconds that closing waits for a user's function that does not return."""
+
+
+class _Raised:
+    """Stands in `ready` for an error."""
+
+    def __init__(self, error: BaseException):
+        self.error = error
+
+
+class Background:
+    """A thread, started at the first `run`, that stays the same for every further one."""
+
+    def __init__(self, name: str, depth: int | None = None):
+        self.name = name
+        self._depth, self._adaptive = depth or DEPTHS[0], depth is None
+        self._ready: deque[Any] = deque()
+        self._wake_taker, self._wake_maker = threading.Lock(), threading.Lock()
+        self._wake_taker.acquire()
+        self._wake_maker.acquire()
+        self._urgent = False
+        self._full = False
+        self._stopped = False
+        self._pid = os.getpid()
+        self._work: SimpleQueue[tuple[Iterator[Pair], Callable[[], None]] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    # The taker's side
+
+    def run(self, pairs: Iterator[Pair], close: Callable[[], None] = lambda: None) -> Iterator[Pair]:
+        """The same pairs, made in the thread; there `close` is called when they end, fail or are stopped."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._make_all, name=self.name, daemon=True)
+            self._thread.start()
+            atexit.register(self.close)
+        self._work.put((pairs, close))
+        while (entry := self._take()) is not END:
+            if isinstance(entry, _Raised):
+                try:
+                    raise entry.error
+                finally:
+                    del entry  # its traceback holds this frame
+            yield entry
+
+    def _take(self) -> Any:
+        ready = self._ready
+        while not ready:
+            self._wait()
+        entry = ready.popleft()
+        if self._full and len(ready) <= self._depth // 2:
+            self._full = False
+            _signal(self._wake_maker)
+        return entry
+
+    def _wait(self) -> None:
+        if not self._wake_taker.acquire(timeout=HOLD) and not self._ready:
+            self._urgent = True
+            if not self._ready and not self._stopped:  # looked at again, after asking: the maker looks after appending
+                if self._thread is None or not self._thread.is_alive():
+                    raise RuntimeError('the thread that makes the items is gone: was this process forked from its own?')
+                self._wake_taker.acquire()
+            self._urgent = False
+        if self._stopped and not self._ready:
+            raise RuntimeError('the run was closed while an item was awaited')
+
+    # The maker's side
+
+    def _make_all(self) -> None:
+        while (work := self._work.get()) is not None:
+            pairs, close = work
+            try:
+                try:
+                    self._make(pairs)
+                finally:
+                    close()
+                self._ready.append(END)
+            except BaseException as error:
+                self._ready.append(_Raised(error))
+            del work, pairs, close
+            _signal(self._wake_taker)
+
+    def _make(self, pairs: Iterator[Pair]) -> None:
+        ready = self._ready
+        signalled = started = perf_counter()
+        cost = 0.0
+        for pair in pairs:
+            if self._stopped:
+                return
+            ready.append(pair)
+            del pair
+            now = perf_counter()
+            if self._adaptive:
+                cost += 0.1 * (now - started - cost) if cost else now - started
+                self._depth = min(max(int(AHEAD / (cost + 1e-9)), DEPTHS[0]), DEPTHS[1])
+            if len(ready) >= self._depth:
+                self._rest()
+                signalled = started = perf_counter()
+                continue
+            if self._urgent or now - signalled >= HOLD:
+                _signal(self._wake_taker)
+                signalled = now
+            started = now
+
+    def _rest(self) -> None:
+        _signal(self._wake_taker)
+        while len(self._ready) >= self._depth and not self._stopped:
+            self._full = True
+            if len(self._ready) > self._depth // 2 and not self._stopped:  # looked at again, as in `_wait`
+                self._wake_maker.acquire()
+        self._full = False
+
+    # Ending
+
+    def stop(self) -> None:
+        """Make the thread stop after the pair that it is making, and wake whoever waits; from any thread."""
+        self._stopped = True
+        self._work.put(None)
+        _signal(self._wake_maker)
+        _signal(self._wake_taker)
+
+    def close(self) -> None:
+        """Stop the thread and wait until it is gone; again: does nothing."""
+        atexit.unregister(self.close)
+        if os.getpid() != self._pid:
+            return
+        self.stop()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            join([self._thread])
+        self._ready.clear()
+
+
+def join(threads: list[threading.Thread]) -> None:
+    """Wait for threads that were told to end, but no longer than a user's function may keep us."""
+    deadline = perf_counter() + GRACE
+    for thread in threads:
+        thread.join(max(0.0, deadline - perf_counter()))
+    if stuck := [thread.name for thread in threads if thread.is_alive()]:
+        warnings.warn(
+            f'itpipe: closed, but a function or source is still running in the thread(s) {", ".join(stuck)}',
+            ResourceWarning,
+            stacklevel=3,
+        )
+
+
+def _signal(lock: threading.Lock) -> None:
+    try:
+        lock.release()
+    except RuntimeError:  # has been signalled already
+        pass

@@ -1,0 +1,164 @@
+"""A description and a seed make functions: what a step calls, with the random generators it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from copy import copy
+from functools import partial
+from typing import Any
+
+from toolz import compose_left
+
+from .keys import Key, describe
+from .rng import Draws, fresh_seed, generator, step_word
+from .steps import STOP, Function, ItemStep, Seed, show
+
+__all__ = ['Drawn', 'ItemFunction', 'Sites', 'Stop', 'bind_option', 'note']
+
+
+def note(error: BaseException, where: str, key: Key | None) -> None:
+    """Say on the error which stage and which item it comes from; the error stays what it was."""
+    error.add_note(f'itpipe: raised in {where}' + ('' if key is None else f', {describe(key)}'))
+
+
+class Sites:
+    """Numbers the random steps in reading order and gives each its word.
+
+    A step's own seed comes first, then the run's (`seed`), then that of the source it stands behind (`fallback`), and
+    fresh entropy, drawn once, where there is none.
+    """
+
+    def __init__(self, seed: int | None = None, pass_: int = 0, fallback: int | None = None):
+        self._given, self._fallback = seed, fallback
+        self.pass_ = pass_
+        self._fresh: list[int] = []
+        self._count = [0]
+
+    @property
+    def number(self) -> int:
+        """How many random steps there were so far."""
+        return self._count[0]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the steps that have none of their own."""
+        for seed in (self._given, self._fallback):
+            if seed is not None:
+                return seed
+        if not self._fresh:
+            self._fresh.append(fresh_seed())
+        return self._fresh[0]
+
+    def next(self, seed: int | None = None) -> int:
+        """The word of the next random step."""
+        self._count[0] += 1
+        return step_word(self.seed if seed is None else seed, self._count[0] - 1, self.pass_)
+
+    def branch(self, fallback: int | None) -> Sites:
+        """The sites of a stream within this one: numbered on, with its own source."""
+        sites = copy(self)
+        sites._fallback = self._fallback if fallback is None else fallback
+        return sites
+
+    def again(self, number: int) -> Sites:
+        """The same sites from the one with this number on."""
+        sites = copy(self)
+        sites._count = [number]
+        return sites
+
+
+class Drawn:
+    """A function of an item that waits for the item's random generator."""
+
+    __slots__ = ('make', 'parts', 'word')
+
+    def __init__(self, make: Callable[..., Callable[..., Any]], parts: tuple[Any, ...], word: int | None = None):
+        self.make, self.parts, self.word = make, parts, word
+
+    def at(self, key: Key) -> Callable[..., Any]:
+        """The function for the item with this key."""
+        parts = [part.at(key) if isinstance(part, Drawn) else part for part in self.parts]
+        return self.make(*parts) if self.word is None else self.make(generator(self.word, key), *parts)
+
+
+class ItemFunction:
+    """Item-wise steps bound to a run: the one way in which a function of an item is called, wherever it runs."""
+
+    __slots__ = ('calls',)
+
+    def __init__(self, steps: Iterable[ItemStep], sites: Sites):
+        bound = [(show(step), bind_step(step, sites)) for step in steps]
+        self.calls = [(name, call, call.at if isinstance(call, Drawn) else None) for name, call in bound]
+
+    def __call__(self, key: Key, value: Any) -> Any:
+        name = ''
+        try:
+            for name, call, at in self.calls:
+                value = call(value) if at is None else at(key)(value)
+            return value
+        except Exception as error:
+            note(error, name, key)
+            raise
+
+
+def bind_step(step: ItemStep, sites: Sites) -> Any:
+    """The step's function of an item, `Drawn` where it or one of its functions is random."""
+    word = sites.next() if step.draws else None
+    parts = tuple(bind(function, sites) for function in step.functions)
+    if step.draws or any(isinstance(part, Drawn) for part in parts):
+        return Drawn(step.make, parts, word)
+    return step.make(*parts)
+
+
+def bind(function: Function, sites: Sites) -> Any:
+    """The function with its arguments, `Drawn` where it is random."""
+    if callable(function.target):
+        call: Any = function.target
+    else:
+        calls = tuple(bind_step(step, sites) for step in function.target)
+        if len(calls) == 1:
+            call = calls[0]
+        else:
+            call = Drawn(compose_left, calls) if any(isinstance(c, Drawn) for c in calls) else compose_left(*calls)
+    if not function.args and not function.kwargs:
+        return call
+    extend = partial(_extended, function.args, function.kwargs)
+    return Drawn(extend, (call,)) if isinstance(call, Drawn) else extend(call)
+
+
+def _extended(args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[..., Any]) -> Callable[..., Any]:
+    return partial(_call, call, args, kwargs) if args else partial(call, **kwargs)
+
+
+def _call(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *item: Any) -> Any:
+    return call(*item, *args, **kwargs)
+
+
+class Stop:
+    """Breaks, from any thread, the waits of a run: `callbacks` of all that may be waiting are called once."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[Callable[[], object]] = []
+        self.called = False
+
+    def add(self, callback: Callable[[], object]) -> None:
+        self.callbacks.append(callback)
+        if self.called:
+            callback()
+
+    def remove(self, callback: Callable[[], object]) -> None:
+        self.callbacks = [kept for kept in self.callbacks if kept != callback]
+
+    def __call__(self) -> None:
+        self.called = True
+        for callback in list(self.callbacks):
+            callback()
+
+
+def bind_option(option: Any, sites: Sites, stop: Stop) -> Any:
+    """What a step's `work` gets for one of its options."""
+    if isinstance(option, Seed):
+        return Draws(sites.next(option.seed))
+    if isinstance(option, tuple) and option and isinstance(option[0], ItemStep):
+        return ItemFunction(option, sites)
+    return stop if option is STOP else option

@@ -1,0 +1,47 @@
+"""Checks of arguments, with messages that name the function, the parameter, the rule and the value."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+__all__ = ['integer', 'is_function', 'number', 'truth']
+
+
+def integer(where: str, name: str, value: object, least: int | None = None) -> int:
+    """The value as an int that is at least `least`."""
+    if isinstance(value, bool) or not hasattr(type(value), '__index__'):
+        raise TypeError(f'{where}: `{name}` must be an int, got {type(value).__name__}')
+    result = operator.index(value)  # type: ignore[arg-type]
+    if least is not None and result < least:
+        raise ValueError(f'{where}: `{name}` must be at least {least}, got {result}')
+    return result
+
+
+def number(where: str, name: str, value: object, least: float | None = None, most: float | None = None) -> float:
+    """The value as a number within the bounds."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f'{where}: `{name}` must be a number, got {type(value).__name__}')
+    if value != value:
+        raise ValueError(f'{where}: `{name}` must be a number, got nan')
+    if least is not None and most is not None and not least <= value <= most:
+        raise ValueError(f'{where}: `{name}` must be between {least} and {most}, got {value}')
+    if least is not None and value < least:
+        raise ValueError(f'{where}: `{name}` must be at least {least}, got {value}')
+    return value  # type: ignore[return-value]
+
+
+def is_function(where: str, name: str, value: Any) -> Callable[..., Any]:
+    """The value, which must be callable."""
+    if not callable(value):
+        raise TypeError(f'{where}: `{name}` must be a function, got {type(value).__name__}')
+    return value  # type: ignore[no-any-return]
+
+
+def truth(where: str, name: str, value: object) -> bool:
+    """The value, which must be True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f'{where}: `{name}` must be True or False, got {type(value).__name__}')
+    return value

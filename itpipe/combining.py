@@ -1,0 +1,433 @@
+"""Batches made of lists of items: the same structure, holding arrays or lists."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, NoReturn, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from .checks import integer, number, truth
+from .stage import Stage, itemwise
+
+__all__ = ['combine', 'combine_lists', 'combine_pad']
+
+Array: TypeAlias = 'npt.NDArray[Any]'
+Kinds: TypeAlias = 'set[type]'
+
+_NO_ITEMS: Any = object()
+_DEFAULTS: dict[str, Any] = {'padding_values': 0, 'ratio': 0.5, 'multiple_of': None, 'lengths': False}
+_CONTAINER = (tuple, list, Mapping)
+_TEXT = (str, bytes)
+_NUMBER = (int, float, complex, np.number, np.bool_, np.datetime64)
+_BUILTIN_NUMBERS = {bool, int, float, complex}
+
+
+class _Place(NamedTuple):
+    """Where the values of a batch stand in their items, for messages."""
+
+    function: str
+    path: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        return self.of('an item')
+
+    def of(self, item: str) -> str:
+        return f'element {"".join(f"[{key!r}]" for key in self.path)} of {item}' if self.path else item
+
+    def refuse(
+        self,
+        values: Sequence[Any],
+        i: int,
+        has: Callable[[Any], str],
+        hint: str = '',
+        error: type[Exception] = ValueError,
+    ) -> NoReturn:
+        but = f'but item 0 has {has(values[0])}{hint}'
+        raise error(f'{self.function}: {self.of(f"item {i}")} has {has(values[i])}, {but}')
+
+
+@overload
+def combine(items: Iterable[Any]) -> Any: ...
+@overload
+def combine() -> Stage[Any, Any]: ...
+def combine(items: Iterable[Any] = _NO_ITEMS) -> Any:
+    """A batch with the structure of one item, in which the items' arrays are stacked on a new first axis.
+
+    Items are tuples, lists, namedtuples or dicts, nested to any depth, or bare values; all have the same structure. A
+    namedtuple and a subclass of dict keep their type, and a dict has the order of the first item's keys. Of the values
+    in one place
+
+    - arrays of equal shape become one array, and so do objects that numpy takes for arrays: CPU tensors, series;
+    - numbers and arrays without axes become an array with one axis;
+    - `str` and `bytes` become a list;
+    - other objects, and mixtures of them with text or numbers, become an object array with one axis.
+
+    The dtype is the `numpy.result_type` of the values'. Arrays are copied once; the result is C-contiguous and
+    writable. Subclasses such as `numpy.matrix` come out as plain arrays.
+
+    `combine()`, without items, is the stage that does this to each list of items; so is `combine` itself after `|`.
+
+    Raises ValueError for an empty batch, and for items that differ in their number of elements, in keys or in shapes;
+    TypeError for containers of different types, for dtypes that have nothing in common, for masked arrays, whose
+    mask would be lost, and for `items` that is itself an array, a dict or a string.
+
+    >>> combine([(np.array([1, 2]), 0.5, 'a'), (np.array([3, 4]), 1.5, 'b')])
+    (array([[1, 2],
+           [3, 4]]), array([0.5, 1.5]), ['a', 'b'])
+    >>> combine([{'image': np.zeros((2, 3)), 'label': i} for i in range(32)])['image'].shape
+    (32, 2, 3)
+
+    See also: `combine_pad` for arrays of different shapes, `combine_lists`, `batch_by`.
+    """
+    if items is _NO_ITEMS:
+        return itemwise('combine', combine)
+    return _walk(_batch('combine', items), partial(_combined, _stack), _Place('combine'))
+
+
+@overload
+def combine_pad(
+    items: Iterable[Any], *, padding_values: Any = ..., ratio: Any = ..., multiple_of: Any = ..., lengths: bool = ...
+) -> Any: ...
+@overload
+def combine_pad(
+    *, padding_values: Any = ..., ratio: Any = ..., multiple_of: Any = ..., lengths: bool = ...
+) -> Stage[Any, Any]: ...
+def combine_pad(
+    items: Iterable[Any] = _NO_ITEMS,
+    *,
+    padding_values: Any = 0,
+    ratio: Any = 0.5,
+    multiple_of: Any = None,
+    lengths: bool = False,
+) -> Any:
+    """A batch as `combine` makes it, in which arrays of different shapes are padded to their common, largest shape.
+
+    - `padding_values`: what to pad with: a value, or a function of an array that gives one, such as `numpy.min`.
+    - `ratio`: the share of the padding, between 0 and 1, that goes before the array, rounded down: 0.5 puts the array
+      in the middle, 0 at the beginning.
+    - `multiple_of`: the common shape is rounded up to a multiple of this.
+    - `lengths`: if true, the result is a pair: the batch, and the same structure with the true shapes, one row for
+      each item, in an int64 array in place of each padded array, and None in place of all else.
+
+    One value counts for all. Otherwise an option is read along with the structure of an item: where the item is a tuple
+    or list, a tuple or list has one value for each element; where it is a dict, a dict has values for some of the keys,
+    and the others take the default; and where it is an array, a tuple or list has one value for each axis
+    (`padding_values` has no such form). So with items `(image, mask)`, `ratio=(0.5, 0)` centres images only, and
+    `ratio=([0, 0.5], 0)` centres them along their second axis only.
+
+    Called with options alone, this gives the stage that does it to each list of items. Options are checked at once,
+    and against the items once there are some; a padding value is looked at only where there is something to pad.
+
+    Raises what `combine` does, except that shapes may differ, though not in the number of axes; TypeError and
+    ValueError for options of the wrong type or value, or that do not fit the structure of the items; and ValueError
+    for a padding value that the dtype cannot hold, such as -1 in uint8.
+
+    >>> combine_pad([np.array([1, 2, 3]), np.array([4])])
+    array([[1, 2, 3],
+           [0, 4, 0]])
+    >>> items = [(np.array([1, 2, 3]), 'a'), (np.array([4]), 'b')]
+    >>> (values, names), (shapes, _) = combine_pad(items, padding_values=-1, ratio=0, multiple_of=4, lengths=True)
+    >>> values
+    array([[ 1,  2,  3, -1],
+           [ 4, -1, -1, -1]])
+    >>> shapes
+    array([[3],
+           [1]])
+
+    The idea, and padding by a function, are from deep_pipe.
+
+    See also: `combine`, `combine_lists`, `batch_by` with `padded=True`, which bounds the size after padding.
+    """
+    options = {'padding_values': padding_values, 'ratio': ratio, 'multiple_of': multiple_of}
+    for value in _single_values(ratio):
+        number('combine_pad', 'ratio', value, least=0, most=1)
+    for value in _single_values(multiple_of):
+        if value is not None:
+            integer('combine_pad', 'multiple_of', value, least=1)
+    truth('combine_pad', 'lengths', lengths)
+    if items is _NO_ITEMS:
+        given = {name: v for name, v in {**options, 'lengths': lengths}.items() if v is not _DEFAULTS[name]}
+        return itemwise('combine_pad', partial(combine_pad, **given), kwargs=given)
+    batch, place = _batch('combine_pad', items), _Place('combine_pad')
+    combined = _walk(batch, partial(_combined, partial(_pad, options, batch[0])), place)
+    return (combined, _walk(batch, _true_shapes, place)) if lengths else combined
+
+
+@overload
+def combine_lists(items: Iterable[Any]) -> Any: ...
+@overload
+def combine_lists() -> Stage[Any, Any]: ...
+def combine_lists(items: Iterable[Any] = _NO_ITEMS) -> Any:
+    """A batch with the structure of one item, in which lists hold the items' values as they are.
+
+    Tuples, lists, namedtuples and dicts are structure, nested to any depth, as in `combine`; bare values give a list.
+    `combine_lists()`, without items, is the stage that does this to each list of items.
+
+    Raises ValueError for an empty batch, and for items that differ in their number of elements or in keys; TypeError
+    for containers of different types, and for `items` that is itself an array, a dict or a string.
+
+    >>> combine_lists([(1, 'a'), (2, 'b'), (3, 'c')])
+    ([1, 2, 3], ['a', 'b', 'c'])
+    >>> combine_lists([{'size': (1, 2)}, {'size': (3, 4)}])
+    {'size': ([1, 3], [2, 4])}
+
+    See also: `combine`, `combine_pad`, `batch_by`.
+    """
+    if items is _NO_ITEMS:
+        return itemwise('combine_lists', combine_lists)
+    return _walk(_batch('combine_lists', items), lambda values, *_: list(values), _Place('combine_lists'))
+
+
+def _batch(function: str, items: Any) -> list[Any]:
+    if not isinstance(items, list):
+        try:
+            if isinstance(items, (*_TEXT, Mapping)) or _is_array(type(items)):
+                raise TypeError
+            iterator = iter(items)
+        except TypeError:
+            got = type(items).__name__
+            raise TypeError(
+                f'{function}: `items` must be a list of items, as `batch_by` makes them, got {got}'
+            ) from None
+        items = list(iterator)
+    if not items:
+        raise ValueError(f'{function}: `items` must not be empty')
+    return items  # type: ignore[no-any-return]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Structure
+
+
+def _walk(values: Sequence[Any], leaf: Callable[[Sequence[Any], Kinds, _Place], Any], place: _Place) -> Any:
+    """The structure that all the values have, with what `leaf` makes of the values in each place of it."""
+    kinds = set(map(type, values))
+    if not any(issubclass(kind, _CONTAINER) for kind in kinds):
+        return leaf(values, kinds, place)
+    if len(kinds) > 1:
+        i = _odd(type(value) if isinstance(value, _CONTAINER) else None for value in values)
+        place.refuse(values, i, _type, error=TypeError)
+
+    first, kind = values[0], kinds.pop()
+    keys, columns = (_by_key if issubclass(kind, Mapping) else _by_index)(values, place)
+    elements = [
+        _walk(column, leaf, _Place(place.function, (*place.path, key)))
+        for key, column in zip(keys, columns, strict=True)
+    ]
+    if issubclass(kind, tuple):
+        return kind._make(elements) if hasattr(kind, '_make') else tuple(elements)
+    if issubclass(kind, list):
+        return elements
+    result = copy.copy(first) if issubclass(kind, dict) else {}
+    result.update(zip(keys, elements, strict=True))
+    return result
+
+
+def _by_index(values: Sequence[Any], place: _Place) -> tuple[Sequence[Any], Sequence[Any]]:
+    try:
+        return range(len(values[0])), list(zip(*values, strict=True))
+    except ValueError:
+        place.refuse(values, _odd(map(len, values)), lambda value: f'{len(value)} elements')
+
+
+def _by_key(values: Sequence[Any], place: _Place) -> tuple[Sequence[Any], Sequence[Any]]:
+    keys = values[0].keys()
+    if not all(value.keys() == keys for value in values):
+        place.refuse(values, _odd(value.keys() for value in values), lambda value: f'keys {list(value)}')
+    return list(keys), [[value[key] for value in values] for key in keys]
+
+
+def _combined(join: Callable[..., Array], values: Sequence[Any], kinds: Kinds, place: _Place) -> Array | list[Any]:
+    if kinds == {np.ndarray}:
+        return join(values, place)
+    if kinds <= _BUILTIN_NUMBERS or (len(kinds) == 1 and issubclass(next(iter(kinds)), _NUMBER)):
+        return np.array(values)
+    if all(issubclass(kind, _TEXT) for kind in kinds):
+        return list(values)
+    arrays = _arrays(values, kinds, place)
+    return np.fromiter(values, object, len(values)) if arrays is None else join(arrays, place)
+
+
+def _true_shapes(values: Sequence[Any], kinds: Kinds, place: _Place) -> Array | None:
+    arrays = _arrays(values, kinds, place)
+    return np.array([array.shape for array in arrays], np.int64) if arrays and arrays[0].ndim else None
+
+
+def _arrays(values: Sequence[Any], kinds: Kinds, place: _Place) -> Sequence[Array] | None:
+    """The values as plain arrays, or None if some are none."""
+    for kind in kinds - {np.ndarray}:
+        if issubclass(kind, np.ndarray) and issubclass(kind, np.ma.MaskedArray):
+            item = f'item {[type(value) for value in values].index(kind)}'
+            raise TypeError(
+                f'{place.function}: {place.of(item)} is a masked array, whose mask would be lost;'
+                ' use its `filled()`, or make the mask an element of its own'
+            )
+    arrays = {kind for kind in kinds if _is_array(kind)}
+    if arrays == kinds:
+        return [np.asarray(value) for value in values]
+    with_axes = [type(value) in arrays and np.ndim(value) > 0 for value in values]
+    if any(with_axes):
+        place.refuse(values, _odd(with_axes), _type, error=TypeError)
+    return None
+
+
+def _is_array(kind: type) -> bool:
+    """Whether values of this type are arrays to numpy, with axes or without."""
+    if issubclass(kind, _TEXT):
+        return False
+    return issubclass(kind, _NUMBER) or hasattr(kind, '__array__') or hasattr(kind, '__array_interface__')
+
+
+def _odd(traits: Iterable[Any]) -> int:
+    """The first place where there is something else than in the first."""
+    first, *others = traits
+    return next(i for i, trait in enumerate(others, 1) if trait != first)
+
+
+def _type(value: Any) -> str:
+    return f'type {type(value).__name__}'
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arrays
+
+
+def _stack(arrays: Sequence[Array], place: _Place) -> Array:
+    shape = arrays[0].shape
+    if len({array.shape for array in arrays}) > 1:
+        same = len({array.ndim for array in arrays}) == 1
+        hint = '; combine_pad pads to a common shape' if same else ''
+        place.refuse(arrays, _odd(array.shape for array in arrays), lambda array: f'shape {array.shape}', hint)
+    out = np.empty((len(arrays), *shape), _dtype(arrays, place))
+    if not shape:
+        np.concatenate([array.reshape(1) for array in arrays], out=out)
+    else:
+        # In half the time of `np.stack`, which makes a view of each array first. Without `out`, the axes would be in
+        # the order in memory that they have in the arrays.
+        np.concatenate(arrays, out=out.reshape(len(arrays) * shape[0], *shape[1:]))
+    return out
+
+
+def _pad(options: dict[str, Any], item: Any, arrays: Sequence[Array], place: _Place) -> Array:
+    shapes, ndim = [array.shape for array in arrays], arrays[0].ndim
+    if any(len(shape) != ndim for shape in shapes):
+        hint = '; only shapes with the same number of axes have a common one'
+        place.refuse(arrays, _odd(map(len, shapes)), lambda array: f'shape {array.shape}', hint)
+    value, ratio, multiple = (_option_at(place, name, value, item) for name, value in options.items())
+    ratios, multiples = _per_axis('ratio', ratio, ndim, place), _per_axis('multiple_of', multiple, ndim, place)
+    common = tuple(
+        -(-max(sizes) // (multiple or 1)) * (multiple or 1)
+        for sizes, multiple in zip(zip(*shapes, strict=True), multiples, strict=True)
+    )
+    if set(shapes) == {common}:
+        return _stack(arrays, place)
+
+    dtype, shape = _dtype(arrays, place), (len(arrays), *common)
+    if isinstance(value, Mapping) or _is_sequence(value):
+        got = type(value).__name__
+        raise TypeError(f'combine_pad: `padding_values` for {place} must be one value or a function, got {got}')
+    fill = value if callable(value) else _fitting(value, dtype, place)
+    # Above this size (in glibc) memory comes fresh from the system, where zeros are free.
+    zeros = type(value) is int and value == 0 and math.prod(shape) * dtype.itemsize > 2**25
+    out = np.zeros(shape, dtype) if zeros else np.empty(shape, dtype)
+    axes = [axis for axis in range(ndim) if any(shape[axis] != common[axis] for shape in shapes)]
+    box = [slice(None)] * ndim
+    for i, (target, array) in enumerate(zip(out, arrays, strict=True)):
+        if array.shape != common and not zeros:
+            # All of it, and one by one: it is still in the cache when the array comes on top.
+            target.fill(_fitting(value(array), dtype, place, f'item {i}') if callable(value) else fill)
+        for axis in axes:
+            size = array.shape[axis]
+            start = int((common[axis] - size) * ratios[axis])
+            box[axis] = slice(start, start + size)
+        target[tuple(box)] = array
+    return out
+
+
+def _dtype(arrays: Sequence[Array], place: _Place) -> np.dtype[Any]:
+    try:
+        return np.result_type(*arrays)
+    except TypeError:
+        for i in range(1, len(arrays)):
+            try:
+                np.result_type(*arrays[: i + 1])
+            except TypeError:
+                hint = '; they have no common dtype'
+                place.refuse(arrays, i, lambda array: f'dtype {array.dtype}', hint, TypeError)
+        raise
+
+
+def _fitting(value: Any, dtype: np.dtype[Any], place: _Place, item: str = 'an item') -> Any:
+    if not _fits(np.asarray(value), dtype):
+        raise ValueError(
+            f'combine_pad: `padding_values` for {place.of(item)} must fit dtype {dtype}, got {value!r};'
+            ' give another value, or convert the arrays before'
+        )
+    return value
+
+
+def _fits(value: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of this dtype can hold the value, but for the rounding of floats."""
+    if dtype.hasobject or (value.dtype == dtype and not value.ndim):
+        return True
+    kind, target = value.dtype.kind, dtype.kind
+    if value.ndim or kind == 'V' or not (kind == target or (kind in 'biuf' and target in 'biufc')):
+        return False
+    with np.errstate(all='ignore'):
+        cast = value.astype(dtype)
+    if target in 'fc':
+        return bool(np.isfinite(cast) or not np.isfinite(value))
+    return bool(np.isnat(value) or cast == value) if kind in 'mM' else bool(cast.item() == value.item())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Options
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def _single_values(option: Any) -> Iterator[Any]:
+    if isinstance(option, Mapping) or _is_sequence(option):
+        for value in option.values() if isinstance(option, Mapping) else option:
+            yield from _single_values(value)
+    else:
+        yield option
+
+
+def _option_at(place: _Place, name: str, value: Any, item: Any) -> Any:
+    """What the option says for this place in the item."""
+    for depth, key in enumerate(place.path):
+        if isinstance(value, Mapping) or _is_sequence(value):
+            here = place._replace(path=place.path[:depth])
+            if isinstance(value, Mapping) is not isinstance(item, Mapping):
+                raise TypeError(f'combine_pad: `{name}` has {_type(value)}, but {here} has {_type(item)}')
+            if isinstance(value, Mapping):
+                if not value.keys() <= item.keys():
+                    raise ValueError(f'combine_pad: `{name}` has keys {list(value)}, but {here} has keys {list(item)}')
+                value = value.get(key, _DEFAULTS[name])
+            else:
+                _check_length(name, value, len(item), 'elements', here)
+                value = value[key]
+        item = item[key]
+    return value
+
+
+def _per_axis(name: str, value: Any, ndim: int, place: _Place) -> Sequence[Any]:
+    if isinstance(value, Mapping):
+        raise TypeError(f'combine_pad: `{name}` has {_type(value)}, but {place} is an array')
+    if not _is_sequence(value):
+        return [value] * ndim
+    _check_length(name, value, ndim, 'axes', place)
+    return list(value)
+
+
+def _check_length(name: str, value: Sequence[Any], length: int, what: str, place: _Place) -> None:
+    if len(value) != length:
+        raise ValueError(f'combine_pad: `{name}` has {len(value)} values, but {place} has {length} {what}')

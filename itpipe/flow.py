@@ -1,0 +1,270 @@
+"""Stages that choose, reorder and repeat items, or take them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .background import Background
+from .binding import ItemFunction, Stop, note
+from .checks import integer
+from .rng import Draws, check_seed
+from .stage import Stage, factory, function_of
+from .steps import STOP, ItemStep, Pair, Seed, State, Step, parent
+
+__all__ = ['filter_by', 'flatten', 'prefetch', 'reuse', 'shard', 'shuffle', 'skip', 'take']
+
+
+@factory
+def filter_by(predicate: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
+    """The items for which `predicate(item, *args, **kwargs)` is true.
+
+    Raises TypeError if `predicate` is neither a function nor an item-wise stage.
+
+    >>> list(range(10) | filter_by(lambda x: x % 3 == 0))
+    [0, 3, 6, 9]
+
+    See also: `take`, `skip`.
+    """
+    function = function_of('filter_by', predicate, args, kwargs, 'predicate')
+    test = ItemStep('filter_by', _itself, (function,), (predicate, *args), kwargs)
+    return Stage((Step('filter_by', _filter_by, ((test,),), (predicate, *args), kwargs),))
+
+
+@factory
+def flatten() -> Stage[Any, Any]:
+    """The items of the items: lists, tuples, generators and other iterables are taken apart by one level.
+
+    An item may hold any number of others, none included; it is read as far as is asked for. A dict gives its keys.
+    `stream | flatten` will do, without the call.
+
+    Raises, while running, TypeError for an item that is not iterable.
+
+    >>> list([[1, 2], [], (3,)] | flatten())
+    [1, 2, 3]
+
+    See also: `batch_by`, which puts together.
+    """
+    return Stage((Step('flatten', _flatten, origin=parent, parts=True),))
+
+
+@factory
+def take(n: int) -> Stage[Any, Any]:
+    """The first `n` items; not one more is asked for.
+
+    Raises TypeError if `n` is not an int, ValueError if it is negative.
+
+    >>> list(range(10) | take(3))
+    [0, 1, 2]
+
+    See also: `skip`, `shard`.
+    """
+    count = integer('take', 'n', n, least=0)
+    return Stage((Step('take', _take, (count,), (n,), state={'taken': 0}, remake='pass'),))
+
+
+@factory
+def skip(n: int) -> Stage[Any, Any]:
+    """All items but the first `n`.
+
+    Raises TypeError if `n` is not an int, ValueError if it is negative.
+
+    >>> list(range(5) | skip(3))
+    [3, 4]
+
+    See also: `take`, `shard`.
+    """
+    count = integer('skip', 'n', n, least=0)
+    return Stage((Step('skip', _skip, (count,), (n,), state={'skipped': 0}, remake='pass'),))
+
+
+@factory
+def shard(index: int, count: int) -> Stage[Any, Any]:
+    """Every `count`-th item, beginning with the one at `index`.
+
+    The shards 0 to `count - 1` of the same items are disjoint and together have all of them.
+
+    Raises TypeError if an argument is not an int, ValueError if not 0 <= `index` < `count`.
+
+    >>> list(range(8) | shard(1, 3))
+    [1, 4, 7]
+
+    See also: `take`, `skip`.
+    """
+    count = integer('shard', 'count', count, least=1)
+    index = integer('shard', 'index', index, least=0)
+    if index >= count:
+        raise ValueError(f'shard: `index` must be less than `count` ({count}), got {index}')
+    return Stage((Step('shard', _shard, (index, count), (index, count), state={'passed': 0}, remake='pass'),))
+
+
+@factory
+def shuffle(buffer_size: int, seed: int | None = None) -> Stage[Any, Any]:
+    """The items in random order, as far as a buffer of `buffer_size` of them allows.
+
+    Each item that arrives at the full buffer takes the place of a randomly chosen one, which goes out. So none goes out
+    more than `buffer_size` places too early; a buffer for all items gives a uniform permutation. The order depends
+    on the seed and the number of the stage, not on the items.
+
+    Raises TypeError if `buffer_size` or `seed` is not an int, ValueError if it is less than 1 or negative.
+
+    >>> list(range(8) | shuffle(4, seed=0))
+    [0, 1, 2, 3, 4, 5, 6, 7]
+
+    See also: `sample`, for data with random access; `reuse`.
+    """
+    size = integer('shuffle', 'buffer_size', buffer_size, least=1)
+    draws = Seed(check_seed('shuffle', seed))
+    written = {} if seed is None else {'seed': seed}
+    return Stage(
+        (Step('shuffle', _shuffle, (draws, size), (size,), written, state={'t': 0, 'slots': []}, remake='pass'),)
+    )
+
+
+@factory
+def reuse(pool_size: int, repetitions: int, iterations: int = 1, seed: int | None = None) -> Stage[Any, Any]:
+    """Each item `repetitions` times, in random order, from a pool of at most `pool_size` items.
+
+    For items that are dear to make: after each new item `iterations` values are drawn from the pool, and more while it
+    is full; an item that was drawn `repetitions` times leaves it. The first values come when the first item is there.
+
+    The idea is dpipe's expiration pool.
+
+    Raises TypeError if an argument is not an int, ValueError if it is less than 1 (`seed`: negative).
+
+    >>> list('abc' | reuse(pool_size=2, repetitions=2, seed=0))
+    ['a', 'a', 'b', 'b', 'c', 'c']
+
+    See also: `shuffle`.
+    """
+    sizes = (
+        integer('reuse', 'pool_size', pool_size, least=1),
+        integer('reuse', 'repetitions', repetitions, least=1),
+        integer('reuse', 'iterations', iterations, least=1),
+    )
+    written = ({} if iterations == 1 else {'iterations': iterations}) | ({} if seed is None else {'seed': seed})
+    state: State = {'t': 0, 'due': 0, 'slots': [], 'counts': []}
+    options = (Seed(check_seed('reuse', seed)), *sizes)
+    return Stage((Step('reuse', _reuse, options, sizes[:2], written, state=state, origin=parent, remake='pass'),))
+
+
+@factory
+def prefetch(n: int) -> Stage[Any, Any]:
+    """The same items; what is upstream runs in a thread of its own, up to `n` items ahead.
+
+    Raises TypeError if `n` is not an int, ValueError if it is less than 1.
+
+    >>> list(range(5) | prefetch(2))
+    [0, 1, 2, 3, 4]
+
+    See also: `parallel_map`; `Infinite`, which does this with the whole stream.
+    """
+    return Stage((Step('prefetch', _prefetch, (STOP, integer('prefetch', 'n', n, least=1)), (n,), remake='pass'),))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What runs
+
+
+def _itself(f: Any) -> Any:
+    return f
+
+
+def _filter_by(items: Iterator[Pair], predicate: ItemFunction) -> Iterator[Pair]:
+    for pair in items:
+        if predicate(*pair):
+            yield pair
+
+
+def _flatten(items: Iterator[Pair]) -> Iterator[Pair]:
+    for key, value in items:
+        position = -1
+        try:
+            for position, part in enumerate(value):
+                yield (key, position), part
+        except Exception as error:
+            if position < 0 and isinstance(error, TypeError) and not hasattr(type(value), '__iter__'):
+                error = TypeError(f'flatten: items must be iterable, got {type(value).__name__}')
+                note(error, 'flatten()', key)
+                raise error from None
+            note(error, 'flatten()', key)
+            raise
+
+
+def _take(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:
+    if state['taken'] == n:
+        return
+    for pair in items:
+        state['taken'] += 1
+        yield pair
+        if state['taken'] == n:
+            return
+
+
+def _skip(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:
+    for pair in items:
+        if state['skipped'] < n:
+            state['skipped'] += 1
+        else:
+            yield pair
+
+
+def _shard(items: Iterator[Pair], state: State, index: int, count: int) -> Iterator[Pair]:
+    for pair in items:
+        place = state['passed']
+        state['passed'] = (place + 1) % count
+        if place == index:
+            yield pair
+
+
+def _shuffle(items: Iterator[Pair], state: State, draws: Draws, size: int) -> Iterator[Pair]:
+    slots = state['slots']
+    for pair in items:
+        if len(slots) < size:
+            slots.append(pair)
+            continue
+        at = draws.below(state['t'], size)
+        state['t'] += 1
+        out, slots[at] = slots[at], pair
+        yield out
+    while slots:
+        at = draws.below(state['t'], len(slots))
+        state['t'] += 1
+        slots[at], slots[-1] = slots[-1], slots[at]
+        yield slots.pop()
+
+
+def _reuse(
+    items: Iterator[Pair], state: State, draws: Draws, size: int, repetitions: int, iterations: int
+) -> Iterator[Pair]:
+    slots, counts, ended = state['slots'], state['counts'], False
+    while slots or not ended:
+        if slots and (ended or state['due'] or len(slots) >= size):
+            at = draws.below(state['t'], len(slots))
+            key, value = slots[at]
+            repetition = counts[at]
+            state['t'] += 1
+            state['due'] = max(0, state['due'] - 1)
+            counts[at] += 1
+            if counts[at] == repetitions:
+                slots[at], counts[at] = slots[-1], counts[-1]
+                del slots[-1], counts[-1]
+            yield (key, repetition), value
+            continue
+        pair = next(items, None)
+        if pair is None:
+            ended = True
+        else:
+            slots.append(pair)
+            counts.append(0)
+            state['due'] = iterations
+
+
+def _prefetch(items: Iterator[Pair], stop: Stop, n: int) -> Iterator[Pair]:
+    background = Background('itpipe-prefetch', depth=n)
+    stop.add(background.stop)
+    try:
+        yield from background.run(items)
+    finally:
+        stop.remove(background.stop)
+        background.close()

@@ -1,0 +1,261 @@
+"""A stream that runs in the background and is sliced into epochs."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+from .background import Background
+from .batching import batch_by
+from .binding import Sites
+from .checks import integer
+from .combining import combine, combine_lists, combine_pad
+from .items import apply
+from .keys import END
+from .rng import check_seed, fresh_seed
+from .run import Chain
+from .stage import Stream, pipe
+from .steps import Pair, literal
+
+__all__ = ['Infinite']
+
+B = TypeVar('B')
+
+
+class Infinite(Generic[B]):
+    """Batches made in the background, epoch after epoch.
+
+    `source` is a stream or another iterable, `transforms` are stages, or functions of one item. With `batch_size` (the
+    number of items in a batch, or a predicate, see `batch_by`) items are batched and combined by `combiner`, which gets
+    `combiner_kwargs`; without it the items of the stream are the batches. `seed` is that of all random stages that have
+    none of their own.
+
+    An epoch is `for batch in batch_iter` or `for batch in batch_iter()`: the next `batches_per_epoch` batches of one
+    run that goes on, or, without `batches_per_epoch`, what is left of the source. After a `break` the next epoch goes
+    on with the next batch. If the source ends, so does the epoch, and the next one starts the source again: shuffled
+    and augmented anew, if seeded, reproducibly. Two epochs at once share the run: each batch goes to one of them.
+
+    One background thread, always the same, runs the stream and keeps `prefetch` batches ready, also between epochs: 2
+    by default, more where they are cheap. With `prefetch=0` the stream runs in the thread that iterates. Nothing starts
+    before the first batch is asked for, and `close()`, leaving `with`, an error or dropping the last reference ends
+    everything; after that, the next epoch starts from the beginning.
+
+    It can be pickled as long as it has not started. A process forked from one in which it has started must `close()`
+    it, or make its own, before using it.
+
+    Raises TypeError or ValueError for wrong arguments. While iterating: what your functions raise, as it was raised,
+    after the batches before it; `NotRestartable` if the source has ended and cannot be iterated again.
+
+    >>> batch_iter = Infinite(range(10), abs, batch_size=4, batches_per_epoch=2)
+    >>> len(batch_iter)
+    2
+    >>> with batch_iter:
+    ...     for epoch in range(2):
+    ...         print([batch.tolist() for batch in batch_iter])
+    [[0, 1, 2, 3], [4, 5, 6, 7]]
+    [[8, 9]]
+    """
+
+    def __init__(
+        self,
+        source: Iterable[Any],
+        *transforms: Any,
+        batch_size: int | Callable[[list[Any], Any], bool] | None = None,
+        batches_per_epoch: int | None = None,
+        combiner: Any = combine,
+        prefetch: int | None = None,
+        seed: int | None = None,
+        **combiner_kwargs: Any,
+    ):
+        if batches_per_epoch is not None:
+            integer('Infinite', 'batches_per_epoch', batches_per_epoch, least=1)
+        if prefetch is not None:
+            integer('Infinite', 'prefetch', prefetch, least=0)
+        if batch_size is not None and not callable(batch_size):
+            integer('Infinite', 'batch_size', batch_size, least=1)
+        self._stream: Stream[Any] = pipe(source, *transforms)
+        if batch_size is not None:
+            self._stream = self._stream | batch_by(batch_size) | _combiner(combiner, combiner_kwargs)
+        elif combiner is not combine or combiner_kwargs:
+            given = 'combiner' if combiner is not combine else next(iter(combiner_kwargs))
+            raise TypeError(f'Infinite: `{given}` goes with `batch_size`')
+        self.batches_per_epoch = batches_per_epoch
+        self._prefetch = prefetch
+        self._seed = check_seed('Infinite', seed)
+        self._live: _Live | None = None
+
+    def __call__(self) -> Iterator[B]:
+        """The batches of the next epoch."""
+        return self._epoch()
+
+    def __iter__(self) -> Iterator[B]:
+        return self._epoch()
+
+    def __len__(self) -> int:
+        if self.batches_per_epoch is None:
+            raise TypeError('Infinite: there is no len() without `batches_per_epoch`')
+        return self.batches_per_epoch
+
+    def _epoch(self) -> Iterator[B]:
+        live = self._start()
+        left = self.batches_per_epoch
+        begun = False
+        while left is None or left > 0:
+            try:
+                entry = live.next(again=not begun)
+            except BaseException:
+                self._end(live)
+                raise
+            if entry is END:
+                return
+            begun = True
+            left = None if left is None else left - 1
+            yield entry
+
+    def _start(self) -> _Live:
+        if self._live is not None and self._live.pid != os.getpid():
+            raise RuntimeError(
+                f'Infinite: it was started in process {self._live.pid}, of which this one is a fork that has no'
+                ' background thread: close() it here first, then it starts anew, or make one in each process'
+            )
+        if self._live is None:
+            self._live = live = _Live(self._stream, self._seed, self._prefetch)
+            live.finalizer = weakref.finalize(self, live.close)
+        return self._live
+
+    def _end(self, live: _Live) -> None:
+        if self._live is live:
+            self._live = None
+        live.finalizer.detach()
+        live.close()
+
+    def close(self) -> None:
+        """End the run and everything that belongs to it; again: does nothing. The next epoch starts from the beginning."""
+        if self._live is not None:
+            self._end(self._live)
+
+    def __enter__(self) -> Infinite[B]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def closing_callback(self) -> Any:
+        """A callback for Lightning's `Trainer` that closes this when training ends, however it does.
+
+        Raises ImportError if neither `lightning` nor `pytorch_lightning` is installed.
+        """
+        try:
+            from lightning.pytorch.callbacks import Callback
+        except ImportError:
+            try:
+                from pytorch_lightning.callbacks import Callback
+            except ImportError:
+                raise ImportError('Infinite.closing_callback: needs Lightning: pip install lightning') from None
+
+        class Closing(Callback):  # type: ignore[misc]
+            """Closes an `Infinite`."""
+
+            def __init__(self, batch_iter: Infinite[Any]):
+                self.batch_iter = batch_iter
+
+            def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+                self.batch_iter.close()
+
+            def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+                self.batch_iter.close()
+
+        return Closing(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._live is not None:
+            raise TypeError('Infinite: it has started and cannot be pickled; pickle it before, or close() it first')
+        return self.__dict__
+
+    def __repr__(self) -> str:
+        given = {'batches_per_epoch': self.batches_per_epoch, 'prefetch': self._prefetch, 'seed': self._seed}
+        options = ''.join(f', {name}={value}' for name, value in given.items() if value is not None)
+        return f'Infinite({self._stream!r}{options})'
+
+
+def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:
+    if not kwargs:
+        return combiner
+    if combiner not in (combine, combine_pad, combine_lists):
+        return apply(combiner, **kwargs)
+    try:
+        return combiner(**kwargs)
+    except TypeError as error:
+        if 'unexpected keyword argument' not in str(error):
+            raise
+        raise TypeError(f'Infinite: {error} (arguments that are not its own go to the combiner)') from None
+
+
+class _Live:
+    """The run of an `Infinite`, over all passes of its source."""
+
+    finalizer: weakref.finalize[..., Any]
+
+    def __init__(self, stream: Stream[Any], seed: int | None, prefetch: int | None):
+        self.pid = os.getpid()
+        self._stream = stream
+        self._seed = fresh_seed() if seed is None and stream.source.seed is None else seed
+        self._background = None if prefetch == 0 else Background('itpipe-Infinite', prefetch)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._pass = -1
+        self._ended = True
+        self._chain: Chain
+        self._pairs: Iterator[Pair]
+
+    def next(self, again: bool) -> Any:
+        """The next batch, or END when the pass has ended; `again`: rather the first batch of the next pass."""
+        with self._lock:
+            if self._closed:
+                return END
+            if self._ended:
+                if not again:
+                    return END
+                self._begin()
+                again = False
+            pair = next(self._pairs, None)
+            if pair is None and again:
+                self._begin()
+                pair = next(self._pairs, None)
+            if pair is None:
+                self._ended = True
+                self._chain.close()
+                return END
+            self._chain.received(pair[0])
+            return pair[1]
+
+    def _begin(self) -> None:
+        self._pass += 1
+        self._ended = False
+        sites = Sites(self._seed, self._pass, self._stream.source.seed)
+        self._chain = Chain(self._stream.source, self._stream.steps, sites)
+        if self._background is None:
+            self._pairs = self._chain.pairs
+        else:
+            self._pairs = self._background.run(self._chain.pairs, self._chain.close)
+
+    def close(self) -> None:
+        """Stop the thread, which closes the chain, and wait for it."""
+        if self._closed or os.getpid() != self.pid:
+            return
+        self._closed = True
+        if self._pass < 0:
+            return
+        if self._background is None:
+            self._chain.close()
+            return
+        self._background.stop()
+        self._chain.stop()
+        self._background.close()
+
+
+_ = literal

@@ -1,0 +1,210 @@
+"""A map over an executor, ordered and bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
+
+from .binding import ItemFunction, Stop
+from .checks import integer, truth
+from .keys import END
+from .stage import Stage, factory, function_of
+from .steps import STOP, ItemStep, Pair, State, Step
+from .workers import Borrowed, Pool, Processes, Threads
+
+__all__ = ['parallel_map']
+
+
+@factory
+def parallel_map(
+    f: Any,
+    *args: Any,
+    threads: int | None = None,
+    processes: int | None = None,
+    executor: Any = None,
+    ordered: bool = True,
+    in_flight: int | None = None,
+    **kwargs: Any,
+) -> Stage[Any, Any]:
+    """`f(item, *args, **kwargs)` for each item, several at a time.
+
+    `f` is a function of an item or an item-wise stage, all of which then runs in the workers. Exactly one of
+
+    - `threads=N`: in N threads, for functions that wait or release the interpreter lock (reading files, numpy);
+    - `processes=N`: in N processes, for pure Python. They are started without fork, for this run alone, and get the
+      function once. Lambdas, closures and functions of a notebook will do. What goes to a process and comes back is
+      copied. Native thread pools (BLAS, OpenMP) in them share the cores;
+    - `executor=E`: whatever has `submit`, such as a `concurrent.futures.Executor` or a dask `Client`. It is not shut
+      down.
+
+    Negative N counts from the number of usable cores: -1 is all of them, -2 all but one. The workers start when the
+    run does and end with it.
+
+    The results come in the order of the items, or with `ordered=False` as they are ready. At most `in_flight` items
+    (by default twice the number of workers) are between input and output.
+
+    Raises TypeError or ValueError for wrong arguments. While running: what `f` raises, as it was raised, after the
+    results before it; `NotPicklable` if something that must go to a process or come back cannot be pickled.
+
+    >>> list(range(5) | parallel_map(pow, 2, threads=2))
+    [0, 1, 4, 9, 16]
+    >>> from itpipe import map_at
+    >>> list([(1, -2), (3, -4)] | parallel_map(map_at(0, str) | map_at(1, abs), threads=2))
+    [('1', 2), ('3', 4)]
+
+    See also: `apply`, the same without workers; `prefetch`; `Infinite`.
+    """
+    given = {'threads': threads, 'processes': processes, 'executor': executor}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if len(chosen) != 1:
+        got = ', '.join(chosen) or 'none of them'
+        raise TypeError(f'parallel_map: give exactly one of `threads`, `processes` and `executor`, got {got}')
+    open_pool: Callable[[ItemFunction], Pool]
+    if executor is not None:
+        if not callable(getattr(executor, 'submit', None)):
+            raise TypeError(f'parallel_map: `executor` must have a method `submit`, got {type(executor).__name__}')
+        open_pool = partial(Borrowed, executor)
+    else:
+        ((name, count),) = chosen.items()
+        if integer('parallel_map', name, count) == 0:
+            raise ValueError(f'parallel_map: `{name}` must not be 0')
+        open_pool = partial(Threads if threads is not None else Processes, count)
+    truth('parallel_map', 'ordered', ordered)
+    if in_flight is not None:
+        integer('parallel_map', 'in_flight', in_flight, least=1)
+    written = kwargs | chosen
+    written |= ({} if ordered else {'ordered': False}) | ({} if in_flight is None else {'in_flight': in_flight})
+    function = function_of('parallel_map', f, args, kwargs)
+    if isinstance(function.target, tuple) and not (args or kwargs):
+        steps = function.target
+    else:
+        steps = (ItemStep('parallel_map', _itself, (function,), (f, *args), written),)
+    options = (steps, open_pool, in_flight, STOP)
+    if ordered:
+        return Stage((Step('parallel_map', _ordered, options, (f, *args), written),))
+    return Stage(
+        (Step('parallel_map', _unordered, options, (f, *args), written, state={'slots': []}, replay=_replay_unordered),)
+    )
+
+
+def _itself(f: Any) -> Any:
+    return f
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What runs
+
+
+class _Upstream:
+    """The items, and the error with which they ended, kept until what came before it is delivered."""
+
+    def __init__(self, items: Iterator[Pair]):
+        self.items = items
+        self.error: Exception | None = None
+        self.ended = False
+
+    def next(self) -> Pair | None:
+        """The next pair, or None when there is no more."""
+        if self.ended:
+            return None
+        try:
+            return next(self.items)
+        except StopIteration:
+            self.ended = True
+        except Exception as error:
+            self.ended, self.error = True, error
+        return None
+
+    def raise_error(self) -> None:
+        """Raise what ended the items, if it was an error."""
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # its traceback holds this frame
+
+
+def _ordered(
+    items: Iterator[Pair],
+    function: ItemFunction,
+    open_pool: Callable[[ItemFunction], Pool],
+    in_flight: int | None,
+    stop: Stop,
+) -> Iterator[Pair]:
+    upstream = _Upstream(items)
+    window: deque[tuple[Any, Any]] = deque()
+    pool = open_pool(function)
+    stop.add(pool.stop)
+    try:
+        size = in_flight or 2 * pool.size
+        while True:
+            while len(window) < size and (pair := upstream.next()) is not None:
+                window.append((pair[0], pool.submit(*pair)))
+                del pair
+            if not window:
+                break
+            key, future = window.popleft()
+            yield key, pool.result(future)
+            del future
+        upstream.raise_error()
+    finally:
+        stop.remove(pool.stop)
+        pool.close()
+
+
+def _unordered(
+    items: Iterator[Pair],
+    state: State,
+    log: deque[Any],
+    function: ItemFunction,
+    open_pool: Callable[[ItemFunction], Pool],
+    in_flight: int | None,
+    stop: Stop,
+) -> Iterator[Pair]:
+    again = list(state['slots'])
+    upstream = _Upstream(items)
+    running: dict[Any, Any] = {}
+    done: SimpleQueue[Any] = SimpleQueue()
+    pool = open_pool(function)
+    stop.add(pool.stop)
+    try:
+        size = in_flight or 2 * pool.size
+        while True:
+            while len(running) < size:
+                if again:
+                    pair: Pair | None = again.pop(0)
+                elif upstream.ended:
+                    break
+                else:
+                    pair = upstream.next()
+                    log.append((END if pair is None else pair[0], False))
+                if pair is None:
+                    break
+                key = pair[0]
+                running[key] = pool.submit(*pair)
+                pool.when_done(running[key], partial(done.put, key))
+            if not running:
+                break
+            key = done.get()
+            log.append((key, True))
+            yield key, pool.result(running.pop(key))
+        upstream.raise_error()
+    finally:
+        stop.remove(pool.stop)
+        pool.close()
+
+
+def _replay_unordered(log: deque[Any], position: list[Any], state: State) -> Iterator[Pair]:
+    slots = state['slots']
+    while True:
+        key, came_out = log.popleft()
+        if came_out:
+            slots[:] = [pair for pair in slots if pair[0] != key]
+            yield key, None
+        else:
+            position[0] = key
+            if key is not END:
+                slots.append((key, None))

@@ -1,0 +1,105 @@
+"""The random generator of an item.
+
+A random step of a run has a number, its place among the random steps in reading order. Its 64-bit word is hashed once
+from (seed, number, pass); together with the word of an item's key it is the 128-bit key of a Philox generator
+(Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), which needs no other seeding. So any item's
+generator can be made anywhere, in any order.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.random.bit_generator import ISpawnableSeedSequence
+
+from .keys import Key, word
+
+__all__ = ['Draws', 'check_seed', 'fresh_seed', 'generator', 'step_word']
+
+BLOCK = 1024
+"""Draws are made this many at a time."""
+
+
+class _Words(ISpawnableSeedSequence):
+    """Hands its two words to Philox as they are: the usual SeedSequence costs more than the generator itself."""
+
+    def __init__(self, step: int, item: int):
+        self.words = (step, item)
+        self.spawned = 0
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray[Any, Any]:
+        words = np.array(self.words, dtype=np.uint64)
+        if n_words == 2 and dtype in (np.uint64, 'uint64'):
+            return words
+        state: np.ndarray[Any, Any] = np.random.SeedSequence([int(w) for w in words]).generate_state(n_words, dtype)
+        return state
+
+    def spawn(self, n_children: int) -> list[_Words]:  # type: ignore[override]
+        first, self.spawned = self.spawned, self.spawned + n_children
+        return [_Words(_hash(*self.words, n), self.words[1]) for n in range(first, self.spawned)]
+
+
+def _hash(*numbers: int) -> int:
+    return int.from_bytes(blake2b(repr(numbers).encode(), digest_size=8).digest(), 'little')
+
+
+def fresh_seed() -> int:
+    """A seed from the system's entropy."""
+    return secrets.randbits(64)
+
+
+def step_word(seed: int, number: int, pass_: int) -> int:
+    """The word of the `number`-th random step of a run."""
+    return _hash(seed, number, pass_)
+
+
+def generator(step: int, key: Key) -> np.random.Generator:
+    """The generator of the item `key` at the random step with the word `step`."""
+    return np.random.Generator(np.random.Philox(_Words(step, word(key))))
+
+
+def check_seed(where: str, seed: object) -> int | None:
+    """The seed as an int, or None; an error that names `where` for anything else."""
+    if seed is None:
+        return None
+    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)):
+        raise TypeError(f'{where}: `seed` must be an int or None, got {type(seed).__name__}')
+    if seed < 0:
+        raise ValueError(f'{where}: `seed` must not be negative, got {seed}')
+    return int(seed)
+
+
+class Draws:
+    """The random numbers of one step that are not an item's: the t-th is the same whenever it is asked for."""
+
+    def __init__(self, step: int):
+        self.step = step
+        self.number = -1
+        self.values: Sequence[float] = ()
+
+    def block(self, number: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Draws `number * BLOCK` up to the next block's first, uniform in [0, 1)."""
+        return generator(self.step, number).random(BLOCK)
+
+    def uniform(self, t: int) -> float:
+        """The t-th draw, uniform in [0, 1)."""
+        if t // BLOCK != self.number:
+            self.number = t // BLOCK
+            self.values = self.block(self.number).tolist()
+        return self.values[t % BLOCK]
+
+    def below(self, t: int, n: int) -> int:
+        """The t-th draw as an int in [0, n)."""
+        return int(self.uniform(t) * n)
+
+    def permutation(self, number: int, n: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The `number`-th permutation of n things."""
+        return generator(self.step, number).permutation(n)
+
+    def exponential(self, number: int, n: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The `number`-th row of n exponentially distributed numbers."""
+        return generator(self.step, number).exponential(size=n)

@@ -1,0 +1,310 @@
+"""Where endless random items come from."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from .binding import Sites, Stop, note
+from .checks import is_function, truth
+from .keys import Key
+from .rng import BLOCK, Draws, check_seed
+from .run import Chain, Opened
+from .stage import Ordinals, Stream, stream
+from .steps import Pair, literal, same, shown
+
+__all__ = ['load_by_random_id', 'mix', 'sample']
+
+
+def sample(sequence: Any, weights: Any = None, replace: bool = True, seed: int | None = None) -> Stream[Any]:
+    """An endless stream of random items of a sequence.
+
+    `sequence` is anything with a length and access by index: a list, an array (its rows), a torch dataset. `weights`
+    are probabilities up to a common factor, one per item; without them all items are equally likely. With
+    `replace=False` each item comes once per pass over the sequence, in an order that is drawn anew for every pass
+    (with weights: items of weight 0 never come, heavier ones tend to come earlier). The `seed` is also that of every
+    random stage behind it that has none of its own.
+
+    Raises TypeError for what is not a sequence, weights that are not numbers, or a wrong seed; ValueError for an empty
+    sequence, and for weights that are negative, not finite, all zero, or of another number.
+
+    >>> from itpipe import take
+    >>> list(sample('abc', seed=0) | take(6))
+    []
+    >>> list(sample('abc', replace=False, seed=0) | take(6))
+    []
+
+    See also: `load_by_random_id`, `mix`, `shuffle`.
+    """
+    _check_sequence('sample', 'sequence', sequence)
+    written = _written(replace=(truth('sample', 'replace', replace), True), seed=(seed, None))
+    return Stream(_Sample('sample', _Rows(sequence), len(sequence), (sequence,), weights, replace, seed, written))
+
+
+def load_by_random_id(
+    *loaders: Callable[[Any], Any], ids: Any, weights: Any = None, seed: int | None = None
+) -> Stream[Any]:
+    """An endless stream of `(loader_1(id), loader_2(id), …)` for random ids; of the bare values for one loader.
+
+    `ids` is a sequence of whatever the loaders take, `weights` and `seed` are as for `sample`.
+
+    Raises TypeError or ValueError for wrong arguments, as `sample` does, and if there is no loader.
+
+    >>> from itpipe import take
+    >>> list(load_by_random_id(str.upper, len, ids=['a', 'bb'], seed=0) | take(3))
+    []
+
+    See also: `sample`.
+    """
+    if not loaders:
+        raise ValueError('load_by_random_id: `loaders` must not be empty')
+    for n, loader in enumerate(loaders):
+        is_function('load_by_random_id', f'loaders[{n}]', loader)
+    _check_sequence('load_by_random_id', 'ids', ids)
+    written = {'ids': ids} | _written(seed=(seed, None))
+    get = _Load(loaders, ids)
+    return Stream(_Sample('load_by_random_id', get, len(ids), loaders, weights, True, seed, written))
+
+
+def mix(*streams: Iterable[Any], weights: Any = None, seed: int | None = None) -> Stream[Any]:
+    """The items of several streams, each next one from a randomly chosen stream.
+
+    `streams` are streams or other iterables, each is read in its own order. `weights` are probabilities up to a common
+    factor, one per stream. A stream that has ended is not chosen any more; when all have, so has the mix. Streams of
+    weight 0 are read when all others have ended. The choices depend on the seed, not on the items.
+
+    Raises TypeError for what is not iterable or weights that are not numbers; ValueError for no streams, and for
+    weights that are negative, not finite, all zero, or of another number.
+
+    >>> list(mix([1, 2, 3], 'ab', seed=0))
+    []
+
+    See also: `sample`.
+    """
+    if not streams:
+        raise ValueError('mix: `streams` must not be empty')
+    written = _written(weights=(weights, None), seed=(seed, None))
+    branches = tuple(stream(branch) for branch in streams)
+    return Stream(_Mix(branches, _check_weights('mix', weights, len(branches)), check_seed('mix', seed), written))
+
+
+def _check_sequence(where: str, name: str, value: Any) -> None:
+    if isinstance(value, (Mapping, set, frozenset)) or hasattr(value, 'iloc') or not hasattr(value, '__getitem__'):
+        raise TypeError(f'{where}: `{name}` must be a sequence (len and access by index), got {type(value).__name__}')
+    try:
+        size = len(value)
+    except TypeError:
+        raise TypeError(f'{where}: `{name}` must have a length, got {type(value).__name__}') from None
+    if not size:
+        raise ValueError(f'{where}: `{name}` must not be empty')
+
+
+def _check_weights(where: str, weights: Any, count: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    if weights is None:
+        return None
+    try:
+        result = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f'{where}: `weights` must be numbers, got {literal(weights)}') from None
+    if result.shape != (count,):
+        raise ValueError(f'{where}: `weights` must be {count} numbers, one for each, got shape {result.shape}')
+    if not np.isfinite(result).all() or (result < 0).any():
+        raise ValueError(f'{where}: `weights` must be finite and not negative, got {literal(weights)}')
+    if not result.any():
+        raise ValueError(f'{where}: `weights` must not all be zero')
+    return result
+
+
+def _written(**given: tuple[Any, Any]) -> dict[str, Any]:
+    return {name: value for name, (value, default) in given.items() if value is not default}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What runs
+
+
+class _Rows:
+    """The item at an index."""
+
+    def __init__(self, sequence: Any):
+        self.sequence = sequence
+
+    def __call__(self, index: int) -> Any:
+        return self.sequence[index]
+
+
+class _Load:
+    """What the loaders make of the id at an index."""
+
+    def __init__(self, loaders: tuple[Callable[[Any], Any], ...], ids: Any):
+        self.loaders, self.ids = loaders, ids
+
+    def __call__(self, index: int) -> Any:
+        id_ = self.ids[index]
+        if len(self.loaders) == 1:
+            return self.loaders[0](id_)
+        return tuple(loader(id_) for loader in self.loaders)
+
+
+class _Sample:
+    """Random indices into something, the t-th known without those before it."""
+
+    def __init__(
+        self,
+        name: str,
+        get: Callable[[int], Any],
+        size: int,
+        args: tuple[Any, ...],
+        weights: Any,
+        replace: bool,
+        seed: int | None,
+        written: dict[str, Any],
+    ):
+        self.name, self.get, self.size, self.args, self.replace = name, get, size, args, replace
+        self.seed = check_seed(name, seed)
+        self.weights = _check_weights(name, weights, size)
+        self.written = written if weights is None else {'weights': weights} | written
+        self.period = BLOCK if replace else size if self.weights is None else int((self.weights > 0).sum())
+
+    def open(self, sites: Sites, stop: Stop) -> Opened:
+        draws = Draws(sites.next(self.seed))
+        return Ordinals(partial(self.read, draws), partial(self.pick, draws))
+
+    def indices(self, draws: Draws, number: int) -> np.ndarray[Any, Any]:
+        """The indices of the ordinals from `number * period` on, as many as a period has."""
+        if not self.replace:
+            if self.weights is None:
+                return draws.permutation(number, self.size)
+            # Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006
+            present = np.flatnonzero(self.weights)
+            times = draws.exponential(number, len(present)) / self.weights[present]
+            return np.asarray(present[np.argsort(times, kind='stable')])
+        uniform = draws.block(number)
+        if self.weights is None:
+            return (uniform * self.size).astype(np.int64)
+        edges = np.cumsum(self.weights)
+        found = np.searchsorted(edges, uniform * edges[-1], side='right')
+        return np.minimum(found, np.flatnonzero(self.weights)[-1])
+
+    def read(self, draws: Draws, start: int) -> Iterator[Pair]:
+        number, first = divmod(start, self.period)
+        ordinal, get = start, self.get
+        try:
+            while True:
+                for index in self.indices(draws, number)[first:].tolist():
+                    yield ordinal, get(index)
+                    ordinal += 1
+                number, first = number + 1, 0
+        except Exception as error:
+            note(error, repr(self), ordinal)
+            raise
+
+    def pick(self, draws: Draws, keys: Sequence[Any]) -> dict[Key, Any]:
+        result: dict[Key, Any] = {}
+        blocks: dict[int, Any] = {}
+        for key in sorted(keys):
+            number, place = divmod(key, self.period)
+            if number not in blocks:
+                blocks = {number: self.indices(draws, number)}
+            result[key] = self.get(int(blocks[number][place]))
+        return result
+
+    def __repr__(self) -> str:
+        return shown(self.name, self.args, self.written)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Sample) and all(
+            same(getattr(self, part), getattr(other, part)) for part in ('name', 'args', 'written')
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _Mix:
+    def __init__(self, branches: tuple[Stream[Any], ...], weights: Any, seed: int | None, written: dict[str, Any]):
+        self.branches, self.seed, self.written = branches, seed, written
+        self.weights = [1.0] * len(branches) if weights is None else weights.tolist()
+
+    def open(self, sites: Sites, stop: Stop) -> Opened:
+        return _OpenedMix(self, sites, stop)
+
+    def __repr__(self) -> str:
+        return shown('mix', self.branches, self.written)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Mix) and same((self.branches, self.written), (other.branches, other.written))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _OpenedMix:
+    """A mix at work: a chain per branch, the number of draws made, and the branches that have ended.
+
+    The log holds, for each pair that went out, the state right after it.
+    """
+
+    stateful = True
+
+    def __init__(self, mix: _Mix, sites: Sites, stop: Stop):
+        self.mix, self.sites, self.stop = mix, sites, stop
+        self.draws = Draws(sites.next(mix.seed))
+        self.chains: list[Chain] = []
+        self.log: deque[tuple[Key, int, tuple[int, ...]]] = deque()
+        self.t = 0
+        self.ended: tuple[int, ...] = ()
+
+    def start(self, entry: Any = None) -> Iterator[Pair]:
+        if entry is not None:
+            self.t, self.ended = entry['t'], tuple(entry['ended'])
+        for n, branch in enumerate(self.mix.branches):
+            state = None if entry is None else entry['branches'][n]
+            sites = self.sites.branch(branch.source.seed)
+            self.chains.append(Chain(branch.source, branch.steps, sites, self.stop, state))
+        return self.run(self.t, self.ended)
+
+    def run(self, t: int, ended: tuple[int, ...]) -> Iterator[Pair]:
+        with ExitStack() as closing:
+            for chain in self.chains:
+                closing.callback(chain.close)
+            alive, edges = self.choices(ended)
+            while alive:
+                branch = alive[bisect_right(edges, self.draws.uniform(t) * edges[-1], hi=len(edges) - 1)]
+                t += 1
+                pair = next(self.chains[branch].pairs, None)
+                if pair is None:
+                    ended = (*ended, branch)
+                    alive, edges = self.choices(ended)
+                    continue
+                key = (pair[0], branch)
+                self.log.append((key, t, ended))
+                yield key, pair[1]
+
+    def choices(self, ended: tuple[int, ...]) -> tuple[list[int], list[float]]:
+        """The branches to choose from, and the upper edges of their shares."""
+        left = [n for n in range(len(self.mix.branches)) if n not in ended]
+        alive = [n for n in left if self.mix.weights[n] > 0] or left
+        return alive, list(accumulate(self.mix.weights[n] or 1.0 for n in alive))
+
+    def commit(self, key: Key) -> None:
+        done: Any = None
+        while done != key:
+            done, self.t, self.ended = self.log.popleft()
+            self.chains[done[1]].received(done[0])
+
+    def entry(self) -> Any:
+        return {'t': self.t, 'ended': list(self.ended), 'branches': [chain.state() for chain in self.chains]}
+
+    def remake(self, keys: Sequence[Key]) -> dict[Key, Any]:
+        result: dict[Key, Any] = {}
+        for n, chain in enumerate(self.chains):
+            own = [key[0] for key in keys if key[1] == n]  # type: ignore[index]
+            if own:
+                result |= {(key, n): value for key, value in chain.remake(len(chain.links) - 1, own).items()}
+        return result

@@ -1,0 +1,396 @@
+"""Composition: stages, streams, and `|` between them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial, update_wrapper
+from inspect import signature
+from itertools import islice
+from typing import Any, Generic, NoReturn, TypeVar
+
+import numpy as np
+
+from .binding import ItemFunction, Sites, Stop, note
+from .checks import integer, is_function
+from .errors import NotRestartable
+from .keys import Key
+from .rng import check_seed
+from .run import Chain, Opened, Run, Source
+from .steps import Function, ItemStep, Pair, Step, literal, same, show, shown
+
+__all__ = ['Stage', 'Stream', 'as_stage', 'factory', 'function_of', 'itemwise', 'pipe', 'stage', 'stream']
+
+A = TypeVar('A')
+B = TypeVar('B')
+C = TypeVar('C')
+
+
+class Stage(Generic[A, B]):
+    """A description of what happens to a stream of items, made by `apply`, `batch_by`, … and joined by `|`.
+
+    `iterable | stage` is a `Stream`, `stage | stage` a longer stage, and `stage | function` applies the function to
+    each item. A stage is a value: it prints as it was written, compares, pickles, and never runs itself.
+
+    >>> from itpipe import apply, batch_by
+    >>> pairs = apply(abs) | batch_by(2)
+    >>> pairs
+    apply(abs) | batch_by(2)
+    >>> list([-1, 2, -3] | pairs)
+    [[1, 2], [3]]
+    """
+
+    __slots__ = ('steps',)
+    __array_ufunc__ = None
+    __pandas_priority__ = 10_000
+
+    def __init__(self, steps: tuple[Step | ItemStep, ...]):
+        self.steps = steps
+
+    def __or__(self, other: Any) -> Any:
+        return Stage(self.steps + as_stage(other).steps)
+
+    def __ror__(self, iterable: Iterable[Any]) -> Any:
+        left = stream(iterable)
+        return Stream(left.source, left.steps + self.steps)
+
+    def __call__(self, iterable: Iterable[A]) -> Iterator[B]:
+        """An iterator over what the stage makes of the iterable.
+
+        >>> from itpipe import batch_by
+        >>> list(batch_by(3)(range(4)))
+        [[0, 1, 2], [3]]
+        """
+        return iter(self.__ror__(iterable))
+
+    def item(self, item: A, ordinal: int = 0, seed: int | None = None) -> B:
+        """What an item-wise stage makes of this one item.
+
+        `ordinal` and `seed` say which item of which run it is to be, which matters where the stage is random.
+
+        >>> from itpipe import map_at
+        >>> (map_at(0, abs) | map_at(1, str)).item((-1, 2))
+        (1, '2')
+        """
+        steps = _only_items('Stage.item', self)
+        key = integer('Stage.item', 'ordinal', ordinal, least=0)
+        return ItemFunction(steps, Sites(check_seed('Stage.item', seed)))(key, item)  # type: ignore[no-any-return]
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(
+            'a Stage is not iterable, it needs a source: write `source | stage`'
+            ' (and `stream(d.items()) | stage` for the views of a dict)'
+        )
+
+    def __repr__(self) -> str:
+        return ' | '.join(map(show, self.steps))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stage) and self.steps == other.steps
+
+    def __hash__(self) -> int:
+        return hash(self.steps)
+
+
+class Stream(Generic[B]):
+    """A source and what happens to its items; nothing runs until it is iterated.
+
+    Every `iter(stream)` is a fresh run, with the same values if the stream is seeded. Over a one-shot iterator, such
+    as a generator, there is one run, and asking for a second raises `NotRestartable`.
+
+    >>> from itpipe import apply
+    >>> squares = range(4) | apply(pow, 2)
+    >>> squares
+    range(0, 4) | apply(pow, 2)
+    >>> list(squares), list(squares)
+    ([0, 1, 4, 9], [0, 1, 4, 9])
+    """
+
+    __slots__ = ('source', 'steps')
+
+    def __init__(self, source: Source, steps: tuple[Step | ItemStep, ...] = ()):
+        self.source = source
+        self.steps = steps
+
+    def __or__(self, other: Any) -> Any:
+        return Stream(self.source, self.steps + as_stage(other).steps)
+
+    def __iter__(self) -> Run:
+        return Run(Chain(self.source, self.steps, Sites(fallback=self.source.seed)))
+
+    def __repr__(self) -> str:
+        return ' | '.join([repr(self.source), *map(show, self.steps)])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stream) and self.source == other.source and self.steps == other.steps
+
+    def __hash__(self) -> int:
+        return hash(self.steps)
+
+
+def stream(iterable: Iterable[A], *, seed: int | None = None) -> Stream[A]:
+    """A stream of the items of any iterable.
+
+    `iterable | stage` does this by itself; the call is for what cannot stand left of `|` (the views of a dict), and to
+    give a seed: it is that of every random stage behind it that has none of its own.
+
+    Raises TypeError for what is not iterable, and for a seed that is not an int; ValueError for a negative seed.
+
+    >>> from itpipe import apply
+    >>> list(stream({'a': 1}.items()) | apply(len))
+    [2]
+    """
+    if isinstance(iterable, Stream):
+        return iterable if seed is None else Stream(_Seeded(iterable.source, check_seed('stream', seed)), iterable.steps)
+    if isinstance(iterable, Stage) or not _is_iterable(iterable):
+        got = 'a Stage' if isinstance(iterable, Stage) else type(iterable).__name__
+        raise TypeError(f'stream: what stands left of `|` must be iterable, got {got}')
+    return Stream(_Items(iterable, check_seed('stream', seed)))
+
+
+def pipe(source: Iterable[Any], *stages: Any) -> Stream[Any]:
+    """The stream `source | stages[0] | stages[1] | …`.
+
+    >>> from itpipe import batch_by
+    >>> list(pipe(range(3), str, batch_by(2)))
+    [['0', '1'], ['2']]
+    """
+    result = stream(source)
+    for each in stages:
+        result = result | each
+    return result
+
+
+class stage:  # noqa: N801  (a decorator)
+    """Makes a stage factory of a generator function whose first argument is an iterator over the items.
+
+    What the factory is called with is passed on behind the iterator. The items that come out are numbered anew. If
+    the generator cleans up in `finally`, it does so as soon as the run ends, however that happens.
+
+    >>> @stage
+    ... def pairwise_sums(items, scale=1):
+    ...     last = next(items)
+    ...     for item in items:
+    ...         yield scale * (last + item)
+    ...         last = item
+    >>> list(range(4) | pairwise_sums(scale=10))
+    [10, 30, 50]
+    >>> pairwise_sums(scale=10)
+    pairwise_sums(scale=10)
+
+    Raises TypeError at once if the function does not take these arguments.
+    """
+
+    is_factory = True
+
+    def __init__(self, function: Callable[..., Iterable[Any]]):
+        update_wrapper(self, is_function('stage', 'function', function))  # type: ignore[arg-type]
+        self.function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
+        try:
+            signature(self.function).bind(iter(()), *args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f'{self.__name__}: {error}') from None  # type: ignore[attr-defined]
+        step = Step(
+            self.__name__,  # type: ignore[attr-defined]
+            _custom, (self, args, kwargs), args, kwargs, opaque=True,
+        )  # fmt: skip
+        return Stage((step,))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, stage) and self.function is other.function
+
+    def __hash__(self) -> int:
+        return hash(self.function)
+
+    def __reduce__(self) -> Any:
+        found: Any = sys.modules.get(self.function.__module__)
+        for name in self.function.__qualname__.split('.'):
+            found = getattr(found, name, None)
+        return self.function.__qualname__ if found is self else (stage, (self.function,))
+
+
+def _custom(items: Iterator[Pair], made: stage, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Pair]:
+    last: list[Key | None] = [None]
+    results: Any = iter(made.function(_values(items, last), *args, **kwargs))
+    try:
+        yield from enumerate(results)
+    except Exception as error:
+        if not getattr(error, '__notes__', None):
+            note(error, shown(made.__name__, args, kwargs), last[0])  # type: ignore[attr-defined]
+        raise
+    finally:
+        if hasattr(results, 'close'):
+            results.close()
+
+
+def _values(items: Iterator[Pair], last: list[Key | None]) -> Iterator[Any]:
+    for last[0], value in items:  # noqa: B020
+        yield value
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# For the modules that define stages
+
+
+def factory(function: C) -> C:
+    """Marks a function that makes stages, so that `stream | function` is known for a forgotten call."""
+    function.is_factory = True  # type: ignore[attr-defined]
+    return function
+
+
+def as_stage(other: Any) -> Stage[Any, Any]:
+    """What stands right of `|` as a stage: a plain function means "for each item"."""
+    if isinstance(other, Stage):
+        return other
+    if getattr(other, 'is_factory', False):
+        return _called(other)
+    if isinstance(other, Stream) or not callable(other):
+        got = 'a Stream' if isinstance(other, Stream) else type(other).__name__
+        raise TypeError(f'what stands right of `|` must be a stage or a function of one item, got {got}')
+    return itemwise('apply', other, args=(other,))
+
+
+def _called(made: Any) -> Stage[Any, Any]:
+    parameters = list(signature(made).parameters.values())[isinstance(made, stage) :]
+    if any(p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) for p in parameters):
+        raise TypeError(f'`{made.__name__}` makes a stage when it is called: did you mean `{made.__name__}(…)`?')
+    return made()  # type: ignore[no-any-return]
+
+
+def itemwise(name: str, call: Callable[[Any], Any], args: tuple[Any, ...] = (), kwargs: Any = None) -> Stage[Any, Any]:
+    """The stage that calls a function with each item and prints as `name(*args, **kwargs)`."""
+    return Stage((ItemStep(name, _alone, (Function(call),), args, kwargs or {}),))
+
+
+def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
+
+
+def function_of(where: str, f: Any, args: tuple[Any, ...] = (), kwargs: Any = None, name: str = 'f') -> Function:
+    """A function of an item, as the user gave it: a callable or an item-wise stage, and further arguments."""
+    if isinstance(f, Stage):
+        steps = _only_items(where, f, name)
+        if (args or kwargs) and len(steps) > 1:
+            raise TypeError(f'{where}: `{name}` is a stage of several steps, give the arguments to those: got {f!r}')
+        return Function(steps, args, kwargs or {})
+    if getattr(f, 'is_factory', False):
+        raise TypeError(f'{where}: `{f.__name__}` makes a stage when it is called: did you mean `{f.__name__}(…)`?')
+    if not callable(f):
+        raise TypeError(f'{where}: `{name}` must be a function or an item-wise stage, got {type(f).__name__}')
+    return Function(f, args, kwargs or {})
+
+
+def _only_items(where: str, given: Stage[Any, Any], name: str = 'stage') -> tuple[ItemStep, ...]:
+    for step in given.steps:
+        if not isinstance(step, ItemStep):
+            raise TypeError(f'{where}: `{name}` must be item-wise, but `{show(step)}` is not')
+    return given.steps  # type: ignore[return-value]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sources whose keys are ordinals
+
+
+class Ordinals:
+    """A source at work whose n-th item has the key n: `read(n)` goes on from there, `pick` makes single ones again."""
+
+    stateful = False
+
+    def __init__(self, read: Callable[[int], Iterator[Pair]], pick: Callable[[Sequence[Any]], dict[Key, Any]]):
+        self.read, self.pick = read, pick
+        self.position = 0
+
+    def start(self, entry: Any = None) -> Iterator[Pair]:
+        self.position = entry or 0
+        return self.read(self.position)
+
+    def commit(self, key: Any) -> None:
+        self.position = key + 1
+
+    def entry(self) -> int:
+        return self.position
+
+    def remake(self, keys: Sequence[Key]) -> dict[Key, Any]:
+        return self.pick(keys)
+
+
+class _Items:
+    """Any iterable as a source."""
+
+    def __init__(self, iterable: Iterable[Any], seed: int | None = None):
+        self.iterable, self.seed = iterable, seed
+        self.spent = False
+
+    def open(self, sites: Sites, stop: Stop) -> Opened:
+        if self.spent:
+            raise NotRestartable(
+                f'the stream reads from an iterator ({literal(self.iterable)}) that had its one run;'
+                ' give it something that can be iterated again, such as a list'
+            )
+        return Ordinals(self.read, self.pick)
+
+    def read(self, start: int) -> Iterator[Pair]:
+        if _is_plain(self.iterable):
+            return enumerate(islice(self.iterable, start, None) if start else self.iterable, start)  # type: ignore[return-value]
+        return self.follow(start)
+
+    def follow(self, start: int) -> Iterator[Pair]:
+        one_shot = isinstance(self.iterable, Iterator)
+        self.spent = one_shot
+        place, iterator = start - 1, None
+        try:
+            iterator = iter(self.iterable)
+            for place, value in enumerate(islice(iterator, start, None) if start else iterator, start):  # noqa: B020
+                yield place, value
+        except Exception as error:
+            note(error, f'the source {literal(self.iterable)}', place + 1)
+            raise
+        finally:
+            # what was made for this run, and generators, are closed; a file that was passed in is still its owner's
+            if hasattr(iterator, 'close') and (not one_shot or hasattr(iterator, 'throw')):
+                iterator.close()
+
+    def pick(self, keys: Sequence[Any]) -> dict[Key, Any]:
+        if isinstance(self.iterable, (Sequence, np.ndarray)):
+            return {key: self.iterable[key] for key in keys}
+        wanted, last = set(keys), max(keys, default=-1)
+        if self.spent:
+            raise NotRestartable(f'cannot make items of {literal(self.iterable)} again: it is a one-shot iterator')
+        return {key: value for key, value in enumerate(islice(self.iterable, last + 1)) if key in wanted}
+
+    def __repr__(self) -> str:
+        return literal(self.iterable) if self.seed is None else shown('stream', (self.iterable,), {'seed': self.seed})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Items) and self.seed == other.seed and same(self.iterable, other.iterable)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _Seeded:
+    """A source with another seed for the stages behind it."""
+
+    def __init__(self, source: Source, seed: int | None):
+        self.source, self.seed = source, seed
+
+    def open(self, sites: Sites, stop: Stop) -> Opened:
+        return self.source.open(sites, stop)
+
+    def __repr__(self) -> str:
+        return shown('stream', (self.source,), {'seed': self.seed})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Seeded) and (self.source, self.seed) == (other.source, other.seed)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _is_plain(iterable: object) -> bool:
+    return type(iterable) in (list, tuple, range, str, bytes, dict, set, frozenset, np.ndarray)
+
+
+def _is_iterable(value: object) -> bool:
+    kind = type(value)
+    return (getattr(kind, '__iter__', None) or hasattr(kind, '__getitem__')) and getattr(value, 'ndim', 1) != 0
