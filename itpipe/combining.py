@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, NoReturn, TypeAlias, overload
+from typing import Any, NoReturn, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,10 @@ __all__ = ['combine', 'combine_lists', 'combine_pad']
 
 Array: TypeAlias = 'npt.NDArray[Any]'
 Kinds: TypeAlias = 'set[type]'
+Path: TypeAlias = 'tuple[Any, ...]'
+"""Of the values in one place of all the items: the function's name, for messages, then the keys in an item."""
+Leaf: TypeAlias = 'Callable[[Sequence[Any], Kinds, Path], Any]'
+Join: TypeAlias = 'Callable[[Sequence[Array], Path], Array]'
 
 _NO_ITEMS: Any = object()
 _DEFAULTS: dict[str, Any] = {'padding_values': 0, 'ratio': 0.5, 'multiple_of': None, 'lengths': False}
@@ -25,30 +29,7 @@ _CONTAINER = (tuple, list, Mapping)
 _TEXT = (str, bytes)
 _NUMBER = (int, float, complex, np.number, np.bool_, np.datetime64)
 _BUILTIN_NUMBERS = {bool, int, float, complex}
-
-
-class _Place(NamedTuple):
-    """Where the values of a batch stand in their items, for messages."""
-
-    function: str
-    path: tuple[Any, ...] = ()
-
-    def __str__(self) -> str:
-        return self.of('an item')
-
-    def of(self, item: str) -> str:
-        return f'element {"".join(f"[{key!r}]" for key in self.path)} of {item}' if self.path else item
-
-    def refuse(
-        self,
-        values: Sequence[Any],
-        i: int,
-        has: Callable[[Any], str],
-        hint: str = '',
-        error: type[Exception] = ValueError,
-    ) -> NoReturn:
-        but = f'but item 0 has {has(values[0])}{hint}'
-        raise error(f'{self.function}: {self.of(f"item {i}")} has {has(values[i])}, {but}')
+_PLAIN = {np.ndarray, str, bytes, *_BUILTIN_NUMBERS}
 
 
 @overload
@@ -86,7 +67,7 @@ def combine(items: Iterable[Any] = _NO_ITEMS) -> Any:
     """
     if items is _NO_ITEMS:
         return itemwise('combine', combine)
-    return _walk(_batch('combine', items), partial(_combined, _stack), _Place('combine'))
+    return _walk(_batch('combine', items), partial(_combined, _stack), ('combine',))
 
 
 @overload
@@ -153,9 +134,9 @@ def combine_pad(
     if items is _NO_ITEMS:
         given = {name: v for name, v in {**options, 'lengths': lengths}.items() if v is not _DEFAULTS[name]}
         return itemwise('combine_pad', partial(combine_pad, **given), kwargs=given)
-    batch, place = _batch('combine_pad', items), _Place('combine_pad')
-    combined = _walk(batch, partial(_combined, partial(_pad, options, batch[0])), place)
-    return (combined, _walk(batch, _true_shapes, place)) if lengths else combined
+    batch, path = _batch('combine_pad', items), ('combine_pad',)
+    combined = _walk(batch, partial(_combined, partial(_pad, options, batch[0])), path)
+    return (combined, _walk(batch, _true_shapes, path)) if lengths else combined
 
 
 @overload
@@ -180,7 +161,7 @@ def combine_lists(items: Iterable[Any] = _NO_ITEMS) -> Any:
     """
     if items is _NO_ITEMS:
         return itemwise('combine_lists', combine_lists)
-    return _walk(_batch('combine_lists', items), lambda values, *_: list(values), _Place('combine_lists'))
+    return _walk(_batch('combine_lists', items), lambda values, *_: list(values), ('combine_lists',))
 
 
 def _batch(function: str, items: Any) -> list[Any]:
@@ -204,67 +185,62 @@ def _batch(function: str, items: Any) -> list[Any]:
 # Structure
 
 
-def _walk(values: Sequence[Any], leaf: Callable[[Sequence[Any], Kinds, _Place], Any], place: _Place) -> Any:
+def _walk(values: Sequence[Any], leaf: Leaf, path: Path) -> Any:
     """The structure that all the values have, with what `leaf` makes of the values in each place of it."""
     kinds = set(map(type, values))
-    if not any(issubclass(kind, _CONTAINER) for kind in kinds):
-        return leaf(values, kinds, place)
+    if kinds <= _PLAIN or not any(issubclass(kind, _CONTAINER) for kind in kinds):
+        return leaf(values, kinds, path)
     if len(kinds) > 1:
         i = _odd(type(value) if isinstance(value, _CONTAINER) else None for value in values)
-        place.refuse(values, i, _type, error=TypeError)
+        _refuse(path, values, i, _type, error=TypeError)
 
-    first, kind = values[0], kinds.pop()
-    keys, columns = (_by_key if issubclass(kind, Mapping) else _by_index)(values, place)
-    elements = [
-        _walk(column, leaf, _Place(place.function, (*place.path, key)))
-        for key, column in zip(keys, columns, strict=True)
-    ]
-    if issubclass(kind, tuple):
-        return kind._make(elements) if hasattr(kind, '_make') else tuple(elements)
+    kind = kinds.pop()
+    if not issubclass(kind, (tuple, list)):
+        return _walk_keys(values, leaf, path)
+    try:
+        columns = list(zip(*values, strict=True))
+    except ValueError:
+        _refuse(path, values, _odd(map(len, values)), lambda value: f'{len(value)} elements')
+    elements = [_walk(column, leaf, (*path, i)) for i, column in enumerate(columns)]
     if issubclass(kind, list):
         return elements
-    result = copy.copy(first) if issubclass(kind, dict) else {}
-    result.update(zip(keys, elements, strict=True))
+    return kind._make(elements) if hasattr(kind, '_make') else tuple(elements)
+
+
+def _walk_keys(values: Sequence[Any], leaf: Leaf, path: Path) -> Any:
+    first, keys = values[0], values[0].keys()
+    for i, value in enumerate(values):
+        if value.keys() != keys:
+            _refuse(path, values, i, lambda value: f'keys {list(value)}')
+    result = copy.copy(first) if isinstance(first, dict) else {}
+    for key in first:
+        result[key] = _walk([value[key] for value in values], leaf, (*path, key))
     return result
 
 
-def _by_index(values: Sequence[Any], place: _Place) -> tuple[Sequence[Any], Sequence[Any]]:
-    try:
-        return range(len(values[0])), list(zip(*values, strict=True))
-    except ValueError:
-        place.refuse(values, _odd(map(len, values)), lambda value: f'{len(value)} elements')
-
-
-def _by_key(values: Sequence[Any], place: _Place) -> tuple[Sequence[Any], Sequence[Any]]:
-    keys = values[0].keys()
-    if not all(value.keys() == keys for value in values):
-        place.refuse(values, _odd(value.keys() for value in values), lambda value: f'keys {list(value)}')
-    return list(keys), [[value[key] for value in values] for key in keys]
-
-
-def _combined(join: Callable[..., Array], values: Sequence[Any], kinds: Kinds, place: _Place) -> Array | list[Any]:
+def _combined(join: Join, values: Sequence[Any], kinds: Kinds, path: Path) -> Array | list[Any]:
     if kinds == {np.ndarray}:
-        return join(values, place)
+        return join(values, path)
     if kinds <= _BUILTIN_NUMBERS or (len(kinds) == 1 and issubclass(next(iter(kinds)), _NUMBER)):
         return np.array(values)
     if all(issubclass(kind, _TEXT) for kind in kinds):
         return list(values)
-    arrays = _arrays(values, kinds, place)
-    return np.fromiter(values, object, len(values)) if arrays is None else join(arrays, place)
+    arrays = _arrays(values, kinds, path)
+    return np.fromiter(values, object, len(values)) if arrays is None else join(arrays, path)
 
 
-def _true_shapes(values: Sequence[Any], kinds: Kinds, place: _Place) -> Array | None:
-    arrays = _arrays(values, kinds, place)
+def _true_shapes(values: Sequence[Any], kinds: Kinds, path: Path) -> Array | None:
+    arrays = _arrays(values, kinds, path)
     return np.array([array.shape for array in arrays], np.int64) if arrays and arrays[0].ndim else None
 
 
-def _arrays(values: Sequence[Any], kinds: Kinds, place: _Place) -> Sequence[Array] | None:
+def _arrays(values: Sequence[Any], kinds: Kinds, path: Path) -> Sequence[Array] | None:
     """The values as plain arrays, or None if some are none."""
     for kind in kinds - {np.ndarray}:
         if issubclass(kind, np.ndarray) and issubclass(kind, np.ma.MaskedArray):
             item = f'item {[type(value) for value in values].index(kind)}'
             raise TypeError(
-                f'{place.function}: {place.of(item)} is a masked array, whose mask would be lost;'
+                f'{path[0]}: {_place(path, item)} is a masked array, whose mask would be lost;'
                 ' use its `filled()`, or make the mask an element of its own'
             )
     arrays = {kind for kind in kinds if _is_array(kind)}
@@ -272,7 +248,7 @@ def _arrays(values: Sequence[Any], kinds: Kinds, place: _Place) -> Sequence[Arra
         return [np.asarray(value) for value in values]
     with_axes = [type(value) in arrays and np.ndim(value) > 0 for value in values]
     if any(with_axes):
-        place.refuse(values, _odd(with_axes), _type, error=TypeError)
+        _refuse(path, values, _odd(with_axes), _type, error=TypeError)
     return None
 
 
@@ -289,67 +265,104 @@ def _odd(traits: Iterable[Any]) -> int:
     return next(i for i, trait in enumerate(others, 1) if trait != first)
 
 
+def _place(path: Path, item: str = 'an item') -> str:
+    return f'element {"".join(f"[{key!r}]" for key in path[1:])} of {item}' if path[1:] else item
+
+
+def _refuse(
+    path: Path,
+    values: Sequence[Any],
+    i: int,
+    has: Callable[[Any], str],
+    hint: str = '',
+    error: type[Exception] = ValueError,
+) -> NoReturn:
+    but = f'but item 0 has {has(values[0])}{hint}'
+    raise error(f'{path[0]}: {_place(path, f"item {i}")} has {has(values[i])}, {but}')
+
+
 def _type(value: Any) -> str:
     return f'type {type(value).__name__}'
+
+
+def _shape(value: Any) -> str:
+    return f'shape {value.shape}'
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Arrays
 
 
-def _stack(arrays: Sequence[Array], place: _Place) -> Array:
+def _stack(arrays: Sequence[Array], path: Path) -> Array:
     shape = arrays[0].shape
-    if len({array.shape for array in arrays}) > 1:
-        same = len({array.ndim for array in arrays}) == 1
-        hint = '; combine_pad pads to a common shape' if same else ''
-        place.refuse(arrays, _odd(array.shape for array in arrays), lambda array: f'shape {array.shape}', hint)
-    out = np.empty((len(arrays), *shape), _dtype(arrays, place))
-    if not shape:
-        np.concatenate([array.reshape(1) for array in arrays], out=out)
-    else:
-        # In half the time of `np.stack`, which makes a view of each array first. Without `out`, the axes would be in
-        # the order in memory that they have in the arrays.
-        np.concatenate(arrays, out=out.reshape(len(arrays) * shape[0], *shape[1:]))
+    out = np.empty((len(arrays), *shape), _dtype(arrays, path))
+    try:
+        if not shape:
+            np.concatenate([array.reshape(1) for array in arrays], out=out)
+        elif len(set(map(len, arrays))) > 1:
+            raise ValueError('`concatenate` checks the other axes')
+        else:
+            # In half the time of `np.stack`, which makes a view of each array first. Without `out`, the axes would have
+            # the order in memory that those of the arrays have.
+            np.concatenate(arrays, out=out.reshape(len(arrays) * shape[0], *shape[1:]))
+    except (TypeError, ValueError):
+        shapes = [array.shape for array in arrays]
+        if len(set(shapes)) == 1:
+            raise
+        hint = '; combine_pad pads to a common shape' if len(set(map(len, shapes))) == 1 else ''
+        _refuse(path, arrays, _odd(shapes), _shape, hint)
     return out
 
 
-def _pad(options: dict[str, Any], item: Any, arrays: Sequence[Array], place: _Place) -> Array:
+def _pad(options: dict[str, Any], item: Any, arrays: Sequence[Array], path: Path) -> Array:
     shapes, ndim = [array.shape for array in arrays], arrays[0].ndim
-    if any(len(shape) != ndim for shape in shapes):
+    if len(set(map(len, shapes))) > 1:
         hint = '; only shapes with the same number of axes have a common one'
-        place.refuse(arrays, _odd(map(len, shapes)), lambda array: f'shape {array.shape}', hint)
-    value, ratio, multiple = (_option_at(place, name, value, item) for name, value in options.items())
-    ratios, multiples = _per_axis('ratio', ratio, ndim, place), _per_axis('multiple_of', multiple, ndim, place)
+        _refuse(path, arrays, _odd(map(len, shapes)), _shape, hint)
+    value, ratio, multiple = (_option_at(path, name, value, item) for name, value in options.items())
+    if _is_many(value):
+        got = type(value).__name__
+        raise TypeError(f'combine_pad: `padding_values` for {_place(path)} must be one value or a function, got {got}')
+    ratios, multiples = _per_axis('ratio', ratio, ndim, path), _per_axis('multiple_of', multiple, ndim, path)
+    different = set(shapes)
     common = tuple(
         -(-max(sizes) // (multiple or 1)) * (multiple or 1)
-        for sizes, multiple in zip(zip(*shapes, strict=True), multiples, strict=True)
+        for sizes, multiple in zip(zip(*different, strict=True), multiples, strict=True)
     )
-    if set(shapes) == {common}:
-        return _stack(arrays, place)
+    if different == {common}:
+        return _stack(arrays, path)
 
-    dtype, shape = _dtype(arrays, place), (len(arrays), *common)
-    if isinstance(value, Mapping) or _is_sequence(value):
-        got = type(value).__name__
-        raise TypeError(f'combine_pad: `padding_values` for {place} must be one value or a function, got {got}')
-    fill = value if callable(value) else _fitting(value, dtype, place)
-    # Above this size (in glibc) memory comes fresh from the system, where zeros are free.
-    zeros = type(value) is int and value == 0 and math.prod(shape) * dtype.itemsize > 2**25
-    out = np.zeros(shape, dtype) if zeros else np.empty(shape, dtype)
-    axes = [axis for axis in range(ndim) if any(shape[axis] != common[axis] for shape in shapes)]
+    out, filled = _padding((len(arrays), *common), _dtype(arrays, path), value, path)
+    axes = [
+        (axis, size, ratios[axis]) for axis, size in enumerate(common) if {shape[axis] for shape in shapes} != {size}
+    ]
     box = [slice(None)] * ndim
-    for i, (target, array) in enumerate(zip(out, arrays, strict=True)):
-        if array.shape != common and not zeros:
-            # All of it, and one by one: it is still in the cache when the array comes on top.
-            target.fill(_fitting(value(array), dtype, place, f'item {i}') if callable(value) else fill)
-        for axis in axes:
-            size = array.shape[axis]
-            start = int((common[axis] - size) * ratios[axis])
-            box[axis] = slice(start, start + size)
+    for i, (target, array, shape) in enumerate(zip(out, arrays, shapes, strict=True)):
+        if not filled and shape != common:
+            target.fill(_fitting(value(array), out.dtype, path, f'item {i}') if callable(value) else value)
+        for axis, size, ratio in axes:
+            start = int((size - shape[axis]) * ratio)
+            box[axis] = slice(start, start + shape[axis])
         target[tuple(box)] = array
     return out
 
 
-def _dtype(arrays: Sequence[Array], place: _Place) -> np.dtype[Any]:
+def _padding(shape: Sequence[int], dtype: np.dtype[Any], value: Any, path: Path) -> tuple[Array, bool]:
+    """What the arrays go into, and whether it holds the padding already."""
+    size = math.prod(shape) * dtype.itemsize
+    if callable(value):
+        return np.empty(shape, dtype), False
+    _fitting(value, dtype, path)
+    # Fastest is to fill what lies in the cache when the arrays come: all at once, or later one item at a time. Very
+    # large memory (for glibc) comes fresh from the system, where zeros are free.
+    if size <= 2**20:
+        return np.full(shape, value, dtype), True
+    if size > 2**25 and type(value) is int and value == 0:
+        return np.zeros(shape, dtype), True
+    return np.empty(shape, dtype), False
+
+
+def _dtype(arrays: Sequence[Array], path: Path) -> np.dtype[Any]:
     try:
         return np.result_type(*arrays)
     except TypeError:
@@ -358,14 +371,14 @@ def _dtype(arrays: Sequence[Array], place: _Place) -> np.dtype[Any]:
                 np.result_type(*arrays[: i + 1])
             except TypeError:
                 hint = '; they have no common dtype'
-                place.refuse(arrays, i, lambda array: f'dtype {array.dtype}', hint, TypeError)
+                _refuse(path, arrays, i, lambda array: f'dtype {array.dtype}', hint, TypeError)
         raise
 
 
-def _fitting(value: Any, dtype: np.dtype[Any], place: _Place, item: str = 'an item') -> Any:
+def _fitting(value: Any, dtype: np.dtype[Any], path: Path, item: str = 'an item') -> Any:
     if not _fits(np.asarray(value), dtype):
         raise ValueError(
-            f'combine_pad: `padding_values` for {place.of(item)} must fit dtype {dtype}, got {value!r};'
+            f'combine_pad: `padding_values` for {_place(path, item)} must fit dtype {dtype}, got {value!r};'
             ' give another value, or convert the arrays before'
         )
     return value
@@ -389,45 +402,46 @@ def _fits(value: Array, dtype: np.dtype[Any]) -> bool:
 # Options
 
 
-def _is_sequence(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+def _is_many(value: Any) -> bool:
+    return isinstance(value, _CONTAINER) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _single_values(option: Any) -> Iterator[Any]:
-    if isinstance(option, Mapping) or _is_sequence(option):
-        for value in option.values() if isinstance(option, Mapping) else option:
-            yield from _single_values(value)
-    else:
+    if not _is_many(option):
         yield option
+        return
+    for value in option.values() if isinstance(option, Mapping) else option:
+        yield from _single_values(value)
 
 
-def _option_at(place: _Place, name: str, value: Any, item: Any) -> Any:
+def _option_at(path: Path, name: str, value: Any, item: Any) -> Any:
     """What the option says for this place in the item."""
-    for depth, key in enumerate(place.path):
-        if isinstance(value, Mapping) or _is_sequence(value):
-            here = place._replace(path=place.path[:depth])
-            if isinstance(value, Mapping) is not isinstance(item, Mapping):
-                raise TypeError(f'combine_pad: `{name}` has {_type(value)}, but {here} has {_type(item)}')
-            if isinstance(value, Mapping):
-                if not value.keys() <= item.keys():
-                    raise ValueError(f'combine_pad: `{name}` has keys {list(value)}, but {here} has keys {list(item)}')
-                value = value.get(key, _DEFAULTS[name])
-            else:
-                _check_length(name, value, len(item), 'elements', here)
-                value = value[key]
+    for depth, key in enumerate(path[1:], 1):
+        if not _is_many(value):
+            return value
+        place = _place(path[:depth])
+        if isinstance(value, Mapping) is not isinstance(item, Mapping):
+            raise TypeError(f'combine_pad: `{name}` has {_type(value)}, but {place} has {_type(item)}')
+        if isinstance(value, Mapping):
+            if not value.keys() <= item.keys():
+                raise ValueError(f'combine_pad: `{name}` has keys {list(value)}, but {place} has keys {list(item)}')
+            value = value.get(key, _DEFAULTS[name])
+        else:
+            _check_length(name, value, len(item), 'elements', place)
+            value = value[key]
         item = item[key]
     return value
 
 
-def _per_axis(name: str, value: Any, ndim: int, place: _Place) -> Sequence[Any]:
-    if isinstance(value, Mapping):
-        raise TypeError(f'combine_pad: `{name}` has {_type(value)}, but {place} is an array')
-    if not _is_sequence(value):
+def _per_axis(name: str, value: Any, ndim: int, path: Path) -> Sequence[Any]:
+    if not _is_many(value):
         return [value] * ndim
-    _check_length(name, value, ndim, 'axes', place)
-    return list(value)
+    if isinstance(value, Mapping):
+        raise TypeError(f'combine_pad: `{name}` has {_type(value)}, but {_place(path)} is an array')
+    _check_length(name, value, ndim, 'axes', _place(path))
+    return value  # type: ignore[no-any-return]
 
 
-def _check_length(name: str, value: Sequence[Any], length: int, what: str, place: _Place) -> None:
+def _check_length(name: str, value: Sequence[Any], length: int, what: str, place: str) -> None:
     if len(value) != length:
         raise ValueError(f'combine_pad: `{name}` has {len(value)} values, but {place} has {length} {what}')
