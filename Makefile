@@ -48,8 +48,9 @@ test-all:  ## run the tests on every Python of 3.11, 3.12 and 3.13 that is here
 	for version in $(VERSIONS); do \
 	  shim=$$(command -v python$$version); found=; \
 	  for python in $$shim $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python$$version \
-	      $${shim%/shims/*}/versions/$$version.*/bin/python$$version; do \
-	    if "$$python" $(NEW_ENOUGH) 2>/dev/null; then found=$$python; break; fi; \
+	      $${shim%/shims/*}/versions/$$version.*/bin/python$$version python3; do \
+	    if "$$python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" 2>/dev/null; \
+	    then found=$$python; break; fi; \
 	  done; \
 	  if [ -z "$$found" ]; then echo "== Python $$version: missing"; missing="$$missing $$version"; continue; fi; \
 	  echo "== Python $$version: $$found"; \

@@ -7,8 +7,6 @@ from copy import copy
 from functools import partial
 from typing import Any
 
-from toolz import compose_left
-
 from .keys import Key, describe
 from .rng import Draws, fresh_seed, generator, step_word
 from .steps import STOP, Function, ItemStep, Seed, show
@@ -84,20 +82,27 @@ class Drawn:
 class ItemFunction:
     """Item-wise steps bound to a run: the one way in which a function of an item is called, wherever it runs."""
 
-    __slots__ = ('calls',)
+    __slots__ = ('calls', 'names', 'random')
 
     def __init__(self, steps: Iterable[ItemStep], sites: Sites):
-        bound = [(show(step), bind_step(step, sites)) for step in steps]
-        self.calls = [(name, call, call.at if isinstance(call, Drawn) else None) for name, call in bound]
+        steps = tuple(steps)
+        self.calls = [bind_step(step, sites) for step in steps]
+        self.names = [show(step) for step in steps]
+        self.random = any(isinstance(call, Drawn) for call in self.calls)
 
     def __call__(self, key: Key, value: Any) -> Any:
-        name = ''
+        call = None
         try:
-            for name, call, at in self.calls:
-                value = call(value) if at is None else at(key)(value)
+            if self.random:
+                for call in self.calls:
+                    value = call.at(key)(value) if type(call) is Drawn else call(value)
+            else:
+                for call in self.calls:
+                    value = call(value)
             return value
         except Exception as error:
-            note(error, name, key)
+            at = next(place for place, each in enumerate(self.calls) if each is call)
+            note(error, self.names[at], key)
             raise
 
 
@@ -119,6 +124,8 @@ def bind(function: Function, sites: Sites) -> Any:
         if len(calls) == 1:
             call = calls[0]
         else:
+            from toolz import compose_left  # takes a while to import, and is needed by nested stages only
+
             call = Drawn(compose_left, calls) if any(isinstance(c, Drawn) for c in calls) else compose_left(*calls)
     if not function.args and not function.kwargs:
         return call

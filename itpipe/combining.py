@@ -403,6 +403,8 @@ def _fits(value: Array, dtype: np.dtype[Any]) -> bool:
 
 
 def _is_many(value: Any) -> bool:
+    if value is None or isinstance(value, (int, float)):  # most often; the other checks take longer
+        return False
     return isinstance(value, _CONTAINER) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 

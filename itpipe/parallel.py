@@ -6,14 +6,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .binding import ItemFunction, Stop
 from .checks import integer, truth
 from .keys import END
 from .stage import Stage, factory, function_of
 from .steps import STOP, ItemStep, Pair, State, Step
-from .workers import Borrowed, Pool, Processes, Threads
+
+if TYPE_CHECKING:
+    from .workers import Pool
 
 __all__ = ['parallel_map']
 
@@ -66,12 +68,12 @@ def parallel_map(
     if executor is not None:
         if not callable(getattr(executor, 'submit', None)):
             raise TypeError(f'parallel_map: `executor` must have a method `submit`, got {type(executor).__name__}')
-        open_pool = partial(Borrowed, executor)
+        open_pool = partial(_open, 'Borrowed', executor)
     else:
         ((name, count),) = chosen.items()
         if integer('parallel_map', name, count) == 0:
             raise ValueError(f'parallel_map: `{name}` must not be 0')
-        open_pool = partial(Threads if threads is not None else Processes, count)
+        open_pool = partial(_open, 'Threads' if threads is not None else 'Processes', count)
     truth('parallel_map', 'ordered', ordered)
     if in_flight is not None:
         integer('parallel_map', 'in_flight', in_flight, least=1)
@@ -92,6 +94,12 @@ def parallel_map(
 
 def _itself(f: Any) -> Any:
     return f
+
+
+def _open(kind: str, given: Any, function: ItemFunction) -> Pool:
+    from . import workers  # and with it concurrent.futures, which takes a while
+
+    return getattr(workers, kind)(given, function)  # type: ignore[no-any-return]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

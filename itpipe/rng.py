@@ -8,15 +8,16 @@ generator can be made anywhere, in any order.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Sequence
-from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.random.bit_generator import ISpawnableSeedSequence
 
 from .keys import Key, word
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 __all__ = ['Draws', 'check_seed', 'fresh_seed', 'generator', 'step_word']
 
@@ -24,42 +25,23 @@ BLOCK = 1024
 """Draws are made this many at a time."""
 
 
-class _Words(ISpawnableSeedSequence):
-    """Hands its two words to Philox as they are: the usual SeedSequence costs more than the generator itself."""
-
-    def __init__(self, step: int, item: int):
-        self.words = (step, item)
-        self.spawned = 0
-
-    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray[Any, Any]:
-        words = np.array(self.words, dtype=np.uint64)
-        if n_words == 2 and dtype in (np.uint64, 'uint64'):
-            return words
-        state: np.ndarray[Any, Any] = np.random.SeedSequence([int(w) for w in words]).generate_state(n_words, dtype)
-        return state
-
-    def spawn(self, n_children: int) -> list[_Words]:  # type: ignore[override]
-        first, self.spawned = self.spawned, self.spawned + n_children
-        return [_Words(_hash(*self.words, n), self.words[1]) for n in range(first, self.spawned)]
-
-
-def _hash(*numbers: int) -> int:
-    return int.from_bytes(blake2b(repr(numbers).encode(), digest_size=8).digest(), 'little')
-
-
 def fresh_seed() -> int:
     """A seed from the system's entropy."""
-    return secrets.randbits(64)
+    return int.from_bytes(os.urandom(8), 'little')
 
 
 def step_word(seed: int, number: int, pass_: int) -> int:
     """The word of the `number`-th random step of a run."""
-    return _hash(seed, number, pass_)
+    from .philox import hashed
+
+    return hashed(seed, number, pass_)
 
 
-def generator(step: int, key: Key) -> np.random.Generator:
+def generator(step: int, key: Key) -> Generator:
     """The generator of the item `key` at the random step with the word `step`."""
-    return np.random.Generator(np.random.Philox(_Words(step, word(key))))
+    from .philox import philox
+
+    return philox(step, word(key))
 
 
 def check_seed(where: str, seed: object) -> int | None:

@@ -23,8 +23,6 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, Protocol
 
-from toolz import unique
-
 from .binding import ItemFunction, Sites, Stop, bind_option
 from .keys import END, Key, decode, encode
 from .steps import ItemStep, Pair, State, Step
@@ -126,7 +124,7 @@ class Link:
     def remake(self, keys: Sequence[Key], upstream: Callable[[list[Key]], dict[Key, Any]]) -> dict[Key, Any]:
         """The values that had come out with these keys, made again from those upstream."""
         origins = {key: self.step.origin(key) for key in keys}
-        values = upstream(list(unique(chain.from_iterable(origins.values()))))
+        values = upstream(list(dict.fromkeys(chain.from_iterable(origins.values()))))
         if self.step.remake == 'list':
             return {key: [values[part] for part in parts] for key, parts in origins.items()}
         if self.step.remake == 'pass':
@@ -264,8 +262,9 @@ def _each_step(steps: list[ItemStep]) -> Step:
 
 
 def _each(items: Iterator[Pair], function: ItemFunction) -> Iterator[Pair]:
+    call = function.__call__  # a bound method is called faster than an object
     for key, value in items:
-        yield key, function(key, value)
+        yield key, call(key, value)
 
 
 # The state of a stateful step: live, its slots are pairs; in a replica, pairs without values; as JSON, encoded keys.
