@@ -6,14 +6,14 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 VERSIONS := 3.11 3.12 3.13
-INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
+INSTALL := $(PY) -m pip install -qq --disable-pip-version-check
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 .NOTPARALLEL:
 .PHONY: help demo test check lint format types docs bench test-all clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-10s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.examples  ## train a digit classifier through itpipe
 	@$(PY) examples/digits.py $(ARGS)

@@ -187,14 +187,15 @@ def _batch(function: str, items: Any) -> list[Any]:
 
 def _walk(values: Sequence[Any], leaf: Leaf, path: Path) -> Any:
     """The structure that all the values have, with what `leaf` makes of the values in each place of it."""
-    kinds = set(map(type, values))
-    if kinds <= _PLAIN or not any(issubclass(kind, _CONTAINER) for kind in kinds):
+    kinds, kind = set(map(type, values)), type(values[0])
+    if kinds <= _PLAIN:
         return leaf(values, kinds, path)
-    if len(kinds) > 1:
+    if len(kinds) > 1 or not issubclass(kind, _CONTAINER):
+        if not any(issubclass(kind, _CONTAINER) for kind in kinds):
+            return leaf(values, kinds, path)
         i = _odd(type(value) if isinstance(value, _CONTAINER) else None for value in values)
         _refuse(path, values, i, _type, error=TypeError)
 
-    kind = kinds.pop()
     if not issubclass(kind, (tuple, list)):
         return _walk_keys(values, leaf, path)
     try:
@@ -204,7 +205,7 @@ def _walk(values: Sequence[Any], leaf: Leaf, path: Path) -> Any:
     elements = [_walk(column, leaf, (*path, i)) for i, column in enumerate(columns)]
     if issubclass(kind, list):
         return elements
-    return kind._make(elements) if hasattr(kind, '_make') else tuple(elements)
+    return tuple(elements) if kind is tuple or not hasattr(kind, '_make') else kind._make(elements)
 
 
 def _walk_keys(values: Sequence[Any], leaf: Leaf, path: Path) -> Any:
@@ -236,13 +237,11 @@ def _true_shapes(values: Sequence[Any], kinds: Kinds, path: Path) -> Array | Non
 
 def _arrays(values: Sequence[Any], kinds: Kinds, path: Path) -> Sequence[Array] | None:
     """The values as plain arrays, or None if some are none."""
-    for kind in kinds - {np.ndarray}:
-        if issubclass(kind, np.ndarray) and issubclass(kind, np.ma.MaskedArray):
-            item = f'item {[type(value) for value in values].index(kind)}'
-            raise TypeError(
-                f'{path[0]}: {_place(path, item)} is a masked array, whose mask would be lost;'
-                ' use its `filled()`, or make the mask an element of its own'
-            )
+    if any(issubclass(kind, np.ndarray) for kind in kinds - {np.ndarray}):  # only then load `np.ma`
+        for i, value in enumerate(values):
+            if isinstance(value, np.ma.MaskedArray):
+                place, hint = _place(path, f'item {i}'), 'use its `filled()`, or make the mask an element of its own'
+                raise TypeError(f'{path[0]}: {place} is a masked array, whose mask would be lost; {hint}')
     arrays = {kind for kind in kinds if _is_array(kind)}
     if arrays == kinds:
         return [np.asarray(value) for value in values]
@@ -298,12 +297,12 @@ def _stack(arrays: Sequence[Array], path: Path) -> Array:
     out = np.empty((len(arrays), *shape), _dtype(arrays, path))
     try:
         if not shape:
-            np.concatenate([array.reshape(1) for array in arrays], out=out)
+            np.stack(arrays, out=out)
         elif len(set(map(len, arrays))) > 1:
             raise ValueError('`concatenate` checks the other axes')
         else:
-            # In half the time of `np.stack`, which makes a view of each array first. Without `out`, the axes would have
-            # the order in memory that those of the arrays have.
+            # Takes half the time of `np.stack`, which makes a view of each array first. Without `out`, the axes would
+            # be in the order that those of the arrays have in memory.
             np.concatenate(arrays, out=out.reshape(len(arrays) * shape[0], *shape[1:]))
     except (TypeError, ValueError):
         shapes = [array.shape for array in arrays]

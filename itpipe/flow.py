@@ -31,21 +31,25 @@ def filter_by(predicate: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     return Stage((Step('filter_by', _filter_by, ((test,),), (predicate, *args), kwargs),))
 
 
-@factory
-def flatten() -> Stage[Any, Any]:
+class _Flatten(Stage[Any, Any]):
     """The items of the items: lists, tuples, generators and other iterables are taken apart by one level.
 
     An item may hold any number of others, none included; it is read as far as is asked for. A dict gives its keys.
-    `stream | flatten` will do, without the call.
+    Having no options, `flatten` is a stage by itself; `flatten()` is the same.
 
     Raises, while running, TypeError for an item that is not iterable.
 
-    >>> list([[1, 2], [], (3,)] | flatten())
+    >>> from itpipe import flatten
+    >>> list([[1, 2], [], (3,)] | flatten)
     [1, 2, 3]
 
     See also: `batch_by`, which puts together.
     """
-    return Stage((Step('flatten', _flatten, origin=parent, parts=True),))
+
+    __slots__ = ()
+
+    def __call__(self, *iterable: Any) -> Any:
+        return super().__call__(*iterable) if iterable else self
 
 
 @factory
@@ -189,6 +193,9 @@ def _flatten(items: Iterator[Pair]) -> Iterator[Pair]:
                 raise error from None
             note(error, 'flatten()', key)
             raise
+
+
+flatten = _Flatten((Step('flatten', _flatten, origin=parent, parts=True),))
 
 
 def _take(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:

@@ -198,6 +198,9 @@ class stage:  # noqa: N801  (a decorator)
         )  # fmt: skip
         return Stage((step,))
 
+    def __ror__(self, iterable: Any) -> Any:
+        return stream(iterable) | self
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, stage) and self.function is other.function
 

@@ -119,7 +119,7 @@ def shared_memory() -> Iterator[str]:
 
 
 @functools.lru_cache(maxsize=1)
-def slowly_seen(forks: int | None) -> set[tuple]:
+def slowly_seen(forks: float) -> set[tuple]:
     """Children and mapped nameless blocks: what takes milliseconds to find, but needs a fork to come to be."""
     children = {('process', child.pid) for child in psutil.Process().children()}
     try:
@@ -130,7 +130,7 @@ def slowly_seen(forks: int | None) -> set[tuple]:
     return children | {('mapping', address, name) for address, _, _, _, _, name, *_ in blocks}
 
 
-def forks() -> int | float:
+def forks() -> float:
     """How many processes and threads this machine ever started; where it doesn't say, something new each time."""
     try:
         with open('/proc/stat', 'rb') as file:

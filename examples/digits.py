@@ -1,0 +1,174 @@
+"""Trains a classifier of handwritten digits, in numpy, on batches that itpipe makes in the background.
+
+The digits are the 1,797 that scikit-learn ships; with `--mnist DIR`, those of MNIST, where torchvision has put them.
+"""
+# requires: matplotlib, sklearn, tqdm
+
+import argparse
+import gzip
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import ndimage
+from sklearn.datasets import load_digits
+from tqdm import tqdm
+
+from itpipe import Infinite, batch_by, combine, map_at, parallel_map, sample, with_rng
+from itpipe.image import zoom_to_shape
+
+SHAPE = 16, 16
+BATCH_SIZE = 32
+BATCHES_PER_EPOCH = 100
+WANTED = 0.95
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--epochs', type=int, default=15, help='how many to train (default: %(default)s)')
+    parser.add_argument('--mnist', type=Path, metavar='DIR', help='train on DIR/MNIST/raw/*-ubyte[.gz]')
+    parser.add_argument('--out', type=Path, default='digits.png', help='the picture to draw (default: %(default)s)')
+    args = parser.parse_args()
+    if args.epochs < 1:
+        parser.error('--epochs must be at least 1')
+    try:
+        train, test = split_digits() if args.mnist is None else read_mnist(args.mnist)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(f'--mnist: {error}')
+    print(f'{len(train):,} images to train on, {len(test):,} to test on')
+
+    enlarge = map_at(0, zoom_to_shape, SHAPE)  # the image of a pair (image, label)
+    distort = map_at(0, with_rng(shift_and_noise))
+    batches = (
+        sample(train, seed=0)  # endless pairs; the seed is that of everything random behind it, too
+        | parallel_map(enlarge | distort, threads=2)
+        | batch_by(BATCH_SIZE)  # lists of 32 pairs
+        | combine  # a pair of arrays: 32 images, 32 labels
+    )
+    test_images, test_labels = combine(test | enlarge)
+
+    model = Classifier(pixels=SHAPE[0] * SHAPE[1], hidden=512, classes=10, seed=0)
+    losses, accuracies, seconds = [], [], 0
+    with Infinite(batches, batches_per_epoch=BATCHES_PER_EPOCH) as batch_iter:
+        timed = Timed(batch_iter)
+        for epoch in range(args.epochs):
+            start = time.perf_counter()
+            for images, labels in tqdm(timed, f'epoch {epoch + 1:2}', leave=False):
+                losses.append(model.train_step(images, labels))
+            seconds += time.perf_counter() - start
+            accuracies.append(np.mean(model.predict(test_images) == test_labels))
+            loss = np.mean(losses[-BATCHES_PER_EPOCH:])
+            print(f'epoch {epoch + 1:2}: loss {loss:.3f}, test accuracy {accuracies[-1]:.4f}')
+
+    print(f'trained on {len(losses):,} batches in {seconds:.1f} s')
+    print(f'waited for them {timed.waited:.2f} s in all, {timed.waited / seconds:.1%} of that time')
+    #draw(next(iter(batches)), losses, accuracies).savefig(args.out, dpi=120)
+    print(f'drew {args.out}')
+    if accuracies[-1] <= WANTED:
+        sys.exit(f'the test accuracy, {accuracies[-1]:.4f}, is not over {WANTED}')
+
+
+def shift_and_noise(image, rng):
+    shifted = ndimage.shift(image, rng.uniform(-1.5, 1.5, size=2), order=1)
+    return shifted + 0.15 * rng.standard_normal(image.shape, np.float32)
+
+
+class Classifier:
+    """A hidden layer of rectified units, then softmax; trained by Adam (Kingma and Ba, 2014)."""
+
+    def __init__(self, pixels, hidden, classes, seed):
+        rng = np.random.default_rng(seed)
+        self.weights = [
+            rng.standard_normal((pixels, hidden), np.float32) * (2 / pixels) ** 0.5,
+            np.zeros(hidden, np.float32),
+            rng.standard_normal((hidden, classes), np.float32) * (2 / hidden) ** 0.5,
+            np.zeros(classes, np.float32),
+        ]
+        self.means = [np.zeros_like(weight) for weight in self.weights]
+        self.squares = [np.zeros_like(weight) for weight in self.weights]
+        self.steps = 0
+
+    def forward(self, images):
+        w1, b1, w2, b2 = self.weights
+        inputs = images.reshape(len(images), -1)
+        hidden = np.maximum(inputs @ w1 + b1, 0)
+        return inputs, hidden, hidden @ w2 + b2
+
+    def predict(self, images):
+        return self.forward(images)[-1].argmax(1)
+
+    def train_step(self, images, labels, rate=1e-3):
+        """Takes a step, and returns the loss before it."""
+        inputs, hidden, scores = self.forward(images)
+        rows = np.arange(len(labels))
+        odds = np.exp(scores - scores.max(1, keepdims=True))
+        odds /= odds.sum(1, keepdims=True)
+        loss = -np.log(odds[rows, labels] + 1e-9).mean()
+
+        odds[rows, labels] -= 1
+        odds /= len(labels)
+        back = (odds @ self.weights[2].T) * (hidden > 0)
+        self.adam([inputs.T @ back, back.sum(0), hidden.T @ odds, odds.sum(0)], rate)
+        return loss
+
+    def adam(self, gradients, rate):
+        self.steps += 1
+        rate *= (1 - 0.999**self.steps) ** 0.5 / (1 - 0.9**self.steps)
+        for weight, gradient, mean, square in zip(self.weights, gradients, self.means, self.squares, strict=True):
+            mean += 0.1 * (gradient - mean)
+            square += 0.001 * (gradient**2 - square)
+            weight -= rate * mean / (np.sqrt(square) + 1e-8)
+
+
+class Timed:
+    """Passes batches on, and counts the seconds spent waiting for them."""
+
+    def __init__(self, batches):
+        self.batches = batches
+        self.waited = 0
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        batches = iter(self.batches)
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
+
+def split_digits():
+    """Pairs (image, label) to train and to test on: 4 of 5 and 1 of 5 of scikit-learn's digits."""
+    digits = load_digits()
+    pairs = list(zip(np.float32(digits.images / 16), digits.target, strict=True))
+    order = np.random.default_rng(0).permutation(len(pairs))
+    pairs = [pairs[index] for index in order]
+    return pairs[len(pairs) // 5 :], pairs[: len(pairs) // 5]
+
+
+def read_mnist(folder):
+    """Pairs (image, label) to train and to test on, from the files of MNIST."""
+    return [
+        list(zip(*(read_idx(folder / 'MNIST' / 'raw' / f'{part}-{file}') for file in files), strict=True))
+        for part in ('train', 't10k')
+        for files in [('images-idx3-ubyte', 'labels-idx1-ubyte')]
+    ]
+
+
+def read_idx(path):
+    """The array of bytes in an IDX file, which may be compressed; images as floats from 0 to 1."""
+    pass
+
+
+def draw(batch, losses, accuracies):
+    pass
+
+
+if __name__ == '__main__':
+    main()
