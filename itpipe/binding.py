@@ -137,8 +137,10 @@ def _extended(args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[...,
     return partial(_call, call, args, kwargs) if args else partial(call, **kwargs)
 
 
-def _call(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *item: Any) -> Any:
-    return call(*item, *args, **kwargs)
+def _call(
+    call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /, *item: Any, **named: Any
+) -> Any:
+    return call(*item, *args, **named, **kwargs)
 
 
 class Stop:

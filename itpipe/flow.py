@@ -28,7 +28,7 @@ def filter_by(predicate: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     """
     function = function_of('filter_by', predicate, args, kwargs, 'predicate')
     test = ItemStep('filter_by', _itself, (function,), (predicate, *args), kwargs)
-    return Stage((Step('filter_by', _filter_by, ((test,),), (predicate, *args), kwargs),))
+    return Stage((Step('filter_by', _filter_by, ((test,), STOP), (predicate, *args), kwargs),))
 
 
 class _Flatten(Stage[Any, Any]):
@@ -79,7 +79,7 @@ def skip(n: int) -> Stage[Any, Any]:
     See also: `take`, `shard`.
     """
     count = integer('skip', 'n', n, least=0)
-    return Stage((Step('skip', _skip, (count,), (n,), state={'skipped': 0}, remake='pass'),))
+    return Stage((Step('skip', _skip, (count, STOP), (n,), state={'skipped': 0}, remake='pass'),))
 
 
 @factory
@@ -174,13 +174,15 @@ def _itself(f: Any) -> Any:
     return f
 
 
-def _filter_by(items: Iterator[Pair], predicate: ItemFunction) -> Iterator[Pair]:
+def _filter_by(items: Iterator[Pair], predicate: ItemFunction, stop: Stop) -> Iterator[Pair]:
     for pair in items:
         if predicate(*pair):
             yield pair
+        elif stop.called:
+            return
 
 
-def _flatten(items: Iterator[Pair]) -> Iterator[Pair]:
+def _flatten(items: Iterator[Pair], stop: Stop) -> Iterator[Pair]:
     for key, value in items:
         position = -1
         try:
@@ -195,7 +197,7 @@ def _flatten(items: Iterator[Pair]) -> Iterator[Pair]:
             raise
 
 
-flatten = _Flatten((Step('flatten', _flatten, origin=parent, parts=True),))
+flatten = _Flatten((Step('flatten', _flatten, (STOP,), origin=parent, parts=True),))
 
 
 def _take(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:
@@ -208,12 +210,14 @@ def _take(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:
             return
 
 
-def _skip(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:
+def _skip(items: Iterator[Pair], state: State, n: int, stop: Stop) -> Iterator[Pair]:
     for pair in items:
-        if state['skipped'] < n:
-            state['skipped'] += 1
-        else:
+        if state['skipped'] == n:
             yield pair
+        elif stop.called:
+            return
+        else:
+            state['skipped'] += 1
 
 
 def _shard(items: Iterator[Pair], state: State, index: int, count: int) -> Iterator[Pair]:

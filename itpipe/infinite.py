@@ -234,6 +234,8 @@ class _Live:
             return pair[1]
 
     def _begin(self) -> None:
+        if self._pass >= 0 and self._background is None:
+            self._chain.close()  # its end was that of its last step; what is upstream may not have ended
         self._pass += 1
         self._ended = False
         sites = Sites(self._seed, self._pass, self._stream.source.seed)

@@ -45,6 +45,8 @@ class Opened(Protocol):
     """A source at work."""
 
     stateful: bool
+    tracked: bool
+    """Whether `commit` will be called; set before `start`. If not, nothing has to be remembered for it."""
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
         """The pairs from the beginning, or from where the consumer of another run stood when this was its entry."""
@@ -62,11 +64,11 @@ class Opened(Protocol):
 class Link:
     """One step at work."""
 
-    def __init__(self, step: Step, sites: Sites, stop: Stop):
+    def __init__(self, step: Step, sites: Sites, stop: Stop, tracked: bool = True):
         self.step = step
         self.options = tuple(bind_option(option, sites, stop) for option in step.options)
         self.entry: Any = None
-        self.log: deque[Any] = deque()
+        self.log: deque[Any] = deque(maxlen=None if tracked else 0)
         self.position: list[Any] = [None]
         self.replica: Iterator[Pair] | None = None
 
@@ -147,16 +149,23 @@ class Chain:
         sites: Sites,
         stop: Stop | None = None,
         state: State | None = None,
+        tracked: bool = True,
     ):
         self.sites, self.stop = sites, stop or Stop()
         self._described, self._first_site = (source, steps), sites.number
+        steps = fused(steps)
+        # commits go up to the last opaque step, from where a run starts again at the beginning
+        opaque = max((index for index, step in enumerate(steps) if step.opaque), default=-1)
         self.source = source.open(sites, self.stop)
-        self.links = [Link(step, sites, self.stop) for step in fused(steps)]
+        self.source.tracked = tracked and opaque < 0
+        self.pairs = self.source.start(None if state is None else state['source'])
+        self.links = [
+            Link(step, sites, self.stop, tracked and index >= opaque) for index, step in enumerate(steps)
+        ]
         self.stateful = self.source.stateful or any(link.step.state is not None for link in self.links)
         self.last: Key | None = None
         self._since = 0
         self._closing = ExitStack()
-        self.pairs = self.source.start(None if state is None else state['source'])
         self._close_later(self.pairs)
         for index, link in enumerate(self.links):
             entry = None if state is None else state['steps'][index]
@@ -165,7 +174,7 @@ class Chain:
 
     def _close_later(self, items: Iterator[Pair]) -> None:
         if hasattr(items, 'close'):
-            self._closing.callback(items.close)
+            self._closing.callback(_close, items)
 
     def received(self, key: Key) -> None:
         """The consumer has received `key`."""
@@ -218,6 +227,12 @@ class Chain:
         self._closing.close()
 
 
+def _close(items: Any) -> None:
+    # Where a thread is still in a function of the user's, it closes them itself when that returns.
+    if not getattr(items, 'gi_running', False):
+        items.close()
+
+
 class Run(Iterator[Any]):
     """One live iteration of a stream: an iterator over its items, which `close` ends before its end."""
 
@@ -235,6 +250,7 @@ class Run(Iterator[Any]):
 
     def close(self) -> None:
         """End the run and close all that is upstream of it, the source included; again: does nothing."""
+        self._chain.stop()
         self._chain.close()
 
     def __del__(self) -> None:

@@ -251,6 +251,7 @@ class _OpenedMix:
     """
 
     stateful = True
+    tracked = True
 
     def __init__(self, mix: _Mix, sites: Sites, stop: Stop):
         self.mix, self.sites, self.stop = mix, sites, stop
@@ -261,12 +262,14 @@ class _OpenedMix:
         self.ended: tuple[int, ...] = ()
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
+        if not self.tracked:
+            self.log = deque(maxlen=0)
         if entry is not None:
             self.t, self.ended = entry['t'], tuple(entry['ended'])
         for n, branch in enumerate(self.mix.branches):
             state = None if entry is None else entry['branches'][n]
             sites = self.sites.branch(branch.source.seed)
-            self.chains.append(Chain(branch.source, branch.steps, sites, self.stop, state))
+            self.chains.append(Chain(branch.source, branch.steps, sites, self.stop, state, self.tracked))
         return self.run(self.t, self.ended)
 
     def run(self, t: int, ended: tuple[int, ...]) -> Iterator[Pair]:

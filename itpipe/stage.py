@@ -300,6 +300,7 @@ class Ordinals:
     """A source at work whose n-th item has the key n: `read(n)` goes on from there, `pick` makes single ones again."""
 
     stateful = False
+    tracked = True
 
     def __init__(self, read: Callable[[int], Iterator[Pair]], pick: Callable[[Sequence[Any]], dict[Key, Any]]):
         self.read, self.pick = read, pick
