@@ -101,9 +101,13 @@ class ItemFunction:
                     value = call(value)
             return value
         except Exception as error:
-            at = next(place for place, each in enumerate(self.calls) if each is call)
-            note(error, self.names[at], key)
+            self.blame(error, call, key)
             raise
+
+    def blame(self, error: Exception, call: Any, key: Key) -> None:
+        """Note on the error that it comes from this one of the calls."""
+        place = next(place for place, each in enumerate(self.calls) if each is call)
+        note(error, self.names[place], key)
 
 
 def bind_step(step: ItemStep, sites: Sites) -> Any:

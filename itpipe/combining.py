@@ -351,13 +351,15 @@ def _padding(shape: Sequence[int], dtype: np.dtype[Any], value: Any, path: Path)
     size = math.prod(shape) * dtype.itemsize
     if callable(value):
         return np.empty(shape, dtype), False
-    _fitting(value, dtype, path)
-    # Fastest is to fill what lies in the cache when the arrays come: all at once, or later one item at a time. Very
-    # large memory (for glibc) comes fresh from the system, where zeros are free.
+    zero = type(value) is int and value == 0
+    if not (zero and dtype.kind in 'biufc'):  # which every such dtype has
+        _fitting(value, dtype, path)
+    # Fastest is to fill what lies in the cache when the arrays come: all at once, or later one item at a time. Small
+    # zeros are made faster than other values, and very large ones come from the system, which has them for free.
+    if zero and not 2**22 < size <= 2**25:
+        return np.zeros(shape, dtype), True
     if size <= 2**20:
         return np.full(shape, value, dtype), True
-    if size > 2**25 and type(value) is int and value == 0:
-        return np.zeros(shape, dtype), True
     return np.empty(shape, dtype), False
 
 
@@ -385,10 +387,14 @@ def _fitting(value: Any, dtype: np.dtype[Any], path: Path, item: str = 'an item'
 
 def _fits(value: Array, dtype: np.dtype[Any]) -> bool:
     """Whether arrays of this dtype can hold the value, but for the rounding of floats."""
-    if dtype.hasobject or (value.dtype == dtype and not value.ndim):
-        return True
     kind, target = value.dtype.kind, dtype.kind
-    if value.ndim or kind == 'V' or not (kind == target or (kind in 'biuf' and target in 'biufc')):
+    if (dtype.hasobject and target != 'T') or (value.dtype == dtype and not value.ndim):
+        return True
+    if (
+        value.ndim
+        or kind == 'V'
+        or not (kind == target or kind + target == 'UT' or (kind in 'biuf' and target in 'biufc'))
+    ):
         return False
     with np.errstate(all='ignore'):
         cast = value.astype(dtype)

@@ -19,6 +19,8 @@ __all__ = ['filter_by', 'flatten', 'prefetch', 'reuse', 'shard', 'shuffle', 'ski
 def filter_by(predicate: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     """The items for which `predicate(item, *args, **kwargs)` is true.
 
+    What a random stage behind it does to an item does not depend on the items that are left out.
+
     Raises TypeError if `predicate` is neither a function nor an item-wise stage.
 
     >>> list(range(10) | filter_by(lambda x: x % 3 == 0))
@@ -86,7 +88,8 @@ def skip(n: int) -> Stage[Any, Any]:
 def shard(index: int, count: int) -> Stage[Any, Any]:
     """Every `count`-th item, beginning with the one at `index`.
 
-    The shards 0 to `count - 1` of the same items are disjoint and together have all of them.
+    The shards 0 to `count - 1` of the same items are disjoint and together have all of them; a random stage behind it
+    does to each item what it would do without shards.
 
     Raises TypeError if an argument is not an int, ValueError if not 0 <= `index` < `count`.
 
@@ -106,14 +109,15 @@ def shard(index: int, count: int) -> Stage[Any, Any]:
 def shuffle(buffer_size: int, seed: int | None = None) -> Stage[Any, Any]:
     """The items in random order, as far as a buffer of `buffer_size` of them allows.
 
-    Each item that arrives at the full buffer takes the place of a randomly chosen one, which goes out. So none goes out
-    more than `buffer_size` places too early; a buffer for all items gives a uniform permutation. The order depends
-    on the seed and the number of the stage, not on the items.
+    Each item that arrives at the full buffer takes the place of a randomly chosen one, which goes out. So an item may
+    wait for any time, but comes less than `buffer_size` places early; a buffer for all items gives a uniform
+    permutation. The order depends on the seed, the place of the stage among the random ones and the pass over the
+    source, not on the items.
 
     Raises TypeError if `buffer_size` or `seed` is not an int, ValueError if it is less than 1 or negative.
 
     >>> list(range(8) | shuffle(4, seed=0))
-    [0, 1, 2, 3, 4, 5, 6, 7]
+    [2, 4, 1, 0, 7, 3, 6, 5]
 
     See also: `sample`, for data with random access; `reuse`.
     """
@@ -131,13 +135,14 @@ def reuse(pool_size: int, repetitions: int, iterations: int = 1, seed: int | Non
 
     For items that are dear to make: after each new item `iterations` values are drawn from the pool, and more while it
     is full; an item that was drawn `repetitions` times leaves it. The first values come when the first item is there.
+    Repetitions are items of their own to random stages behind it: each is augmented differently.
 
-    The idea is dpipe's expiration pool.
+    The idea is the expiration pool of deep-pipe.
 
     Raises TypeError if an argument is not an int, ValueError if it is less than 1 (`seed`: negative).
 
     >>> list('abc' | reuse(pool_size=2, repetitions=2, seed=0))
-    ['a', 'a', 'b', 'b', 'c', 'c']
+    ['a', 'b', 'a', 'b', 'c', 'c']
 
     See also: `shuffle`.
     """
@@ -195,6 +200,8 @@ def _flatten(items: Iterator[Pair], stop: Stop) -> Iterator[Pair]:
                 raise error from None
             note(error, 'flatten()', key)
             raise
+        if position < 0 and stop.called:
+            return
 
 
 flatten = _Flatten((Step('flatten', _flatten, (STOP,), origin=parent, parts=True),))

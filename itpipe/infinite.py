@@ -39,9 +39,10 @@ class Infinite(Generic[B]):
     and augmented anew, if seeded, reproducibly. Two epochs at once share the run: each batch goes to one of them.
 
     One background thread, always the same, runs the stream and keeps `prefetch` batches ready, also between epochs: 2
-    by default, more where they are cheap. With `prefetch=0` the stream runs in the thread that iterates. Nothing starts
-    before the first batch is asked for, and `close()`, leaving `with`, an error or dropping the last reference ends
-    everything; after that, the next epoch starts from the beginning.
+    by default, up to 64 where they are so cheap that they take less than a few milliseconds. With `prefetch=0` the
+    stream runs in the thread that iterates. Nothing starts before the first batch is asked for, and `close()`, leaving
+    `with`, an error or dropping the last reference ends everything, an epoch that is being iterated included; after
+    that, the next epoch starts from the beginning.
 
     It can be pickled as long as it has not started. A process forked from one in which it has started must `close()`
     it, or make its own, before using it.
@@ -57,6 +58,8 @@ class Infinite(Generic[B]):
     ...         print([batch.tolist() for batch in batch_iter])
     [[0, 1, 2, 3], [4, 5, 6, 7]]
     [[8, 9]]
+
+    See also: `prefetch`, a thread for a part of a stream; `combine`, `combine_pad`, `combine_lists`.
     """
 
     def __init__(
@@ -236,10 +239,10 @@ class _Live:
     def _begin(self) -> None:
         if self._pass >= 0 and self._background is None:
             self._chain.close()  # its end was that of its last step; what is upstream may not have ended
+        sites = Sites(self._seed, self._pass + 1, self._stream.source.seed)
+        self._chain = Chain(self._stream.source, self._stream.steps, sites)
         self._pass += 1
         self._ended = False
-        sites = Sites(self._seed, self._pass, self._stream.source.seed)
-        self._chain = Chain(self._stream.source, self._stream.steps, sites)
         if self._background is None:
             self._pairs = self._chain.pairs
         else:

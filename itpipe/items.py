@@ -97,14 +97,14 @@ def map_all(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 def zip_apply(*functions: Any, **kwargs: Any) -> Stage[Any, Any]:
     """The items with the first function applied to the first element, the second to the second, and so on.
 
-    There must be as many functions as the items have elements. `kwargs` are passed to each function. The elements
-    of a dict are its values, in their order.
+    There must be as many functions as the items have elements. `kwargs` are passed to each function. Tuples, named
+    tuples and lists stay what they are; the elements of a dict are its values, in their order, and it keeps its keys.
 
     Raises TypeError if one of `functions` is neither a function nor an item-wise stage, ValueError if there is none;
     while running, ValueError for an item with another number of elements.
 
-    >>> list([(1, 2), (3, 4)] | zip_apply(float, str))
-    [(1.0, '1'[:0] + '2'), (3.0, '4')]
+    >>> list([('a', 1), ('b', 2)] | zip_apply(str.upper, float))
+    [('A', 1.0), ('B', 2.0)]
 
     See also: `map_at`, `map_all`.
     """
@@ -118,14 +118,15 @@ def zip_apply(*functions: Any, **kwargs: Any) -> Stage[Any, Any]:
 def random_apply(p: float, f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     """The items, each with probability `p` as `f(item, *args, **kwargs)`, otherwise as it is.
 
-    Within another stage, such as `map_all(random_apply(0.5, flip))`, each element is decided by itself.
+    The item's own generator decides, see `with_rng`. Within another stage, such as `map_all(random_apply(0.5, flip))`,
+    each element is decided by itself.
 
     Raises TypeError if `p` is not a number or `f` neither a function nor an item-wise stage, ValueError if `p` is not
     between 0 and 1.
 
     >>> from itpipe import stream
-    >>> list(stream(range(8), seed=0) | random_apply(0.5, str))
-    [0, 1, 2, 3, 4, 5, 6, 7]
+    >>> list(stream('abcdef', seed=0) | random_apply(0.5, str.upper))
+    ['a', 'B', 'C', 'D', 'E', 'f']
 
     See also: `sample_args`, `with_rng`.
     """
@@ -137,14 +138,16 @@ def random_apply(p: float, f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]
 def sample_args(f: Any, *samplers: Callable[..., Any], **named: Callable[..., Any]) -> Stage[Any, Any]:
     """`f(item, …)` for each item, with arguments drawn anew by the samplers, positional and named ones.
 
-    A sampler is a function of a `numpy.random.Generator`: the item's own.
+    A sampler is a function of a `numpy.random.Generator`: the item's own, see `with_rng`. Within `unpack` the drawn
+    arguments come behind the elements.
 
     Raises TypeError if `f` is neither a function nor an item-wise stage, or a sampler is not a function.
 
     >>> from itpipe import stream
-    >>> def shift(x, by): return x + by
-    >>> list(stream([0, 0, 0], seed=0) | sample_args(shift, by=lambda rng: int(rng.integers(10))))
-    [0, 0, 0]
+    >>> def shift(x, by):
+    ...     return x + by
+    >>> list(stream([10, 20, 30], seed=0) | sample_args(shift, by=lambda rng: int(rng.integers(10))))
+    [14, 26, 34]
 
     See also: `random_apply`, `with_rng`.
     """
@@ -161,15 +164,17 @@ def with_rng(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     """`f(item, *args, rng=…, **kwargs)` for each item; `rng` is the item's own `numpy.random.Generator`.
 
     It can be given wherever a function of an item is taken, and then has that function's arguments:
-    `map_at(0, with_rng(add_noise))`, `unpack(with_rng(augment))`. The generator depends on the run's seed, the place
-    of the stage among the random ones, and the item, on nothing else; it may be kept, pickled and spawned.
+    `map_at(0, with_rng(add_noise))`, `unpack(with_rng(augment))`. The generator depends on the seed, the place of the
+    stage among the random ones, the item's place in the source and the pass over it, on nothing else: not on the item
+    itself, on threads or processes. It may be kept, pickled and spawned.
 
     Raises TypeError if `f` is neither a function nor an item-wise stage.
 
     >>> from itpipe import stream
-    >>> def jitter(x, rng, scale=1): return x + int(rng.integers(-scale, scale + 1))
-    >>> list(stream([10, 20, 30], seed=0) | with_rng(jitter, scale=3))
-    [10, 20, 30]
+    >>> def jitter(x, rng, scale=1):
+    ...     return x + int(rng.integers(-scale, scale + 1))
+    >>> list(stream([10, 20, 30], seed=0) | with_rng(jitter, scale=9))
+    [10, 22, 29]
 
     See also: `random_apply`, `sample_args`.
     """
@@ -246,7 +251,7 @@ def _random_apply(p: float, rng: np.random.Generator, f: Callable[..., Any]) -> 
     def maybe(*item: Any, **named: Any) -> Any:
         if rng.random() < p:
             return f(*item, **named)
-        return named or (item[0] if len(item) == 1 else item)
+        return item[0] if len(item) == 1 else item or named  # what is named besides an item are arguments of `f`
 
     return maybe
 

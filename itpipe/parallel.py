@@ -48,8 +48,8 @@ def parallel_map(
     The results come in the order of the items, or with `ordered=False` as they are ready. At most `in_flight` items
     (by default twice the number of workers) are between input and output.
 
-    Raises TypeError or ValueError for wrong arguments. While running: what `f` raises, as it was raised, after the
-    results before it; `NotPicklable` if something that must go to a process or come back cannot be pickled.
+    Raises TypeError or ValueError for wrong arguments. While running: what `f` raises, as it was raised, and, in order,
+    after the results before it; `NotPicklable` if something that must go to a process or come back cannot be pickled.
 
     >>> list(range(5) | parallel_map(pow, 2, threads=2))
     [0, 1, 4, 9, 16]

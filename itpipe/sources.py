@@ -37,15 +37,15 @@ def sample(sequence: Any, weights: Any = None, replace: bool = True, seed: int |
 
     >>> from itpipe import take
     >>> list(sample('abc', seed=0) | take(6))
-    []
+    ['b', 'b', 'b', 'a', 'a', 'a']
     >>> list(sample('abc', replace=False, seed=0) | take(6))
-    []
+    ['c', 'a', 'b', 'a', 'c', 'b']
 
     See also: `load_by_random_id`, `mix`, `shuffle`.
     """
     _check_sequence('sample', 'sequence', sequence)
     written = _written(replace=(truth('sample', 'replace', replace), True), seed=(seed, None))
-    return Stream(_Sample('sample', _Rows(sequence), len(sequence), (sequence,), weights, replace, seed, written))
+    return Stream(_Sample('sample', sequence.__getitem__, len(sequence), (sequence,), weights, replace, seed, written))
 
 
 def load_by_random_id(
@@ -59,7 +59,7 @@ def load_by_random_id(
 
     >>> from itpipe import take
     >>> list(load_by_random_id(str.upper, len, ids=['a', 'bb'], seed=0) | take(3))
-    []
+    [('BB', 2), ('BB', 2), ('A', 1)]
 
     See also: `sample`.
     """
@@ -78,13 +78,14 @@ def mix(*streams: Iterable[Any], weights: Any = None, seed: int | None = None) -
 
     `streams` are streams or other iterables, each is read in its own order. `weights` are probabilities up to a common
     factor, one per stream. A stream that has ended is not chosen any more; when all have, so has the mix. Streams of
-    weight 0 are read when all others have ended. The choices depend on the seed, not on the items.
+    weight 0 are read when all others have ended. The choices depend on the seed, not on the items. The `seed` is also
+    that of the random stages in the streams and behind the mix, where they and their streams have none of their own.
 
     Raises TypeError for what is not iterable or weights that are not numbers; ValueError for no streams, and for
     weights that are negative, not finite, all zero, or of another number.
 
-    >>> list(mix([1, 2, 3], 'ab', seed=0))
-    []
+    >>> list(mix([1, 2, 3], 'abc', seed=0))
+    ['a', 'b', 1, 2, 3, 'c']
 
     See also: `sample`.
     """
@@ -128,16 +129,6 @@ def _written(**given: tuple[Any, Any]) -> dict[str, Any]:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What runs
-
-
-class _Rows:
-    """The item at an index."""
-
-    def __init__(self, sequence: Any):
-        self.sequence = sequence
-
-    def __call__(self, index: int) -> Any:
-        return self.sequence[index]
 
 
 class _Load:
@@ -198,10 +189,9 @@ class _Sample:
         ordinal, get = start, self.get
         try:
             while True:
-                for index in self.indices(draws, number)[first:].tolist():
+                for ordinal, index in enumerate(self.indices(draws, number)[first:].tolist(), ordinal):  # noqa: B020
                     yield ordinal, get(index)
-                    ordinal += 1
-                number, first = number + 1, 0
+                ordinal, number, first = ordinal + 1, number + 1, 0
         except Exception as error:
             note(error, repr(self), ordinal)
             raise

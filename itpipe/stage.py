@@ -66,7 +66,10 @@ class Stage(Generic[A, B]):
     def item(self, item: A, ordinal: int = 0, seed: int | None = None) -> B:
         """What an item-wise stage makes of this one item.
 
-        `ordinal` and `seed` say which item of which run it is to be, which matters where the stage is random.
+        `ordinal` and `seed` say which item of which run it is to be, which matters where the stage is random: the one at
+        `ordinal` in a stream with this seed, in which nothing before the stage is random.
+
+        Raises TypeError if the stage is not item-wise.
 
         >>> from itpipe import map_at
         >>> (map_at(0, abs) | map_at(1, str)).item((-1, 2))
@@ -151,9 +154,13 @@ def stream(iterable: Iterable[A], *, seed: int | None = None) -> Stream[A]:
 def pipe(source: Iterable[Any], *stages: Any) -> Stream[Any]:
     """The stream `source | stages[0] | stages[1] | …`.
 
+    Raises TypeError for a source that is not iterable, and for what is neither a stage nor a function.
+
     >>> from itpipe import batch_by
     >>> list(pipe(range(3), str, batch_by(2)))
     [['0', '1'], ['2']]
+
+    See also: `stream`.
     """
     result = stream(source)
     for each in stages:
@@ -164,8 +171,12 @@ def pipe(source: Iterable[Any], *stages: Any) -> Stream[Any]:
 class stage:  # noqa: N801  (a decorator)
     """Makes a stage factory of a generator function whose first argument is an iterator over the items.
 
-    What the factory is called with is passed on behind the iterator. The items that come out are numbered anew. If
-    the generator cleans up in `finally`, it does so as soon as the run ends, however that happens.
+    What the factory is called with is passed on behind the iterator. The items that come out are numbered anew: for
+    random stages behind it, an item is its place in what comes out. If the generator cleans up in `finally`, it does so
+    as soon as the run ends, however that happens. It may run in another thread than the one that iterates.
+
+    Raises TypeError for what is not a function, and, when the factory is called, if the function does not take these
+    arguments.
 
     >>> @stage
     ... def pairwise_sums(items, scale=1):
@@ -178,7 +189,7 @@ class stage:  # noqa: N801  (a decorator)
     >>> pairwise_sums(scale=10)
     pairwise_sums(scale=10)
 
-    Raises TypeError at once if the function does not take these arguments.
+    See also: `apply`, for what needs one item at a time.
     """
 
     is_factory = True
@@ -186,16 +197,17 @@ class stage:  # noqa: N801  (a decorator)
     def __init__(self, function: Callable[..., Iterable[Any]]):
         update_wrapper(self, is_function('stage', 'function', function))  # type: ignore[arg-type]
         self.function = function
+        if not hasattr(self, '__name__'):  # a partial, or an object with `__call__`
+            self.__name__ = getattr(getattr(function, 'func', None), '__name__', type(function).__name__)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
         try:
             signature(self.function).bind(iter(()), *args, **kwargs)
         except TypeError as error:
-            raise TypeError(f'{self.__name__}: {error}') from None  # type: ignore[attr-defined]
-        step = Step(
-            self.__name__,  # type: ignore[attr-defined]
-            _custom, (self, args, kwargs), args, kwargs, opaque=True,
-        )  # fmt: skip
+            raise TypeError(f'{self.__name__}: {error}') from None
+        except ValueError:  # some builtins, such as `map`, do not say what they take
+            pass
+        step = Step(self.__name__, _custom, (self, args, kwargs), args, kwargs, opaque=True)
         return Stage((step,))
 
     def __ror__(self, iterable: Any) -> Any:
@@ -209,9 +221,10 @@ class stage:  # noqa: N801  (a decorator)
 
     def __reduce__(self) -> Any:
         found: Any = sys.modules.get(self.function.__module__)
-        for name in self.function.__qualname__.split('.'):
+        path = getattr(self.function, '__qualname__', '')
+        for name in path.split('.'):
             found = getattr(found, name, None)
-        return self.function.__qualname__ if found is self else (stage, (self.function,))
+        return path if found is self else (stage, (self.function,))
 
 
 def _custom(items: Iterator[Pair], made: stage, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Pair]:
@@ -221,7 +234,7 @@ def _custom(items: Iterator[Pair], made: stage, args: tuple[Any, ...], kwargs: d
         yield from enumerate(results)
     except Exception as error:
         if not getattr(error, '__notes__', None):
-            note(error, shown(made.__name__, args, kwargs), last[0])  # type: ignore[attr-defined]
+            note(error, shown(made.__name__, args, kwargs), last[0])
         raise
     finally:
         if hasattr(results, 'close'):

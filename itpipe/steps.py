@@ -155,7 +155,8 @@ def literal(value: Any) -> str:
         return shown('partial', (value.func, *value.args), value.keywords)
     if isinstance(value, (list, tuple, dict, set, frozenset)) and type(value).__module__ == 'builtins':
         return _container(value)
-    if hasattr(value, 'shape') and hasattr(value, 'dtype') and getattr(value, 'ndim', 0):
+    array_like = hasattr(value, 'shape') and hasattr(value, 'dtype') and getattr(value, 'ndim', 0)
+    if array_like and not isinstance(value, type):  # numpy.float32 has all of these, too
         return f'<{type(value).__name__} of shape {tuple(value.shape)}, {value.dtype}>'
     if callable(value) and hasattr(value, '__name__'):
         owner = getattr(value, '__self__', None)

@@ -1,0 +1,314 @@
+"""Random pipelines for hypothesis, as data: see `reference`."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from reference import (
+    Call,
+    Pipe,
+    cost,
+    digest,
+    fits,
+    fragile,
+    half,
+    letters,
+    likely,
+    never,
+    noisy,
+    normal,
+    often,
+    pair,
+    parts,
+    parts_of_a_generator,
+    picture,
+    record,
+    spawning,
+)
+
+def examples(n: int) -> settings:
+    """So many examples; of the `thorough` profile as many more as it has for a thousand."""
+    if settings.get_current_profile_name() == 'thorough':
+        n = max(1, n * settings().max_examples // 1000)
+    return settings(max_examples=n)
+
+
+# Item-wise stages. What an item is decides what can be done with it: 'any' knows nothing; 'number'; a 'pair' of numbers
+# or other 'tuple' of two; a 'dict' with numbers at a and b or other 'mapping' with these keys; a 'picture', which is a
+# tuple of an array and a str; 'many' is a list of numbers; ('batch', kind) is a list of these.
+
+RESULTS = {digest: 'number', half: 'number', pair: 'pair', record: 'dict', parts: 'many', picture: 'picture'}
+
+seeds = st.none() | st.integers(0, 3)
+extra_args = st.sampled_from([((), {}), ((), {}), ((7,), {}), ((), {'scale': 2}), ((1, 'x'), {'scale': 3})])
+samplers = st.sampled_from([((normal,), {}), ((), {'by': letters}), ((letters, normal), {'by': normal})])
+
+
+@st.composite
+def functions(draw: Any, failing: bool = False) -> Any:
+    """A function of anything, or an item-wise stage in the place of one."""
+    kind = draw(st.integers(0, 9))
+    plain = draw(st.sampled_from([digest, half, pair, *[fragile] * failing]))
+    if kind <= 4:
+        return plain
+    if kind == 5:
+        return Call('with_rng', (draw(st.sampled_from([noisy, spawning])),))
+    if kind == 6:
+        return Call('random_apply', (draw(st.sampled_from([0, 0.3, 0.5, 1])), plain))
+    if kind == 7:
+        args, named = draw(samplers)
+        return Call('sample_args', (plain, *args), named)
+    if kind == 8:
+        return Call('apply', (pair,)), Call('map_at', (draw(st.sampled_from([0, 1, -1])), plain))
+    return Call('random_apply', (0.5, Call('with_rng', (noisy,)), 5))
+
+
+@st.composite
+def itemwise(draw: Any, kind: Any, failing: bool = False) -> tuple[Any, Any]:
+    """An item-wise stage for items of this kind, and the kind of its results."""
+    names = ['apply', 'plain', 'with_rng', 'random_apply', 'sample_args']
+    if kind in ('pair', 'tuple', 'dict', 'mapping', 'picture'):
+        names += ['map_at', 'unpack', 'map_all', 'zip_apply']
+    if isinstance(kind, tuple) and kind[1] in ('number', 'pair', 'dict'):
+        names += ['combine', 'combine_lists', 'combine_pad'] * 2
+    if isinstance(kind, tuple) and kind[1] == 'picture':
+        names += ['combine_pad', 'combine_lists'] * 3
+    name = draw(st.sampled_from(names))
+    args, kwargs = draw(extra_args)
+    f = draw(functions(failing))
+    if isinstance(f, tuple) or (isinstance(f, Call) and f.name == 'random_apply'):
+        args, kwargs = (), {}  # that of several steps takes no further arguments, this has its own
+    if name in ('plain', 'apply'):
+        f = draw(st.sampled_from([*RESULTS, *[fragile] * failing]))
+        made = f if name == 'plain' else Call('apply', (f, *args), kwargs)
+        return made, RESULTS.get(f, 'number')
+    if name == 'with_rng':
+        return Call('with_rng', (draw(st.sampled_from([noisy, spawning])), *args), kwargs), 'any'
+    if name == 'random_apply':
+        return Call('random_apply', (draw(st.sampled_from([0, 0.5, 1])), f, *args), kwargs), 'any'
+    if name == 'sample_args':
+        args, named = draw(samplers)
+        return Call('sample_args', (draw(st.sampled_from([digest, pair, Call('with_rng', (noisy,))])), *args), named), 'any'
+    if name == 'map_at':
+        places = ['a', ['a', 'b'], ('b',)] if kind in ('dict', 'mapping') else [0, 1, -1, [0, 1], (0, -1)]
+        made = Call('map_at', (draw(st.sampled_from(places)), f, *args), kwargs)
+        return made, 'mapping' if kind in ('dict', 'mapping') else 'tuple'
+    if name == 'map_all':
+        return Call('map_all', (f, *args), kwargs), 'mapping' if kind in ('dict', 'mapping') else 'tuple'
+    if name == 'zip_apply':
+        made = Call('zip_apply', (f, draw(functions(failing))), kwargs if args == () and not kwargs else {})
+        return made, 'mapping' if kind in ('dict', 'mapping') else 'tuple'
+    if name == 'unpack':
+        return Call('unpack', (f, *args), kwargs), 'any'
+    if name == 'combine_pad':
+        options = draw(st.sampled_from([{}, {'padding_values': 5}, {'ratio': 0.5}, {'ratio': 0, 'padding_values': 1}]))
+        return Call('combine_pad', (), options), 'any'
+    return Call(name), 'any'
+
+
+# How parallel maps run
+
+in_flight = st.none() | st.integers(1, 6)
+serial = st.fixed_dictionaries({'executor': st.just('inline'), 'in_flight': st.integers(1, 6)})
+threads = st.fixed_dictionaries({'threads': st.integers(1, 4)}, optional={'in_flight': st.integers(1, 6)})
+pooled = st.fixed_dictionaries({'executor': st.sampled_from(['inline', 'threads', 'lazy']), 'in_flight': st.integers(1, 6)})
+in_this_process = threads | pooled
+remote = st.fixed_dictionaries({'executor': st.just('processes'), 'in_flight': st.integers(1, 6)})
+processes = st.fixed_dictionaries({'processes': st.integers(1, 2)}, optional={'in_flight': st.integers(1, 6)})
+
+
+class Inline:
+    """An executor that does the work at once."""
+
+    def submit(self, f: Callable, *args: Any) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(f(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class Lazy:
+    """An executor with futures of its own kind, that know nothing but `result` and do the work when asked for it."""
+
+    class Future:
+        def __init__(self, f: Callable, args: tuple):
+            self.f, self.args = f, args
+
+        def result(self) -> Any:
+            return self.f(*self.args)
+
+    def submit(self, f: Callable, *args: Any) -> Any:
+        return Lazy.Future(f, args)
+
+
+@st.composite
+def parallel(draw: Any, kind: Any, modes: Any, failing: bool = False) -> tuple[Call, Any]:
+    first, result = draw(itemwise(kind, failing))
+    mode = draw(modes)
+    if draw(st.booleans()):
+        if isinstance(first, Call) and draw(st.booleans()):
+            second, result = draw(itemwise(result, failing))
+            if isinstance(second, Call):
+                return Call('parallel_map', ((first, second),), mode), result
+            return Call('parallel_map', ((first, Call('apply', (second,))),), mode), result
+        return Call('parallel_map', (first,), mode), result
+    args, kwargs = draw(extra_args)
+    f = draw(st.sampled_from([*RESULTS, *[fragile] * failing]))
+    return Call('parallel_map', (f, *args), {**kwargs, **mode}), RESULTS.get(f, 'number')
+
+
+# Flow stages, batches, custom stages
+
+small = st.integers(0, 8)
+FLOW = {
+    'filter_by': st.sampled_from([(often,), (often, 3), (Call('with_rng', (likely,)),), (digest,)]).map(
+        lambda args: Call('filter_by', args)
+    ),
+    'take': st.integers(0, 25).map(lambda n: Call('take', (n,))),
+    'skip': small.map(lambda n: Call('skip', (n,))),
+    'shard': st.sampled_from([(0, 1), (0, 2), (1, 2), (2, 3)]).map(lambda args: Call('shard', args)),
+    'shuffle': st.builds(
+        lambda size, seed: Call('shuffle', (size,), {} if seed is None else {'seed': seed}), st.integers(1, 9), seeds
+    ),
+    'reuse': st.builds(
+        lambda size, times, iterations, seed: Call('reuse', (size, times), {'iterations': iterations, 'seed': seed}),
+        st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), seeds,
+    ),
+    'prefetch': st.integers(1, 5).map(lambda n: Call('prefetch', (n,))),
+}  # fmt: skip
+batches = (
+    st.builds(lambda n, drop: Call('batch_by', (n,), {'drop_last': True} if drop else {}), st.integers(1, 6), st.booleans())
+    | st.just(Call('batch_by', (fits,)))
+    | st.builds(
+        lambda limit, padded: Call('batch_by', (), {'limit': limit, 'cost': cost, 'padded': padded}),
+        st.integers(0, 20), st.booleans(),
+    )
+)  # fmt: skip
+KEEPING_ALL = ('shuffle', 'prefetch')
+ORDER_MATTERS_NOT = ('filter_by', 'shuffle', 'prefetch')
+
+
+@st.composite
+def stages(
+    draw: Any,
+    kind: Any = 'any',
+    most: int = 6,
+    modes: Any = in_this_process,
+    failing: bool = False,
+    opaque: bool = True,
+    flow: Any = tuple(FLOW),
+    batching: bool = True,
+) -> tuple[tuple, Any]:
+    """Stages in a row for items of this kind, and the kind of what comes out."""
+    result: list[Any] = []
+    reuses = 0
+    for _ in range(draw(st.integers(0, most))):
+        names = ['itemwise', 'flow', 'flow', 'parallel', *['batch'] * batching]
+        if kind == 'many' or isinstance(kind, tuple):
+            names += ['flatten'] * 2
+        name = draw(st.sampled_from([*names, 'take apart', *['custom'] * opaque]))
+        if name == 'itemwise':
+            made, kind = draw(itemwise(kind, failing))
+            result.append(made)
+        elif name == 'parallel':
+            made, kind = draw(parallel(kind, modes, failing))
+            result.append(made)
+        elif name == 'flow':
+            made = draw(FLOW[draw(st.sampled_from([name for name in flow if name != 'reuse' or reuses < 2]))])
+            reuses += made.name == 'reuse'
+            result.append(made)
+        elif name == 'batch':
+            result.append(draw(batches))
+            kind = ('batch', kind)
+        elif name == 'flatten':
+            result.append(Call('flatten'))
+            kind = kind[1] if isinstance(kind, tuple) else 'number'
+        elif name == 'take apart':  # a generator cannot be sent anywhere, or kept
+            result += [Call('apply', (draw(st.sampled_from([parts, parts_of_a_generator])),)), Call('flatten')]
+            kind = 'number'
+        elif name == 'custom':
+            options = [(Call('running', (), {'start': 3}), 'number'), (Call('every_other'), kind), (Call('twice'), 'any')]
+            if failing:
+                options.append((Call('fragile_sums'), 'number'))
+            made, kind = draw(st.sampled_from(options))
+            result.append(made)
+    return tuple(result), kind
+
+
+# Sources
+
+sizes = st.integers(0, 30)
+sequences = (
+    st.integers(1, 12).map(range)
+    | st.lists(st.integers(0, 9), min_size=1, max_size=8)
+    | st.sampled_from(['abcde', (1, 2.5, None), Call('array', ([[1, 2], [3, 4], [5, 6]],)), Call('array', ([1.5, -2],))])
+)
+finite = (
+    sizes.map(range)
+    | st.lists(st.integers(0, 9), max_size=12)
+    | st.sampled_from([
+        'abcdefgh',
+        b'bytes',
+        Call('dict', ('keys', 1)),
+        Call('array', ([[1, 2], [3, 4], [5, 6]],)),
+        Call('array', ([0.5] * 7,)),
+        {3: 4, 'x': 2},
+        [[1, 2], [], (3,), 'ab'],
+    ])
+)  # fmt: skip
+
+
+@st.composite
+def weighted(draw: Any, count: int) -> dict:
+    if draw(st.booleans()):
+        return {}
+    return {'weights': draw(st.lists(st.sampled_from([0, 1, 2, 0.5]), min_size=count, max_size=count).filter(any))}
+
+
+@st.composite
+def sources(draw: Any, seed: int | None, depth: int = 0, failing: bool = False, endless: bool = True, **options: Any) -> Any:
+    """A source with this seed."""
+    own = {} if seed is None else {'seed': seed}
+    names = ['finite'] * 3 + ['one-shot', 'stream'] * (depth < 2) + ['sample', 'sample', 'load', 'Endless'] * endless
+    name = draw(st.sampled_from(names + ['mix'] * 2 * (depth < 2)))
+    if name == 'finite':
+        return Call('stream', (draw(finite),), own)
+    if name == 'one-shot':
+        return Call('stream', (Call('one_shot', (draw(sizes.map(range)),), {'fails': True} if failing else {}),), own)
+    if name == 'Endless':
+        return Call('stream', (Call('Endless'),), own)
+    if name == 'sample':
+        sequence = draw(sequences)
+        count = len(sequence.args[0]) if isinstance(sequence, Call) else len(sequence)
+        replace = {} if draw(st.booleans()) else {'replace': False}
+        return Call('sample', (sequence,), {**draw(weighted(count)), **replace, **own})
+    if name == 'load':
+        ids = draw(st.integers(1, 9).map(range) | st.just(['x', 'yz']))
+        loaders = draw(st.sampled_from([(digest,), (half,), (digest, pair)]))
+        return Call('load_by_random_id', loaders, {'ids': ids, **draw(weighted(len(ids))), **own})
+    options |= {'failing': failing, 'endless': endless, 'depth': depth + 1}
+    if name == 'stream':
+        return Call('stream', (draw(pipes(seed=draw(seeds), most=2, **options)),), own)
+    branch = finite | pipes(seed=draw(seeds), most=3, **options)
+    branches = draw(st.lists(branch, min_size=1, max_size=3))
+    return Call('mix', tuple(branches), {**draw(weighted(len(branches))), **own})
+
+
+@st.composite
+def pipes(
+    draw: Any,
+    seed: int | None = 0,
+    most: int = 6,
+    failing: bool = False,
+    endless: bool = True,
+    depth: int = 0,
+    **options: Any,
+) -> Pipe:
+    """A pipeline whose source has this seed; without one, it is one within another."""
+    source = draw(sources(seed, depth, failing, endless, **options))
+    made, _ = draw(stages(most=most, failing=failing, **options))
+    return Pipe(source, made)
