@@ -7,7 +7,7 @@ author = 'the itpipe authors'
 copyright = '2026, the itpipe authors'
 release = version = version_of('itpipe')
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.viewcode']
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.viewcode']
 exclude_patterns = ['_build']
 
 myst_enable_extensions = ['colon_fence', 'deflist']
@@ -15,8 +15,9 @@ myst_heading_anchors = 3
 
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'none'
-napoleon_google_docstring = True
-napoleon_numpy_docstring = True
+autodoc_preserve_defaults = True
+# The single backticks of docstrings: code, and a link where it is the name of something.
+default_role = 'py:obj'
 
 html_theme = 'furo'
 html_title = 'itpipe'

@@ -17,6 +17,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from queue import SimpleQueue
 from time import perf_counter
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 from .keys import END
 from .steps import Pair
 
-__all__ = ['Background', 'join']
+__all__ = ['GRACE', 'Background', 'join', 'still_running']
 
 HOLD = 0.001
 """Seconds for which ready pairs are held back at most, to hand over several at once."""
@@ -55,7 +56,8 @@ class Background:
         self._wake_maker.acquire()
         self._urgent = False
         self._full = False
-        self._stopped = False
+        self._stopped = self._closed = False
+        self._failure: BaseException | None = None
         self._pid = os.getpid()
         self._work: SimpleQueue[tuple[Iterator[Pair], Callable[[], None]] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -64,13 +66,14 @@ class Background:
 
     def run(self, pairs: Iterator[Pair], close: Callable[[], None] = lambda: None) -> Iterator[Pair]:
         """The same pairs, made in the thread; there `close` is called when they end, fail or are stopped."""
-        if self._thread is None:
+        if self._thread is None and not self._stopped:
             self._thread = threading.Thread(target=self._make_all, name=self.name, daemon=True)
             self._thread.start()
             atexit.register(self.close)
         self._work.put((pairs, close))
         while (entry := self._take()) is not END:
             if isinstance(entry, _Raised):
+                self._failure = None
                 try:
                     raise entry.error
                 finally:
@@ -105,14 +108,22 @@ class Background:
             pairs, close = work
             try:
                 try:
-                    self._make(pairs)
+                    if not self._stopped:
+                        self._make(pairs)
                 finally:
-                    close()
+                    self._close(close)
                 self._ready.append(END)
             except BaseException as error:
                 self._ready.append(_Raised(error))
             del work, pairs, close
             _signal(self._wake_taker)
+
+    def _close(self, close: Callable[[], None]) -> None:
+        try:
+            close()
+        except BaseException as error:  # kept for `close`, in case that nobody asks for pairs any more
+            self._failure = error
+            raise
 
     def _make(self, pairs: Iterator[Pair]) -> None:
         ready = self._ready
@@ -154,14 +165,20 @@ class Background:
         _signal(self._wake_taker)
 
     def close(self) -> None:
-        """Stop the thread and wait until it is gone; again: does nothing."""
+        """Stop the thread and wait until it is gone; raises what closing the pairs raised. Again: does nothing."""
         atexit.unregister(self.close)
-        if os.getpid() != self._pid:
+        if self._closed or os.getpid() != self._pid:
             return
+        self._closed = True
         self.stop()
         if self._thread is not None and self._thread is not threading.current_thread():
             join([self._thread])
         self._ready.clear()
+        if self._failure is not None:
+            try:
+                raise self._failure
+            finally:
+                self._failure = None
 
 
 def join(threads: list[threading.Thread]) -> None:
@@ -170,15 +187,15 @@ def join(threads: list[threading.Thread]) -> None:
     for thread in threads:
         thread.join(max(0.0, deadline - perf_counter()))
     if stuck := [thread.name for thread in threads if thread.is_alive()]:
-        warnings.warn(
-            f'itpipe: closed, but a function or source is still running in the thread(s) {", ".join(stuck)}',
-            ResourceWarning,
-            stacklevel=3,
-        )
+        still_running(f'thread(s) {", ".join(stuck)}')
+
+
+def still_running(where: str) -> None:
+    """Warn of what did not end when it was told to."""
+    message = f'itpipe: closed, but a function or source is still running in the {where}'
+    warnings.warn(message, ResourceWarning, stacklevel=4)
 
 
 def _signal(lock: threading.Lock) -> None:
-    try:
+    with suppress(RuntimeError):  # it has been signalled already
         lock.release()
-    except RuntimeError:  # has been signalled already
-        pass

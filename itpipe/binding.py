@@ -11,12 +11,17 @@ from .keys import Key, describe
 from .rng import Draws, fresh_seed, generator, step_word
 from .steps import STOP, Function, ItemStep, Seed, show
 
-__all__ = ['Drawn', 'ItemFunction', 'Sites', 'Stop', 'bind_option', 'note']
+__all__ = ['Drawn', 'ItemFunction', 'Sites', 'Stop', 'bind_option', 'note', 'noted']
 
 
 def note(error: BaseException, where: str, key: Key | None) -> None:
     """Say on the error which stage and which item it comes from; the error stays what it was."""
     error.add_note(f'itpipe: raised in {where}' + ('' if key is None else f', {describe(key)}'))
+
+
+def noted(error: BaseException) -> bool:
+    """Whether it is said on the error where it comes from."""
+    return any(str(text).startswith('itpipe: raised in ') for text in getattr(error, '__notes__', ()))
 
 
 class Sites:
@@ -160,7 +165,7 @@ class Stop:
             callback()
 
     def remove(self, callback: Callable[[], object]) -> None:
-        self.callbacks = [kept for kept in self.callbacks if kept != callback]
+        self.callbacks.remove(callback)  # in place: another thread may be adding one
 
     def __call__(self) -> None:
         self.called = True

@@ -146,7 +146,8 @@ def combine_lists() -> Stage[Any, Any]: ...
 def combine_lists(items: Iterable[Any] = _NO_ITEMS) -> Any:
     """A batch with the structure of one item, in which lists hold the items' values as they are.
 
-    Tuples, lists, namedtuples and dicts are structure, nested to any depth, as in `combine`; bare values give a list.
+    Tuples, namedtuples and dicts are structure, nested to any depth, as in `combine`, and so are items that are lists;
+    lists inside of items are values, of any length. Bare values give a list.
     `combine_lists()`, without items, is the stage that does this to each list of items.
 
     Raises ValueError for an empty batch, and for items that differ in their number of elements or in keys; TypeError
@@ -154,14 +155,14 @@ def combine_lists(items: Iterable[Any] = _NO_ITEMS) -> Any:
 
     >>> combine_lists([(1, 'a'), (2, 'b'), (3, 'c')])
     ([1, 2, 3], ['a', 'b', 'c'])
-    >>> combine_lists([{'size': (1, 2)}, {'size': (3, 4)}])
-    {'size': ([1, 3], [2, 4])}
+    >>> combine_lists([{'size': (1, 2), 'boxes': [5]}, {'size': (3, 4), 'boxes': [6, 7]}])
+    {'size': ([1, 3], [2, 4]), 'boxes': [[5], [6, 7]]}
 
     See also: `combine`, `combine_pad`, `batch_by`.
     """
     if items is _NO_ITEMS:
         return itemwise('combine_lists', combine_lists)
-    return _walk(_batch('combine_lists', items), lambda values, *_: list(values), ('combine_lists',))
+    return _walk(_batch('combine_lists', items), _listed, ('combine_lists',))
 
 
 def _batch(function: str, items: Any) -> list[Any]:
@@ -188,7 +189,7 @@ def _batch(function: str, items: Any) -> list[Any]:
 def _walk(values: Sequence[Any], leaf: Leaf, path: Path) -> Any:
     """The structure that all the values have, with what `leaf` makes of the values in each place of it."""
     kinds, kind = set(map(type, values)), type(values[0])
-    if kinds <= _PLAIN:
+    if kinds <= _PLAIN or (leaf is _listed and kinds == {list} and path[1:]):
         return leaf(values, kinds, path)
     if len(kinds) > 1 or not issubclass(kind, _CONTAINER):
         if not any(issubclass(kind, _CONTAINER) for kind in kinds):
@@ -217,6 +218,10 @@ def _walk_keys(values: Sequence[Any], leaf: Leaf, path: Path) -> Any:
     for key in first:
         result[key] = _walk([value[key] for value in values], leaf, (*path, key))
     return result
+
+
+def _listed(values: Sequence[Any], kinds: Kinds, path: Path) -> list[Any]:
+    return list(values)
 
 
 def _combined(join: Join, values: Sequence[Any], kinds: Kinds, path: Path) -> Array | list[Any]:

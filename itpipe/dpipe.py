@@ -170,8 +170,8 @@ class Infinite(infinite.Infinite[Any]):
     now what `Threads` is for. `batch_size` is a number of items, or a function `should_add(items_so_far, item)`.
     `kwargs` go to the `combiner`. `buffer_size` batches are kept ready; by default 2, or more where they are cheap.
 
-    An epoch is `for batch in batch_iter()` or `for batch in batch_iter`: the next `batches_per_epoch` batches. `close()`
-    or leaving `with` ends everything, as does dropping the last reference.
+    An epoch is `for batch in batch_iter()` or `for batch in batch_iter`: the next `batches_per_epoch` batches.
+    `close()`, leaving `with` or dropping the last reference ends everything.
 
     `seed`, which dpipe did not have, is that of all that is random and has no `random_state` of its own.
 
@@ -203,7 +203,9 @@ class Infinite(infinite.Infinite[Any]):
     ):
         if buffer_size is not None:
             integer('Infinite', 'buffer_size', buffer_size, least=1)
-        if kwargs or not isinstance(combiner, Stage):
+        if isinstance(combiner, Stage) and kwargs:
+            raise ValueError(f'Infinite: `{next(iter(kwargs))}` goes to a function, but `combiner` is {combiner!r}')
+        if not isinstance(combiner, Stage):
             function = function_of('Infinite', combiner, (), kwargs, 'combiner')
             combiner = Stage((ItemStep('apply', _itself, (function,), (combiner,), kwargs),))
         super().__init__(
@@ -218,16 +220,9 @@ class Infinite(infinite.Infinite[Any]):
 
 
 def make_infinite_batch_iter(
-    source: Iterable[Any],
-    *transformers: Any,
-    batch_size: int | Callable[[list[Any], Any], bool],
-    n_iters_per_epoch: int,
-    buffer_size: int | None = None,
-    combiner: Any = combine_to_arrays,
-    seed: int | None = None,
-    **kwargs: Any,
+    source: Iterable[Any], *transformers: Any, n_iters_per_epoch: int, **kwargs: Any
 ) -> Infinite:
-    """What `Infinite` makes of the same arguments; its `batches_per_epoch` was once called `n_iters_per_epoch`.
+    """What `Infinite` makes of the same arguments; `batches_per_epoch` was once called `n_iters_per_epoch`.
 
     >>> with make_infinite_batch_iter([(1,), (2,)], batch_size=2, n_iters_per_epoch=3) as batch_iter:
     ...     len(batch_iter), next(batch_iter())
@@ -235,16 +230,8 @@ def make_infinite_batch_iter(
 
     See also: `Infinite`.
     """
-    return Infinite(
-        source,
-        *transformers,
-        batch_size=batch_size,
-        batches_per_epoch=integer('make_infinite_batch_iter', 'n_iters_per_epoch', n_iters_per_epoch, least=1),
-        buffer_size=buffer_size,
-        combiner=combiner,
-        seed=seed,
-        **kwargs,
-    )
+    count = integer('make_infinite_batch_iter', 'n_iters_per_epoch', n_iters_per_epoch, least=1)
+    return Infinite(source, *transformers, batches_per_epoch=count, **kwargs)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -416,7 +403,7 @@ def random_apply(p: float, func: Any, *args: Any, **kwargs: Any) -> ItemStage:
     (1, -1)
     >>> flip = random_apply(0.5, abs)
     >>> [flip.item(-1, ordinal, seed=0) for ordinal in range(6)]
-    []
+    [-1, 1, 1, 1, 1, -1]
 
     See also: `itpipe.random_apply`.
     """
@@ -437,7 +424,7 @@ def sample_args(func: Any, *args: Callable[[], Any], **kwargs: Callable[[], Any]
     ...     return x + by
     >>> augment = sample_args(shift, by=partial(np.random.randint, 10))
     >>> [augment.item(100, ordinal, seed=0) for ordinal in range(3)]
-    []
+    [109, 105, 108]
 
     See also: `itpipe.sample_args`, whose samplers are functions of a `numpy.random.Generator`.
     """
@@ -456,8 +443,9 @@ def _extensible(
     name: str, function: Function, real: Stage[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> ItemStage:
     """The item-wise stage under its old name, with tuples for items and further arguments in its calls."""
+    step: Any
     (step,) = real.steps
-    return _renamed(replace(step, make=partial(_extended, step.make)), name, function, args, kwargs)  # type: ignore[union-attr, type-var, arg-type]
+    return _renamed(replace(step, make=partial(_extended, step.make)), name, function, args, kwargs)
 
 
 def _extended(make: Callable[..., Any], f: Callable[..., Any]) -> Callable[..., Any]:
@@ -580,19 +568,20 @@ def _parallel(
     if buffer_size > 1:
         from .workers import count_workers  # and with it concurrent.futures, which takes a while
 
-        workers = count_workers(n_workers)
-        in_flight = workers + max(workers, buffer_size)
+        count = count_workers(n_workers)
+        in_flight = count + max(count, buffer_size)
     written = kwargs | {'n_workers': n_workers} | ({} if buffer_size == 1 else {'buffer_size': buffer_size})
     call = ItemStep(name, _itself, (function,), (func, *args), written)
-    (step,) = parallel_map(Stage((call,)), in_flight=in_flight, **{kind: n_workers}).steps
-    return (replace(step, name=name, args=(func, *args), kwargs=written),)  # type: ignore[type-var]
+    workers: Any = {kind: n_workers}
+    (step,) = parallel_map(Stage((call,)), in_flight=in_flight, **workers).steps
+    return (replace(step, name=name, args=(func, *args), kwargs=written),)
 
 
 class Iterator(Stage[Any, Any]):
     """What `transform(iterator, *args, **kwargs)` yields, given an iterator over the items.
 
-    `buffer_size` above 1 runs it and what is upstream in a thread of its own, that many items ahead. `n_workers` above 1
-    has no effect: several generators that share the items have no order.
+    `buffer_size` above 1 runs it and what is upstream in a thread of its own, that many items ahead. `n_workers` above
+    1 has no effect but a warning: several generators that share the items would have no order.
 
     Raises TypeError or ValueError for wrong arguments.
 
@@ -620,8 +609,8 @@ class Iterator(Stage[Any, Any]):
 class ExpirationPool(Stage[Any, Any]):
     """Each item `repetitions` times, in random order, from a pool of at most `pool_size` items.
 
-    For what is dear to make, such as items read from disk: what stands behind the pool does the cheap rest. `iterations`
-    values are drawn from the pool after each new item, and more while it is full.
+    For items that are dear to make, such as those read from disk: what stands behind the pool does the cheap rest.
+    `iterations` values are drawn from the pool after each new item, and more while it is full.
 
     Raises TypeError or ValueError for wrong arguments.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['NotPicklable', 'NotRestartable']
+__all__ = ['NotPicklable', 'NotRestartable', 'WorkerDied']
 
 
 class NotRestartable(RuntimeError):
@@ -11,3 +11,7 @@ class NotRestartable(RuntimeError):
 
 class NotPicklable(TypeError):
     """Something that has to go to another process, or to come back from one, cannot be pickled."""
+
+
+class WorkerDied(RuntimeError):
+    """A worker process ended, or was killed, while it ran the function."""

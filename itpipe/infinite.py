@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
-from .background import Background
+from .background import GRACE, Background, still_running
 from .batching import batch_by
 from .binding import Sites
 from .checks import integer
@@ -18,7 +18,7 @@ from .keys import END
 from .rng import check_seed, fresh_seed
 from .run import Chain
 from .stage import Stream, pipe
-from .steps import Pair, literal
+from .steps import Pair
 
 __all__ = ['Infinite']
 
@@ -38,11 +38,11 @@ class Infinite(Generic[B]):
     on with the next batch. If the source ends, so does the epoch, and the next one starts the source again: shuffled
     and augmented anew, if seeded, reproducibly. Two epochs at once share the run: each batch goes to one of them.
 
-    One background thread, always the same, runs the stream and keeps `prefetch` batches ready, also between epochs: 2
-    by default, up to 64 where they are so cheap that they take less than a few milliseconds. With `prefetch=0` the
-    stream runs in the thread that iterates. Nothing starts before the first batch is asked for, and `close()`, leaving
-    `with`, an error or dropping the last reference ends everything, an epoch that is being iterated included; after
-    that, the next epoch starts from the beginning.
+    One background thread, always the same, runs the stream and keeps `prefetch` batches ready, also between epochs: by
+    default as many as it makes in 4 ms, at least 2 and at most 64. With `prefetch=0` the stream runs in the thread that
+    iterates. Nothing starts before the first batch is asked for, and `close()`, leaving `with`, an error or dropping
+    the last reference ends everything, an epoch that is being iterated included; after that, the next epoch starts from
+    the beginning.
 
     It can be pickled as long as it has not started. A process forked from one in which it has started must `close()`
     it, or make its own, before using it.
@@ -89,6 +89,7 @@ class Infinite(Generic[B]):
         self._prefetch = prefetch
         self._seed = check_seed('Infinite', seed)
         self._live: _Live | None = None
+        self._starting = threading.Lock()
 
     def __call__(self) -> Iterator[B]:
         """The batches of the next epoch."""
@@ -107,6 +108,7 @@ class Infinite(Generic[B]):
         left = self.batches_per_epoch
         begun = False
         while left is None or left > 0:
+            live.check_process()
             try:
                 entry = live.next(again=not begun)
             except BaseException:
@@ -119,15 +121,11 @@ class Infinite(Generic[B]):
             yield entry
 
     def _start(self) -> _Live:
-        if self._live is not None and self._live.pid != os.getpid():
-            raise RuntimeError(
-                f'Infinite: it was started in process {self._live.pid}, of which this one is a fork that has no'
-                ' background thread: close() it here first, then it starts anew, or make one in each process'
-            )
-        if self._live is None:
-            self._live = live = _Live(self._stream, self._seed, self._prefetch)
-            live.finalizer = weakref.finalize(self, live.close)
-        return self._live
+        with self._starting:
+            if self._live is None:
+                self._live = live = _Live(self._stream, self._seed, self._prefetch)
+                live.finalizer = weakref.finalize(self, live.close)
+            return self._live
 
     def _end(self, live: _Live) -> None:
         if self._live is live:
@@ -136,7 +134,10 @@ class Infinite(Generic[B]):
         live.close()
 
     def close(self) -> None:
-        """End the run and everything that belongs to it; again: does nothing. The next epoch starts from the beginning."""
+        """End the run and all that belongs to it, from any thread; the next epoch starts from the beginning.
+
+        Again: does nothing. Raises what your generators raise when they are closed.
+        """
         if self._live is not None:
             self._end(self._live)
 
@@ -177,7 +178,11 @@ class Infinite(Generic[B]):
     def __getstate__(self) -> dict[str, Any]:
         if self._live is not None:
             raise TypeError('Infinite: it has started and cannot be pickled; pickle it before, or close() it first')
-        return self.__dict__
+        return {name: value for name, value in self.__dict__.items() if name != '_starting'}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._starting = threading.Lock()
 
     def __repr__(self) -> str:
         given = {'batches_per_epoch': self.batches_per_epoch, 'prefetch': self._prefetch, 'seed': self._seed}
@@ -208,37 +213,52 @@ class _Live:
         self._stream = stream
         self._seed = fresh_seed() if seed is None and stream.source.seed is None else seed
         self._background = None if prefetch == 0 else Background('itpipe-Infinite', prefetch)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closed = False
         self._pass = -1
         self._ended = True
-        self._chain: Chain
-        self._pairs: Iterator[Pair]
+        self._chain: Chain | None = None
+        self._pairs: Iterator[Pair] = iter(())
+
+    def check_process(self) -> None:
+        """Raise an error in a process that was forked from the one that this belongs to."""
+        if os.getpid() != self.pid:
+            raise RuntimeError(
+                f'Infinite: it was started in process {self.pid}, of which this one is a fork that has no'
+                ' background thread: close() it here first, then it starts anew, or make one in each process'
+            )
 
     def next(self, again: bool) -> Any:
         """The next batch, or END when the pass has ended; `again`: rather the first batch of the next pass."""
         with self._lock:
-            if self._closed:
-                return END
-            if self._ended:
-                if not again:
-                    return END
-                self._begin()
-                again = False
-            pair = next(self._pairs, None)
-            if pair is None and again:
-                self._begin()
-                pair = next(self._pairs, None)
-            if pair is None:
+            pair = None
+            try:
+                if not self._closed:
+                    pair = self._pull(again)
+            except Exception:
+                if not self._closed:  # if it is, `close` in another thread has broken the wait
+                    raise
+            if pair is None or self._chain is None:
                 self._ended = True
-                self._chain.close()
+                self._close_chain()
                 return END
             self._chain.received(pair[0])
             return pair[1]
 
+    def _pull(self, again: bool) -> Pair | None:
+        if self._ended:
+            if not again:
+                return None
+            self._begin()
+            again = False
+        pair = next(self._pairs, None)
+        if pair is None and again:
+            self._begin()
+            pair = next(self._pairs, None)
+        return pair
+
     def _begin(self) -> None:
-        if self._pass >= 0 and self._background is None:
-            self._chain.close()  # its end was that of its last step; what is upstream may not have ended
+        self._close_chain()
         sites = Sites(self._seed, self._pass + 1, self._stream.source.seed)
         self._chain = Chain(self._stream.source, self._stream.steps, sites)
         self._pass += 1
@@ -249,18 +269,25 @@ class _Live:
             self._pairs = self._background.run(self._chain.pairs, self._chain.close)
 
     def close(self) -> None:
-        """Stop the thread, which closes the chain, and wait for it."""
+        """Stop the run, and wait until the thread that it runs in has closed it."""
         if self._closed or os.getpid() != self.pid:
             return
         self._closed = True
-        if self._pass < 0:
-            return
-        if self._background is None:
+        if self._background is not None:
+            self._background.stop()
+        if self._chain is not None:
+            self._chain.stop()
+        if self._background is not None:
+            self._background.close()
+        elif self._lock.acquire(timeout=GRACE):
+            try:
+                self._close_chain()
+            finally:
+                self._lock.release()
+        else:
+            still_running('thread that iterates')
+
+    def _close_chain(self) -> None:
+        # Where there is a thread, it does this. What is upstream of a step that has ended may not have ended itself.
+        if self._background is None and self._chain is not None:
             self._chain.close()
-            return
-        self._background.stop()
-        self._chain.stop()
-        self._background.close()
-
-
-_ = literal

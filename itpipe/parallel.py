@@ -8,9 +8,9 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from .binding import ItemFunction, Stop
+from .binding import ItemFunction, Stop, note, noted
 from .checks import integer, truth
-from .keys import END
+from .keys import END, Key
 from .stage import Stage, factory, function_of
 from .steps import STOP, ItemStep, Pair, State, Step
 
@@ -97,6 +97,10 @@ def _itself(f: Any) -> Any:
 
 
 def _open(kind: str, given: Any, function: ItemFunction) -> Pool:
+    if kind == 'Processes':
+        from .processes import Processes
+
+        return Processes(given, function)
     from . import workers  # and with it concurrent.futures, which takes a while
 
     return getattr(workers, kind)(given, function)  # type: ignore[no-any-return]
@@ -135,6 +139,23 @@ class _Upstream:
                 self.error = None  # its traceback holds this frame
 
 
+def _opened(open_pool: Callable[[ItemFunction], Pool], function: ItemFunction) -> Pool:
+    try:
+        return open_pool(function)
+    except Exception as error:
+        note(error, ' | '.join(function.names), None)
+        raise
+
+
+def _result(pool: Pool, future: Any, function: ItemFunction, key: Key) -> Any:
+    try:
+        return pool.result(future)
+    except Exception as error:
+        if not noted(error):  # it was not the function that raised it
+            note(error, ' | '.join(function.names), key)
+        raise
+
+
 def _ordered(
     items: Iterator[Pair],
     function: ItemFunction,
@@ -144,7 +165,7 @@ def _ordered(
 ) -> Iterator[Pair]:
     upstream = _Upstream(items)
     window: deque[tuple[Any, Any]] = deque()
-    pool = open_pool(function)
+    pool = _opened(open_pool, function)
     stop.add(pool.stop)
     try:
         size = in_flight or 2 * pool.size
@@ -155,7 +176,7 @@ def _ordered(
             if not window:
                 break
             key, future = window.popleft()
-            yield key, pool.result(future)
+            yield key, _result(pool, future, function, key)
             del future
         upstream.raise_error()
     finally:
@@ -176,7 +197,7 @@ def _unordered(
     upstream = _Upstream(items)
     running: dict[Any, Any] = {}
     done: SimpleQueue[Any] = SimpleQueue()
-    pool = open_pool(function)
+    pool = _opened(open_pool, function)
     stop.add(pool.stop)
     try:
         size = in_flight or 2 * pool.size
@@ -188,7 +209,8 @@ def _unordered(
                     break
                 else:
                     pair = upstream.next()
-                    log.append((END if pair is None else pair[0], False))
+                    if upstream.error is None:
+                        log.append((END if pair is None else pair[0], False))
                 if pair is None:
                     break
                 key = pair[0]
@@ -198,7 +220,7 @@ def _unordered(
                 break
             key = done.get()
             log.append((key, True))
-            yield key, pool.result(running.pop(key))
+            yield key, _result(pool, running.pop(key), function, key)
         upstream.raise_error()
     finally:
         stop.remove(pool.stop)

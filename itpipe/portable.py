@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
-from pickle import loads
+from collections.abc import Callable, Iterator
+from copyreg import _slotnames  # type: ignore[attr-defined]
+from dataclasses import dataclass, field
+from functools import lru_cache
 from types import CodeType, TracebackType
 from typing import Any
 
+from .binding import ItemFunction
 from .errors import NotPicklable
-from .steps import same
+from .keys import Key, describe
 
-__all__ = ['Packed', 'dumps', 'pack', 'unpack']
+__all__ = ['Packed', 'dumps_call', 'dumps_function', 'loads_call', 'pack', 'unpack']
 
 
 def dumps(value: Any, what: str, hint: str) -> bytes:
@@ -22,7 +25,45 @@ def dumps(value: Any, what: str, hint: str) -> bytes:
     try:
         return dumps(value, protocol=5)  # type: ignore[no-any-return]
     except Exception as error:
-        raise NotPicklable(f'{what} cannot be pickled ({error}): {hint}') from error
+        raise NotPicklable(f'{what} cannot be pickled ({_said(error)}): {hint}') from error
+
+
+def loads(data: bytes, what: str, hint: str) -> Any:
+    """The value of a pickle; an error that says what could not be unpickled, why, and what to do."""
+    try:
+        return pickle.loads(data)
+    except Exception as error:
+        raise NotPicklable(f'{what} cannot be unpickled ({_said(error)}): {hint}') from error
+
+
+def _said(error: BaseException) -> str:
+    return f'{type(error).__name__}: {error}' if str(error) else type(error).__name__
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Calls
+
+
+def dumps_function(function: ItemFunction) -> bytes:
+    """The function as it goes to a process."""
+    return dumps(function, 'the function', 'make what it needs inside it, or use threads')
+
+
+def dumps_call(key: Key, value: Any) -> bytes:
+    """An item as it goes to a process."""
+    return dumps((key, value), f'the value of {describe(key)}', 'make it inside the function, or use threads')
+
+
+@lru_cache(maxsize=8)
+def _loads_function(data: bytes) -> ItemFunction:
+    hint = 'what it uses must be importable in the process'
+    return loads(data, 'the function', hint)  # type: ignore[no-any-return]
+
+
+def loads_call(function: bytes, call: bytes) -> Any:
+    """What the function, which is unpickled once, makes of the item."""
+    hint = 'what it is made of must be importable in the process'
+    return _loads_function(function)(*loads(call, 'the value of an item', hint))
 
 
 @dataclass
@@ -38,87 +79,145 @@ def pack(call: Callable[..., Any], *args: Any) -> Packed:
     try:
         return Packed(dumps(call(*args), 'the result', 'return arrays, numbers and other plain data'))
     except BaseException as error:
-        return Packed(dumps(_packed_error(error), 'the error', 'this is a defect of itpipe'), failed=True)
+        return Packed(pickle.dumps(_packed(error)), failed=True)
 
 
 def unpack(packed: Packed) -> Any:
     """The result of the call; raises what the call raised."""
-    value = loads(packed.data)
-    if packed.failed:
-        raise _unpacked_error(value)
-    return value
+    if not packed.failed:
+        return loads(packed.data, 'the result', 'what it is made of must be importable here')
+    raise _unpacked(pickle.loads(packed.data))
 
 
-def _packed_error(error: BaseException) -> dict[str, Any]:
-    frames = [(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in traceback.walk_tb(error.__traceback__)]
-    links = {name: getattr(error, name) for name in ('__cause__', '__context__')}
-    return {
-        'error': _data(error),
-        'frames': frames,
-        'suppress': error.__suppress_context__,
-        'links': {name: _packed_error(link) for name, link in links.items() if link is not None},
-    }
+# ---------------------------------------------------------------------------------------------------------------------
+# Errors
 
 
-def _data(error: BaseException) -> bytes:
+@dataclass
+class _Error:
+    """An error and, by their places in a list, those that belong to it."""
+
+    data: bytes
+    frames: list[tuple[str, int, str, str, str]]
+    suppress: bool
+    cause: int | None = None
+    context: int | None = None
+    members: list[int] = field(default_factory=list)
+
+
+def _packed(error: BaseException) -> list[_Error]:
+    """The error, and all that it was raised from or groups."""
+    found: dict[int, BaseException] = {}
+    places: dict[int, int] = {}
+    todo = [error]
+    while todo:
+        each = todo.pop()
+        if id(each) not in places:
+            places[id(each)] = len(places)
+            found[id(each)] = each
+            todo.extend(other for other in (each.__cause__, each.__context__, *_members(each)) if other is not None)
+    return [
+        _Error(
+            _dumps_error(each),
+            list(_frames(each.__traceback__)),
+            each.__suppress_context__,
+            places.get(id(each.__cause__)),
+            places.get(id(each.__context__)),
+            [places[id(member)] for member in _members(each)],
+        )
+        for each in found.values()
+    ]
+
+
+def _unpacked(packed: list[_Error]) -> BaseException:
+    errors: dict[int, BaseException] = {}
+
+    def restore(place: int) -> BaseException:
+        if place not in errors:
+            members = [restore(member) for member in packed[place].members]
+            errors[place] = _restored(pickle.loads(packed[place].data), members)
+        return errors[place]
+
+    for place, each in enumerate(packed):
+        error = restore(place)
+        error.__traceback__ = _traceback(each.frames)
+        error.__cause__ = None if each.cause is None else restore(each.cause)
+        error.__context__ = None if each.context is None else restore(each.context)
+        error.__suppress_context__ = each.suppress
+    return errors[0]
+
+
+def _members(error: BaseException) -> tuple[BaseException, ...]:
+    return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+
+
+def _dumps_error(error: BaseException) -> bytes:
     from cloudpickle import dumps
 
     try:
-        data: bytes = dumps(error)
-        again = loads(data)
-        if type(again) is type(error) and same(again.args, error.args):
-            return data
-    except Exception:  # its class takes other arguments than it keeps in `args`
-        pass
-    try:
-        data = dumps(_Rebuilt(type(error), error.args, error.__dict__))
-        loads(data)
+        data: bytes = dumps(_recipe(error))
+        _restored(pickle.loads(data), list(_members(error)))
         return data
     except Exception as reason:
+        try:
+            text = _said(error)
+        except Exception:
+            text = type(error).__name__
         lost = NotPicklable(
-            f'{type(error).__name__}: {error} (raised by the function, but this exception cannot be pickled ({reason}):'
+            f'{text} (raised by the function, but this exception cannot be pickled ({_said(reason)}):'
             ' keep only plain data in it)'
         )
         for note in getattr(error, '__notes__', ()):
-            lost.add_note(note)
-        return dumps(lost)  # type: ignore[no-any-return]
+            lost.add_note(str(note))
+        return dumps(_recipe(lost))  # type: ignore[no-any-return]
 
 
-class _Rebuilt:
-    """An exception without the call of its class."""
+def _recipe(error: BaseException) -> Any:
+    """What `_restored` makes the error of, without calling its class, whose arguments may be others than `args`."""
+    kind, base = type(error), _builtin(type(error))
+    if any(getattr(kind, name, None) is not getattr(base, name, None) for name in ('__reduce__', '__reduce_ex__')):
+        return error  # it knows how
+    state = {name: getattr(error, name) for name in _slotnames(kind) if hasattr(error, name)} | error.__dict__
+    if isinstance(error, BaseExceptionGroup):
+        return kind, (error.message,), error.args[:1], state
+    reduced: tuple[Any, ...] = error.__reduce__()  # type: ignore[assignment]
+    return kind, reduced[1], error.args, *map(dict, reduced[2:]), state
 
-    def __init__(self, kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]):
-        self.content = kind, args, state
 
-    def __reduce__(self) -> Any:
-        return _rebuild, self.content
-
-
-def _rebuild(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
-    error = kind.__new__(kind, *args)
+def _restored(recipe: Any, members: list[BaseException]) -> BaseException:
+    if isinstance(recipe, BaseException):
+        return recipe
+    kind, given, args, *states = recipe
+    if members:
+        given, args = (*given, members), (*args, members)
+    error: BaseException = kind.__new__(kind, *given)
+    _builtin(kind).__init__(error, *given)
     error.args = args
-    error.__dict__.update(state)
+    for state in states:
+        for name, value in state.items():
+            setattr(error, name, value)
     return error
 
 
-def _unpacked_error(packed: dict[str, Any]) -> BaseException:
-    error: BaseException = loads(packed['error'])
-    for name, link in packed['links'].items():
-        setattr(error, name, _unpacked_error(link))
-    error.__suppress_context__ = packed['suppress']
-    return error.with_traceback(_traceback(packed['frames']))
+def _builtin(kind: type[BaseException]) -> Any:
+    return next(base for base in kind.__mro__ if base.__module__ == 'builtins')
 
 
-def _traceback(frames: list[tuple[str, int, str]]) -> TracebackType | None:
+def _frames(tb: TracebackType | None) -> Iterator[tuple[str, int, str, str, str]]:
+    for frame, line in traceback.walk_tb(tb):
+        code = frame.f_code
+        yield code.co_filename, line, code.co_name, code.co_qualname, str(frame.f_globals.get('__name__'))
+
+
+def _traceback(frames: list[tuple[str, int, str, str, str]]) -> TracebackType | None:
     """A traceback that reads like the one in the other process: frames of the same files, lines and names."""
     result: TracebackType | None = None
     blank: CodeType = compile('raise Exception', '', 'exec')
-    for filename, line, name in reversed(frames):
-        code = blank.replace(co_filename=filename, co_name=name, co_qualname=name, co_firstlineno=line)
+    for filename, line, name, qualname, module in reversed(frames):
+        code = blank.replace(co_filename=filename, co_name=name, co_qualname=qualname, co_firstlineno=line)
         try:
-            exec(code, {'__name__': name, '__builtins__': {'Exception': Exception}})
+            exec(code, {'__name__': module, '__builtins__': {'Exception': Exception}})
         except Exception as error:
-            assert error.__traceback__ is not None and error.__traceback__.tb_next is not None
-            frame = error.__traceback__.tb_next.tb_frame
-            result = TracebackType(result, frame, frame.f_lasti, line)
+            frame = error.__traceback__.tb_next.tb_frame  # type: ignore[union-attr]
+            result = TracebackType(result, frame, -1, line)  # -1: no place in the line
     return result

@@ -66,8 +66,8 @@ class Stage(Generic[A, B]):
     def item(self, item: A, ordinal: int = 0, seed: int | None = None) -> B:
         """What an item-wise stage makes of this one item.
 
-        `ordinal` and `seed` say which item of which run it is to be, which matters where the stage is random: the one at
-        `ordinal` in a stream with this seed, in which nothing before the stage is random.
+        `ordinal` and `seed` say which item of which run it is to be, which matters where the stage is random: the one
+        at `ordinal` in a stream with this seed, in which nothing before the stage is random.
 
         Raises TypeError if the stage is not item-wise.
 
@@ -269,10 +269,11 @@ def as_stage(other: Any) -> Stage[Any, Any]:
 
 
 def _called(made: Any) -> Stage[Any, Any]:
-    parameters = list(signature(made).parameters.values())[isinstance(made, stage) :]
-    if any(p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) for p in parameters):
-        raise TypeError(f'`{made.__name__}` makes a stage when it is called: did you mean `{made.__name__}(…)`?')
-    return made()  # type: ignore[no-any-return]
+    try:
+        return made()  # type: ignore[no-any-return]
+    except (TypeError, ValueError):  # it needs arguments, as most do
+        name = made.__name__
+        raise TypeError(f'`{name}` makes a stage when it is called: did you mean `{name}(…)`?') from None
 
 
 def itemwise(name: str, call: Callable[[Any], Any], args: tuple[Any, ...] = (), kwargs: Any = None) -> Stage[Any, Any]:

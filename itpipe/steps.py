@@ -87,8 +87,8 @@ class ItemStep:
 class Step:
     """Any other step: `work(items, *options)` is a generator from pairs to pairs.
 
-    Options that are a `Seed`, `Function`s or `STOP` are given to `work` as `Draws`, an `ItemFunction` and the run's own
-    `Stop`. What it does with keys decides how a run is resumed:
+    Options that are a `Seed`, a tuple of `ItemStep`s or `STOP` are given to `work` as `Draws`, an `ItemFunction` and the
+    run's own `Stop`. What it does with keys decides how a run is resumed:
 
     - `state`: what a stateful step starts from; then `work(items, state, *options)`, see `run`;
     - `origin`: the keys that had gone into a key that came out, the one consumed last being last;

@@ -1,4 +1,4 @@
-"""Pools of workers, each for one function of one run, and executors that are somebody else's.
+"""Workers that call one function for one run: threads, processes, and executors that are somebody else's.
 
 A pool takes `(key, value)` and gives a future; `result` makes of it what the function returned or raises what it
 raised. `stop`, from any thread, breaks the waits for all of them; `close` waits until the workers are gone.
@@ -8,48 +8,20 @@ from __future__ import annotations
 
 import atexit
 import os
-import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
-from contextlib import contextmanager, suppress
-from functools import lru_cache, partial
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 
-from .background import join
+from .background import GRACE, join, still_running
 from .binding import ItemFunction
-from .keys import Key, describe
-from .portable import Packed, dumps, pack, unpack
+from .keys import Key
+from .portable import Packed, dumps_call, dumps_function, loads_call, pack, unpack
 
-__all__ = ['Borrowed', 'Pool', 'Processes', 'Threads']
-
-NATIVE_THREADS = (
-    'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'BLIS_NUM_THREADS', 'VECLIB_MAXIMUM_THREADS',
-    'NUMEXPR_NUM_THREADS', 'NUMBA_NUM_THREADS',
-)  # fmt: skip
-"""What native thread pools read their size from."""
-
-
-class Pool(Protocol):
-    """What `parallel_map` needs of workers."""
-
-    size: int
-
-    def submit(self, key: Key, value: Any) -> Any:
-        """A future of the function's result."""
-
-    def result(self, future: Any) -> Any:
-        """What the function returned, awaited, or what it raised."""
-
-    def when_done(self, future: Any, callback: Callable[[], object]) -> None:
-        """Call back, in any thread, when the future is done."""
-
-    def stop(self) -> None:
-        """Break all waits; from any thread."""
-
-    def close(self) -> None:
-        """Wait until nothing of this pool is left."""
+__all__ = ['Borrowed', 'Pool', 'Threads', 'count_workers', 'settle', 'usable_cores']
 
 
 def usable_cores() -> int:
@@ -64,42 +36,72 @@ def count_workers(n: int) -> int:
     return n if n > 0 else max(1, usable_cores() + 1 + n)
 
 
-class _Futures:
-    """The futures that are not done yet, so that waiting for them can be broken."""
+class Pool:
+    """What `parallel_map` needs of workers; `_send` is what tells one kind from another."""
+
+    size: int
 
     def __init__(self) -> None:
         self._pending: set[Future[Any]] = set()
         self._stopped = False
 
-    def new(self) -> Future[Any]:
+    def submit(self, key: Key, value: Any) -> Future[Any]:
+        """A future of what the function makes of the item."""
         future: Future[Any] = Future()
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
+        try:
+            self._send(future, key, value)
+        except Exception as error:  # it has to wait for its turn, too
+            settle(future, error=error)
         if self._stopped:
             self.stop()
         return future
 
-    def result(self, future: Any) -> Any:
-        return future.result()
+    def _send(self, future: Future[Any], key: Key, value: Any) -> None:
+        raise NotImplementedError
 
-    def when_done(self, future: Any, callback: Callable[[], object]) -> None:
+    def result(self, future: Future[Any]) -> Any:
+        """What the function returned, awaited, or what it raised."""
+        try:
+            result = future.result()
+        except CancelledError:
+            if self._stopped:
+                raise RuntimeError('the run was closed while a result was awaited') from None
+            raise
+        return unpack(result) if isinstance(result, Packed) else result
+
+    def when_done(self, future: Future[Any], callback: Callable[[], object]) -> None:
+        """Call back, in any thread, when the future is done."""
         future.add_done_callback(lambda _: callback())
 
     def stop(self) -> None:
+        """Break all waits; from any thread."""
         self._stopped = True
         for future in list(self._pending):
             if not future.cancel():
-                with suppress(InvalidStateError):
-                    future.set_exception(RuntimeError('the run was closed while a result was awaited'))
+                settle(future, error=RuntimeError('the run was closed while a result was awaited'))
+
+    def close(self) -> None:
+        """Stop, and wait until nothing of this pool is left."""
+        raise NotImplementedError
 
 
-class Threads(_Futures):
+def settle(future: Future[Any], result: Any = None, error: BaseException | None = None) -> None:
+    """Give the future its outcome, if it has none yet."""
+    with suppress(InvalidStateError):
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+
+class Threads(Pool):
     """Threads that call the function."""
 
     def __init__(self, count: int, function: ItemFunction):
         super().__init__()
         self.size = count_workers(count)
-        self._function = function
         self._tasks: SimpleQueue[tuple[Future[Any], Key, Any] | None] = SimpleQueue()
         self._pid = os.getpid()
         target = partial(_serve, self._tasks, function, max(1, (os.cpu_count() or 1) // self.size))
@@ -108,10 +110,8 @@ class Threads(_Futures):
             thread.start()
         atexit.register(self.close)
 
-    def submit(self, key: Key, value: Any) -> Future[Any]:
-        future = self.new()
+    def _send(self, future: Future[Any], key: Key, value: Any) -> None:
         self._tasks.put((future, key, value))
-        return future
 
     def close(self) -> None:
         atexit.unregister(self.close)
@@ -131,11 +131,9 @@ def _serve(tasks: SimpleQueue[Any], function: ItemFunction, native_threads: int)
             try:
                 result = function(key, value)
             except BaseException as error:
-                with suppress(InvalidStateError):
-                    future.set_exception(error)
+                settle(future, error=error)
             else:
-                with suppress(InvalidStateError):
-                    future.set_result(result)
+                settle(future, result)
                 del result
         del task, future, key, value
 
@@ -149,136 +147,61 @@ def limit_native_threads(count: int) -> None:
     threadpool_limits(count, user_api='openmp')
 
 
-class Processes:
-    """Processes of loky's, started without fork, that get the function once and live as long as the run."""
-
-    def __init__(self, count: int, function: ItemFunction):
-        from loky.backend import get_context
-        from loky.process_executor import ProcessPoolExecutor
-
-        self.size = count_workers(count)
-        self._pid = os.getpid()
-        payload = dumps(function, 'the function', 'make what it needs inside it, or use threads')
-        share = str(max(1, usable_cores() // self.size))
-        self._executor = ProcessPoolExecutor(
-            self.size,
-            context=get_context('loky'),
-            initializer=_begin,
-            initargs=(payload,),
-            env={name: share for name in NATIVE_THREADS if name not in os.environ},
-        )
-        self._started = False
-
-    def submit(self, key: Key, value: Any) -> Any:
-        task = dumps((key, value), f'the value of {describe(key)}', 'it has to, to reach a process; use threads')
-        if self._started:
-            return self._executor.submit(_run, task)
-        self._started = True
-        with _without_interrupts():
-            return self._executor.submit(_run, task)
-
-    def result(self, future: Any) -> Any:
-        return unpack(future.result())
-
-    def when_done(self, future: Any, callback: Callable[[], object]) -> None:
-        future.add_done_callback(lambda _: callback())
-
-    def stop(self) -> None:
-        if os.getpid() == self._pid:
-            self._executor.shutdown(wait=False, kill_workers=True)
-
-    def close(self) -> None:
-        if os.getpid() == self._pid:
-            self._executor.shutdown(wait=True, kill_workers=True)
-
-
-@contextmanager
-def _without_interrupts() -> Any:
-    # a worker inherits the mask, so that Ctrl-C does not reach it before it can say that it does not want it
-    if not hasattr(signal, 'pthread_sigmask'):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _Worker:
-    """In a worker process: the function that it was started for."""
-
-    payload: bytes
-    function: ItemFunction | None = None
-
-
-def _begin(payload: bytes) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, 'pthread_sigmask'):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    _Worker.payload = payload
-
-
-def _run(task: bytes) -> Packed:
-    return pack(_call, task)
-
-
-def _call(task: bytes) -> Any:
-    from pickle import loads
-
-    if _Worker.function is None:
-        _Worker.function = loads(_Worker.payload)
-    return _Worker.function(*loads(task))
-
-
-class Borrowed(_Futures):
-    """Somebody else's executor: anything with `submit`."""
+class Borrowed(Pool):
+    """Somebody else's executor: anything with `submit`, the futures of which have `result` at least."""
 
     def __init__(self, executor: Any, function: ItemFunction):
         super().__init__()
         self._executor, self._function = executor, _Portable(function)
         self.size = _size(executor)
-        distributed = type(executor).__module__.split('.')[0] == 'distributed'
-        self._options = {'pure': False} if distributed else {}  # the same arguments are to be computed twice
+        self._distributed = type(executor).__module__.split('.')[0] == 'distributed'
+        self._plain: dict[Future[Any], Any] = {}
         self._theirs: set[Any] = set()
+        self._idle = threading.Event()
 
-    def submit(self, key: Key, value: Any) -> Any:
-        theirs = self._executor.submit(self._function, key, value, **self._options)
-        if not callable(getattr(theirs, 'add_done_callback', None)):
-            return theirs
-        future = self.new()
-        self._theirs.add(theirs)
-        theirs.add_done_callback(partial(self._pass_on, future))
-        return future
+    def _send(self, future: Future[Any], key: Key, value: Any) -> None:
+        call = _Call(self._function, key, value)
+        if self._distributed:  # it would hide why a call cannot be pickled, and not compute the same one twice
+            theirs = self._executor.submit(call.portable(), pure=False)
+        else:
+            theirs = self._executor.submit(call)
+        if callable(getattr(theirs, 'add_done_callback', None)):
+            self._theirs.add(theirs)
+            theirs.add_done_callback(partial(self._pass_on, future))
+        else:
+            self._plain[future] = theirs
 
     def _pass_on(self, future: Future[Any], theirs: Any) -> None:
-        self._theirs.discard(theirs)
         try:
-            result = theirs.result()
+            settle(future, theirs.result())
         except BaseException as error:
-            with suppress(InvalidStateError):
-                future.set_exception(error)
-        else:
-            with suppress(InvalidStateError):
-                future.set_result(result)
+            settle(future, error=error)
+        self._theirs.discard(theirs)
+        if not self._theirs:
+            self._idle.set()
 
-    def result(self, future: Any) -> Any:
-        result = future.result()
-        return unpack(result) if isinstance(result, Packed) else result
+    def result(self, future: Future[Any]) -> Any:
+        if (theirs := self._plain.pop(future, None)) is not None:
+            self._pass_on(future, theirs)
+        return super().result(future)
 
-    def when_done(self, future: Any, callback: Callable[[], object]) -> None:
-        if hasattr(future, 'add_done_callback'):
-            future.add_done_callback(lambda _: callback())
-        else:  # the order of submission will do, there being no other
+    def when_done(self, future: Future[Any], callback: Callable[[], object]) -> None:
+        if future in self._plain:  # the order of submission will do, there being no other
             callback()
+        else:
+            super().when_done(future, callback)
 
     def stop(self) -> None:
-        for theirs in list(self._theirs):
-            theirs.cancel()
         super().stop()
+        for theirs in list(self._theirs):
+            if hasattr(theirs, 'cancel'):
+                theirs.cancel()
 
     def close(self) -> None:
+        self._idle.clear()
         self.stop()
+        if self._theirs and not self._idle.wait(GRACE):
+            still_running('executor')
 
 
 def _size(executor: Any) -> int:
@@ -291,23 +214,33 @@ def _size(executor: Any) -> int:
 
 
 class _Portable:
-    """The function as an executor gets it: called as it is in this process, unpickled once in any other."""
+    """The function, pickled at most once."""
 
     def __init__(self, function: ItemFunction):
         self.function = function
-        self.payload: bytes | None = None
+        self._data: bytes | None = None
 
-    def __call__(self, key: Key, value: Any) -> Any:
-        return self.function(key, value)
+    @property
+    def data(self) -> bytes:
+        if self._data is None:
+            self._data = dumps_function(self.function)
+        return self._data
+
+
+class _Call:
+    """A call of the function as an executor gets it: in this process called as it is, in any other unpickled first."""
+
+    def __init__(self, function: _Portable, key: Key, value: Any):
+        self.parts = function, key, value
+
+    def __call__(self) -> Any:
+        function, key, value = self.parts
+        return function.function(key, value)
+
+    def portable(self) -> partial[Packed]:
+        """What it is in any other process."""
+        function, key, value = self.parts
+        return partial(pack, loads_call, function.data, dumps_call(key, value))
 
     def __reduce__(self) -> Any:
-        if self.payload is None:
-            self.payload = dumps(self.function, 'the function', 'make what it needs inside it, or use threads')
-        return _elsewhere, (self.payload,)
-
-
-@lru_cache(maxsize=8)
-def _elsewhere(payload: bytes) -> Callable[[Key, Any], Packed]:
-    from pickle import loads
-
-    return partial(pack, loads(payload))
+        return self.portable().__reduce__()

@@ -197,12 +197,12 @@ def test_lengths_are_the_shapes_before_padding(items):
 
 @given(batches(ragged=True))
 def test_lists_hold_the_very_values(items):
-    def check(found, items):
+    def check(found, items, top=False):
         if isinstance(items[0], dict):
             assert list(found) == list(items[0])
             for key in items[0]:
                 check(found[key], [item[key] for item in items])
-        elif isinstance(items[0], (tuple, list)):
+        elif isinstance(items[0], tuple) or (isinstance(items[0], list) and top):
             assert type(found) is type(items[0])
             for element, values in zip(found, zip(*items, strict=True), strict=True):
                 check(element, values)
@@ -211,7 +211,12 @@ def test_lists_hold_the_very_values(items):
             assert len(found) == len(items)
             assert all(x is y for x, y in zip(found, items, strict=True))
 
-    check(combine_lists(items), items)
+    check(combine_lists(items), items, top=True)
+
+
+def test_lists_inside_of_items_are_values_of_any_length():
+    assert combine_lists([('a', [1]), ('b', [2, 3])]) == (['a', 'b'], [[1], [2, 3]])
+    assert combine_lists([{'boxes': []}, {'boxes': [1]}]) == {'boxes': [[], [1]]}
 
 
 # Structure
