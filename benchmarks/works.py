@@ -38,9 +38,9 @@ def small_items() -> Work:
         return image.astype(np.float32) / np.float32(255)
 
     def limit() -> float:
-        received, started = 0, 0.0
+        started = 0.0
         drawn = np.random.default_rng(0).integers(0, len(dataset), (warm + count, size)).tolist()
-        for indices in drawn:
+        for received, indices in enumerate(drawn):
             if received == warm:
                 started = perf_counter()
             scaled, labels = [], []
@@ -49,7 +49,6 @@ def small_items() -> Work:
                 scaled.append(scale(image))
                 labels.append(label)
             check(np.stack(scaled), np.array(labels))
-            received += 1
         return perf_counter() - started
 
     def background(prefetch: int | None) -> Callable[[], float]:
@@ -88,7 +87,9 @@ def sleeping_stages() -> Work:
             raise AssertionError(result)
         return elapsed
 
-    return Work('two stages of 0.2 s of sleep, 10 items, 2 threads', 1.03, 's', {'arithmetic': lambda: 1.2, 'itpipe': run})
+    return Work(
+        'two stages of 0.2 s of sleep, 10 items, 2 threads', 1.03, 's', {'arithmetic': lambda: 1.2, 'itpipe': run}
+    )
 
 
 def import_time() -> Work:

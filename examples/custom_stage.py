@@ -14,7 +14,7 @@ END = 0
 
 @stage
 def pack(items, length):
-    """Blocks of `length` values, cut from the items one after another; what is too short for a last block is left out."""
+    """Blocks of `length` values, cut from the items one after another; what is left over at the end is dropped."""
     rest = np.array([], np.uint8)
     for item in items:
         rest = np.concatenate([rest, item])
@@ -25,10 +25,11 @@ def pack(items, length):
 
 @stage
 def watched(items, name):
-    """The same items; says how many there were when the run ends, however it ends."""
+    """The same items; when the run ends, however it does, says how many there were."""
     count = 0
     try:
-        for count, item in enumerate(items, 1):
+        for item in items:
+            count += 1
             yield item
     finally:
         print(f'{count} {name}')

@@ -20,9 +20,10 @@ def main():
         remote = read(executor=client)
     local = read(threads=2)
 
-    processes = {int(process) for batch in remote for process in batch['process']}
-    print(f'{len(remote)} batches of shape {remote[0]["signal"].shape}, made by {len(processes)} processes')
-    assert os.getpid() not in processes
+    print(f'{len(remote)} batches of shape {remote[0]["signal"].shape}')
+    for where, batches in [('on the cluster', remote), ('here', local)]:
+        processes = {int(process) for batch in batches for process in batch['process']}
+        print(f'made {where} by the processes {sorted(processes)}')
 
     same = all(np.array_equal(a['signal'], b['signal']) for a, b in zip(remote, local, strict=True))
     print(f'the same as made here, to the last bit: {same}')

@@ -38,23 +38,22 @@ def main():
         parser.error(f'--out: there is no folder {args.out.parent}')
     try:
         train, test = split_digits() if args.mnist is None else read_mnist(args.mnist)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:  # no file, one that breaks off, one that is something else
         parser.error(f'--mnist: {error}')
     print(f'{len(train):,} images to train on, {len(test):,} to test on')
 
     pixels = np.stack([image for image, _ in train[:1000]])
-    prepare = (  # what all images need; `map_at(0, …)` is for the image of a pair (image, label)
-        map_at(0, zoom_to_shape, SHAPE)
-        | map_at(0, standardize, mean=pixels.mean(), std=pixels.std())
-    )
+    to_size = map_at(0, zoom_to_shape, SHAPE)  # element 0 of a pair (image, label) is the image
+    to_scale = map_at(0, standardize, mean=pixels.mean(), std=pixels.std())
     augment = map_at(0, with_rng(shift_and_noise))
+
     batches = (
-        sample(train, seed=0)  # endless pairs; the seed is also that of all that is random further on
-        | parallel_map(prepare | augment, threads=2)
+        sample(train, seed=0)  # endless pairs; the seed is also that of whatever is random further on
+        | parallel_map(to_size | to_scale | augment, threads=2)
         | batch_by(BATCH_SIZE)  # lists of 32 pairs
         | combine  # two arrays: 32 images, 32 labels
     )
-    test_images, test_labels = combine(test | prepare)
+    test_images, test_labels = combine(test | to_size | to_scale)
 
     model = Classifier(pixels=SHAPE[0] * SHAPE[1], hidden=1024, classes=10, seed=0)
     losses, accuracies, seconds = [], [], 0
@@ -70,6 +69,7 @@ def main():
             loss = np.mean(losses[-BATCHES_PER_EPOCH:])
             print(f'epoch {epoch + 1:2}: loss {loss:.3f}, test accuracy {accuracies[-1]:.4f}')
 
+    print(f'test accuracy at the end: {accuracies[-1]:.4f}')
     print(f'trained on {len(losses):,} batches in {seconds:.1f} s')
     print(f'of that, waited for data: {timed.waited:.2f} s ({timed.waited / seconds:.1%})')
     draw(next(iter(batches)), losses, accuracies).savefig(args.out, dpi=120)
@@ -165,10 +165,11 @@ def split_digits():
 
 def read_mnist(folder):
     """Pairs (image, label) to train on, and to test on, as torchvision's `MNIST(folder, download=True)` keeps them."""
-    return [
-        list(zip(read_idx(folder, f'{part}-images-idx3-ubyte'), read_idx(folder, f'{part}-labels-idx1-ubyte'), strict=True))
+    train, test = (
+        [read_idx(folder, f'{part}-images-idx3-ubyte'), read_idx(folder, f'{part}-labels-idx1-ubyte')]
         for part in ('train', 't10k')
-    ]
+    )
+    return list(zip(*train, strict=True)), list(zip(*test, strict=True))
 
 
 def read_idx(folder, name):

@@ -1,4 +1,4 @@
-"""Pure functions over iterators that compose with `|`, and a class that runs them in the background of a training loop."""
+"""Pure functions over iterators that compose with `|`, and a class that runs them in the background of training."""
 
 from .batching import batch_by
 from .combining import combine, combine_lists, combine_pad

@@ -49,7 +49,8 @@ def parallel_map(
     (by default twice the number of workers) are between input and output.
 
     Raises TypeError or ValueError for wrong arguments. While running: what `f` raises, as it was raised, and, in order,
-    after the results before it; `NotPicklable` if something that must go to a process or come back cannot be pickled.
+    after the results before it; `NotPicklable` if something that must go to a process or come back cannot be pickled;
+    `WorkerDied` if a process of `processes=N` ended by itself.
 
     >>> list(range(5) | parallel_map(pow, 2, threads=2))
     [0, 1, 4, 9, 16]

@@ -172,11 +172,11 @@ def _dumps_error(error: BaseException) -> bytes:
         return dumps(_recipe(lost))  # type: ignore[no-any-return]
 
 
-def _recipe(error: BaseException) -> Any:
+def _recipe(error: BaseException) -> tuple[Any, ...]:
     """What `_restored` makes the error of, without calling its class, whose arguments may be others than `args`."""
     kind, base = type(error), _builtin(type(error))
     if any(getattr(kind, name, None) is not getattr(base, name, None) for name in ('__reduce__', '__reduce_ex__')):
-        return error  # it knows how
+        return error, getattr(error, '__notes__', [])  # it knows how, but for the notes
     state = {name: getattr(error, name) for name in _slotnames(kind) if hasattr(error, name)} | error.__dict__
     if isinstance(error, BaseExceptionGroup):
         return kind, (error.message,), error.args[:1], state
@@ -185,12 +185,16 @@ def _recipe(error: BaseException) -> Any:
 
 
 def _restored(recipe: Any, members: list[BaseException]) -> BaseException:
-    if isinstance(recipe, BaseException):
-        return recipe
+    error: BaseException
+    if isinstance(recipe[0], BaseException):
+        error, notes = recipe
+        if notes:
+            error.__notes__ = notes
+        return error
     kind, given, args, *states = recipe
     if members:
         given, args = (*given, members), (*args, members)
-    error: BaseException = kind.__new__(kind, *given)
+    error = kind.__new__(kind, *given)
     _builtin(kind).__init__(error, *given)
     error.args = args
     for state in states:

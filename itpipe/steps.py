@@ -87,15 +87,15 @@ class ItemStep:
 class Step:
     """Any other step: `work(items, *options)` is a generator from pairs to pairs.
 
-    Options that are a `Seed`, a tuple of `ItemStep`s or `STOP` are given to `work` as `Draws`, an `ItemFunction` and the
-    run's own `Stop`. What it does with keys decides how a run is resumed:
+    Options that are a `Seed`, a tuple of `ItemStep`s or `STOP` are given to `work` as `Draws`, an `ItemFunction` and
+    the run's own `Stop`. What it does with keys decides how a run is resumed:
 
     - `state`: what a stateful step starts from; then `work(items, state, *options)`, see `run`;
     - `origin`: the keys that had gone into a key that came out, the one consumed last being last;
     - `remake`: how a value is made again from those of its origin: by running the step on them, by passing the one
       on, or as their list;
     - `parts`: many values come out of one, with keys `(key, 0)`, `(key, 1)`, …;
-    - `opaque`: nothing is known of the keys, they are places in what comes out, and one has to start from the beginning;
+    - `opaque`: nothing is known of the keys, they are places in what comes out, and one starts again at the beginning;
     - `replay`: the replica of a stateful step whose order is not a function of its keys.
     """
 

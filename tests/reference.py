@@ -148,10 +148,6 @@ def likely(*args: Any, rng: np.random.Generator, **kwargs: Any) -> bool:
     return rng.random() < 0.7
 
 
-def never(*args: Any, **kwargs: Any) -> bool:
-    return False
-
-
 def fits(items: list, item: Any) -> bool:
     return (len(items) + digest(item)) % 3 > 0
 

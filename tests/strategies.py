@@ -7,6 +7,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import settings
 from reference import (
+    ITEMWISE,
     Call,
     Pipe,
     cost,
@@ -16,7 +17,6 @@ from reference import (
     half,
     letters,
     likely,
-    never,
     noisy,
     normal,
     often,
@@ -108,15 +108,26 @@ def itemwise(draw: Any, kind: Any, failing: bool = False) -> tuple[Any, Any]:
     return Call(name), 'any'
 
 
+def is_itemwise(made: Any) -> bool:
+    return not isinstance(made, Call) or made.name in ITEMWISE
+
+
 # How parallel maps run
 
-in_flight = st.none() | st.integers(1, 6)
-serial = st.fixed_dictionaries({'executor': st.just('inline'), 'in_flight': st.integers(1, 6)})
-threads = st.fixed_dictionaries({'threads': st.integers(1, 4)}, optional={'in_flight': st.integers(1, 6)})
-pooled = st.fixed_dictionaries({'executor': st.sampled_from(['inline', 'threads', 'lazy']), 'in_flight': st.integers(1, 6)})
-in_this_process = threads | pooled
-remote = st.fixed_dictionaries({'executor': st.just('processes'), 'in_flight': st.integers(1, 6)})
-processes = st.fixed_dictionaries({'processes': st.integers(1, 2)}, optional={'in_flight': st.integers(1, 6)})
+windows = st.integers(1, 6)
+
+
+def pooled(*names: str) -> Any:
+    return st.fixed_dictionaries({'executor': st.sampled_from(names), 'in_flight': windows})
+
+
+in_this_process = st.one_of(
+    st.fixed_dictionaries({'threads': st.integers(1, 4)}, optional={'in_flight': windows}),
+    pooled('inline', 'threads', 'lazy'),
+)
+unordered = in_this_process.map(lambda mode: {**mode, 'ordered': False})
+remote = pooled('processes')
+processes = st.fixed_dictionaries({'processes': st.integers(1, 2)}, optional={'in_flight': windows})
 
 
 class Inline:
@@ -188,8 +199,8 @@ batches = (
         st.integers(0, 20), st.booleans(),
     )
 )  # fmt: skip
-KEEPING_ALL = ('shuffle', 'prefetch')
-ORDER_MATTERS_NOT = ('filter_by', 'shuffle', 'prefetch')
+WHATEVER_THE_ORDER = ('filter_by', 'shuffle', 'reuse', 'prefetch')
+"""What gives the same items, in some order, whatever the order in which it gets them."""
 
 
 @st.composite

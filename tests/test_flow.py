@@ -134,7 +134,7 @@ class TestReuse:
     @pytest.mark.parametrize('iterations', [1, 4])
     def test_gives_each_item_as_often_as_asked(self, pool_size, repetitions, iterations):
         result = list(range(10) | reuse(pool_size, repetitions, iterations, seed=0))
-        assert Counter(result) == {item: repetitions for item in range(10)}
+        assert Counter(result) == dict.fromkeys(range(10), repetitions)
 
     def test_holds_no_more_than_its_pool(self):
         pulled, out = [], Counter()
@@ -167,7 +167,7 @@ class TestReuse:
 
     def test_two_in_a_row(self):
         result = list(stream(range(5), seed=0) | reuse(2, 2) | reuse(3, 2))
-        assert Counter(result) == {item: 4 for item in range(5)}
+        assert Counter(result) == dict.fromkeys(range(5), 4)
 
 
 def test_prefetch_keeps_the_order_and_runs_ahead_by_n():

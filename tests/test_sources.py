@@ -133,7 +133,7 @@ class TestLoadByRandomId:
             ((3,), {'ids': 'ab'}, TypeError, '`loaders[0]` must be a function, got int'),
             ((str,), {'ids': ''}, ValueError, '`ids` must not be empty'),
             ((str,), {'ids': {1}}, TypeError, '`ids` must be a sequence (len and access by index), got set'),
-            ((str,), {'ids': 'ab', 'weights': [1]}, ValueError, '`weights` must be 2 numbers, one for each, got shape (1,)'),
+            ((str,), dict(ids='ab', weights=1), ValueError, '`weights` must be 2 numbers, one for each, got shape ()'),
         ],
     )  # fmt: skip
     def test_wrong_arguments(self, args, kwargs, error, text):
@@ -200,7 +200,12 @@ class TestMix:
         [
             ((), {}, ValueError, 'mix: `streams` must not be empty'),
             (([1], 3), {}, TypeError, 'stream: what stands left of `|` must be iterable, got int'),
-            (([1], [2]), {'weights': [1]}, ValueError, 'mix: `weights` must be 2 numbers, one for each, got shape (1,)'),
+            (
+                ([1], [2]),
+                {'weights': [1]},
+                ValueError,
+                'mix: `weights` must be 2 numbers, one for each, got shape (1,)',
+            ),
             (([1], [2]), {'seed': 1.5}, TypeError, 'mix: `seed` must be an int or None, got float'),
         ],
     )

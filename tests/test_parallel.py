@@ -1,0 +1,496 @@
+"""parallel_map: the same results in every kind of worker, in order, lazily, within its bound; its arguments."""
+
+import multiprocessing
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_futures
+from typing import Any
+
+import pytest
+from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
+
+import itpipe.workers
+from itpipe import apply, batch_by, map_at, parallel_map, prefetch, sample, stream, take, unpack, with_rng
+
+
+@pytest.fixture(scope='module')
+def thread_executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as executor:
+        together = threading.Barrier(2)
+        wait_for_futures([executor.submit(together.wait) for _ in range(2)])  # both threads are there from now on
+        yield executor
+
+
+def process_executor(method: str) -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as executor:
+        wait_for_futures([executor.submit(int) for _ in range(2)])  # one process is started for each
+        yield executor
+
+
+@pytest.fixture(scope='module')
+def spawning_executor() -> Iterator[ProcessPoolExecutor]:
+    yield from process_executor('spawn')
+
+
+@pytest.fixture(scope='module')
+def forkserver_executor() -> Iterator[ProcessPoolExecutor]:
+    yield from process_executor('forkserver')
+
+
+def dask_client(**options: Any) -> Iterator[Any]:
+    distributed = pytest.importorskip('distributed')
+    options |= {'dashboard_address': ':0', 'silence_logs': 50}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        client.submit(int).result()
+        yield client
+
+
+@pytest.fixture(scope='module')
+def dask_threads() -> Iterator[Any]:
+    yield from dask_client(n_workers=1, threads_per_worker=2, processes=False)
+
+
+@pytest.fixture(scope='module')
+def dask_processes() -> Iterator[Any]:
+    yield from dask_client(n_workers=2, threads_per_worker=1, processes=True)
+
+
+DASK = [
+    pytest.param(
+        name, marks=pytest.mark.leaves_threads('a cluster starts and ends threads and connections when it likes')
+    )
+    for name in ('dask_threads', 'dask_processes')
+]
+EXECUTORS = ['thread_executor', 'spawning_executor', 'forkserver_executor', *DASK]
+PLAIN = {'lazily': Lazily(), 'at once': AtOnce()}
+
+
+@pytest.fixture(scope='module', params=['threads', 'processes', *EXECUTORS, *PLAIN])
+def workers(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The arguments of `parallel_map` that say where to run."""
+    name = request.param
+    if name in ('threads', 'processes'):
+        return {name: 2}
+    return {'executor': PLAIN[name] if name in PLAIN else request.getfixturevalue(name)}
+
+
+@pytest.fixture(scope='module', params=['processes', 'spawning_executor', DASK[1]])
+def processes(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The same for those workers that are processes."""
+    name = request.param
+    return {name: 2} if name == 'processes' else {'executor': request.getfixturevalue(name)}
+
+
+@pytest.fixture(scope='module', params=[*EXECUTORS, *PLAIN])
+def executor(request: pytest.FixtureRequest) -> Any:
+    name = request.param
+    return PLAIN[name] if name in PLAIN else request.getfixturevalue(name)
+
+
+def counted(log: list[Any], limit: int = 10**9) -> Iterator[int]:
+    for number in range(limit):
+        log.append(number)
+        yield number
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The same results everywhere
+
+
+def test_results_come_in_order_and_each_once(workers: dict[str, Any]) -> None:
+    assert list(range(30) | parallel_map(lambda x: x * x, **workers)) == [x * x for x in range(30)]
+
+
+def test_without_order_each_result_comes_once(workers: dict[str, Any]) -> None:
+    results = list(range(30) | parallel_map(lambda x: x * x, **workers, ordered=False))
+    assert sorted(results) == [x * x for x in range(30)]
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_random_items_have_the_same_bits_in_all_workers(workers: dict[str, Any], ordered: bool) -> None:
+    def noise(x: int, rng: Any) -> tuple[int, Any]:
+        return x, rng.normal(size=3).tobytes()
+
+    source = sample(range(100), seed=3) | take(20)
+    assert sorted(source | parallel_map(with_rng(noise), **workers, ordered=ordered)) == sorted(
+        source | with_rng(noise)
+    )
+
+
+def test_an_item_wise_stage_runs_in_the_workers_as_a_whole(workers: dict[str, Any]) -> None:
+    offset = 3
+    steps = map_at(0, lambda x: x + offset) | unpack(pow) | with_rng(lambda x, rng: (x, int(rng.integers(10**9))))
+    items = stream([(x, 2) for x in range(10)], seed=5)
+    assert list(items | parallel_map(steps, **workers)) == list(items | steps)
+
+
+def test_arguments_reach_the_function(workers: dict[str, Any]) -> None:
+    assert list([1, 2] | parallel_map(lambda x, y, z=0: (x, y, z), 5, z=6, **workers)) == [(1, 5, 6), (2, 5, 6)]
+
+
+def test_nothing_in_nothing_out(workers: dict[str, Any]) -> None:
+    assert list([] | parallel_map(abs, **workers)) == []
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+@pytest.mark.parametrize('kind', ['threads', 'processes'])
+def test_more_workers_than_items(kind: str, ordered: bool) -> None:
+    assert list([-1] | parallel_map(abs, **{kind: 4}, ordered=ordered)) == [1]
+
+
+def test_stages_follow_each_other(workers: dict[str, Any]) -> None:
+    stages = parallel_map(lambda x: x + 1, **workers) | batch_by(3) | parallel_map(sum, threads=2)
+    assert list(range(7) | stages) == [1 + 2 + 3, 4 + 5 + 6, 7]
+
+
+def test_the_same_call_is_made_for_each_of_equal_items(workers: dict[str, Any]) -> None:
+    """A cluster that takes functions for pure would answer from memory."""
+    assert len(set([0] * 10 | parallel_map(lambda _: uuid.uuid4().hex, **workers))) == 10
+
+
+def test_a_stream_runs_again_with_new_workers() -> None:
+    squares = range(3) | parallel_map(pow, 2, threads=2)
+    assert [list(squares), list(squares)] == [[0, 1, 4]] * 2
+
+
+def test_values_that_only_cloudpickle_can_pickle(workers: dict[str, Any]) -> None:
+    assert list([lambda: 7] | parallel_map(lambda f: f(), **workers)) == [7]
+
+
+def test_tuples_that_look_like_tasks_are_values(workers: dict[str, Any]) -> None:
+    """To a task graph, `(abs, -1)` may mean a call."""
+    assert list([(abs, -1), [(abs, -1)]] | parallel_map(lambda x: x, **workers)) == [(abs, -1), [(abs, -1)]]
+
+
+def test_workers_are_others_than_the_caller() -> None:
+    assert os.getpid() not in set(range(4) | parallel_map(lambda _: os.getpid(), processes=2))
+    threads = set(range(4) | parallel_map(lambda _: threading.current_thread(), threads=2))
+    assert threading.current_thread() not in threads
+
+
+def test_parallel_maps_nest() -> None:
+    def inner(x: int) -> list[int]:
+        return list(range(x) | parallel_map(lambda y: y + x, processes=1) | parallel_map(lambda y: -y, threads=2))
+
+    assert list([1, 2] | parallel_map(inner, processes=1)) == [[-1], [-2, -3]]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Where functions come from
+
+
+def test_functions_of_a_notebook(tmp_path: Any) -> None:
+    """A notebook's functions live in a namespace that no process can import, and use its other names."""
+    notebook: dict[str, Any] = {'__name__': '__main__'}
+    exec(
+        'import math\n'
+        'class Scale:\n    by = 10\n'
+        'def scaled(x): return math.floor(x * Scale.by)\n'
+        'def twice(x): return 2 * scaled(x)\n',
+        notebook,
+    )
+    assert list([0.15, 0.25] | parallel_map(notebook['twice'], processes=1)) == [2, 4]
+
+
+FUNCTIONS = """
+    from itpipe import parallel_map
+
+    factor = 3
+
+    class Error(Exception):
+        pass
+
+    def scaled(x):
+        if x < 0:
+            raise Error(x)
+        return factor * x
+
+    def closure(y):
+        return lambda x: scaled(x) + y
+
+    results = []
+    try:
+        for result in [0, 1, 2, -1] | parallel_map(closure(1), processes=1):
+            results.append(result)
+    except Error as error:
+        print(results, error.args)
+"""
+PRINTED = '[1, 4, 7] (-1,)\n'
+
+
+def test_functions_and_errors_of_a_command_line() -> None:
+    assert run_script(FUNCTIONS) == PRINTED
+
+
+def test_functions_and_errors_of_a_script_without_main_guard(tmp_path: Any) -> None:
+    script = tmp_path / 'script.py'
+    script.write_text('\n'.join(line[4:] for line in FUNCTIONS.splitlines()))
+    assert run_script('import runpy, sys; runpy.run_path(sys.argv[1], run_name="__main__")', script) == PRINTED
+
+
+class Logged:
+    """Writes down in which process it is unpickled."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def __call__(self, item: int) -> tuple[int, int]:
+        return item, os.getpid()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        with open(self.path, 'a') as file:
+            file.write(f'{os.getpid()}\n')
+
+
+def test_the_function_goes_to_each_process_once(processes: dict[str, Any], tmp_path: Any) -> None:
+    log = tmp_path / 'log'
+    results = list(range(40) | parallel_map(Logged(str(log)), **processes))
+    assert [item for item, _ in results] == list(range(40))
+    unpickled = log.read_text().split()
+    assert len(unpickled) == len(set(unpickled))
+    assert {int(pid) for pid in unpickled} == {pid for _, pid in results}
+    assert os.getpid() not in {pid for _, pid in results}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lazy and bounded
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_in_flight_is_exactly_the_number_of_items_on_the_way(workers: dict[str, Any], ordered: bool) -> None:
+    for in_flight in (3,) if 'processes' in workers else (1, 2, 3, 7):
+        pulled: list[int] = []
+        run = iter(counted(pulled) | parallel_map(abs, **workers, in_flight=in_flight, ordered=ordered))
+        for consumed in range(1, 12):
+            next(run)
+            assert len(pulled) - consumed == in_flight - 1  # and one more while the consumer waited
+        run.close()
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_as_many_functions_run_at_once_as_there_are_threads(ordered: bool) -> None:
+    together = threading.Barrier(3, timeout=LIMIT)
+    list(range(9) | parallel_map(lambda _: together.wait(), threads=3, in_flight=3, ordered=ordered))
+
+
+def test_never_more_functions_run_than_are_in_flight() -> None:
+    running, most, lock = 0, 0, threading.Lock()
+
+    def function(x: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0)
+        with lock:
+            running -= 1
+        return x
+
+    assert list(range(200) | parallel_map(function, threads=8, in_flight=2)) == list(range(200))
+    assert 1 <= most <= 2
+
+
+def test_an_endless_source_and_an_idle_consumer(workers: dict[str, Any]) -> None:
+    pulled: list[int] = []
+    assert list(counted(pulled) | parallel_map(abs, **workers) | take(5)) == [0, 1, 2, 3, 4]
+    assert len(pulled) < 5 + 2 * max(64, os.cpu_count() or 1)
+
+
+def test_nothing_starts_before_the_first_item_is_asked_for() -> None:
+    before, pulled = threading.enumerate(), []
+    run = iter(counted(pulled) | parallel_map(abs, threads=2) | parallel_map(abs, processes=2))
+    assert (threading.enumerate(), pulled) == (before, [])
+    run.close()
+
+
+def test_twice_the_number_of_workers_are_in_flight_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_flight(**where: Any) -> int:
+        pulled: list[int] = []
+        run = iter(counted(pulled) | parallel_map(abs, **where))
+        next(run)
+        run.close()
+        return len(pulled)
+
+    class Sized(Lazily):
+        num_workers = 5
+
+    monkeypatch.setattr(itpipe.workers, 'usable_cores', lambda: 8)
+    monkeypatch.setattr(os, 'cpu_count', lambda: 3)
+    assert in_flight(threads=3) == 6
+    assert in_flight(threads=-6) == 6
+    assert in_flight(processes=1) == 2
+    assert in_flight(executor=Lazily()) == 6
+    assert in_flight(executor=Sized()) == 10
+    with ThreadPoolExecutor(4) as executor:
+        assert in_flight(executor=executor) == 8
+
+
+@pytest.mark.leaves_threads('a cluster starts and ends threads and connections when it likes')
+def test_the_size_of_a_cluster_is_its_number_of_threads(dask_processes: Any) -> None:
+    assert itpipe.workers.Borrowed(dask_processes, lambda key, value: value).size == 2
+
+
+def test_negative_numbers_count_from_the_usable_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(itpipe.workers, 'usable_cores', lambda: 8)
+    counts = {n: itpipe.workers.count_workers(n) for n in (1, 5, 100, -1, -2, -8, -9, -100)}
+    assert counts == {1: 1, 5: 5, 100: 100, -1: 8, -2: 7, -8: 1, -9: 1, -100: 1}
+
+
+def test_usable_cores_are_those_that_this_process_may_run_on() -> None:
+    assert 1 <= itpipe.workers.usable_cores() <= len(os.sched_getaffinity(0))
+
+
+def test_without_order_a_slow_item_holds_no_other_up() -> None:
+    others_came = threading.Event()
+
+    def function(x: int) -> int:
+        if x == 0:
+            assert others_came.wait(LIMIT)
+        return x
+
+    run = iter(range(10) | parallel_map(function, threads=2, in_flight=2, ordered=False))
+    assert [next(run) for _ in range(9)] == list(range(1, 10))
+    others_came.set()
+    assert list(run) == [0]
+
+
+def test_a_source_that_waits_for_the_result_before_gets_it_with_one_in_flight() -> None:
+    received = threading.Semaphore(1)
+
+    def source() -> Iterator[int]:
+        for x in range(5):
+            assert received.acquire(timeout=LIMIT)
+            yield x
+
+    results = []
+    for x in source() | parallel_map(abs, threads=2, in_flight=1):
+        results.append(x)
+        received.release()
+    assert results == list(range(5))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Executors are somebody else's
+
+
+def test_an_executor_is_not_shut_down(executor: Any) -> None:
+    for _ in range(2):
+        run = iter(range(100) | parallel_map(abs, executor=executor))
+        next(run)
+        run.close()
+    assert executor.submit(abs, -5).result() == 5
+
+
+class Telling(ThreadPoolExecutor):
+    """Tells when a future is cancelled."""
+
+    def __init__(self, size: int):
+        super().__init__(size)
+        self.cancelled = threading.Event()
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        future = super().submit(*args, **kwargs)
+        future.add_done_callback(lambda future: future.cancelled() and self.cancelled.set())
+        return future
+
+
+def test_what_an_executor_has_not_begun_is_cancelled_and_what_it_has_is_waited_for() -> None:
+    one_begun, log = threading.Event(), []
+
+    def function(x: int) -> int:
+        log.append(f'begin {x}')
+        if x == 1:
+            one_begun.set()
+            assert executor.cancelled.wait(LIMIT)
+            time.sleep(0.05)
+        log.append(f'end {x}')
+        return x
+
+    with Telling(1) as executor:
+        run = iter(range(10) | parallel_map(function, executor=executor, in_flight=4))
+        assert next(run) == 0
+        assert one_begun.wait(LIMIT)
+        run.close()
+        assert log == ['begin 0', 'end 0', 'begin 1', 'end 1']
+    assert log[4:] == []
+
+
+def test_an_executor_that_is_shut_down_meanwhile_ends_the_run_after_what_came_before() -> None:
+    executor = ThreadPoolExecutor(1)
+    run = iter(range(10) | parallel_map(abs, executor=executor, in_flight=3))
+    assert [next(run), next(run)] == [0, 1]
+    executor.shutdown(wait=True)
+    assert [next(run), next(run)] == [2, 3]
+    note = 'itpipe: raised in parallel_map(abs, executor=<ThreadPoolExecutor>, in_flight=3), item 4'
+    with raises(RuntimeError, 'cannot schedule new futures after shutdown', note):
+        next(run)
+
+
+@pytest.mark.leaves_threads('a cluster starts and ends threads and connections when it likes')
+def test_a_cluster_forgets_what_a_run_left(dask_threads: Any) -> None:
+    run = iter(range(1000) | parallel_map(abs, executor=dask_threads))
+    next(run)
+    run.close()
+    del run
+    tasks = lambda: dask_threads.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+    wait_until(lambda: tasks() == 0, 'the scheduler forgets the tasks')
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Wrong arguments
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        ({}, TypeError, 'parallel_map: give exactly one of `threads`, `processes` and `executor`, got none of them'),
+        (
+            {'threads': 1, 'processes': 2},
+            TypeError,
+            'parallel_map: give exactly one of `threads`, `processes` and `executor`, got threads, processes',
+        ),
+        ({'threads': 0}, ValueError, 'parallel_map: `threads` must not be 0'),
+        ({'processes': 0}, ValueError, 'parallel_map: `processes` must not be 0'),
+        ({'threads': 1.5}, TypeError, 'parallel_map: `threads` must be an int, got float'),
+        ({'threads': True}, TypeError, 'parallel_map: `threads` must be an int, got bool'),
+        ({'processes': '2'}, TypeError, 'parallel_map: `processes` must be an int, got str'),
+        ({'executor': 3}, TypeError, 'parallel_map: `executor` must have a method `submit`, got int'),
+        ({'threads': 1, 'ordered': 1}, TypeError, 'parallel_map: `ordered` must be True or False, got int'),
+        ({'threads': 1, 'in_flight': 0}, ValueError, 'parallel_map: `in_flight` must be at least 1, got 0'),
+        ({'threads': 1, 'in_flight': -1}, ValueError, 'parallel_map: `in_flight` must be at least 1, got -1'),
+        ({'threads': 1, 'in_flight': 1.0}, TypeError, 'parallel_map: `in_flight` must be an int, got float'),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with raises(error, message):
+        parallel_map(abs, **arguments)
+
+
+@pytest.mark.parametrize(
+    ('f', 'message'),
+    [
+        (None, 'parallel_map: `f` must be a function or an item-wise stage, got NoneType'),
+        (apply, 'parallel_map: `apply` makes a stage when it is called: did you mean `apply(…)`?'),
+        (apply(abs) | prefetch(2), 'parallel_map: `f` must be item-wise, but `prefetch(2)` is not'),
+    ],
+)
+def test_wrong_functions(f: Any, message: str) -> None:
+    with raises(TypeError, message):
+        parallel_map(f, threads=1)
+
+
+def test_arguments_for_a_stage_of_several_steps() -> None:
+    message = 'parallel_map: `f` is a stage of several steps, give the arguments to those: got apply(abs) | apply(str)'
+    with raises(TypeError, message):
+        parallel_map(apply(abs) | str, 5, threads=1)
+
+
+def test_it_prints_as_it_was_written() -> None:
+    written = 'parallel_map(pow, 2, mod=7, threads=2, ordered=False, in_flight=3)'
+    assert repr(parallel_map(pow, 2, mod=7, threads=2, ordered=False, in_flight=3)) == written
+    assert repr(parallel_map(abs, processes=-1)) == 'parallel_map(abs, processes=-1)'
