@@ -10,7 +10,7 @@ from .binding import note
 from .checks import integer, is_function, number, truth
 from .keys import Batch, Key
 from .stage import Stage, factory
-from .steps import Pair, Step
+from .steps import Pair, Step, shown
 
 __all__ = ['batch_by']
 
@@ -60,7 +60,7 @@ def batch_by(
         if callable(size):
             if drop_last:
                 raise ValueError('batch_by: `drop_last` goes with an int `size` only')
-            return _stage(_by_rule, (_predicate, size), (size,), written)
+            return _ruled(_predicate, (_plain('size', size),), (size,), written)
         if drop_last:
             written['drop_last'] = True
         return _stage(_by_size, (integer('batch_by', 'size', size, least=1), drop_last), (size,), written)
@@ -68,14 +68,26 @@ def batch_by(
         raise TypeError('batch_by: give either `size` or both `limit` and `cost`')
     if drop_last:
         raise ValueError('batch_by: `drop_last` goes with an int `size` only')
-    written = {'limit': number('batch_by', 'limit', limit, least=0), 'cost': is_function('batch_by', 'cost', cost)}
+    written = {'limit': number('batch_by', 'limit', limit, least=0), 'cost': _plain('cost', cost)}
     if padded:
         written['padded'] = True
-    return _stage(_by_rule, (_padded_cost if padded else _cost, limit, cost), (), written)
+    return _ruled(_padded_cost if padded else _cost, (limit, cost), (), written)
 
 
 def _stage(work: Any, options: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stage[Any, list[Any]]:
     return Stage((Step('batch_by', work, options, args, kwargs, origin=tuple, remake='list'),))
+
+
+def _ruled(
+    rule: Callable[..., Rule], options: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Stage[Any, list[Any]]:
+    return _stage(_by_rule, (shown('batch_by', args, kwargs), rule, *options), args, kwargs)
+
+
+def _plain(name: str, function: Any) -> Any:
+    if isinstance(function, Stage):
+        raise TypeError(f'batch_by: `{name}` must be a function, got the stage {function!r}')
+    return is_function('batch_by', name, function)
 
 
 def _by_size(items: Iterator[Pair], size: int, drop_last: bool) -> Iterator[Pair]:
@@ -85,7 +97,7 @@ def _by_size(items: Iterator[Pair], size: int, drop_last: bool) -> Iterator[Pair
             yield Batch(keys), list(values)
 
 
-def _by_rule(items: Iterator[Pair], rule: Callable[..., Rule], *options: Any) -> Iterator[Pair]:
+def _by_rule(items: Iterator[Pair], name: str, rule: Callable[..., Rule], *options: Any) -> Iterator[Pair]:
     fits = rule(*options)
     keys: list[Key] = []
     values: list[Any] = []
@@ -93,7 +105,7 @@ def _by_rule(items: Iterator[Pair], rule: Callable[..., Rule], *options: Any) ->
         try:
             added = fits(values, value)
         except Exception as error:
-            note(error, 'batch_by', key)
+            note(error, name, key)
             raise
         if not added:
             yield Batch(keys), values

@@ -17,7 +17,7 @@ from .items import apply
 from .keys import END
 from .rng import check_seed, fresh_seed
 from .run import Chain
-from .stage import Stream, pipe
+from .stage import Stream, no_stage, pipe
 from .steps import Pair
 
 __all__ = ['Infinite']
@@ -25,6 +25,7 @@ __all__ = ['Infinite']
 B = TypeVar('B')
 
 
+@no_stage('it takes the stream, `Infinite(stream)`')
 class Infinite(Generic[B]):
     """Batches made in the background, epoch after epoch.
 

@@ -17,12 +17,13 @@ from .checks import is_function, truth
 from .keys import Key
 from .rng import BLOCK, Draws, check_seed
 from .run import Chain, Opened
-from .stage import Ordinals, Stream, stream
+from .stage import Ordinals, Stream, no_stage, stream
 from .steps import Pair, literal, same, shown
 
 __all__ = ['load_by_random_id', 'mix', 'sample']
 
 
+@no_stage('it makes a stream, with which a pipeline begins')
 def sample(sequence: Any, weights: Any = None, replace: bool = True, seed: int | None = None) -> Stream[Any]:
     """An endless stream of random items of a sequence.
 
@@ -48,6 +49,7 @@ def sample(sequence: Any, weights: Any = None, replace: bool = True, seed: int |
     return Stream(_Sample('sample', sequence.__getitem__, len(sequence), (sequence,), weights, replace, seed, written))
 
 
+@no_stage('it makes a stream, with which a pipeline begins')
 def load_by_random_id(
     *loaders: Callable[[Any], Any], ids: Any, weights: Any = None, seed: int | None = None
 ) -> Stream[Any]:
@@ -73,6 +75,7 @@ def load_by_random_id(
     return Stream(_Sample('load_by_random_id', get, len(ids), loaders, weights, True, seed, written))
 
 
+@no_stage('it makes a stream, with which a pipeline begins')
 def mix(*streams: Iterable[Any], weights: Any = None, seed: int | None = None) -> Stream[Any]:
     """The items of several streams, each next one from a randomly chosen stream.
 

@@ -19,7 +19,7 @@ from .rng import check_seed
 from .run import Chain, Opened, Run, Source
 from .steps import Function, ItemStep, Pair, Step, literal, same, show, shown
 
-__all__ = ['Stage', 'Stream', 'as_stage', 'factory', 'function_of', 'itemwise', 'pipe', 'stage', 'stream']
+__all__ = ['Stage', 'Stream', 'as_stage', 'factory', 'function_of', 'itemwise', 'no_stage', 'pipe', 'stage', 'stream']
 
 A = TypeVar('A')
 B = TypeVar('B')
@@ -229,8 +229,10 @@ class stage:  # noqa: N801  (a decorator)
 
 def _custom(items: Iterator[Pair], made: stage, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Pair]:
     last: list[Key | None] = [None]
-    results: Any = iter(made.function(_values(items, last), *args, **kwargs))
+    results: Any = made.function(_values(items, last), *args, **kwargs)
     try:
+        if not _is_iterable(results):
+            raise TypeError(f'{made.__name__}: its function must yield, or return an iterable, got {literal(results)}')
         yield from enumerate(results)
     except Exception as error:
         if not getattr(error, '__notes__', None):
@@ -256,12 +258,24 @@ def factory(function: C) -> C:
     return function
 
 
+def no_stage(reason: str) -> Callable[[C], C]:
+    """Marks a function or class that is no function of one item, so that `stream | function` can say why."""
+
+    def mark(function: C) -> C:
+        function.no_stage = reason  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
 def as_stage(other: Any) -> Stage[Any, Any]:
     """What stands right of `|` as a stage: a plain function means "for each item"."""
     if isinstance(other, Stage):
         return other
     if getattr(other, 'is_factory', False):
         return _called(other)
+    if reason := getattr(other, 'no_stage', ''):
+        raise TypeError(f'`{other.__name__}` cannot stand right of `|`: {reason}')
     if isinstance(other, Stream) or not callable(other):
         got = 'a Stream' if isinstance(other, Stream) else type(other).__name__
         raise TypeError(f'what stands right of `|` must be a stage or a function of one item, got {got}')

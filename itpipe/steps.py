@@ -161,11 +161,15 @@ def literal(value: Any) -> str:
     if callable(value) and hasattr(value, '__name__'):
         owner = getattr(value, '__self__', None)
         bound = owner is not None and not isinstance(owner, (type, ModuleType))
-        return f'{literal(owner)}.{value.__name__}' if bound else str(value.__name__)
+        return f'{literal(owner)}.{value.__name__}' if bound else _name(value)
     text = repr(value)
     if text.startswith('<') and ' at 0x' in text:
         return f'<{type(value).__name__}>'
     return text if len(text) <= 200 else f'{text[:120]}…{text[-20:]}'
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, '__qualname__', function.__name__)).rpartition('<locals>.')[2]
 
 
 def _container(value: Any) -> str:

@@ -163,6 +163,20 @@ def test_a_factory_without_its_call_is_refused(name):
         apply(made)
 
 
+@pytest.mark.parametrize(
+    ('other', 'reason'),
+    [
+        (itpipe.sample, '`sample` cannot stand right of `|`: it makes a stream, with which a pipeline begins'),
+        (itpipe.mix, '`mix` cannot stand right of `|`: it makes a stream, with which a pipeline begins'),
+        (itpipe.Infinite, '`Infinite` cannot stand right of `|`: it takes the stream, `Infinite(stream)`'),
+    ],
+)
+def test_what_is_no_function_of_an_item_is_refused(other, reason):
+    with pytest.raises(TypeError) as caught:
+        stream([1]) | other
+    assert str(caught.value) == reason
+
+
 def test_a_factory_without_parameters_needs_no_call():
     @stage
     def backwards(items):
@@ -257,7 +271,7 @@ def test_reprs_read_like_the_code():
             apply(partial(int, base=2)) | map_at(-1, lambda x, y, k: x, 'x', k=[1, 2])
         ),
         'apply(Net().forward)': apply(Net().forward),
-        'apply(upper)': apply(str.upper),
+        'apply(str.upper)': apply(str.upper),
         'apply(square)': apply(np.square),
         "sample('abc', replace=False, seed=3) | take(2)": sample('abc', replace=False, seed=3) | take(2),
         'parallel_map(double, threads=2)': parallel_map(double, threads=2),
@@ -365,6 +379,15 @@ class TestStage:
             return [next(items), next(items)]
 
         assert list(range(5) | two) == [0, 1]
+
+    def test_must_give_something_to_iterate(self):
+        @stage
+        def forgets(items):
+            list(items)
+
+        with pytest.raises(TypeError) as caught:
+            list([1] | forgets)
+        assert caught.value.args == ('forgets: its function must yield, or return an iterable, got None',)
 
     def test_need_not_be_a_decorator(self):
         from itertools import pairwise

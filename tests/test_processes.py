@@ -1,0 +1,382 @@
+"""The pool of processes: what dies, what is left, and what the processes get to see."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from running import LIMIT, is_gone, raises, run_script, session, start_script, wait_until
+
+import itpipe.processes
+from itpipe import NotPicklable, WorkerDied, parallel_map, stage
+from itpipe.binding import ItemFunction, Sites
+from itpipe.processes import NATIVE_THREADS, Processes
+from itpipe.stage import itemwise
+
+
+def function_of(f: Callable[[Any], Any]) -> ItemFunction:
+    return ItemFunction(itemwise('f', f).steps, Sites())
+
+
+def pool_of(f: Callable[[Any], Any], size: int = 1) -> Processes:
+    return Processes(size, function_of(f))
+
+
+def died(how: str, item: str) -> str:
+    return (
+        f'a worker process died ({how}) while it had {item}; it may have run out of memory, or crashed in native code'
+    )
+
+
+def await_file(path: Path) -> None:
+    wait_until(path.exists, f'{path} is there')
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Workers that die
+
+
+def kill(x: int) -> int:
+    if x == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def leave(x: int) -> int:
+    if x == 3:
+        os._exit(5)
+    return x
+
+
+def crash(x: int) -> int:
+    if x == 3:
+        sys.stderr = None  # type: ignore[assignment]
+        ctypes.string_at(0)
+    return x
+
+
+@pytest.mark.parametrize(('function', 'how'), [(kill, 'SIGKILL'), (leave, 'exit code 5'), (crash, 'SIGSEGV')])
+def test_a_worker_that_dies_is_an_error_that_names_the_stage_and_the_item(
+    function: Callable[[int], int], how: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = iter(range(10) | parallel_map(function, processes=2))
+    results = []
+    note = f'itpipe: raised in parallel_map({function.__name__}, processes=2), item 3'
+    with raises(WorkerDied, died(how, 'item 3'), note):
+        for result in run:
+            results.append(result)
+    assert results == [0, 1, 2]
+    with pytest.raises(StopIteration):
+        next(run)
+
+
+def test_without_order_a_worker_that_dies_is_the_same_error() -> None:
+    results = []
+    note = 'itpipe: raised in parallel_map(kill, processes=2, ordered=False), item 3'
+    with raises(WorkerDied, died('SIGKILL', 'item 3'), note):
+        for result in range(10) | parallel_map(kill, processes=2, ordered=False):
+            results.append(result)
+    assert set(results) <= set(range(10)) - {3}
+
+
+def test_only_the_item_at_hand_is_lost_and_the_worker_is_replaced() -> None:
+    pool = pool_of(lambda x: (x, os.getpid()) if x != 3 else os._exit(5))
+    assert pool.result(pool.submit(0, 0))[0] == 0
+    pool._cost = 0.0  # so that the next one is given to the worker before it has answered
+    futures = [pool.submit(key, key) for key in (3, 4, 5)]
+    with raises(WorkerDied, died('exit code 5', 'item 3')):
+        pool.result(futures[0])
+    (four, pid_4), (five, pid_5) = map(pool.result, futures[1:])
+    assert (four, five, pid_4) == (4, 5, pid_5)
+    pool.close()
+
+
+def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced() -> None:
+    pool = pool_of(lambda _: os.getpid())
+    pid = pool.result(pool.submit(0, 0))
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not pool._workers, 'the death is noticed')
+    assert pool.result(pool.submit(1, 0)) != pid
+    pool.close()
+
+
+class DeadlyToUnpickle:
+    def __reduce__(self) -> Any:
+        return os._exit, (5,)
+
+    def __call__(self, item: Any) -> Any:
+        return item
+
+
+def test_a_function_that_kills_whoever_unpickles_it() -> None:
+    with pytest.raises(WorkerDied) as caught:
+        list(range(3) | parallel_map(DeadlyToUnpickle(), processes=1))
+    assert str(caught.value) == died('exit code 5', 'item 0')
+
+
+def raise_on_unpickling() -> None:
+    raise ModuleNotFoundError("No module named 'nowhere'")
+
+
+class NotThere:
+    def __reduce__(self) -> Any:
+        return raise_on_unpickling, ()
+
+    def __call__(self, item: Any) -> Any:
+        return item
+
+
+def test_a_function_that_cannot_be_unpickled_in_the_process() -> None:
+    message = (
+        "the function cannot be unpickled (ModuleNotFoundError: No module named 'nowhere'):"
+        ' what it uses must be importable in the process'
+    )
+    note = 'itpipe: raised in parallel_map(<NotThere>, processes=1), item 0'
+    with raises(NotPicklable, message, note):
+        list(range(3) | parallel_map(NotThere(), processes=1))
+
+
+def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = pool_of(abs, 2)
+
+    def refuse(**options: Any) -> Any:
+        raise OSError('no more processes')
+
+    monkeypatch.setattr(pool._context, 'Process', refuse, raising=False)
+    for future in [pool.submit(key, key) for key in range(3)]:
+        with raises(OSError, 'no more processes'):
+            pool.result(future)
+    pool.close()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Closing
+
+
+def test_closing_ends_a_worker_that_does_not_take_its_input(tmp_path: Path) -> None:
+    """More is waiting for it than fits into any buffer."""
+    begun = tmp_path / 'begun'
+
+    def function(x: Any) -> None:
+        begun.touch()
+        threading.Event().wait()
+
+    big = stage(lambda items: (np.zeros(10**6) for _ in items))()
+    run = iter(range(100) | big | parallel_map(function, processes=1))
+    consumer = threading.Thread(target=lambda: pytest.raises(RuntimeError, next, run))
+    consumer.start()
+    await_file(begun)
+    run.close()
+    consumer.join(LIMIT)
+    assert not consumer.is_alive()
+
+
+def test_closing_while_the_processes_are_being_started() -> None:
+    for _ in range(5):
+        pool = pool_of(abs, 2)
+        futures = [pool.submit(key, -key) for key in range(4)]
+        pool.close()
+        for future in futures:
+            with raises(RuntimeError, 'the run was closed while a result was awaited'):
+                pool.result(future)
+        assert pool._workers == []
+
+
+def test_stopping_breaks_the_wait_and_closing_again_does_nothing() -> None:
+    pool = pool_of(lambda _: threading.Event().wait())
+    future = pool.submit(0, 0)
+    threading.Thread(target=pool.stop).start()
+    with raises(RuntimeError, 'the run was closed while a result was awaited'):
+        pool.result(future)
+    pool.close()
+    pool.close()
+
+
+def test_what_the_function_started_ends_with_it(tmp_path: Path) -> None:
+    started = tmp_path / 'pids'
+
+    def function(x: int) -> int:
+        sleeper = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])
+        nested = iter(range(5) | parallel_map(lambda _: os.getpid(), processes=1))
+        started.with_suffix('.tmp').write_text(f'{os.getpid()} {sleeper.pid} {next(nested)}')
+        started.with_suffix('.tmp').rename(started)
+        threading.Event().wait()
+        return x
+
+    pool = pool_of(function)
+    pool.submit(0, 0)
+    await_file(started)
+    pids = [int(pid) for pid in started.read_text().split()]
+    assert not any(map(is_gone, pids))
+    pool.close()
+    wait_until(lambda: all(map(is_gone, pids)), 'all are gone')
+
+
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize('idle', [True, False])
+def test_the_processes_end_when_the_one_that_started_them_is_killed(how: signal.Signals, idle: bool) -> None:
+    source = """
+        import sys, threading, time
+        from itpipe import parallel_map
+
+        def function(x):
+            if x == 1:
+                time.sleep(1000)
+            return x
+
+        run = iter(range(10) | parallel_map(function, processes=2, in_flight=2))
+        print(next(run), flush=True)
+        if sys.argv[1] == 'False':
+            next(run)
+        threading.Event().wait()
+    """
+    with start_script(source, idle) as script:
+        assert script.stdout.readline() == '0\n'
+        assert len(session(script.pid)) >= 3
+        script.send_signal(how)
+        wait_until(lambda: not session(script.pid), 'all of the session are gone')
+        assert script.stderr.read() == ''
+
+
+def test_neither_psutil_nor_pgrep_is_needed() -> None:
+    """loky's executor needs one of them, and without hangs when it is closed."""
+    run_script(
+        """
+        import os, sys, time
+        sys.modules['psutil'] = None
+        os.environ['PATH'] = ''
+        from itpipe import parallel_map
+
+        run = iter(range(10) | parallel_map(abs, processes=2))
+        next(run)
+        run.close()
+        list([0] | parallel_map(abs, processes=1))
+        next(iter(range(10) | parallel_map(lambda x: x and time.sleep(1000), processes=2)))
+        """
+    )
+
+
+def test_a_forked_process_leaves_the_processes_alone() -> None:
+    out = run_script(
+        """
+        import os
+        from itpipe import parallel_map
+
+        run = iter(range(10) | parallel_map(abs, processes=2))
+        next(run)
+        child = os.fork()
+        if not child:
+            run.close()
+            print('child', flush=True)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        print('parent', list(run))
+        """,
+        options=('-W', 'ignore'),
+    )
+    assert out == 'child\nparent [1, 2, 3, 4, 5, 6, 7, 8, 9]\n'
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a process gets to see
+
+
+def test_a_slow_item_holds_no_other_up(tmp_path: Path) -> None:
+    others_came = tmp_path / 'others came'
+
+    def function(x: int) -> int:
+        if x == 0:
+            await_file(others_came)
+        return x
+
+    run = iter(range(8) | parallel_map(function, processes=2, in_flight=4, ordered=False))
+    assert [next(run) for _ in range(7)] == list(range(1, 8))
+    others_came.touch()
+    assert list(run) == [0]
+
+
+def test_cheap_tasks_are_given_ahead_and_dear_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = pool_of(abs)
+    most = []
+    give = itpipe.processes._Worker.give
+
+    def watch(worker: Any, task: Any) -> None:
+        give(worker, task)
+        most.append(len(worker.tasks))
+
+    monkeypatch.setattr(itpipe.processes._Worker, 'give', watch)
+    for cheap, limit in ((0.0, 1), (1000.0, 2)):
+        monkeypatch.setattr(itpipe.processes, 'CHEAP', cheap)
+        most.clear()
+        for future in [pool.submit(key, key) for key in range(20)]:
+            pool.result(future)
+        assert max(most) == limit
+    pool.close()
+
+
+def test_native_thread_pools_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(itpipe.processes, 'usable_cores', lambda: 6)
+    for name in NATIVE_THREADS:
+        monkeypatch.delenv(name, raising=False)
+
+    def see(_: int) -> Any:
+        import threadpoolctl
+
+        libraries = {lib['internal_api']: lib['num_threads'] for lib in threadpoolctl.threadpool_info()}
+        return [os.environ.get(name) for name in NATIVE_THREADS], libraries
+
+    pytest.importorskip('threadpoolctl')
+    (seen, libraries), *_ = list([0] | parallel_map(see, processes=3))
+    assert seen == ['2'] * len(NATIVE_THREADS)
+    assert set(libraries.values()) <= {2}
+    assert libraries
+    assert not any(name in os.environ for name in NATIVE_THREADS)
+    assert list([0] | parallel_map(see, processes=100))[0][0] == ['1'] * len(NATIVE_THREADS)
+
+
+def test_what_the_user_says_of_native_threads_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('OMP_NUM_THREADS', '7')
+    assert list([0] | parallel_map(lambda _: os.environ['OMP_NUM_THREADS'], processes=1)) == ['7']
+
+
+def test_no_process_reads_from_the_terminal_or_is_interrupted_by_it() -> None:
+    def see(_: int) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return os.getpgrp() == os.getpid(), os.read(0, 1), os.readlink('/proc/self/fd/0')
+
+    assert list([0] | parallel_map(see, processes=1)) == [(True, b'', '/dev/null')]
+
+
+def test_nothing_is_forked() -> None:
+    """A fork would have this process's memory, and with it this module's changed value."""
+    global changed
+    changed = True
+    try:
+        assert list([0] | parallel_map(see_change, processes=1)) == [False]
+    finally:
+        changed = False
+
+
+changed = False
+
+
+def see_change(_: int) -> bool:
+    return changed
+
+
+def test_no_more_processes_are_started_than_there_is_work_for() -> None:
+    pool = pool_of(abs, 8)
+    pool.result(pool.submit(0, 0))
+    pool.result(pool.submit(1, 0))
+    assert len(pool._workers) == 1
+    children = [child for child in psutil.Process().children() if 'popen_loky' in ' '.join(child.cmdline())]
+    assert len(children) == 1
+    pool.close()

@@ -1,0 +1,270 @@
+"""Pools of threads and borrowed executors: waits that can be broken, ends that are waited for."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
+
+import itpipe.background
+import itpipe.workers
+from itpipe.binding import ItemFunction, Sites
+from itpipe.stage import itemwise
+from itpipe.workers import Borrowed, Pool, Threads
+
+CLOSED = 'the run was closed while a result was awaited'
+
+
+def function_of(f: Callable[[Any], Any]) -> ItemFunction:
+    return ItemFunction(itemwise('f', f).steps, Sites())
+
+
+@pytest.fixture(params=['threads', 'executor'])
+def open_pool(request: pytest.FixtureRequest) -> Iterator[Callable[..., Pool]]:
+    """Makes a pool of `size` workers for a function."""
+    executors = []
+
+    def make(f: Callable[[Any], Any], size: int = 1) -> Pool:
+        if request.param == 'threads':
+            return Threads(size, function_of(f))
+        executors.append(ThreadPoolExecutor(size))
+        return Borrowed(executors[-1], function_of(f))
+
+    yield make
+    for executor in executors:
+        executor.shutdown()
+
+
+def awaited_in_a_thread(pool: Pool, future: Any) -> Callable[[], Any]:
+    """Waits for the future in another thread; gives a function that says what came of it."""
+    outcome: list[Any] = []
+
+    def wait() -> None:
+        try:
+            outcome.append(pool.result(future))
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+
+    def joined() -> Any:
+        thread.join(LIMIT)
+        return outcome[0]
+
+    return joined
+
+
+def test_results_and_errors(open_pool: Any) -> None:
+    pool = open_pool(lambda x: 1 / x, size=2)
+    good, bad = pool.submit(0, 2), pool.submit(1, 0)
+    assert pool.result(good) == 0.5
+    with raises(ZeroDivisionError, 'division by zero', 'itpipe: raised in f(), item 1'):
+        pool.result(bad)
+    pool.close()
+
+
+@pytest.mark.parametrize('kind', [SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration])
+def test_whatever_a_function_raises_is_a_result_of_its_call(kind: type[BaseException]) -> None:
+    def function(x: Any) -> None:
+        raise kind(3)
+
+    pool = Threads(1, function_of(function))
+    for key in range(2):  # the thread is still there for the second
+        with pytest.raises(kind) as caught:
+            pool.result(pool.submit(key, None))
+        assert caught.value.args == (3,)
+    pool.close()
+
+
+def test_stopping_breaks_the_waits_for_what_runs_and_for_what_does_not_yet(open_pool: Any) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def function(x: int) -> int:
+        begun.set()
+        assert go_on.wait(LIMIT)
+        return x
+
+    pool = open_pool(function)
+    outcomes = [awaited_in_a_thread(pool, pool.submit(key, key)) for key in range(3)]
+    assert begun.wait(LIMIT)
+    pool.stop()
+    for outcome in outcomes:
+        assert repr(outcome()) == repr(RuntimeError(CLOSED))
+    go_on.set()
+    pool.close()
+
+
+def test_nothing_runs_after_stopping(open_pool: Any) -> None:
+    calls: list[int] = []
+    pool = open_pool(calls.append)
+    pool.result(pool.submit(0, 0))
+    pool.stop()
+    with raises(RuntimeError, CLOSED):
+        pool.result(pool.submit(1, 1))
+    pool.stop()
+    pool.close()
+    pool.close()
+    assert calls == [0]
+
+
+def test_closing_waits_for_the_function_that_runs(open_pool: Any) -> None:
+    begun, go_on, ended = threading.Event(), threading.Event(), []
+
+    def function(x: int) -> None:
+        begun.set()
+        assert go_on.wait(LIMIT)
+        ended.append(x)
+
+    pool = open_pool(function)
+    pool.submit(0, 0)
+    assert begun.wait(LIMIT)
+    closing = threading.Thread(target=pool.close)
+    closing.start()
+    wait_until(lambda: pool._stopped, 'closing has begun')
+    go_on.set()
+    closing.join(LIMIT)
+    assert ended == [0]
+
+
+def test_closing_does_not_wait_for_ever(open_pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(itpipe.background, 'GRACE', 0.02)
+    monkeypatch.setattr(itpipe.workers, 'GRACE', 0.02)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def function(x: int) -> None:
+        begun.set()
+        go_on.wait(LIMIT)
+
+    pool = open_pool(function)
+    pool.submit(0, 0)
+    assert begun.wait(LIMIT)
+    where = 'thread(s) itpipe-0' if isinstance(pool, Threads) else 'executor'
+    with pytest.warns(ResourceWarning) as caught:
+        pool.close()
+    assert [str(warning.message) for warning in caught] == [
+        f'itpipe: closed, but a function or source is still running in the {where}'
+    ]
+    go_on.set()
+
+
+def test_a_result_is_called_back_for_when_it_is_there(open_pool: Any) -> None:
+    go_on, called = threading.Event(), threading.Event()
+    pool = open_pool(lambda x: go_on.wait(LIMIT))
+    pool.when_done(pool.submit(0, 0), called.set)
+    assert not called.is_set()
+    go_on.set()
+    assert called.wait(LIMIT)
+    pool.close()
+
+
+def test_futures_that_only_have_a_result_are_called_back_for_at_once() -> None:
+    calls: list[int] = []
+    pool = Borrowed(Lazily(), function_of(calls.append))
+    called = threading.Event()
+    future = pool.submit(0, 7)
+    pool.when_done(future, called.set)
+    assert called.is_set()
+    assert calls == []
+    assert pool.result(future) is None
+    assert calls == [7]
+    pool.close()
+
+
+def test_futures_that_cannot_be_cancelled() -> None:
+    held: list[Any] = []
+
+    class Holding:
+        def submit(self, function: Any) -> Any:
+            held.append(Future())
+            return Callbacks(held[-1])
+
+    class Callbacks:
+        def __init__(self, future: Any):
+            self.result, self.add_done_callback = future.result, future.add_done_callback
+
+    pool = Borrowed(Holding(), function_of(abs))
+    outcome = awaited_in_a_thread(pool, pool.submit(0, -1))
+    pool.stop()
+    assert repr(outcome()) == repr(RuntimeError(CLOSED))
+    held[0].set_result(1)
+    pool.close()
+
+
+def test_an_executor_that_refuses() -> None:
+    class Refusing:
+        def submit(self, function: Any) -> Any:
+            raise OSError('full')
+
+    pool = Borrowed(Refusing(), function_of(abs))
+    with raises(OSError, 'full'):
+        pool.result(pool.submit(0, -1))
+    pool.close()
+
+
+def test_an_executor_that_cancels() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        begun, go_on = threading.Event(), threading.Event()
+        executor.submit(lambda: (begun.set(), go_on.wait(LIMIT)))
+        assert begun.wait(LIMIT)
+        pool = Borrowed(executor, function_of(abs))
+        future = pool.submit(0, -1)
+        executor.shutdown(wait=False, cancel_futures=True)
+        with pytest.raises(Exception, match='^$') as caught:
+            pool.result(future)
+        assert type(caught.value).__name__ == 'CancelledError'
+        go_on.set()
+        pool.close()
+
+
+def test_an_executor_that_is_not_in_a_hurry_keeps_nothing() -> None:
+    """Futures, and with them results, are let go as soon as they are delivered."""
+    pool = Borrowed(AtOnce(), function_of(abs))
+    for key in range(10):
+        assert pool.result(pool.submit(key, -key)) == key
+    assert (pool._pending, pool._theirs, pool._plain) == (set(), set(), {})
+    pool.close()
+
+
+def test_openmp_does_not_use_more_threads_than_there_are_cores() -> None:
+    pytest.importorskip('threadpoolctl')
+    pytest.importorskip('sklearn')
+    run_script(
+        """
+        import os, sklearn.cluster
+        from threadpoolctl import threadpool_info
+        from itpipe import parallel_map
+
+        def count(_=None):
+            return {lib['num_threads'] for lib in threadpool_info() if lib['user_api'] == 'openmp'}
+
+        before = count()
+        for threads in (1, 2, 64):
+            assert list([0] | parallel_map(count, threads=threads)) == [{max(1, os.cpu_count() // threads)}]
+        assert count() == before  # in the thread that trains, nothing has changed
+        """,
+        options=(),
+    )
+
+
+def test_a_forked_process_leaves_the_threads_alone() -> None:
+    out = run_script(
+        """
+        import os, sys
+        from itpipe import parallel_map
+
+        run = iter(range(10) | parallel_map(abs, threads=2))
+        next(run)
+        child = os.fork()
+        if not child:
+            run.close()
+            print('child', flush=True)
+            sys.exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        print('parent', list(run))
+        """,
+        options=('-W', 'ignore'),
+    )
+    assert out == 'child\nparent [1, 2, 3, 4, 5, 6, 7, 8, 9]\n'
