@@ -112,7 +112,8 @@ class Background:
                         self._make(pairs)
                 finally:
                     self._close(close)
-                self._ready.append(END)
+                if not self._stopped:  # to be stopped is not the end: who waits must not take it for one
+                    self._ready.append(END)
             except BaseException as error:
                 self._ready.append(_Raised(error))
             del work, pairs, close

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 from .binding import note
 from .checks import integer, is_function, number, truth
 from .keys import Batch, Key
 from .stage import Stage, factory
 from .steps import Pair, Step, shown
+from .typing import Lists
 
 __all__ = ['batch_by']
 
-Rule: TypeAlias = 'Callable[[list[Any], Any], bool]'
+Rule: TypeAlias = 'Callable[[list[Any], Any], object]'
 """Says of each item whether it goes into the batch that has these items so far."""
 
 
+@overload
+def batch_by(size: int, drop_last: bool = False) -> Lists: ...
+@overload
+def batch_by(size: Callable[[list[Any], Any], object]) -> Lists: ...
+@overload
+def batch_by(*, limit: float, cost: Callable[[Any], float], padded: bool = False) -> Lists: ...
 @factory
 def batch_by(
-    size: int | Callable[[list[Any], Any], bool] | None = None,
+    size: int | Callable[[list[Any], Any], object] | None = None,
     drop_last: bool = False,
     *,
     limit: float | None = None,
     cost: Callable[[Any], float] | None = None,
     padded: bool = False,
-) -> Stage[Any, list[Any]]:
+) -> Lists:
     """Lists of consecutive items.
 
     - `batch_by(32)`: of 32 items each; the last one may be shorter, or is left out with `drop_last=True`.
@@ -74,13 +81,13 @@ def batch_by(
     return _ruled(_padded_cost if padded else _cost, (limit, cost), (), written)
 
 
-def _stage(work: Any, options: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stage[Any, list[Any]]:
-    return Stage((Step('batch_by', work, options, args, kwargs, origin=tuple, remake='list'),))
+def _stage(work: Any, options: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lists:
+    return Lists((Step('batch_by', work, options, args, kwargs, origin=tuple, remake='list'),))
 
 
 def _ruled(
     rule: Callable[..., Rule], options: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Stage[Any, list[Any]]:
+) -> Lists:
     return _stage(_by_rule, (shown('batch_by', args, kwargs), rule, *options), args, kwargs)
 
 

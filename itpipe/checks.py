@@ -26,7 +26,7 @@ def number(where: str, name: str, value: object, least: float | None = None, mos
         raise TypeError(f'{where}: `{name}` must be a number, got {type(value).__name__}')
     if value != value:
         raise ValueError(f'{where}: `{name}` must be a number, got nan')
-    if least is not None and most is not None and not least <= value <= most:
+    if least is not None and most is not None and not least <= value <= most:  # type: ignore[operator]
         raise ValueError(f'{where}: `{name}` must be between {least} and {most}, got {value}')
     if least is not None and value < least:
         raise ValueError(f'{where}: `{name}` must be at least {least}, got {value}')

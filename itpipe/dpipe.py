@@ -28,10 +28,10 @@ What is kept is how things are called: sources answer `next()`, samplers take no
 are functions of one item that return tuples and pass further arguments on to `f`. What is better: order is kept,
 errors arrive as they were raised, and what is random is reproducible. All of it can be mixed with the real thing.
 
-Randomness. The random state of `random_state`, or of `Infinite(seed=…)`, is that of the functions behind the source,
-too. In a stream, `random_apply` and `sample_args` draw from each item's own generator, in threads and processes just
-as in order; called as functions of one item, from a fresh one every time, which `f.item(x, seed=0)` fixes. The global
-state of `numpy.random` and `random` is neither read nor changed, except by functions of yours that do so themselves.
+Randomness. The `random_state` of the source, or `Infinite(seed=…)`, seeds the functions behind it, too. In a stream,
+`random_apply` and `sample_args` draw from each item's own generator, in threads and processes just as in order; called
+as functions of one item, from a fresh one every time, which `f.item(x, seed=0)` fixes. The global state of
+`numpy.random` and `random` is neither read nor changed, except by functions of yours that do so themselves.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ class Source(Stream[Any]):
 
     def __init__(self, source: Any, steps: Any = ()):
         super().__init__(source, steps)
-        self._run: Run | None = None
+        self._run: Run[Any] | None = None
 
     def __iter__(self) -> Source:  # type: ignore[override]
         return self
@@ -483,7 +483,7 @@ def _sampler(name: str, sampler: Any) -> Callable[[np.random.Generator], Any]:
         return partial(_draw, _itself, call.__name__, args, kwargs)
     if isinstance(owner, np.random.RandomState):
         return partial(_draw, _legacy, call.__name__, args, kwargs)
-    if isinstance(owner, random.Random) and not isinstance(owner, random.SystemRandom):
+    if isinstance(owner, random.Random):
         return partial(_draw, _standard, call.__name__, args, kwargs)
     return partial(_draw_alone, sampler)
 

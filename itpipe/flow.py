@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .background import Background
 from .binding import ItemFunction, Stop, note
 from .checks import integer
 from .rng import Draws, check_seed
-from .stage import Stage, factory, function_of
+from .stage import factory, function_of
 from .steps import STOP, ItemStep, Pair, Seed, State, Step, parent
+from .typing import Parts, Same
 
 __all__ = ['filter_by', 'flatten', 'prefetch', 'reuse', 'shard', 'shuffle', 'skip', 'take']
 
 
 @factory
-def filter_by(predicate: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
+def filter_by(predicate: Callable[..., object], *args: Any, **kwargs: Any) -> Same:
     """The items for which `predicate(item, *args, **kwargs)` is true.
 
     What a random stage behind it does to an item does not depend on the items that are left out.
@@ -30,10 +31,10 @@ def filter_by(predicate: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     """
     function = function_of('filter_by', predicate, args, kwargs, 'predicate')
     test = ItemStep('filter_by', _itself, (function,), (predicate, *args), kwargs)
-    return Stage((Step('filter_by', _filter_by, ((test,), STOP), (predicate, *args), kwargs),))
+    return Same((Step('filter_by', _filter_by, ((test,), STOP), (predicate, *args), kwargs),))
 
 
-class _Flatten(Stage[Any, Any]):
+class _Flatten(Parts):
     """The items of the items: lists, tuples, generators and other iterables are taken apart by one level.
 
     An item may hold any number of others, none included; it is read as far as is asked for. A dict gives its keys.
@@ -55,7 +56,7 @@ class _Flatten(Stage[Any, Any]):
 
 
 @factory
-def take(n: int) -> Stage[Any, Any]:
+def take(n: int) -> Same:
     """The first `n` items; not one more is asked for.
 
     Raises TypeError if `n` is not an int, ValueError if it is negative.
@@ -66,11 +67,11 @@ def take(n: int) -> Stage[Any, Any]:
     See also: `skip`, `shard`.
     """
     count = integer('take', 'n', n, least=0)
-    return Stage((Step('take', _take, (count,), (n,), state={'taken': 0}, remake='pass'),))
+    return Same((Step('take', _take, (count,), (n,), state={'taken': 0}, remake='pass'),))
 
 
 @factory
-def skip(n: int) -> Stage[Any, Any]:
+def skip(n: int) -> Same:
     """All items but the first `n`.
 
     Raises TypeError if `n` is not an int, ValueError if it is negative.
@@ -81,11 +82,11 @@ def skip(n: int) -> Stage[Any, Any]:
     See also: `take`, `shard`.
     """
     count = integer('skip', 'n', n, least=0)
-    return Stage((Step('skip', _skip, (count, STOP), (n,), state={'skipped': 0}, remake='pass'),))
+    return Same((Step('skip', _skip, (count, STOP), (n,), state={'skipped': 0}, remake='pass'),))
 
 
 @factory
-def shard(index: int, count: int) -> Stage[Any, Any]:
+def shard(index: int, count: int) -> Same:
     """Every `count`-th item, beginning with the one at `index`.
 
     The shards 0 to `count - 1` of the same items are disjoint and together have all of them; a random stage behind it
@@ -102,11 +103,11 @@ def shard(index: int, count: int) -> Stage[Any, Any]:
     index = integer('shard', 'index', index, least=0)
     if index >= count:
         raise ValueError(f'shard: `index` must be less than `count` ({count}), got {index}')
-    return Stage((Step('shard', _shard, (index, count), (index, count), state={'passed': 0}, remake='pass'),))
+    return Same((Step('shard', _shard, (index, count), (index, count), state={'passed': 0}, remake='pass'),))
 
 
 @factory
-def shuffle(buffer_size: int, seed: int | None = None) -> Stage[Any, Any]:
+def shuffle(buffer_size: int, seed: int | None = None) -> Same:
     """The items in random order, as far as a buffer of `buffer_size` of them allows.
 
     Each item that arrives at the full buffer takes the place of a randomly chosen one, which goes out. So an item may
@@ -124,13 +125,13 @@ def shuffle(buffer_size: int, seed: int | None = None) -> Stage[Any, Any]:
     size = integer('shuffle', 'buffer_size', buffer_size, least=1)
     draws = Seed(check_seed('shuffle', seed))
     written = {} if seed is None else {'seed': seed}
-    return Stage(
+    return Same(
         (Step('shuffle', _shuffle, (draws, size), (size,), written, state={'t': 0, 'slots': []}, remake='pass'),)
     )
 
 
 @factory
-def reuse(pool_size: int, repetitions: int, iterations: int = 1, seed: int | None = None) -> Stage[Any, Any]:
+def reuse(pool_size: int, repetitions: int, iterations: int = 1, seed: int | None = None) -> Same:
     """Each item `repetitions` times, in random order, from a pool of at most `pool_size` items.
 
     For items that are dear to make: after each new item `iterations` values are drawn from the pool, and more while it
@@ -154,11 +155,11 @@ def reuse(pool_size: int, repetitions: int, iterations: int = 1, seed: int | Non
     written = ({} if iterations == 1 else {'iterations': iterations}) | ({} if seed is None else {'seed': seed})
     state: State = {'t': 0, 'due': 0, 'slots': [], 'counts': []}
     options = (Seed(check_seed('reuse', seed)), *sizes)
-    return Stage((Step('reuse', _reuse, options, sizes[:2], written, state=state, origin=parent, remake='pass'),))
+    return Same((Step('reuse', _reuse, options, sizes[:2], written, state=state, origin=parent, remake='pass'),))
 
 
 @factory
-def prefetch(n: int) -> Stage[Any, Any]:
+def prefetch(n: int) -> Same:
     """The same items; what is upstream runs in a thread of its own, up to `n` items ahead.
 
     Raises TypeError if `n` is not an int, ValueError if it is less than 1.
@@ -168,7 +169,7 @@ def prefetch(n: int) -> Stage[Any, Any]:
 
     See also: `parallel_map`; `Infinite`, which does this with the whole stream.
     """
-    return Stage((Step('prefetch', _prefetch, (STOP, integer('prefetch', 'n', n, least=1)), (n,), remake='pass'),))
+    return Same((Step('prefetch', _prefetch, (STOP, integer('prefetch', 'n', n, least=1)), (n,), remake='pass'),))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -204,7 +205,7 @@ def _flatten(items: Iterator[Pair], stop: Stop) -> Iterator[Pair]:
             return
 
 
-flatten = _Flatten((Step('flatten', _flatten, (STOP,), origin=parent, parts=True),))
+flatten: Parts = _Flatten((Step('flatten', _flatten, (STOP,), origin=parent, parts=True),))
 
 
 def _take(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:

@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .background import GRACE, Background, still_running
 from .batching import batch_by
@@ -20,9 +20,15 @@ from .run import Chain
 from .stage import Stream, no_stage, pipe
 from .steps import Pair
 
+if TYPE_CHECKING:
+    from typing import Self, Unpack
+
+    from .stage import Stage
+    from .typing import AnyFunction, Running
+
 __all__ = ['Infinite']
 
-B = TypeVar('B')
+B = TypeVar('B', covariant=True)
 
 
 @no_stage('it takes the stream, `Infinite(stream)`')
@@ -63,11 +69,37 @@ class Infinite(Generic[B]):
     See also: `prefetch`, a thread for a part of a stream; `combine`, `combine_pad`, `combine_lists`.
     """
 
+    @overload
+    def __init__(self, source: Iterable[B], **options: Unpack[Running]) -> None: ...
+    @overload
+    def __init__(
+        self: Infinite[Any], source: Iterable[Any], transform: Any, /, *transforms: Any, **options: Unpack[Running]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Infinite[Any],
+        source: Iterable[Any],
+        *transforms: Any,
+        batch_size: int | Callable[[list[Any], Any], object] | None,
+        **options: Unpack[Running],
+    ) -> None: ...
+    @overload
     def __init__(
         self,
         source: Iterable[Any],
         *transforms: Any,
-        batch_size: int | Callable[[list[Any], Any], bool] | None = None,
+        batch_size: int | Callable[[list[Any], Any], object],
+        batches_per_epoch: int | None = None,
+        combiner: AnyFunction[B] | Stage[Any, B],
+        prefetch: int | None = None,
+        seed: int | None = None,
+        **combiner_kwargs: Any,
+    ) -> None: ...
+    def __init__(
+        self,
+        source: Iterable[Any],
+        *transforms: Any,
+        batch_size: int | Callable[[list[Any], Any], object] | None = None,
         batches_per_epoch: int | None = None,
         combiner: Any = combine,
         prefetch: int | None = None,
@@ -142,7 +174,7 @@ class Infinite(Generic[B]):
         if self._live is not None:
             self._end(self._live)
 
-    def __enter__(self) -> Infinite[B]:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,17 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from .checks import is_function, number
 from .stage import Stage, factory, function_of
 from .steps import Function, ItemStep
+from .typing import Changed
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    import numpy.typing as npt
+
+    from .typing import AnyFunction, Map, Perhaps, S, Sampler, X, Y
 
 __all__ = ['apply', 'map_all', 'map_at', 'random_apply', 'sample_args', 'unpack', 'with_rng', 'zip_apply']
 
 
+@overload
+def apply(f: S, *args: Any, **kwargs: Any) -> S: ...
+@overload
+def apply(f: Map[X, Y], *args: Any, **kwargs: Any) -> Stage[X, Y]: ...
+@overload
+def apply(f: AnyFunction[Y], *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
 @factory
 def apply(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     """`f(item, *args, **kwargs)` for each item; `stream | f` is short for `stream | apply(f)`.
@@ -33,7 +47,9 @@ def apply(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
 
 @factory
-def map_at(index: Any, f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
+def map_at(
+    index: Hashable | Sequence[Hashable] | npt.NDArray[Any], f: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Changed:
     """The items with `f(element, *args, **kwargs)` in the place of the element(s) at `index`.
 
     `index` is an int (negative ones count from the end) for tuples and lists, a key for dicts, or a list or tuple of
@@ -49,7 +65,7 @@ def map_at(index: Any, f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
     See also: `map_all`, `zip_apply`.
     """
-    indices = tuple(index) if isinstance(index, (list, tuple, np.ndarray)) else (index,)
+    indices: tuple[Any, ...] = tuple(index) if isinstance(index, (list, tuple, np.ndarray)) else (index,)
     if not indices:
         raise ValueError(f'map_at: `index` must not be empty, got {index!r}')
     for each in indices:
@@ -60,6 +76,10 @@ def map_at(index: Any, f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     return _stage('map_at', make, [function_of('map_at', f, args, kwargs)], (index, f, *args), kwargs)
 
 
+@overload
+def unpack(f: Stage[Any, Y], *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
+@overload
+def unpack(f: AnyFunction[Y], *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
 @factory
 def unpack(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     """`f(*item, *args, **kwargs)` for each item, or `f(*args, **item, **kwargs)` where the item is a dict.
@@ -77,7 +97,7 @@ def unpack(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
 
 @factory
-def map_all(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
+def map_all(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Changed:
     """The items with `f(element, *args, **kwargs)` in the place of every element.
 
     Tuples, named tuples and lists stay what they are, dicts keep their keys.
@@ -94,7 +114,7 @@ def map_all(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
 
 @factory
-def zip_apply(*functions: Any, **kwargs: Any) -> Stage[Any, Any]:
+def zip_apply(*functions: Callable[..., Any], **kwargs: Any) -> Changed:
     """The items with the first function applied to the first element, the second to the second, and so on.
 
     There must be as many functions as the items have elements. `kwargs` are passed to each function. Tuples, named
@@ -114,6 +134,10 @@ def zip_apply(*functions: Any, **kwargs: Any) -> Stage[Any, Any]:
     return _stage('zip_apply', _zip_apply, given, functions, kwargs)
 
 
+@overload
+def random_apply(p: float, f: Stage[Any, Y], *args: Any, **kwargs: Any) -> Perhaps[Y]: ...
+@overload
+def random_apply(p: float, f: AnyFunction[Y], *args: Any, **kwargs: Any) -> Perhaps[Y]: ...
 @factory
 def random_apply(p: float, f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     """The items, each with probability `p` as `f(item, *args, **kwargs)`, otherwise as it is.
@@ -134,8 +158,12 @@ def random_apply(p: float, f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]
     return _stage('random_apply', make, [function_of('random_apply', f, args, kwargs)], (p, f, *args), kwargs, True)
 
 
+@overload
+def sample_args(f: Stage[Any, Y], *samplers: Sampler, **named: Sampler) -> Stage[Any, Y]: ...
+@overload
+def sample_args(f: AnyFunction[Y], *samplers: Sampler, **named: Sampler) -> Stage[Any, Y]: ...
 @factory
-def sample_args(f: Any, *samplers: Callable[..., Any], **named: Callable[..., Any]) -> Stage[Any, Any]:
+def sample_args(f: Any, *samplers: Sampler, **named: Sampler) -> Stage[Any, Any]:
     """`f(item, …)` for each item, with arguments drawn anew by the samplers, positional and named ones.
 
     A sampler is a function of a `numpy.random.Generator`: the item's own, see `with_rng`. Within `unpack` the drawn
@@ -159,6 +187,10 @@ def sample_args(f: Any, *samplers: Callable[..., Any], **named: Callable[..., An
     return _stage('sample_args', make, [function_of('sample_args', f)], (f, *samplers), named, True)
 
 
+@overload
+def with_rng(f: Stage[Any, Y], *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
+@overload
+def with_rng(f: AnyFunction[Y], *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
 @factory
 def with_rng(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     """`f(item, *args, rng=…, **kwargs)` for each item; `rng` is the item's own `numpy.random.Generator`.
@@ -183,8 +215,8 @@ def with_rng(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
 def _stage(
     name: str, make: Any, functions: Iterable[Function], args: tuple[Any, ...], kwargs: Any, draws: bool = False
-) -> Stage[Any, Any]:
-    return Stage((ItemStep(name, make, tuple(functions), args, kwargs, draws),))
+) -> Changed:
+    return Changed((ItemStep(name, make, tuple(functions), args, kwargs, draws),))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

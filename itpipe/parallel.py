@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from .binding import ItemFunction, Stop, note, noted
 from .checks import integer, truth
@@ -15,11 +15,36 @@ from .stage import Stage, factory, function_of
 from .steps import STOP, ItemStep, Pair, State, Step
 
 if TYPE_CHECKING:
+    from .typing import AnyFunction, Map, S, Submits, X, Y
     from .workers import Pool
 
 __all__ = ['parallel_map']
 
 
+@overload
+def parallel_map(f: S, *args: Any, **kwargs: Any) -> S: ...
+@overload
+def parallel_map(
+    f: Map[X, Y],
+    *args: Any,
+    threads: int | None = None,
+    processes: int | None = None,
+    executor: Submits | None = None,
+    ordered: bool = True,
+    in_flight: int | None = None,
+    **kwargs: Any,
+) -> Stage[X, Y]: ...
+@overload
+def parallel_map(
+    f: AnyFunction[Y],
+    *args: Any,
+    threads: int | None = None,
+    processes: int | None = None,
+    executor: Submits | None = None,
+    ordered: bool = True,
+    in_flight: int | None = None,
+    **kwargs: Any,
+) -> Stage[Any, Y]: ...
 @factory
 def parallel_map(
     f: Any,

@@ -33,7 +33,7 @@ class Words(ISpawnableSeedSequence):
 
 def philox(step: int, item: int) -> Generator:
     """The generator whose 128-bit key is these two words."""
-    return Generator(Philox(Words(step, item)))
+    return Generator(Philox(Words(step, item)))  # type: ignore[arg-type]
 
 
 def hashed(*numbers: int) -> int:

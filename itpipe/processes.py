@@ -115,7 +115,8 @@ class Processes(Pool):
             if len(worker.tasks) >= most:
                 return
             task = self._waiting.popleft()
-            if task.future.set_running_or_notify_cancel():
+            # one that comes back from a worker that died is running already
+            if task.future.running() or (not task.future.done() and task.future.set_running_or_notify_cancel()):
                 worker.give(task)
 
     def _start(self) -> None:

@@ -21,13 +21,15 @@ from contextlib import ExitStack
 from copy import deepcopy
 from functools import partial
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .binding import ItemFunction, Sites, Stop, bind_option
 from .keys import END, Key, decode, encode
 from .steps import ItemStep, Pair, State, Step
 
 __all__ = ['Chain', 'Opened', 'Run', 'Source', 'copy_state', 'revive', 'snapshot']
+
+B = TypeVar('B', covariant=True)
 
 COMMIT_EVERY = 256
 """After so many deliveries the logs are replayed, so that they stay short however long the run."""
@@ -233,20 +235,23 @@ def _close(items: Any) -> None:
         items.close()
 
 
-class Run(Iterator[Any]):
+class Run(Iterator[B]):
     """One live iteration of a stream: an iterator over its items, which `close` ends before its end."""
+
+    if TYPE_CHECKING:
+        __sizeof__: None  # type: ignore[assignment]  # says that it is not an item, see typing.Item
 
     def __init__(self, chain: Chain):
         self._chain = chain
 
-    def __next__(self) -> Any:
+    def __next__(self) -> B:
         try:
             key, value = next(self._chain.pairs)
         except BaseException:
             self.close()
             raise
         self._chain.received(key)
-        return value
+        return value  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """End the run and close all that is upstream of it, the source included; again: does nothing."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -20,11 +20,20 @@ from .run import Chain, Opened
 from .stage import Ordinals, Stream, no_stage, stream
 from .steps import Pair, literal, same, shown
 
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    import numpy.typing as npt
+
+    from .typing import Drawing, Indexed, X, Y, Z
+
 __all__ = ['load_by_random_id', 'mix', 'sample']
 
 
 @no_stage('it makes a stream, with which a pipeline begins')
-def sample(sequence: Any, weights: Any = None, replace: bool = True, seed: int | None = None) -> Stream[Any]:
+def sample(
+    sequence: Indexed[X], weights: npt.ArrayLike | None = None, replace: bool = True, seed: int | None = None
+) -> Stream[X]:
     """An endless stream of random items of a sequence.
 
     `sequence` is anything with a length and access by index: a list, an array (its rows), a torch dataset. `weights`
@@ -49,9 +58,25 @@ def sample(sequence: Any, weights: Any = None, replace: bool = True, seed: int |
     return Stream(_Sample('sample', sequence.__getitem__, len(sequence), (sequence,), weights, replace, seed, written))
 
 
+@overload
+def load_by_random_id(loader: Callable[[X], Y], /, *, ids: Indexed[X], **options: Unpack[Drawing]) -> Stream[Y]: ...
+@overload
+def load_by_random_id(
+    first: Callable[[X], Y], second: Callable[[X], Z], /, *, ids: Indexed[X], **options: Unpack[Drawing]
+) -> Stream[tuple[Y, Z]]: ...
+@overload
+def load_by_random_id(
+    first: Callable[[X], Any],
+    second: Callable[[X], Any],
+    third: Callable[[X], Any],
+    /,
+    *more: Callable[[X], Any],
+    ids: Indexed[X],
+    **options: Unpack[Drawing],
+) -> Stream[tuple[Any, ...]]: ...
 @no_stage('it makes a stream, with which a pipeline begins')
 def load_by_random_id(
-    *loaders: Callable[[Any], Any], ids: Any, weights: Any = None, seed: int | None = None
+    *loaders: Callable[[Any], Any], ids: Indexed[Any], weights: npt.ArrayLike | None = None, seed: int | None = None
 ) -> Stream[Any]:
     """An endless stream of `(loader_1(id), loader_2(id), …)` for random ids; of the bare values for one loader.
 
@@ -75,8 +100,16 @@ def load_by_random_id(
     return Stream(_Sample('load_by_random_id', get, len(ids), loaders, weights, True, seed, written))
 
 
+@overload
+def mix(only: Iterable[X], /, **options: Unpack[Drawing]) -> Stream[X]: ...
+@overload
+def mix(first: Iterable[X], second: Iterable[Y], /, **options: Unpack[Drawing]) -> Stream[X | Y]: ...
+@overload
+def mix(
+    first: Iterable[X], second: Iterable[X], third: Iterable[X], /, *more: Iterable[X], **options: Unpack[Drawing]
+) -> Stream[X]: ...
 @no_stage('it makes a stream, with which a pipeline begins')
-def mix(*streams: Iterable[Any], weights: Any = None, seed: int | None = None) -> Stream[Any]:
+def mix(*streams: Iterable[Any], weights: npt.ArrayLike | None = None, seed: int | None = None) -> Stream[Any]:
     """The items of several streams, each next one from a randomly chosen stream.
 
     `streams` are streams or other iterables, each is read in its own order. `weights` are probabilities up to a common
@@ -185,7 +218,8 @@ class _Sample:
             return (uniform * self.size).astype(np.int64)
         edges = np.cumsum(self.weights)
         found = np.searchsorted(edges, uniform * edges[-1], side='right')
-        return np.minimum(found, np.flatnonzero(self.weights)[-1])
+        result: np.ndarray[Any, Any] = np.minimum(found, np.flatnonzero(self.weights)[-1])
+        return result
 
     def read(self, draws: Draws, start: int) -> Iterator[Pair]:
         number, first = divmod(start, self.period)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial, update_wrapper
 from inspect import signature
 from itertools import islice
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 import numpy as np
 
@@ -21,9 +21,13 @@ from .steps import Function, ItemStep, Pair, Step, literal, same, show, shown
 
 __all__ = ['Stage', 'Stream', 'as_stage', 'factory', 'function_of', 'itemwise', 'no_stage', 'pipe', 'stage', 'stream']
 
-A = TypeVar('A')
-B = TypeVar('B')
+if TYPE_CHECKING:
+    from .typing import ByItem, Each, Lists, Parts, R, Same, X, Y
+
+A = TypeVar('A', contravariant=True)
+B = TypeVar('B', covariant=True)
 C = TypeVar('C')
+P = ParamSpec('P')
 
 
 class Stage(Generic[A, B]):
@@ -43,18 +47,32 @@ class Stage(Generic[A, B]):
     __slots__ = ('steps',)
     __array_ufunc__ = None
     __pandas_priority__ = 10_000
+    if TYPE_CHECKING:
+        __sizeof__: None  # type: ignore[assignment]  # says that it is not an item, see typing.Item
 
     def __init__(self, steps: tuple[Step | ItemStep, ...]):
         self.steps = steps
 
+    @overload
+    def __or__(self, other: Same) -> Stage[A, B]: ...
+    @overload
+    def __or__(self, other: Lists) -> Stage[A, list[B]]: ...
+    @overload
+    def __or__(self: Stage[X, Iterable[Y]], other: Parts) -> Stage[X, Y]: ...
+    @overload
+    def __or__(self, other: ByItem[B, Y]) -> Stage[A, Y]: ...
+    @overload
+    def __or__(self, other: Stage[B, Y]) -> Stage[A, Y]: ...
+    @overload
+    def __or__(self, other: Each[B, R]) -> Stage[A, R]: ...
     def __or__(self, other: Any) -> Any:
         return Stage(self.steps + as_stage(other).steps)
 
-    def __ror__(self, iterable: Iterable[Any]) -> Any:
+    def __ror__(self, iterable: Iterable[A]) -> Stream[B]:
         left = stream(iterable)
         return Stream(left.source, left.steps + self.steps)
 
-    def __call__(self, iterable: Iterable[A]) -> Iterator[B]:
+    def __call__(self, iterable: Iterable[A]) -> Run[B]:
         """An iterator over what the stage makes of the iterable.
 
         >>> from itpipe import batch_by
@@ -79,11 +97,13 @@ class Stage(Generic[A, B]):
         key = integer('Stage.item', 'ordinal', ordinal, least=0)
         return ItemFunction(steps, Sites(check_seed('Stage.item', seed)))(key, item)  # type: ignore[no-any-return]
 
-    def __iter__(self) -> NoReturn:
-        raise TypeError(
-            'a Stage is not iterable, it needs a source: write `source | stage`'
-            ' (and `stream(d.items()) | stage` for the views of a dict)'
-        )
+    if not TYPE_CHECKING:
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(
+                'a Stage is not iterable, it needs a source: write `source | stage`'
+                ' (and `stream(d.items()) | stage` for the views of a dict)'
+            )
 
     def __repr__(self) -> str:
         return ' | '.join(map(show, self.steps))
@@ -115,10 +135,14 @@ class Stream(Generic[B]):
         self.source = source
         self.steps = steps
 
+    @overload
+    def __or__(self, other: ByItem[B, Y]) -> Stream[Y]: ...
+    @overload
+    def __or__(self, other: Each[B, R]) -> Stream[R]: ...  # and stages: by their `__ror__`
     def __or__(self, other: Any) -> Any:
         return Stream(self.source, self.steps + as_stage(other).steps)
 
-    def __iter__(self) -> Run:
+    def __iter__(self) -> Run[B]:
         return Run(Chain(self.source, self.steps, Sites(fallback=self.source.seed)))
 
     def __repr__(self) -> str:
@@ -131,7 +155,7 @@ class Stream(Generic[B]):
         return hash(self.steps)
 
 
-def stream(iterable: Iterable[A], *, seed: int | None = None) -> Stream[A]:
+def stream(iterable: Iterable[X], *, seed: int | None = None) -> Stream[X]:
     """A stream of the items of any iterable.
 
     `iterable | stage` does this by itself; the call is for what cannot stand left of `|` (the views of a dict), and to
@@ -168,7 +192,7 @@ def pipe(source: Iterable[Any], *stages: Any) -> Stream[Any]:
     return result
 
 
-class stage:  # noqa: N801  (a decorator)
+class stage(Generic[P, B]):  # noqa: N801  (a decorator)
     """Makes a stage factory of a generator function whose first argument is an iterator over the items.
 
     What the factory is called with is passed on behind the iterator. The items that come out are numbered anew: for
@@ -194,13 +218,13 @@ class stage:  # noqa: N801  (a decorator)
 
     is_factory = True
 
-    def __init__(self, function: Callable[..., Iterable[Any]]):
-        update_wrapper(self, is_function('stage', 'function', function))  # type: ignore[arg-type]
+    def __init__(self, function: Callable[Concatenate[Any, P], Iterable[B]]):
+        update_wrapper(self, is_function('stage', 'function', function))
         self.function = function
         if not hasattr(self, '__name__'):  # a partial, or an object with `__call__`
             self.__name__ = getattr(getattr(function, 'func', None), '__name__', type(function).__name__)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Stage[Any, B]:
         try:
             signature(self.function).bind(iter(()), *args, **kwargs)
         except TypeError as error:
@@ -210,7 +234,7 @@ class stage:  # noqa: N801  (a decorator)
         step = Step(self.__name__, _custom, (self, args, kwargs), args, kwargs, opaque=True)
         return Stage((step,))
 
-    def __ror__(self, iterable: Any) -> Any:
+    def __ror__(self, iterable: Iterable[Any]) -> Stream[B]:
         return stream(iterable) | self
 
     def __eq__(self, other: object) -> bool:
@@ -227,7 +251,9 @@ class stage:  # noqa: N801  (a decorator)
         return path if found is self else (stage, (self.function,))
 
 
-def _custom(items: Iterator[Pair], made: stage, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Pair]:
+def _custom(
+    items: Iterator[Pair], made: stage[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[Pair]:
     last: list[Key | None] = [None]
     results: Any = made.function(_values(items, last), *args, **kwargs)
     try:
@@ -365,13 +391,14 @@ class _Items:
 
     def read(self, start: int) -> Iterator[Pair]:
         if _is_plain(self.iterable):
-            return enumerate(islice(self.iterable, start, None) if start else self.iterable, start)  # type: ignore[return-value]
+            return enumerate(islice(self.iterable, start, None) if start else self.iterable, start)
         return self.follow(start)
 
     def follow(self, start: int) -> Iterator[Pair]:
         one_shot = isinstance(self.iterable, Iterator)
         self.spent = one_shot
-        place, iterator = start - 1, None
+        place = start - 1
+        iterator: Any = None
         try:
             iterator = iter(self.iterable)
             for place, value in enumerate(islice(iterator, start, None) if start else iterator, start):  # noqa: B020

@@ -105,7 +105,7 @@ class Step:
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     state: State | None = None
-    origin: Callable[[Key], tuple[Key, ...]] = itself
+    origin: Callable[[Any], tuple[Key, ...]] = itself
     remake: Literal['run', 'pass', 'list'] = 'run'
     parts: bool = False
     opaque: bool = False
@@ -155,7 +155,7 @@ def literal(value: Any) -> str:
         return shown('partial', (value.func, *value.args), value.keywords)
     if isinstance(value, (list, tuple, dict, set, frozenset)) and type(value).__module__ == 'builtins':
         return _container(value)
-    array_like = hasattr(value, 'shape') and hasattr(value, 'dtype') and getattr(value, 'ndim', 0)
+    array_like: Any = hasattr(value, 'shape') and hasattr(value, 'dtype') and getattr(value, 'ndim', 0)
     if array_like and not isinstance(value, type):  # numpy.float32 has all of these, too
         return f'<{type(value).__name__} of shape {tuple(value.shape)}, {value.dtype}>'
     if callable(value) and hasattr(value, '__name__'):
@@ -173,7 +173,8 @@ def _name(function: Any) -> str:
 
 
 def _container(value: Any) -> str:
-    opening, closing = {list: '[]', tuple: '()'}.get(type(value), '{}')
+    brackets: dict[type, tuple[str, str]] = {list: ('[', ']'), tuple: ('(', ')')}
+    opening, closing = brackets.get(type(value), ('{', '}'))
     if isinstance(value, dict):
         parts = [f'{literal(k)}: {literal(v)}' for k, v in list(value.items())[:7]]
     else:

@@ -104,7 +104,7 @@ class Threads(Pool):
         self.size = count_workers(count)
         self._tasks: SimpleQueue[tuple[Future[Any], Key, Any] | None] = SimpleQueue()
         self._pid = os.getpid()
-        target = partial(_serve, self._tasks, function, max(1, (os.cpu_count() or 1) // self.size))
+        target = partial(_serve, self._tasks, function, self.size)
         self._threads = [threading.Thread(target=target, name=f'itpipe-{n}', daemon=True) for n in range(self.size)]
         for thread in self._threads:
             thread.start()
@@ -123,8 +123,8 @@ class Threads(Pool):
         join(self._threads)
 
 
-def _serve(tasks: SimpleQueue[Any], function: ItemFunction, native_threads: int) -> None:
-    limit_native_threads(native_threads)
+def _serve(tasks: SimpleQueue[Any], function: ItemFunction, size: int) -> None:
+    _limit_native_threads(size)
     while (task := tasks.get()) is not None:
         future, key, value = task
         if future.set_running_or_notify_cancel():
@@ -138,13 +138,14 @@ def _serve(tasks: SimpleQueue[Any], function: ItemFunction, native_threads: int)
         del task, future, key, value
 
 
-def limit_native_threads(count: int) -> None:
-    """Let OpenMP use `count` threads where the calling thread asks for them, if threadpoolctl is there to say so."""
+def _limit_native_threads(size: int) -> None:
+    """Let OpenMP use its share of the cores in the calling thread, if threadpoolctl is there to say so."""
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:
         return
-    threadpool_limits(count, user_api='openmp')
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    threadpool_limits(max(1, cores // size), user_api='openmp')
 
 
 class Borrowed(Pool):
@@ -167,7 +168,7 @@ class Borrowed(Pool):
             theirs = self._executor.submit(call)
         if callable(getattr(theirs, 'add_done_callback', None)):
             self._theirs.add(theirs)
-            theirs.add_done_callback(partial(self._pass_on, future))
+            theirs.add_done_callback(lambda _: self._pass_on(future, theirs))
         else:
             self._plain[future] = theirs
 

@@ -1,11 +1,15 @@
 """Random pipelines for hypothesis, as data: see `reference`."""
 
-from collections.abc import Callable
-from concurrent.futures import Future
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
+from loky.backend import get_context
+from loky.process_executor import ProcessPoolExecutor
 from reference import (
     ITEMWISE,
     Call,
@@ -154,6 +158,23 @@ class Lazy:
 
     def submit(self, f: Callable, *args: Any) -> Any:
         return Lazy.Future(f, args)
+
+
+@pytest.fixture(scope='module')
+def executors() -> Iterator[dict[str, Any]]:
+    """Executors by the names that pipelines have for them."""
+    with ThreadPoolExecutor(2) as pool:
+        both = threading.Barrier(2)
+        list(pool.map(lambda _: both.wait(30), range(2)))  # now both of its threads are there
+        yield {'inline': Inline(), 'lazy': Lazy(), 'threads': pool}
+
+
+@pytest.fixture(scope='module')
+def executors_with_processes(executors: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    pool = ProcessPoolExecutor(2, context=get_context('loky'))
+    assert [future.result() for future in [pool.submit(abs, -n) for n in range(4)]] == list(range(4))
+    yield {**executors, 'processes': pool}
+    pool.shutdown(kill_workers=True)
 
 
 @st.composite

@@ -296,6 +296,8 @@ class TestItemFunctions:
             (lambda: random_apply(0.5, multiply(abs)), 'random_apply(0.5, multiply(abs))'),
             (lambda: Threads(pow, 2, n_workers=3, k=1), 'Threads(pow, 2, k=1, n_workers=3)'),
             (lambda: Loky(pow, n_workers=-1, buffer_size=3), 'Loky(pow, n_workers=-1, buffer_size=3)'),
+            (lambda: Iterator(PLAIN, 2), 'plain(2)'),
+            (lambda: Iterator(map), 'map()'),
         ):
             assert repr(make()) == text
             assert make() == make() == pickle.loads(pickle.dumps(make()))
@@ -428,6 +430,16 @@ class TestRandomness:
         assert results == [flip.item(0, ordinal, seed=5) for ordinal in range(50)]
         assert set(results) == {0, '0'}
 
+    def test_seed_of_a_pool(self):
+        def values(seed):
+            with Infinite(
+                ((x,) for x in range(30)), ExpirationPool(5, 2), seed=seed, batch_size=60, batches_per_epoch=1
+            ) as batch_iter:
+                (((xs,),),) = [batch_iter()]
+            return xs.tolist()
+
+        assert values(0) == values(0) != values(1)
+
     def test_a_probability_is_kept_by_calls_and_in_a_stream(self):
         flip = random_apply(0.25, str)
         in_calls = sum(flip(0) == '0' for _ in range(2000))
@@ -440,8 +452,6 @@ class TestRandomness:
         add = sample_args(pair, partial(next, counter), k=lambda: -1)
         assert [add(0), add(0)] == [(0, 0, -1), (0, 1, -1)]
         assert list(itpipe.pipe([0, 0], add)) == [(0, 2, -1), (0, 3, -1)]
-        state = random.SystemRandom()
-        assert 0 <= sample_args(pair, state.random)(0)[1] < 1
 
     def test_samplers_have_the_distribution_that_they_name(self):
         for sampler in (partial(np.random.normal, 5, 2), partial(random.gauss, 5, 2), np.random.RandomState(0).randn):
@@ -452,8 +462,11 @@ class TestRandomness:
             assert abs(np.std(values) - scale) < 0.08 * scale
 
 
-def plain(iterator):
+def plain(iterator, _=0):
     yield from iterator
+
+
+PLAIN = partial(plain)
 
 
 def as_pair(item):
@@ -643,12 +656,15 @@ class TestTransforms:
             alive = [sum(values.index(x) <= place <= last[x] for x in range(20)) for place in range(60)]
             assert max(alive) <= 4
 
-    def test_expiration_pool_asks_for_no_more_than_it_holds(self):
-        source = iter(range(100))
-        results = expiration_pool(source, pool_size=3, repetitions=10)
-        assert {next(results) for _ in range(12)} <= {0, 1, 2}
-        assert next(source) == 3
-        results.close()
+    def test_expiration_pool_asks_for_an_item_after_so_many_iterations(self):
+        for iterations, taken in ((1, 3), (2, 2), (4, 1)):
+            for pool in (partial(expiration_pool, pool_size=3, repetitions=9, iterations=iterations),
+                         ExpirationPool(3, 9, iterations)):  # fmt: skip
+                source = iter(range(100))
+                results = pool(source)
+                assert {next(results) for _ in range(3)} <= set(range(taken))
+                assert next(source) == taken
+                results.close()
 
     def test_wrong_arguments(self):
         for kind in (Threads, Loky):

@@ -7,17 +7,14 @@ import random
 import threading
 import weakref
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 import strategies
 from hypothesis import assume, given, note
-from loky.backend import get_context
-from loky.process_executor import ProcessPoolExecutor
 from reference import Boom, Call, Epochs, Pipe, bits, build, digest, expected, noisy, often
-from strategies import Inline, Lazy, examples, pipes, stages
+from strategies import examples, executors, executors_with_processes, pipes, stages  # noqa: F401  (fixtures)
 
 import itpipe
 from itpipe import (
@@ -42,24 +39,6 @@ from itpipe import (
     with_rng,
 )
 from itpipe.run import COMMIT_EVERY, Chain
-
-SEED = 5
-
-
-@pytest.fixture(scope='module')
-def executors():
-    with ThreadPoolExecutor(2) as pool:
-        both = threading.Barrier(2)
-        list(pool.map(lambda _: both.wait(30), range(2)))  # now both of its threads are there
-        yield {'inline': Inline(), 'lazy': Lazy(), 'threads': pool}
-
-
-@pytest.fixture(scope='module')
-def executors_with_processes(executors):
-    pool = ProcessPoolExecutor(2, context=get_context('loky'))
-    assert [future.result() for future in [pool.submit(abs, -n) for n in range(4)]] == list(range(4))
-    yield {**executors, 'processes': pool}
-    pool.shutdown(kill_workers=True)
 
 
 def run_all(made, flow):
