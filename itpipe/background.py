@@ -67,8 +67,9 @@ class Background:
     def run(self, pairs: Iterator[Pair], close: Callable[[], None] = lambda: None) -> Iterator[Pair]:
         """The same pairs, made in the thread; there `close` is called when they end, fail or are stopped."""
         if self._thread is None and not self._stopped:
-            self._thread = threading.Thread(target=self._make_all, name=self.name, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._make_all, name=self.name, daemon=True)
+            thread.start()
+            self._thread = thread
             atexit.register(self.close)
         self._work.put((pairs, close))
         while (entry := self._take()) is not END:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, TypeAlias, overload
 
-from .binding import note
+from .binding import Stop, note
 from .checks import integer, is_function, number, truth
 from .keys import Batch, Key
 from .stage import Stage, factory
-from .steps import Pair, Step, shown
+from .steps import STOP, Pair, Step, shown
 from .typing import Lists
 
 __all__ = ['batch_by']
@@ -88,7 +88,7 @@ def _stage(work: Any, options: tuple[Any, ...], args: tuple[Any, ...], kwargs: d
 def _ruled(
     rule: Callable[..., Rule], options: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Lists:
-    return _stage(_by_rule, (shown('batch_by', args, kwargs), rule, *options), args, kwargs)
+    return _stage(_by_rule, (STOP, shown('batch_by', args, kwargs), rule, *options), args, kwargs)
 
 
 def _plain(name: str, function: Any) -> Any:
@@ -104,7 +104,9 @@ def _by_size(items: Iterator[Pair], size: int, drop_last: bool) -> Iterator[Pair
             yield Batch(keys), list(values)
 
 
-def _by_rule(items: Iterator[Pair], name: str, rule: Callable[..., Rule], *options: Any) -> Iterator[Pair]:
+def _by_rule(
+    items: Iterator[Pair], stop: Stop, name: str, rule: Callable[..., Rule], *options: Any
+) -> Iterator[Pair]:
     fits = rule(*options)
     keys: list[Key] = []
     values: list[Any] = []
@@ -117,6 +119,8 @@ def _by_rule(items: Iterator[Pair], name: str, rule: Callable[..., Rule], *optio
         if not added:
             yield Batch(keys), values
             keys, values = [], []
+        elif stop.called:
+            return
         keys.append(key)
         values.append(value)
     if values:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, overload
 
 from .background import Background
 from .binding import ItemFunction, Stop, note
@@ -16,6 +16,10 @@ from .typing import Parts, Same
 __all__ = ['filter_by', 'flatten', 'prefetch', 'reuse', 'shard', 'shuffle', 'skip', 'take']
 
 
+@overload
+def filter_by(predicate: Callable[[Any], object]) -> Same: ...  # tells a lambda what it takes
+@overload
+def filter_by(predicate: Callable[..., object], *args: Any, **kwargs: Any) -> Same: ...
 @factory
 def filter_by(predicate: Callable[..., object], *args: Any, **kwargs: Any) -> Same:
     """The items for which `predicate(item, *args, **kwargs)` is true.

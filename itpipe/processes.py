@@ -123,8 +123,8 @@ class Processes(Pool):
         worker = _Worker()
         name = f'itpipe-process-{len(self._workers)}'
         worker.thread = threading.Thread(target=self._attend, args=(worker,), name=name, daemon=True)
-        self._workers.append(worker)
         worker.thread.start()
+        self._workers.append(worker)
 
     def _attend(self, worker: _Worker) -> None:
         """Start the process and take its answers, until it ends or is killed."""

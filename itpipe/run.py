@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from copy import deepcopy
 from functools import partial
 from itertools import chain, islice
@@ -167,16 +166,18 @@ class Chain:
         self.stateful = self.source.stateful or any(link.step.state is not None for link in self.links)
         self.last: Key | None = None
         self._since = 0
-        self._closing = ExitStack()
+        self._closing: list[Callable[[], object]] = []
         self._close_later(self.pairs)
         for index, link in enumerate(self.links):
             entry = None if state is None else state['steps'][index]
             self.pairs = link.start(self.pairs, entry, partial(self.remake, index - 1))
             self._close_later(self.pairs)
+        if stop is None:
+            self._closing.append(self.stop)  # first of all, so that nothing is waited for in vain
 
     def _close_later(self, items: Iterator[Pair]) -> None:
         if hasattr(items, 'close'):
-            self._closing.callback(_close, items)
+            self._closing.append(partial(_close, items))
 
     def received(self, key: Key) -> None:
         """The consumer has received `key`."""
@@ -226,7 +227,11 @@ class Chain:
 
     def close(self) -> None:
         """Close all that is upstream, the user's generators included; for the thread that runs it, or after that."""
-        self._closing.close()
+        if self._closing:
+            try:
+                self._closing.pop()()
+            finally:  # not by an ExitStack, which would take the error that this is done for out of the context
+                self.close()
 
 
 def _close(items: Any) -> None:
@@ -255,7 +260,6 @@ class Run(Iterator[B]):
 
     def close(self) -> None:
         """End the run and close all that is upstream of it, the source included; again: does nothing."""
-        self._chain.stop()
         self._chain.close()
 
     def __del__(self) -> None:

@@ -219,7 +219,7 @@ class stage(Generic[P, B]):  # noqa: N801  (a decorator)
     is_factory = True
 
     def __init__(self, function: Callable[Concatenate[Any, P], Iterable[B]]):
-        update_wrapper(self, is_function('stage', 'function', function))
+        update_wrapper(self, is_function('stage', 'function', function), updated=())
         self.function = function
         if not hasattr(self, '__name__'):  # a partial, or an object with `__call__`
             self.__name__ = getattr(getattr(function, 'func', None), '__name__', type(function).__name__)

@@ -101,7 +101,7 @@ def run_script(source: str, *args: object, **kwargs: Any) -> str:
             out, err = script.communicate(timeout=LIMIT)
         finally:
             script.kill()
-    assert (script.returncode, err) == (0, '')
+    assert (script.returncode, err) == (0, ''), f'exit code {script.returncode}\n{err}'
     wait_until(lambda: not session(script.pid), 'processes of the script are left')
     return str(out)
 

@@ -293,12 +293,10 @@ def test_closed_from_its_own_thread(background: Any) -> None:
         yield 1, 1
 
     run = made.run(source())
-    thread = None
     with raises(RuntimeError, AWAITED):
-        for _ in run:
-            thread = made._thread
-    thread.join(LIMIT)
-    assert not thread.is_alive()
+        list(run)
+    made._thread.join(LIMIT)
+    assert not made._thread.is_alive()
 
 
 def test_what_fails_while_it_is_closed_is_raised_by_who_closes(background: Any) -> None:

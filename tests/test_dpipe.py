@@ -296,8 +296,6 @@ class TestItemFunctions:
             (lambda: random_apply(0.5, multiply(abs)), 'random_apply(0.5, multiply(abs))'),
             (lambda: Threads(pow, 2, n_workers=3, k=1), 'Threads(pow, 2, k=1, n_workers=3)'),
             (lambda: Loky(pow, n_workers=-1, buffer_size=3), 'Loky(pow, n_workers=-1, buffer_size=3)'),
-            (lambda: Iterator(PLAIN, 2), 'plain(2)'),
-            (lambda: Iterator(map), 'map()'),
         ):
             assert repr(make()) == text
             assert make() == make() == pickle.loads(pickle.dumps(make()))
@@ -444,8 +442,8 @@ class TestRandomness:
         flip = random_apply(0.25, str)
         in_calls = sum(flip(0) == '0' for _ in range(2000))
         in_stream = sum(item == '0' for item in itpipe.stream(repeat(0, 2000), seed=0) | flip)
-        assert 400 < in_calls < 600  # 7 standard deviations
-        assert 400 < in_stream < 600
+        assert 365 < in_calls < 635  # 7 standard deviations
+        assert 365 < in_stream < 635
 
     def test_samplers_that_are_functions_are_called_as_they_are(self):
         counter = count()
@@ -462,11 +460,8 @@ class TestRandomness:
             assert abs(np.std(values) - scale) < 0.08 * scale
 
 
-def plain(iterator, _=0):
+def plain(iterator):
     yield from iterator
-
-
-PLAIN = partial(plain)
 
 
 def as_pair(item):
@@ -609,10 +604,16 @@ class TestTransforms:
         assert here == {threading.current_thread()}
         assert len(there - here) == len(there) == 1
 
-    @pytest.mark.parametrize('transform', [partial(map, str), partial(plain), islice], ids=repr)
-    def test_an_iterator_takes_any_function_of_one(self, transform):
-        more = [3] if transform is islice else []
-        assert list(Iterator(transform, *more)(range(3))) in ([0, 1, 2], ['0', '1', '2'])
+    @pytest.mark.parametrize(
+        ('transform', 'arguments', 'text'),
+        [(partial(map, str), (), 'map()'), (partial(plain), (), 'plain()'), (islice, (3,), 'islice(3)')],
+        ids=['a builtin', 'a partial', 'a class'],
+    )
+    def test_an_iterator_takes_any_function_of_one(self, transform, arguments, text):
+        made = Iterator(transform, *arguments)
+        assert repr(made) == text
+        for copied in (made, pickle.loads(pickle.dumps(made))):
+            assert list(copied(range(3))) in ([0, 1, 2], ['0', '1', '2'])
 
     def test_an_iterator_in_several_workers_warns_and_gives_each_item_once(self):
         message = '^Iterator: `n_workers` above 1 has no effect; `Threads` runs a function of one item in several$'

@@ -1,0 +1,870 @@
+"""Infinite: epochs of one run that goes on, in one background thread, and all the ways in which it ends."""
+
+import copy
+import gc
+import io
+import multiprocessing
+import pickle
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from running import LIMIT, raises, run_script, wait_until
+
+import itpipe.infinite
+from itpipe import (
+    Infinite,
+    NotRestartable,
+    apply,
+    batch_by,
+    combine,
+    combine_lists,
+    combine_pad,
+    flatten,
+    parallel_map,
+    prefetch,
+    sample,
+    shuffle,
+    stage,
+    stream,
+    take,
+    with_rng,
+)
+
+MODES = {'background': {}, 'one': {'prefetch': 1}, 'three': {'prefetch': 3}, 'here': {'prefetch': 0}}
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """How far ahead batches are made."""
+    return MODES[request.param]
+
+
+@pytest.fixture
+def infinite(mode: dict[str, Any]) -> Iterator[Callable[..., Infinite[Any]]]:
+    """Makes an `Infinite` in that mode, which is closed at the end."""
+    made = []
+
+    def make(*args: Any, **kwargs: Any) -> Infinite[Any]:
+        made.append(Infinite(*args, **{**mode, **kwargs}))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def epochs(batch_iter: Infinite[Any], n: int) -> list[list[Any]]:
+    return [list(batch_iter) for _ in range(n)]
+
+
+def plain(batch: Any) -> Any:
+    return batch.tolist() if isinstance(batch, np.ndarray) else batch
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Epochs
+
+
+def test_an_epoch_is_the_next_batches(infinite: Any) -> None:
+    batch_iter = infinite(range(10**9), batches_per_epoch=3)
+    assert epochs(batch_iter, 3) == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+def test_called_or_not(infinite: Any) -> None:
+    batch_iter = infinite(range(10**9), batches_per_epoch=2)
+    assert [list(batch_iter), list(batch_iter()), list(iter(batch_iter))] == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_batches_are_lists_of_items_combined(infinite: Any) -> None:
+    items = [(np.full(2, x), x) for x in range(7)]
+    images, labels = next(iter(infinite(items, batch_size=3)))
+    assert (images.tolist(), labels.tolist()) == ([[0, 0], [1, 1], [2, 2]], [0, 1, 2])
+
+
+def test_transforms_are_stages_or_functions_of_an_item(infinite: Any) -> None:
+    batch_iter = infinite(range(6), apply(pow, 2), str, batch_by(2), prefetch(1), ''.join)
+    assert list(batch_iter) == ['01', '49', '1625']
+
+
+def test_a_stream_is_a_source(infinite: Any) -> None:
+    assert list(infinite(range(4) | apply(pow, 2))) == [0, 1, 4, 9]
+
+
+def test_batch_size_may_be_a_predicate(infinite: Any) -> None:
+    batch_iter = infinite([1, 2, 4, 3, 5], batch_size=lambda items, item: item > items[-1], combiner=combine_lists)
+    assert list(batch_iter) == [[1, 2, 4], [3, 5]]
+
+
+def test_the_combiner_gets_its_arguments(infinite: Any) -> None:
+    arrays = [np.ones(1), np.ones(3)]
+    (batch,) = infinite(arrays, batch_size=2, combiner=combine_pad, padding_values=-1, ratio=0)
+    assert batch.tolist() == [[1, -1, -1], [1, 1, 1]]
+    (batch,) = infinite([1, 2], batch_size=2, combiner=lambda items, by: sum(items) * by, by=10)
+    assert batch == 30
+
+
+def test_len_is_what_tqdm_shows(infinite: Any) -> None:
+    tqdm = pytest.importorskip('tqdm')
+    batch_iter = infinite(range(10**9), batches_per_epoch=7)
+    assert len(batch_iter) == 7
+    output = io.StringIO()
+    for _ in tqdm.tqdm(batch_iter, file=output):
+        pass
+    assert '7/7' in output.getvalue()
+
+
+def test_without_batches_per_epoch_there_is_no_len(infinite: Any) -> None:
+    batch_iter = infinite(range(3))
+    with raises(TypeError, 'Infinite: there is no len() without `batches_per_epoch`'):
+        len(batch_iter)
+    assert list(batch_iter) == [0, 1, 2]  # which asks for a len(), too
+
+
+def test_after_a_break_the_next_epoch_goes_on_with_the_next_batch(infinite: Any) -> None:
+    batch_iter = infinite(range(10**9), batches_per_epoch=3)
+    for batch in batch_iter:
+        if batch == 1:
+            break
+    assert list(batch_iter) == [2, 3, 4]
+
+
+def test_two_epochs_at_once_share_the_run(infinite: Any) -> None:
+    batch_iter = infinite(range(10**9), batches_per_epoch=3)
+    assert list(zip(batch_iter, batch_iter, strict=True)) == [(0, 1), (2, 3), (4, 5)]
+
+
+def test_two_epochs_at_once_share_the_end_of_the_source(infinite: Any) -> None:
+    batch_iter = infinite(range(3))
+    one, other = iter(batch_iter), iter(batch_iter)
+    assert [next(one), next(other), next(one)] == [0, 1, 2]
+    assert next(one, 'end') == 'end'
+    assert next(other, 'end') == 'end'
+    assert list(batch_iter) == [0, 1, 2]
+
+
+def test_threads_that_share_it_get_each_batch_once(infinite: Any) -> None:
+    batch_iter = infinite(range(10**9), batches_per_epoch=500)
+    together = threading.Barrier(4)
+
+    def consume(_: int) -> list[int]:
+        together.wait(LIMIT)
+        return list(batch_iter)
+
+    with ThreadPoolExecutor(4) as pool:
+        shares = list(pool.map(consume, range(4)))
+    assert [len(share) for share in shares] == [500] * 4
+    assert all(share == sorted(share) for share in shares)
+    assert sorted(batch for share in shares for batch in share) == list(range(2000))
+
+
+def test_threads_that_start_it_at_once_start_one_run(infinite: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    original = itpipe.infinite._Live.__init__
+
+    def slowly(self: Any, *args: Any) -> None:
+        original(self, *args)
+        made.append(self)
+        threading.Event().wait(0.01)
+
+    monkeypatch.setattr(itpipe.infinite._Live, '__init__', slowly)
+    batch_iter, together = infinite(range(10**9)), threading.Barrier(4)
+
+    def consume(_: int) -> int:
+        together.wait(LIMIT)
+        return next(iter(batch_iter))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(consume, range(4))) == [0, 1, 2, 3]
+    assert len(made) == 1
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sources that end
+
+
+def test_a_source_that_ends_ends_the_epoch_and_the_next_one_starts_it_again(infinite: Any) -> None:
+    batch_iter = infinite(range(5), batches_per_epoch=3)
+    assert epochs(batch_iter, 4) == [[0, 1, 2], [3, 4], [0, 1, 2], [3, 4]]
+
+
+def test_a_source_that_ends_just_where_an_epoch_does_makes_no_empty_epoch(infinite: Any) -> None:
+    assert epochs(infinite(range(4), batches_per_epoch=2), 4) == [[0, 1], [2, 3], [0, 1], [2, 3]]
+    assert epochs(infinite(range(2), batches_per_epoch=2), 3) == [[0, 1]] * 3
+
+
+def test_without_batches_per_epoch_an_epoch_is_a_pass(infinite: Any) -> None:
+    assert epochs(infinite(range(3)), 3) == [[0, 1, 2]] * 3
+
+
+def test_a_pass_that_was_broken_off_is_finished_by_the_next_epoch(infinite: Any) -> None:
+    batch_iter = infinite(range(3))
+    next(iter(batch_iter))
+    assert epochs(batch_iter, 2) == [[1, 2], [0, 1, 2]]
+
+
+def test_an_epoch_longer_than_the_source(infinite: Any) -> None:
+    assert epochs(infinite(range(2), batches_per_epoch=5), 2) == [[0, 1], [0, 1]]
+
+
+def test_an_empty_source_makes_empty_epochs(infinite: Any) -> None:
+    for options in ({}, {'batches_per_epoch': 2}):
+        assert epochs(infinite([], **options), 3) == [[], [], []]
+
+
+def test_a_short_last_batch_comes_and_the_next_pass_begins_anew(infinite: Any) -> None:
+    batch_iter = infinite(range(5), batch_size=2, combiner=combine_lists)
+    assert epochs(batch_iter, 2) == [[[0, 1], [2, 3], [4]]] * 2
+
+
+def test_a_one_shot_source_ends_and_says_why_there_is_no_more(infinite: Any) -> None:
+    batch_iter = infinite((x for x in range(3)), batches_per_epoch=2)
+    assert epochs(batch_iter, 2) == [[0, 1], [2]]
+    message = (
+        'the stream reads from an iterator (<generator>) that had its one run;'
+        ' give it something that can be iterated again, such as a list'
+    )
+    for _ in range(3):
+        with raises(NotRestartable, message):
+            next(iter(batch_iter))
+
+
+def test_a_one_shot_source_that_was_used_before(infinite: Any) -> None:
+    numbers = stream(x for x in range(3))
+    assert list(numbers) == [0, 1, 2]
+    with pytest.raises(NotRestartable):
+        next(iter(infinite(numbers)))
+
+
+def test_passes_differ_and_are_the_same_when_run_again(infinite: Any) -> None:
+    def passes() -> list[list[Any]]:
+        noise = with_rng(lambda x, rng: (x, int(rng.integers(10**9))))
+        batch_iter = infinite(range(20), shuffle(20), noise, seed=1)
+        try:
+            return epochs(batch_iter, 3)
+        finally:
+            batch_iter.close()
+
+    first = passes()
+    assert passes() == first
+    assert len({tuple(each) for each in first}) == 3
+    assert [sorted(x for x, _ in each) for each in first] == [list(range(20))] * 3
+    assert len({value for each in first for _, value in each}) == 60
+
+
+def test_a_seed_of_the_source_counts_passes_too(infinite: Any) -> None:
+    batch_iter = infinite(stream(range(20), seed=1), shuffle(20))
+    one, two = epochs(batch_iter, 2)
+    assert one != two
+    assert one == list(stream(range(20), seed=1) | shuffle(20))
+
+
+def test_what_is_upstream_of_a_stage_that_ends_is_closed_at_the_end_of_the_pass(infinite: Any) -> None:
+    log = []
+
+    class Source:
+        def __iter__(self) -> Iterator[int]:
+            log.append('begin')
+            try:
+                yield from range(10**9)
+            finally:
+                log.append('end')
+
+    with infinite(Source(), take(2), batches_per_epoch=2) as batch_iter:
+        assert epochs(batch_iter, 3) == [[0, 1]] * 3
+    assert log.count('begin') == log.count('end') >= 3
+    log.clear()
+    batch_iter = infinite(Source(), take(2))
+    assert epochs(batch_iter, 3) == [[0, 1]] * 3
+    assert log == ['begin', 'end'] * 3
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Ahead
+
+
+def counted(log: list[int]) -> Iterator[int]:
+    for number in range(10**9):
+        log.append(number)
+        yield number
+
+
+def test_nothing_starts_before_the_first_batch_is_asked_for(infinite: Any) -> None:
+    before, pulled = threading.enumerate(), []
+    batch_iter = infinite(counted(pulled), parallel_map(abs, threads=2), batches_per_epoch=2)
+    len(batch_iter), repr(batch_iter), iter(batch_iter), batch_iter()
+    with batch_iter:
+        pass
+    assert (threading.enumerate(), pulled) == (before, [])
+
+
+def test_without_prefetch_nothing_is_ahead() -> None:
+    pulled: list[int] = []
+    with Infinite(counted(pulled), batches_per_epoch=3, prefetch=0) as batch_iter:
+        for n in range(1, 10):
+            next(iter(batch_iter))
+            assert len(pulled) == n
+
+
+@pytest.mark.parametrize('prefetch', [1, 2, 5])
+def test_as_many_batches_are_ahead_as_were_asked_for_across_epochs_too(prefetch: int) -> None:
+    pulled: list[int] = []
+    with Infinite(counted(pulled), batches_per_epoch=2, prefetch=prefetch) as batch_iter:
+        for taken in (2, 4, 6, 8):
+            list(batch_iter)
+            wait_until(lambda: batch_iter._live._background._full, 'the thread rests')
+            assert prefetch // 2 < len(pulled) - taken <= prefetch
+
+
+def test_by_default_two_dear_batches_are_ahead() -> None:
+    pulled: list[int] = []
+
+    def dear(x: int) -> int:
+        threading.Event().wait(0.005)
+        return x
+
+    with Infinite(counted(pulled), dear) as batch_iter:
+        run = iter(batch_iter)
+        for _ in range(5):
+            next(run)
+        wait_until(lambda: batch_iter._live._background._full, 'the thread rests')
+        assert len(pulled) - 5 <= 2
+
+
+def test_by_default_cheap_batches_are_further_ahead_but_not_many() -> None:
+    pulled: list[int] = []
+    with Infinite(counted(pulled)) as batch_iter:
+        run = iter(batch_iter)
+        for _ in range(1000):
+            next(run)
+        wait_until(lambda: batch_iter._live._background._full, 'the thread rests')
+        assert len(pulled) - 1000 <= 64
+
+
+def test_one_thread_runs_it_all_in_all_passes() -> None:
+    seen = []
+
+    class Source:
+        def __iter__(self) -> Iterator[int]:
+            seen.append(threading.current_thread())
+            try:
+                for x in range(3):
+                    seen.append(threading.current_thread())
+                    yield x
+            finally:
+                seen.append(threading.current_thread())
+
+    with Infinite(Source(), lambda x: seen.append(threading.current_thread())) as batch_iter:
+        epochs(batch_iter, 3)
+    assert len(seen) == 3 * (1 + 3 + 3 + 1)
+    assert len(set(seen)) == 1
+    assert seen[0].name == 'itpipe-Infinite'
+
+
+def test_with_prefetch_0_it_runs_in_the_thread_that_iterates() -> None:
+    threads = set(Infinite(range(3), lambda x: threading.current_thread(), prefetch=0))
+    assert threads == {threading.current_thread()}
+
+
+def test_a_source_that_waits_until_the_batch_before_was_received_gets_it(infinite: Any) -> None:
+    received = threading.Semaphore(1)
+
+    def source() -> Iterator[int]:
+        for x in range(300):
+            assert received.acquire(timeout=LIMIT)
+            yield x
+
+    batch_iter = infinite(source(), batches_per_epoch=7)
+    results: list[int] = []
+    while len(results) < 300:
+        for batch in batch_iter:
+            results.append(batch)
+            received.release()
+    assert results == list(range(300))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Errors
+
+
+def test_an_error_comes_after_the_batches_before_it_and_ends_everything(infinite: Any) -> None:
+    before = threading.enumerate()
+    batch_iter = infinite(range(10), lambda x: 1 / (3 - x), parallel_map(abs, threads=2), batches_per_epoch=2)
+    assert [len(list(batch_iter))] == [2]
+    run = iter(batch_iter)
+    assert next(run) == 1.0
+    with pytest.raises(ZeroDivisionError) as caught:
+        next(run)
+    assert caught.value.__notes__ == ['itpipe: raised in apply(<lambda>), item 3']
+    assert threading.enumerate() == before
+    assert next(run, 'end') == 'end'
+    assert len(list(batch_iter)) == 2  # from the beginning
+
+
+def test_an_error_of_the_source_in_a_later_pass(infinite: Any) -> None:
+    passes = []
+
+    class Source:
+        def __iter__(self) -> Iterator[int]:
+            passes.append(len(passes))
+            yield from range(2)
+            if len(passes) == 2:
+                raise OSError('gone')
+
+    batch_iter = infinite(Source())
+    assert list(batch_iter) == [0, 1]
+    run = iter(batch_iter)
+    assert [next(run), next(run)] == [0, 1]
+    with pytest.raises(OSError, match='gone'):
+        next(run)
+
+
+def test_what_a_generator_raises_when_it_is_closed_reaches_who_closes(infinite: Any) -> None:
+    def source() -> Iterator[int]:
+        try:
+            yield from range(10**9)
+        finally:
+            raise OSError('cannot close')
+
+    batch_iter = infinite(source())
+    next(iter(batch_iter))
+    with pytest.raises(OSError, match='cannot close'):
+        batch_iter.close()
+    batch_iter.close()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Closing
+
+
+def test_with_closes(infinite: Any) -> None:
+    before, closed = threading.enumerate(), []
+
+    def source() -> Iterator[int]:
+        try:
+            yield from range(10**9)
+        finally:
+            closed.append(True)
+
+    with infinite(source()) as batch_iter:
+        assert next(iter(batch_iter)) == 0
+        assert closed == []
+    assert closed == [True]
+    assert threading.enumerate() == before
+
+
+def test_with_lets_the_error_of_its_body_through(infinite: Any) -> None:
+    with raises(KeyError, "'mine'"), infinite(range(10)) as batch_iter:
+        for _ in batch_iter:
+            raise KeyError('mine')
+
+
+def test_closing_in_any_state_and_again(infinite: Any) -> None:
+    batch_iter = infinite(range(5), batches_per_epoch=2)
+    for batches in range(7):
+        batch_iter.close()
+        batch_iter.close()
+        run = iter(batch_iter)
+        for _ in range(batches):
+            next(run, None)
+
+
+def test_after_closing_it_starts_from_the_beginning(infinite: Any) -> None:
+    batch_iter = infinite(sample(range(1000), seed=1), batches_per_epoch=3)
+    first = list(batch_iter)
+    assert list(batch_iter) != first
+    batch_iter.close()
+    assert list(batch_iter) == first
+
+
+def test_without_a_seed_each_run_draws_its_own(infinite: Any) -> None:
+    batch_iter = infinite(sample(range(10**9)), batches_per_epoch=3)
+    first = list(batch_iter)
+    batch_iter.close()
+    assert list(batch_iter) != first
+
+
+def test_closing_ends_the_epoch_that_is_going_on(infinite: Any) -> None:
+    batch_iter = infinite(range(10**9))
+    results = []
+    for batch in batch_iter:
+        results.append(batch)
+        if batch == 3:
+            batch_iter.close()
+    assert results == [0, 1, 2, 3]
+
+
+def test_an_old_epoch_does_not_go_on_in_a_new_run(infinite: Any) -> None:
+    batch_iter = infinite(range(10))
+    old = iter(batch_iter)
+    next(old)
+    batch_iter.close()
+    assert next(iter(batch_iter)) == 0
+    assert next(old, 'end') == 'end'
+    assert next(iter(batch_iter)) == 1
+
+
+def test_closing_in_another_thread_ends_the_wait_for_a_batch(infinite: Any) -> None:
+    begun, go_on, closed = threading.Event(), threading.Event(), []
+
+    def source() -> Iterator[int]:
+        try:
+            yield 0
+            begun.set()
+            assert go_on.wait(LIMIT)
+            yield 1
+        finally:
+            closed.append(threading.current_thread())
+
+    batch_iter = infinite(source())
+    results: list[int] = []
+    consumer = threading.Thread(target=lambda: results.extend(batch_iter))
+    consumer.start()
+    assert begun.wait(LIMIT)
+    live = batch_iter._live
+    closing = threading.Thread(target=batch_iter.close)
+    closing.start()
+    wait_until(lambda: live._closed, 'closing has begun')
+    go_on.set()
+    closing.join(LIMIT)
+    consumer.join(LIMIT)
+    assert results[:1] == [0]
+    assert len(closed) == 1
+
+
+def test_closing_while_the_function_runs_in_a_pool(infinite: Any) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def function(x: int) -> int:
+        begun.set()
+        assert go_on.wait(LIMIT)
+        return x
+
+    batch_iter = infinite(range(10**9), parallel_map(function, threads=2))
+    results: list[int] = []
+    consumer = threading.Thread(target=lambda: results.extend(batch_iter))
+    consumer.start()
+    assert begun.wait(LIMIT)
+    live = batch_iter._live
+    closing = threading.Thread(target=batch_iter.close)
+    closing.start()
+    wait_until(lambda: live._closed, 'closing has begun')
+    go_on.set()
+    closing.join(LIMIT)
+    consumer.join(LIMIT)
+    assert results == []
+
+
+def test_closing_from_within_the_run(infinite: Any) -> None:
+    """A function of the pipeline may find that it is time to end."""
+
+    def function(x: int) -> int:
+        if x == 3:
+            batch_iter.close()
+        return x
+
+    batch_iter = infinite(range(10**9), function)
+    assert set(batch_iter) <= {0, 1, 2, 3}
+    wait_until(lambda: not [t for t in threading.enumerate() if t.name == 'itpipe-Infinite'], 'the thread ends')
+
+
+def test_closing_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (itpipe.background, itpipe.infinite):
+        monkeypatch.setattr(module, 'GRACE', 0.02)
+    for ahead, where in ((1, 'thread(s) itpipe-Infinite'), (0, 'thread that iterates')):
+        begun, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+        def source() -> Iterator[int]:
+            try:
+                begun.set()  # noqa: B023
+                go_on.wait(LIMIT)  # noqa: B023
+                yield 0
+            finally:
+                closed.set()  # noqa: B023
+
+        batch_iter = Infinite(source(), prefetch=ahead)
+        consumer = threading.Thread(target=list, args=(batch_iter,))
+        consumer.start()
+        assert begun.wait(LIMIT)
+        with pytest.warns(ResourceWarning) as caught:
+            batch_iter.close()
+        assert [str(warning.message) for warning in caught] == [
+            f'itpipe: closed, but a function or source is still running in the {where}'
+        ]
+        go_on.set()
+        consumer.join(LIMIT)
+        assert closed.wait(LIMIT)
+
+
+@pytest.mark.parametrize('batches', [0, 1, 3, 4, 7])
+def test_dropping_the_last_reference_closes_in_any_state(infinite: Any, batches: int) -> None:
+    before = threading.enumerate()
+
+    def use() -> None:
+        batch_iter = Infinite(range(4), parallel_map(abs, threads=2), prefetch(2), batches_per_epoch=3)
+        run = iter(batch_iter)
+        for _ in range(batches):
+            if next(run, None) is None:
+                run = iter(batch_iter)
+
+    use()
+    gc.collect()
+    assert threading.enumerate() == before
+
+
+def test_an_epoch_that_is_kept_keeps_it_alive(infinite: Any, mode: dict[str, Any]) -> None:
+    before = threading.enumerate()
+    run = iter(Infinite(range(10), **mode))
+    assert [next(run), next(run)] == [0, 1]
+    gc.collect()
+    assert next(run) == 2
+    del run
+    gc.collect()
+    assert threading.enumerate() == before
+
+
+def test_dropped_in_a_cycle(infinite: Any, mode: dict[str, Any]) -> None:
+    before = threading.enumerate()
+    batch_iter: Any = Infinite(range(10), **mode)
+    batch_iter.itself = batch_iter
+    next(iter(batch_iter))
+    del batch_iter
+    gc.collect()
+    assert threading.enumerate() == before
+
+
+def test_dropped_while_the_generators_raise_when_closed() -> None:
+    """Nobody is there to raise it to: Python prints it."""
+
+    def source() -> Iterator[int]:
+        try:
+            yield from range(10**9)
+        finally:
+            raise OSError('cannot close')
+
+    batch_iter = Infinite(source())
+    next(iter(batch_iter))
+    unraisable: list[Any] = []
+    hook, sys.unraisablehook = sys.unraisablehook, lambda failure: unraisable.append(failure.exc_value)
+    excepthook, sys.excepthook = sys.excepthook, lambda kind, error, tb: unraisable.append(error)
+    try:
+        del batch_iter
+        gc.collect()
+    finally:
+        sys.unraisablehook, sys.excepthook = hook, excepthook
+    assert [str(error) for error in unraisable] == ['cannot close']
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lightning
+
+
+@pytest.mark.parametrize('package', ['lightning.pytorch', 'pytorch_lightning'])
+def test_the_closing_callback_closes_however_training_ends(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    class Callback:
+        pass
+
+    name = ''
+    for part in f'{package}.callbacks'.split('.'):
+        name = f'{name}.{part}'.strip('.')
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    if package == 'pytorch_lightning':
+        monkeypatch.setitem(sys.modules, 'lightning', None)
+    sys.modules[f'{package}.callbacks'].Callback = Callback  # type: ignore[attr-defined]
+
+    before = threading.enumerate()
+    batch_iter = Infinite(range(10**9), batches_per_epoch=2)
+    callback = batch_iter.closing_callback
+    assert isinstance(callback, Callback)
+    for end in (
+        lambda: callback.teardown(None, None, 'fit'),
+        lambda: callback.on_exception(None, None, KeyboardInterrupt()),
+        lambda: callback.on_exception(trainer=None, pl_module=None, exception=ValueError()),
+        lambda: callback.teardown(trainer=None, pl_module=None, stage='test'),
+    ):
+        assert list(batch_iter) == [0, 1]
+        assert threading.enumerate() != before
+        end()
+        assert threading.enumerate() == before
+        end()
+
+
+def test_without_lightning_there_is_no_closing_callback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'lightning', None)
+    monkeypatch.setitem(sys.modules, 'pytorch_lightning', None)
+    with raises(ImportError, 'Infinite.closing_callback: needs Lightning: pip install lightning'):
+        Infinite([1]).closing_callback
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Other processes
+
+
+def train(batch_iter: Infinite[Any], results: Any) -> None:
+    with batch_iter:
+        results.put([plain(batch) for batch in batch_iter])
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+def seeded() -> Infinite[Any]:
+    noise = with_rng(noisy)
+    return Infinite(
+        sample(range(10**6), seed=1), parallel_map(double, threads=2), noise, batch_size=3, batches_per_epoch=4
+    )
+
+
+def noisy(x: int, rng: Any) -> float:
+    return x + float(rng.random())
+
+
+def test_a_spawned_training_process_gets_its_own() -> None:
+    context = multiprocessing.get_context('spawn')
+    results = context.SimpleQueue()
+    batch_iter = seeded()
+    process = context.Process(target=train, args=(batch_iter, results))
+    process.start()
+    theirs = results.get()
+    process.join()
+    with batch_iter:
+        assert theirs == [plain(batch) for batch in batch_iter]
+    process.close()
+    results.close()
+
+
+def test_a_copy_is_one_of_its_own(infinite: Any) -> None:
+    batch_iter = infinite(range(10**9), batches_per_epoch=2)
+    for make in (lambda each: pickle.loads(pickle.dumps(each)), copy.copy, copy.deepcopy):
+        other = make(batch_iter)
+        with other:
+            assert epochs(other, 2) == [[0, 1], [2, 3]]
+        assert repr(other) == repr(batch_iter)
+    assert list(batch_iter) == [0, 1]
+    with raises(TypeError, 'Infinite: it has started and cannot be pickled; pickle it before, or close() it first'):
+        pickle.dumps(batch_iter)
+    batch_iter.close()
+    assert list(pickle.loads(pickle.dumps(batch_iter))) == [0, 1]
+
+
+def test_a_forked_process_is_told_quickly_and_leaves_the_one_it_comes_from_alone() -> None:
+    out = run_script(
+        """
+        import os, sys
+        from itpipe import Infinite, parallel_map
+
+        for where in ({'threads': 2}, {'processes': 1}):
+            for prefetch in (None, 0):
+                batch_iter = Infinite(range(10), parallel_map(abs, **where), batches_per_epoch=2, prefetch=prefetch)
+                run = iter(batch_iter)
+                next(run)
+                child = os.fork()
+                if not child:
+                    for refused in (run, iter(batch_iter), iter(batch_iter)):
+                        try:
+                            next(refused)
+                        except RuntimeError as error:
+                            print(str(error).replace(str(os.getppid()), 'PARENT'))
+                    batch_iter.close()
+                    batch_iter.close()
+                    print(list(batch_iter))
+                    batch_iter.close()
+                    sys.stdout.flush()
+                    if where == {'threads': 2}:
+                        sys.exit(0)  # and with processes, multiprocessing would say that they are not its own
+                    os._exit(0)
+                assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+                print(list(run), list(batch_iter), flush=True)
+                batch_iter.close()
+        """,
+        options=('-W', 'ignore'),
+    )
+    told = (
+        'Infinite: it was started in process PARENT, of which this one is a fork that has no background thread:'
+        ' close() it here first, then it starts anew, or make one in each process\n'
+    )
+    assert out == (3 * told + '[0, 1]\n[1] [2, 3]\n') * 4
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arguments
+
+
+def unexpected(combiner: str, name: str) -> str:
+    why = '(arguments that are not its own go to the combiner)'
+    return f"Infinite: {combiner}() got an unexpected keyword argument '{name}' {why}"
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        ({'source': 3}, TypeError, 'stream: what stands left of `|` must be iterable, got int'),
+        ({'batches_per_epoch': 0}, ValueError, 'Infinite: `batches_per_epoch` must be at least 1, got 0'),
+        ({'batches_per_epoch': -1}, ValueError, 'Infinite: `batches_per_epoch` must be at least 1, got -1'),
+        ({'batches_per_epoch': 1.5}, TypeError, 'Infinite: `batches_per_epoch` must be an int, got float'),
+        ({'prefetch': -1}, ValueError, 'Infinite: `prefetch` must be at least 0, got -1'),
+        ({'prefetch': True}, TypeError, 'Infinite: `prefetch` must be an int, got bool'),
+        ({'batch_size': 0}, ValueError, 'Infinite: `batch_size` must be at least 1, got 0'),
+        ({'batch_size': '3'}, TypeError, 'Infinite: `batch_size` must be an int, got str'),
+        ({'seed': -1}, ValueError, 'Infinite: `seed` must not be negative, got -1'),
+        ({'seed': 0.5}, TypeError, 'Infinite: `seed` must be an int or None, got float'),
+        ({'seed': 'x'}, TypeError, 'Infinite: `seed` must be an int or None, got str'),
+        ({'combiner': combine_pad}, TypeError, 'Infinite: `combiner` goes with `batch_size`'),
+        ({'padding_values': 0}, TypeError, 'Infinite: `padding_values` goes with `batch_size`'),
+        (
+            {'batch_size': 2, 'combiner': 3},
+            TypeError,
+            'what stands right of `|` must be a stage or a function of one item, got int',
+        ),
+        (
+            {'batch_size': 2, 'size': 5},
+            TypeError,
+            unexpected('combine', 'size'),
+        ),
+        (
+            {'batch_size': 2, 'combiner': combine_pad, 'batch_per_epoch': 5},
+            TypeError,
+            unexpected('combine_pad', 'batch_per_epoch'),
+        ),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with raises(error, message):
+        Infinite(**{'source': [1], **arguments})
+
+
+def test_wrong_transforms() -> None:
+    with raises(TypeError, 'what stands right of `|` must be a stage or a function of one item, got int'):
+        Infinite([1], abs, 3)
+    with raises(TypeError, '`batch_by` makes a stage when it is called: did you mean `batch_by(…)`?'):
+        Infinite([1], batch_by)
+
+
+def test_what_is_wrong_with_a_combiners_option_is_its_own_error() -> None:
+    with raises(ValueError, 'combine_pad: `ratio` must be between 0 and 1, got 2'):
+        Infinite([1], batch_size=2, combiner=combine_pad, ratio=2)
+
+
+def test_it_prints_as_the_stream_and_the_options() -> None:
+    assert repr(Infinite(range(3))) == 'Infinite(range(0, 3))'
+    batch_iter = Infinite(
+        range(3), abs, flatten, batch_size=2, combiner=combine, batches_per_epoch=5, prefetch=0, seed=7
+    )
+    assert repr(batch_iter) == (
+        'Infinite(range(0, 3) | apply(abs) | flatten() | batch_by(2) | apply(combine),'
+        ' batches_per_epoch=5, prefetch=0, seed=7)'
+    )
+
+
+def test_a_stage_of_ones_own_sees_one_pass_at_a_time(infinite: Any) -> None:
+    @stage
+    def total(items: Iterator[int]) -> Iterator[int]:
+        yield sum(items)
+
+    assert epochs(infinite(range(4), total()), 2) == [[6], [6]]
