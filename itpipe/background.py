@@ -22,6 +22,7 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Any
 
+from .binding import close_after
 from .keys import END
 from .steps import Pair
 
@@ -111,8 +112,13 @@ class Background:
                 try:
                     if not self._stopped:
                         self._make(pairs)
-                finally:
-                    self._close(close)
+                except BaseException as error:
+                    if self._stopped:  # which is why it was raised
+                        self._close(close)
+                    else:
+                        close_after(error, close)
+                    raise
+                self._close(close)
                 if not self._stopped:  # to be stopped is not the end: who waits must not take it for one
                     self._ready.append(END)
             except BaseException as error:
@@ -173,7 +179,7 @@ class Background:
             return
         self._closed = True
         self.stop()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is not None:
             join([self._thread])
         self._ready.clear()
         if self._failure is not None:
@@ -185,9 +191,11 @@ class Background:
 
 def join(threads: list[threading.Thread]) -> None:
     """Wait for threads that were told to end, but no longer than a user's function may keep us."""
+    threads = [thread for thread in threads if thread is not threading.current_thread()]
     deadline = perf_counter() + GRACE
     for thread in threads:
-        thread.join(max(0.0, deadline - perf_counter()))
+        if thread.ident is not None:  # it has been started, and was not interrupted while it was
+            thread.join(max(0.0, deadline - perf_counter()))
     if stuck := [thread.name for thread in threads if thread.is_alive()]:
         still_running(f'thread(s) {", ".join(stuck)}')
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from .binding import Stop, note
 from .checks import integer, is_function, number, truth
 from .keys import Batch, Key
 from .stage import Stage, factory
 from .steps import STOP, Pair, Step, shown
-from .typing import Lists
+
+if TYPE_CHECKING:
+    from .typing import Lists
+else:
+    Lists = Stage
 
 __all__ = ['batch_by']
 
@@ -85,9 +89,7 @@ def _stage(work: Any, options: tuple[Any, ...], args: tuple[Any, ...], kwargs: d
     return Lists((Step('batch_by', work, options, args, kwargs, origin=tuple, remake='list'),))
 
 
-def _ruled(
-    rule: Callable[..., Rule], options: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Lists:
+def _ruled(rule: Callable[..., Rule], options: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lists:
     return _stage(_by_rule, (STOP, shown('batch_by', args, kwargs), rule, *options), args, kwargs)
 
 
@@ -104,9 +106,7 @@ def _by_size(items: Iterator[Pair], size: int, drop_last: bool) -> Iterator[Pair
             yield Batch(keys), list(values)
 
 
-def _by_rule(
-    items: Iterator[Pair], stop: Stop, name: str, rule: Callable[..., Rule], *options: Any
-) -> Iterator[Pair]:
+def _by_rule(items: Iterator[Pair], stop: Stop, name: str, rule: Callable[..., Rule], *options: Any) -> Iterator[Pair]:
     fits = rule(*options)
     keys: list[Key] = []
     values: list[Any] = []
@@ -119,8 +119,8 @@ def _by_rule(
         if not added:
             yield Batch(keys), values
             keys, values = [], []
-        elif stop.called:
-            return
+        else:
+            stop.check()
         keys.append(key)
         values.append(value)
     if values:

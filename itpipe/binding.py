@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from copy import copy
 from functools import partial
 from typing import Any
@@ -16,7 +17,16 @@ __all__ = ['Drawn', 'ItemFunction', 'Sites', 'Stop', 'bind_option', 'note', 'not
 
 def note(error: BaseException, where: str, key: Key | None) -> None:
     """Say on the error which stage and which item it comes from; the error stays what it was."""
-    error.add_note(f'itpipe: raised in {where}' + ('' if key is None else f', {describe(key)}'))
+    with suppress(Exception):  # an error may be frozen
+        error.add_note(f'itpipe: raised in {where}' + ('' if key is None else f', {describe(key)}'))
+
+
+def close_after(error: BaseException, close: Callable[[], object]) -> None:
+    """Close because of an error, which stays the one that is raised: what closing raises is noted on it."""
+    try:
+        close()
+    except Exception as second:
+        error.add_note(f'itpipe: closing raised {second!r} as well')
 
 
 def noted(error: BaseException) -> bool:
@@ -105,14 +115,25 @@ class ItemFunction:
                 for call in self.calls:
                     value = call(value)
             return value
+        except StopIteration as error:
+            raise self.misplaced(error, call, key) from error
         except Exception as error:
             self.blame(error, call, key)
             raise
 
     def blame(self, error: Exception, call: Any, key: Key) -> None:
         """Note on the error that it comes from this one of the calls."""
-        place = next(place for place, each in enumerate(self.calls) if each is call)
-        note(error, self.names[place], key)
+        note(error, self.name(call), key)
+
+    def misplaced(self, error: StopIteration, call: Any, key: Key) -> RuntimeError:
+        """The error instead of one that would end the stream as if there were no more items."""
+        instead = RuntimeError(f'{self.name(call)}: the function raised {error!r}')
+        self.blame(instead, call, key)
+        return instead
+
+    def name(self, call: Any) -> str:
+        """What the step with this one of the calls looks like."""
+        return next(name for name, each in zip(self.names, self.calls, strict=True) if each is call)
 
 
 def bind_step(step: ItemStep, sites: Sites) -> Any:
@@ -143,12 +164,10 @@ def bind(function: Function, sites: Sites) -> Any:
 
 
 def _extended(args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[..., Any]) -> Callable[..., Any]:
-    return partial(_call, call, args, kwargs) if args else partial(call, **kwargs)
+    return partial(_call, call, args, kwargs)
 
 
-def _call(
-    call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /, *item: Any, **named: Any
-) -> Any:
+def _call(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /, *item: Any, **named: Any) -> Any:
     return call(*item, *args, **named, **kwargs)
 
 
@@ -166,6 +185,11 @@ class Stop:
 
     def remove(self, callback: Callable[[], object]) -> None:
         self.callbacks.remove(callback)  # in place: another thread may be adding one
+
+    def check(self) -> None:
+        """Raise an error if the run was stopped; for whoever calls functions of the user's without giving anything out."""
+        if self.called:
+            raise RuntimeError('the run was closed while an item was awaited')
 
     def __call__(self) -> None:
         self.called = True

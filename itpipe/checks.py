@@ -14,7 +14,10 @@ def integer(where: str, name: str, value: object, least: int | None = None) -> i
     """The value as an int that is at least `least`."""
     if isinstance(value, bool) or not hasattr(type(value), '__index__'):
         raise TypeError(f'{where}: `{name}` must be an int, got {type(value).__name__}')
-    result = operator.index(value)  # type: ignore[arg-type]
+    try:
+        result = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:  # an array has an index or not, depending on its shape
+        raise TypeError(f'{where}: `{name}` must be an int, got {type(value).__name__}') from None
     if least is not None and result < least:
         raise ValueError(f'{where}: `{name}` must be at least {least}, got {result}')
     return result

@@ -9,13 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, overload
 
 import numpy as np
-import numpy.typing as npt
 
 from .checks import integer, number, truth
 from .stage import Stage, itemwise
 
 if TYPE_CHECKING:
     from typing import Unpack
+
+    import numpy.typing as npt
 
     from .typing import Combined, G, HalfKnown, K, Named, Padding, Pair, Unknown, X
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from .background import Background
 from .binding import ItemFunction, Stop, note
 from .checks import integer
 from .rng import Draws, check_seed
-from .stage import factory, function_of
-from .steps import STOP, ItemStep, Pair, Seed, State, Step, parent
-from .typing import Parts, Same
+from .stage import Stage, factory, function_of
+from .steps import STOP, ItemStep, Pair, Seed, State, Step, parent, unchanged
+
+if TYPE_CHECKING:
+    from .typing import Parts, Same
+else:
+    Parts = Same = Stage
 
 __all__ = ['filter_by', 'flatten', 'prefetch', 'reuse', 'shard', 'shuffle', 'skip', 'take']
 
@@ -34,7 +38,7 @@ def filter_by(predicate: Callable[..., object], *args: Any, **kwargs: Any) -> Sa
     See also: `take`, `skip`.
     """
     function = function_of('filter_by', predicate, args, kwargs, 'predicate')
-    test = ItemStep('filter_by', _itself, (function,), (predicate, *args), kwargs)
+    test = ItemStep('filter_by', unchanged, (function,), (predicate, *args), kwargs)
     return Same((Step('filter_by', _filter_by, ((test,), STOP), (predicate, *args), kwargs),))
 
 
@@ -86,7 +90,7 @@ def skip(n: int) -> Same:
     See also: `take`, `shard`.
     """
     count = integer('skip', 'n', n, least=0)
-    return Same((Step('skip', _skip, (count, STOP), (n,), state={'skipped': 0}, remake='pass'),))
+    return Same((Step('skip', _skip, (count,), (n,), state={'skipped': 0}, remake='pass'),))
 
 
 @factory
@@ -180,19 +184,15 @@ def prefetch(n: int) -> Same:
 # What runs
 
 
-def _itself(f: Any) -> Any:
-    return f
-
-
 def _filter_by(items: Iterator[Pair], predicate: ItemFunction, stop: Stop) -> Iterator[Pair]:
     for pair in items:
         if predicate(*pair):
             yield pair
-        elif stop.called:
-            return
+        else:
+            stop.check()
 
 
-def _flatten(items: Iterator[Pair], stop: Stop) -> Iterator[Pair]:
+def _flatten(items: Iterator[Pair]) -> Iterator[Pair]:
     for key, value in items:
         position = -1
         try:
@@ -205,11 +205,9 @@ def _flatten(items: Iterator[Pair], stop: Stop) -> Iterator[Pair]:
                 raise error from None
             note(error, 'flatten()', key)
             raise
-        if position < 0 and stop.called:
-            return
 
 
-flatten: Parts = _Flatten((Step('flatten', _flatten, (STOP,), origin=parent, parts=True),))
+flatten: Parts = _Flatten((Step('flatten', _flatten, origin=parent, parts=True),))
 
 
 def _take(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:
@@ -222,12 +220,10 @@ def _take(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:
             return
 
 
-def _skip(items: Iterator[Pair], state: State, n: int, stop: Stop) -> Iterator[Pair]:
+def _skip(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:
     for pair in items:
         if state['skipped'] == n:
             yield pair
-        elif stop.called:
-            return
         else:
             state['skipped'] += 1
 

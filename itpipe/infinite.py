@@ -6,11 +6,12 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .background import GRACE, Background, still_running
 from .batching import batch_by
-from .binding import Sites
+from .binding import Sites, close_after
 from .checks import integer
 from .combining import combine, combine_lists, combine_pad
 from .items import apply
@@ -136,6 +137,9 @@ class Infinite(Generic[B]):
             raise TypeError('Infinite: there is no len() without `batches_per_epoch`')
         return self.batches_per_epoch
 
+    def __bool__(self) -> bool:
+        return True  # also where there is no len()
+
     def _epoch(self) -> Iterator[B]:
         live = self._start()
         left = self.batches_per_epoch
@@ -144,8 +148,8 @@ class Infinite(Generic[B]):
             live.check_process()
             try:
                 entry = live.next(again=not begun)
-            except BaseException:
-                self._end(live)
+            except BaseException as error:
+                close_after(error, partial(self._end, live))
                 raise
             if entry is END:
                 return
@@ -156,8 +160,9 @@ class Infinite(Generic[B]):
     def _start(self) -> _Live:
         with self._starting:
             if self._live is None:
-                self._live = live = _Live(self._stream, self._seed, self._prefetch)
+                live = _Live(self._stream, self._seed, self._prefetch)
                 live.finalizer = weakref.finalize(self, live.close)
+                self._live = live
             return self._live
 
     def _end(self, live: _Live) -> None:
@@ -171,8 +176,8 @@ class Infinite(Generic[B]):
 
         Again: does nothing. Raises what your generators raise when they are closed.
         """
-        if self._live is not None:
-            self._end(self._live)
+        if (live := self._live) is not None:
+            self._end(live)
 
     def __enter__(self) -> Self:
         return self
@@ -244,7 +249,8 @@ class _Live:
     def __init__(self, stream: Stream[Any], seed: int | None, prefetch: int | None):
         self.pid = os.getpid()
         self._stream = stream
-        self._seed = fresh_seed() if seed is None and stream.source.seed is None else seed
+        self._seed = seed
+        self._fallback = fresh_seed() if stream.source.seed is None else stream.source.seed
         self._background = None if prefetch == 0 else Background('itpipe-Infinite', prefetch)
         self._lock = threading.RLock()
         self._closed = False
@@ -292,7 +298,7 @@ class _Live:
 
     def _begin(self) -> None:
         self._close_chain()
-        sites = Sites(self._seed, self._pass + 1, self._stream.source.seed)
+        sites = Sites(self._seed, self._pass + 1, self._fallback)
         self._chain = Chain(self._stream.source, self._stream.steps, sites)
         self._pass += 1
         self._ended = False

@@ -13,15 +13,16 @@ import numpy as np
 
 from .checks import is_function, number
 from .stage import Stage, factory, function_of
-from .steps import Function, ItemStep
-from .typing import Changed
+from .steps import Function, ItemStep, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     import numpy.typing as npt
 
-    from .typing import AnyFunction, Map, Perhaps, S, Sampler, X, Y
+    from .typing import AnyFunction, Changed, Map, Perhaps, S, Sampler, X, Y
+else:
+    Changed = Stage
 
 __all__ = ['apply', 'map_all', 'map_at', 'random_apply', 'sample_args', 'unpack', 'with_rng', 'zip_apply']
 
@@ -43,7 +44,7 @@ def apply(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
     See also: `unpack`, `map_at`, `parallel_map`.
     """
-    return _stage('apply', _itself, [function_of('apply', f, args, kwargs)], (f, *args), kwargs)
+    return _stage('apply', unchanged, [function_of('apply', f, args, kwargs)], (f, *args), kwargs)
 
 
 @factory
@@ -221,10 +222,6 @@ def _stage(
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What runs
-
-
-def _itself(f: Callable[..., Any]) -> Callable[..., Any]:
-    return f
 
 
 def _mapped_at_one(index: int, f: Callable[[Any], Any], item: Any) -> Any:

@@ -12,7 +12,7 @@ from .binding import ItemFunction, Stop, note, noted
 from .checks import integer, truth
 from .keys import END, Key
 from .stage import Stage, factory, function_of
-from .steps import STOP, ItemStep, Pair, State, Step
+from .steps import STOP, ItemStep, Pair, State, Step, unchanged
 
 if TYPE_CHECKING:
     from .typing import AnyFunction, Map, S, Submits, X, Y
@@ -109,17 +109,13 @@ def parallel_map(
     if isinstance(function.target, tuple) and not (args or kwargs):
         steps = function.target
     else:
-        steps = (ItemStep('parallel_map', _itself, (function,), (f, *args), written),)
+        steps = (ItemStep('parallel_map', unchanged, (function,), (f, *args), written),)
     options = (steps, open_pool, in_flight, STOP)
     if ordered:
         return Stage((Step('parallel_map', _ordered, options, (f, *args), written),))
     return Stage(
         (Step('parallel_map', _unordered, options, (f, *args), written, state={'slots': []}, replay=_replay_unordered),)
     )
-
-
-def _itself(f: Any) -> Any:
-    return f
 
 
 def _open(kind: str, given: Any, function: ItemFunction) -> Pool:

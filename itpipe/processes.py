@@ -123,8 +123,8 @@ class Processes(Pool):
         worker = _Worker()
         name = f'itpipe-process-{len(self._workers)}'
         worker.thread = threading.Thread(target=self._attend, args=(worker,), name=name, daemon=True)
-        worker.thread.start()
         self._workers.append(worker)
+        worker.thread.start()
 
     def _attend(self, worker: _Worker) -> None:
         """Start the process and take its answers, until it ends or is killed."""
@@ -180,14 +180,13 @@ class Processes(Pool):
         settle(task.future, answer)
 
     def close(self) -> None:
+        if os.getpid() == self._pid:
+            self.stop()
+            workers = list(self._workers)
+            for worker in workers:
+                worker.kill()
+            join([worker.thread for worker in workers])
         atexit.unregister(self.close)
-        if os.getpid() != self._pid:
-            return
-        self.stop()
-        workers = list(self._workers)
-        for worker in workers:
-            worker.kill()
-        join([worker.thread for worker in workers])
 
 
 def _death(worker: _Worker, task: _Task) -> WorkerDied:

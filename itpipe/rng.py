@@ -60,8 +60,7 @@ class Draws:
 
     def __init__(self, step: int):
         self.step = step
-        self.number = -1
-        self.values: Sequence[float] = ()
+        self.latest: tuple[int, Sequence[float]] = (-1, ())
 
     def block(self, number: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Draws `number * BLOCK` up to the next block's first, uniform in [0, 1)."""
@@ -69,10 +68,11 @@ class Draws:
 
     def uniform(self, t: int) -> float:
         """The t-th draw, uniform in [0, 1)."""
-        if t // BLOCK != self.number:
-            self.number = t // BLOCK
-            self.values = self.block(self.number).tolist()
-        return self.values[t % BLOCK]
+        number, values = self.latest
+        if t // BLOCK != number:
+            number, values = t // BLOCK, self.block(t // BLOCK).tolist()
+            self.latest = number, values  # at once: the replica of a step may draw in another thread
+        return values[t % BLOCK]
 
     def below(self, t: int, n: int) -> int:
         """The t-th draw as an int in [0, n)."""

@@ -22,16 +22,17 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .binding import ItemFunction, Sites, Stop, bind_option
+from .binding import ItemFunction, Sites, Stop, bind_option, close_after
 from .keys import END, Key, decode, encode
-from .steps import ItemStep, Pair, State, Step
+from .steps import STOP, ItemStep, Pair, State, Step
 
 __all__ = ['Chain', 'Opened', 'Run', 'Source', 'copy_state', 'revive', 'snapshot']
 
 B = TypeVar('B', covariant=True)
 
 COMMIT_EVERY = 256
-"""After so many deliveries the logs are replayed, so that they stay short however long the run."""
+"""After so many deliveries the logs are replayed, so that they stay short however long the run. A step that drops nearly
+all items, behind one with a log, makes it grow by a key an item until the next delivery."""
 
 
 class Source(Protocol):
@@ -73,7 +74,9 @@ class Link:
         self.position: list[Any] = [None]
         self.replica: Iterator[Pair] | None = None
 
-    def start(self, items: Iterator[Pair], entry: Any, upstream: Callable[[list[Key]], dict[Key, Any]]) -> Iterator[Pair]:
+    def start(
+        self, items: Iterator[Pair], entry: Any, upstream: Callable[[list[Key]], dict[Key, Any]]
+    ) -> Iterator[Pair]:
         """The pairs that come out, from the beginning or from the entry of another run."""
         step = self.step
         self.entry = entry
@@ -114,7 +117,8 @@ class Link:
             self.entry = key + 1  # type: ignore[operator]
             return None
         if self.step.parts:
-            self.entry = [encode(key[0]), key[1]]  # type: ignore[index]
+            before, self.entry = self.entry, [encode(key[0]), key[1]]  # type: ignore[index]
+            return None if before and before[0] == self.entry[0] else self.step.origin(key)[-1]
         if self.replica is None:
             return self.step.origin(key)[-1]
         self.position[0] = None
@@ -160,14 +164,14 @@ class Chain:
         self.source = source.open(sites, self.stop)
         self.source.tracked = tracked and opaque < 0
         self.pairs = self.source.start(None if state is None else state['source'])
-        self.links = [
-            Link(step, sites, self.stop, tracked and index >= opaque) for index, step in enumerate(steps)
-        ]
+        self.links = [Link(step, sites, self.stop, tracked and index >= opaque) for index, step in enumerate(steps)]
         self.stateful = self.source.stateful or any(link.step.state is not None for link in self.links)
         self.last: Key | None = None
         self._since = 0
         self._closing: list[Callable[[], object]] = []
         self._close_later(self.pairs)
+        if not isinstance(self.pairs, enumerate) and not (self.links and self.links[0].step.work is _each):
+            self.pairs = _each(self.pairs, ItemFunction((), sites), self.stop)  # to be stopped between items
         for index, link in enumerate(self.links):
             entry = None if state is None else state['steps'][index]
             self.pairs = link.start(self.pairs, entry, partial(self.remake, index - 1))
@@ -252,8 +256,11 @@ class Run(Iterator[B]):
     def __next__(self) -> B:
         try:
             key, value = next(self._chain.pairs)
-        except BaseException:
+        except StopIteration:
             self.close()
+            raise
+        except BaseException as error:
+            close_after(error, self.close)
             raise
         self._chain.received(key)
         return value  # type: ignore[no-any-return]
@@ -283,21 +290,26 @@ def fused(steps: Sequence[Step | ItemStep]) -> list[Step]:
 
 
 def _each_step(steps: list[ItemStep]) -> Step:
-    return Step('each', _each, (tuple(steps),))
+    return Step('each', _each, (tuple(steps), STOP))
 
 
-def _each(items: Iterator[Pair], function: ItemFunction) -> Iterator[Pair]:
+def _each(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Iterator[Pair]:
     if function.random:
         for key, value in items:
             yield key, function(key, value)
+            stop.check()
         return
     for key, value in items:  # the same without a call for each item, which is most of what such a step costs
         try:
             for call in function.calls:
                 value = call(value)
+        except StopIteration as error:
+            raise function.misplaced(error, call, key) from error
         except Exception as error:
             function.blame(error, call, key)
             raise
+        if stop.called:
+            stop.check()
         yield key, value
 
 

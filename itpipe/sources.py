@@ -309,6 +309,7 @@ class _OpenedMix:
                 t += 1
                 pair = next(self.chains[branch].pairs, None)
                 if pair is None:
+                    self.chains[branch].close()
                     ended = (*ended, branch)
                     alive, edges = self.choices(ended)
                     continue

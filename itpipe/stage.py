@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial, update_wrapper
+from functools import update_wrapper
 from inspect import signature
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 import numpy as np
 
-from .binding import ItemFunction, Sites, Stop, note
+from .binding import ItemFunction, Sites, Stop, note, noted
 from .checks import integer, is_function
 from .errors import NotRestartable
 from .keys import Key
 from .rng import check_seed
 from .run import Chain, Opened, Run, Source
-from .steps import Function, ItemStep, Pair, Step, literal, same, show, shown
+from .steps import Function, ItemStep, Pair, Step, literal, same, show, shown, unchanged
 
 __all__ = ['Stage', 'Stream', 'as_stage', 'factory', 'function_of', 'itemwise', 'no_stage', 'pipe', 'stage', 'stream']
 
@@ -168,7 +168,9 @@ def stream(iterable: Iterable[X], *, seed: int | None = None) -> Stream[X]:
     [2]
     """
     if isinstance(iterable, Stream):
-        return iterable if seed is None else Stream(_Seeded(iterable.source, check_seed('stream', seed)), iterable.steps)
+        return (
+            iterable if seed is None else Stream(_Seeded(iterable.source, check_seed('stream', seed)), iterable.steps)
+        )
     if isinstance(iterable, Stage) or not _is_iterable(iterable):
         got = 'a Stage' if isinstance(iterable, Stage) else type(iterable).__name__
         raise TypeError(f'stream: what stands left of `|` must be iterable, got {got}')
@@ -261,7 +263,7 @@ def _custom(
             raise TypeError(f'{made.__name__}: its function must yield, or return an iterable, got {literal(results)}')
         yield from enumerate(results)
     except Exception as error:
-        if not getattr(error, '__notes__', None):
+        if not noted(error):
             note(error, shown(made.__name__, args, kwargs), last[0])
         raise
     finally:
@@ -270,7 +272,7 @@ def _custom(
 
 
 def _values(items: Iterator[Pair], last: list[Key | None]) -> Iterator[Any]:
-    for last[0], value in items:  # noqa: B020
+    for last[0], value in items:
         yield value
 
 
@@ -292,6 +294,10 @@ def no_stage(reason: str) -> Callable[[C], C]:
         return function
 
     return mark
+
+
+no_stage('a stream stands left of it')(stream)
+no_stage('a stream stands left of it')(pipe)
 
 
 def as_stage(other: Any) -> Stage[Any, Any]:
@@ -318,11 +324,7 @@ def _called(made: Any) -> Stage[Any, Any]:
 
 def itemwise(name: str, call: Callable[[Any], Any], args: tuple[Any, ...] = (), kwargs: Any = None) -> Stage[Any, Any]:
     """The stage that calls a function with each item and prints as `name(*args, **kwargs)`."""
-    return Stage((ItemStep(name, _alone, (Function(call),), args, kwargs or {}),))
-
-
-def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
-    return function
+    return Stage((ItemStep(name, unchanged, (Function(call),), args, kwargs or {}),))
 
 
 def function_of(where: str, f: Any, args: tuple[Any, ...] = (), kwargs: Any = None, name: str = 'f') -> Function:
@@ -382,12 +384,15 @@ class _Items:
         self.spent = False
 
     def open(self, sites: Sites, stop: Stop) -> Opened:
+        self.check()
+        return Ordinals(self.read, self.pick)
+
+    def check(self) -> None:
         if self.spent:
             raise NotRestartable(
                 f'the stream reads from an iterator ({literal(self.iterable)}) that had its one run;'
                 ' give it something that can be iterated again, such as a list'
             )
-        return Ordinals(self.read, self.pick)
 
     def read(self, start: int) -> Iterator[Pair]:
         if _is_plain(self.iterable):
@@ -395,27 +400,28 @@ class _Items:
         return self.follow(start)
 
     def follow(self, start: int) -> Iterator[Pair]:
+        self.check()
         one_shot = isinstance(self.iterable, Iterator)
         self.spent = one_shot
         place = start - 1
         iterator: Any = None
         try:
             iterator = iter(self.iterable)
-            for place, value in enumerate(islice(iterator, start, None) if start else iterator, start):  # noqa: B020
+            for place, value in enumerate(islice(iterator, start, None) if start else iterator, start):
                 yield place, value
         except Exception as error:
             note(error, f'the source {literal(self.iterable)}', place + 1)
             raise
         finally:
-            # what was made for this run, and generators, are closed; a file that was passed in is still its owner's
-            if hasattr(iterator, 'close') and (not one_shot or hasattr(iterator, 'throw')):
+            # what was made for this run is closed, and generators and runs; a file that was passed in is its owner's
+            if hasattr(iterator, 'close') and (not one_shot or hasattr(iterator, 'throw') or isinstance(iterator, Run)):
                 iterator.close()
 
     def pick(self, keys: Sequence[Any]) -> dict[Key, Any]:
         if isinstance(self.iterable, (Sequence, np.ndarray)):
             return {key: self.iterable[key] for key in keys}
         wanted, last = set(keys), max(keys, default=-1)
-        if self.spent:
+        if isinstance(self.iterable, Iterator):  # what it would be asked for is behind it, or must be left in it
             raise NotRestartable(f'cannot make items of {literal(self.iterable)} again: it is a one-shot iterator')
         return {key: value for key, value in enumerate(islice(self.iterable, last + 1)) if key in wanted}
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 from .keys import Key
 
 __all__ = [
-    'STOP', 'Function', 'ItemStep', 'Pair', 'Seed', 'State', 'Step', 'itself', 'literal', 'parent', 'show', 'shown',
+    'STOP', 'Function', 'ItemStep', 'Pair', 'Seed', 'State', 'Step', 'itself', 'literal', 'parent', 'show', 'shown', 'unchanged',
 ]  # fmt: skip
 
 Pair: TypeAlias = 'tuple[Key, Any]'
@@ -36,6 +36,11 @@ STOP: Final = _Stop()
 def itself(key: Key) -> tuple[Key, ...]:
     """The origin of a key that a step leaves as it is."""
     return (key,)
+
+
+def unchanged(f: Callable[..., Any]) -> Callable[..., Any]:
+    """What an item-wise step makes of the user's function if that is already the function of an item."""
+    return f
 
 
 def parent(key: Key) -> tuple[Key, ...]:
@@ -75,8 +80,10 @@ class ItemStep:
     draws: bool = False
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ItemStep) and (self.name, self.draws) == (other.name, other.draws) and all(
-            same(getattr(self, part), getattr(other, part)) for part in ('make', 'functions', 'args', 'kwargs')
+        return (
+            isinstance(other, ItemStep)
+            and (self.name, self.draws) == (other.name, other.draws)
+            and all(same(getattr(self, part), getattr(other, part)) for part in ('make', 'functions', 'args', 'kwargs'))
         )
 
     def __hash__(self) -> int:
@@ -112,8 +119,10 @@ class Step:
     replay: Callable[..., Iterator[Pair]] | None = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Step) and self.work is other.work and all(
-            same(getattr(self, part), getattr(other, part)) for part in ('options', 'args', 'kwargs')
+        return (
+            isinstance(other, Step)
+            and self.work is other.work
+            and all(same(getattr(self, part), getattr(other, part)) for part in ('options', 'args', 'kwargs'))
         )
 
     def __hash__(self) -> int:
@@ -134,8 +143,13 @@ def same(a: object, b: object) -> bool:
         return same((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
     if isinstance(a, (Function, Seed)):
         return same(vars(a), vars(b))
-    equal = a == b
-    return bool(equal) if isinstance(equal, bool) else bool(getattr(equal, 'all', lambda: False)())
+    if any(getattr(a, trait, None) != getattr(b, trait, None) for trait in ('shape', 'dtype')):
+        return False
+    try:
+        equal: Any = a == b
+        return bool(equal.all() if hasattr(equal, 'all') else equal)
+    except Exception:  # then whoever made their type does not want them compared
+        return False
 
 
 def show(step: Step | ItemStep) -> str:

@@ -97,30 +97,31 @@ def settle(future: Future[Any], result: Any = None, error: BaseException | None 
 
 
 class Threads(Pool):
-    """Threads that call the function."""
+    """Threads that call the function; each of the first tasks starts one."""
 
     def __init__(self, count: int, function: ItemFunction):
         super().__init__()
         self.size = count_workers(count)
+        self._function = function
         self._tasks: SimpleQueue[tuple[Future[Any], Key, Any] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
         self._pid = os.getpid()
-        target = partial(_serve, self._tasks, function, self.size)
-        self._threads = [threading.Thread(target=target, name=f'itpipe-{n}', daemon=True) for n in range(self.size)]
-        for thread in self._threads:
-            thread.start()
         atexit.register(self.close)
 
     def _send(self, future: Future[Any], key: Key, value: Any) -> None:
         self._tasks.put((future, key, value))
+        if len(self._threads) < self.size:
+            name = f'itpipe-{len(self._threads)}'
+            target = partial(_serve, self._tasks, self._function, self.size)
+            self._threads.append(threading.Thread(target=target, name=name, daemon=True))
+            self._threads[-1].start()
 
     def close(self) -> None:
-        atexit.unregister(self.close)
-        if os.getpid() != self._pid:
-            return
-        self.stop()
-        for _ in self._threads:
+        if os.getpid() == self._pid:
             self._tasks.put(None)
-        join(self._threads)
+            self.stop()
+            join(self._threads)
+        atexit.unregister(self.close)
 
 
 def _serve(tasks: SimpleQueue[Any], function: ItemFunction, size: int) -> None:
@@ -136,6 +137,7 @@ def _serve(tasks: SimpleQueue[Any], function: ItemFunction, size: int) -> None:
                 settle(future, result)
                 del result
         del task, future, key, value
+    tasks.put(None)  # for the next thread
 
 
 def _limit_native_threads(size: int) -> None:

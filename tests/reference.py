@@ -347,9 +347,7 @@ def indices(word: int, cut: int, size: int, weights: Any, replace: bool) -> list
         return [below(word, t, size) for t in range(cut)]
     if replace:
         edges = list(accumulate(weights))
-        return [
-            next(n for n, edge in enumerate(edges) if edge > uniform(word, t) * edges[-1]) for t in range(cut)
-        ]
+        return [next(n for n, edge in enumerate(edges) if edge > uniform(word, t) * edges[-1]) for t in range(cut)]
     result: list[int] = []
     turn = 0
     while len(result) < cut:

@@ -32,6 +32,7 @@ from reference import (
     spawning,
 )
 
+
 def examples(n: int) -> settings:
     """So many examples; of the `thorough` profile as many more as it has for a thousand."""
     if settings.get_current_profile_name() == 'thorough':
@@ -94,7 +95,9 @@ def itemwise(draw: Any, kind: Any, failing: bool = False) -> tuple[Any, Any]:
         return Call('random_apply', (draw(st.sampled_from([0, 0.5, 1])), f, *args), kwargs), 'any'
     if name == 'sample_args':
         args, named = draw(samplers)
-        return Call('sample_args', (draw(st.sampled_from([digest, pair, Call('with_rng', (noisy,))])), *args), named), 'any'
+        return Call(
+            'sample_args', (draw(st.sampled_from([digest, pair, Call('with_rng', (noisy,))])), *args), named
+        ), 'any'
     if name == 'map_at':
         places = ['a', ['a', 'b'], ('b',)] if kind in ('dict', 'mapping') else [0, 1, -1, [0, 1], (0, -1)]
         made = Call('map_at', (draw(st.sampled_from(places)), f, *args), kwargs)
@@ -263,7 +266,11 @@ def stages(
             result += [Call('apply', (draw(st.sampled_from([parts, parts_of_a_generator])),)), Call('flatten')]
             kind = 'number'
         elif name == 'custom':
-            options = [(Call('running', (), {'start': 3}), 'number'), (Call('every_other'), kind), (Call('twice'), 'any')]
+            options = [
+                (Call('running', (), {'start': 3}), 'number'),
+                (Call('every_other'), kind),
+                (Call('twice'), 'any'),
+            ]
             if failing:
                 options.append((Call('fragile_sums'), 'number'))
             made, kind = draw(st.sampled_from(options))
@@ -277,7 +284,9 @@ sizes = st.integers(0, 30)
 sequences = (
     st.integers(1, 12).map(range)
     | st.lists(st.integers(0, 9), min_size=1, max_size=8)
-    | st.sampled_from(['abcde', (1, 2.5, None), Call('array', ([[1, 2], [3, 4], [5, 6]],)), Call('array', ([1.5, -2],))])
+    | st.sampled_from(
+        ['abcde', (1, 2.5, None), Call('array', ([[1, 2], [3, 4], [5, 6]],)), Call('array', ([1.5, -2],))]
+    )
 )
 finite = (
     sizes.map(range)
@@ -302,11 +311,13 @@ def weighted(draw: Any, count: int) -> dict:
 
 
 @st.composite
-def sources(draw: Any, seed: int | None, depth: int = 0, failing: bool = False, endless: bool = True, **options: Any) -> Any:
+def sources(
+    draw: Any, seed: int | None, depth: int, failing: bool, endless: bool, one_shot: bool, **options: Any
+) -> Any:
     """A source with this seed."""
     own = {} if seed is None else {'seed': seed}
-    names = ['finite'] * 3 + ['one-shot', 'stream'] * (depth < 2) + ['sample', 'sample', 'load', 'Endless'] * endless
-    name = draw(st.sampled_from(names + ['mix'] * 2 * (depth < 2)))
+    names = ['finite'] * 3 + ['one-shot'] * one_shot + ['sample', 'sample', 'load', 'Endless'] * endless
+    name = draw(st.sampled_from(names + ['stream', 'mix', 'mix'] * (depth < 2)))
     if name == 'finite':
         return Call('stream', (draw(finite),), own)
     if name == 'one-shot':
@@ -322,7 +333,7 @@ def sources(draw: Any, seed: int | None, depth: int = 0, failing: bool = False, 
         ids = draw(st.integers(1, 9).map(range) | st.just(['x', 'yz']))
         loaders = draw(st.sampled_from([(digest,), (half,), (digest, pair)]))
         return Call('load_by_random_id', loaders, {'ids': ids, **draw(weighted(len(ids))), **own})
-    options |= {'failing': failing, 'endless': endless, 'depth': depth + 1}
+    options |= {'failing': failing, 'endless': endless, 'one_shot': one_shot, 'depth': depth + 1}
     if name == 'stream':
         return Call('stream', (draw(pipes(seed=draw(seeds), most=2, **options)),), own)
     branch = finite | pipes(seed=draw(seeds), most=3, **options)
@@ -337,10 +348,11 @@ def pipes(
     most: int = 6,
     failing: bool = False,
     endless: bool = True,
+    one_shot: bool = True,
     depth: int = 0,
     **options: Any,
 ) -> Pipe:
     """A pipeline whose source has this seed; without one, it is one within another."""
-    source = draw(sources(seed, depth, failing, endless, **options))
+    source = draw(sources(seed, depth, failing, endless, one_shot, **options))
     made, _ = draw(stages(most=most, failing=failing, **options))
     return Pipe(source, made)

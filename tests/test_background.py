@@ -1,5 +1,6 @@
 """The thread that makes pairs ahead: exactly as far as it may, never holding back what is awaited, and how it ends."""
 
+import itertools
 import random
 import sys
 import threading
@@ -11,7 +12,7 @@ import pytest
 from running import LIMIT, raises, run_script, wait_until
 
 import itpipe.background
-from itpipe import prefetch, stage, take
+from itpipe import Infinite, apply, batch_by, prefetch, shard, shuffle, skip, stage, take
 from itpipe.background import DEPTHS, Background
 
 AWAITED = 'the run was closed while an item was awaited'
@@ -449,3 +450,29 @@ def test_prefetch_stops_with_its_consumer() -> None:
 def test_wrong_arguments(n: Any, error: type[Exception], message: str) -> None:
     with raises(error, message):
         prefetch(n)
+
+
+@pytest.mark.parametrize('made', [batch_by(10**6), shuffle(10**6), shard(5, 10**6), skip(10**6)], ids=repr)
+@pytest.mark.parametrize('slow_source', [False, True])
+def test_closing_stops_a_stage_that_takes_many_items_for_one(made, slow_source):
+    """After the item in hand, not when the stage has enough of them; the check for leftovers would find the thread."""
+    reached, calls = threading.Event(), []
+
+    def slow(x):
+        calls.append(x)
+        if len(calls) == 50:
+            reached.set()
+        return x
+
+    def source():
+        for x in range(10**9):
+            yield slow(x) if slow_source else x
+
+    stream = source() | made if slow_source else itertools.count() | apply(slow) | made
+    batch_iter = Infinite(stream)
+    taker = threading.Thread(target=lambda: list(batch_iter))
+    taker.start()
+    assert reached.wait(20)
+    batch_iter.close()
+    taker.join(20)
+    assert not taker.is_alive()

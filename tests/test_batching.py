@@ -102,7 +102,12 @@ def test_errors_name_the_stage_and_the_item(made):
         ((), {'limit': -1, 'cost': len}, ValueError, 'batch_by: `limit` must be at least 0, got -1'),
         ((), {'limit': 'a', 'cost': len}, TypeError, 'batch_by: `limit` must be a number, got str'),
         ((), {'limit': 3, 'cost': 3}, TypeError, 'batch_by: `cost` must be a function, got int'),
-        ((), {'limit': 3, 'cost': apply(len)}, TypeError, 'batch_by: `cost` must be a function, got the stage apply(len)'),
+        (
+            (),
+            {'limit': 3, 'cost': apply(len)},
+            TypeError,
+            'batch_by: `cost` must be a function, got the stage apply(len)',
+        ),
         ((apply(len),), {}, TypeError, 'batch_by: `size` must be a function, got the stage apply(len)'),
         ((), {'limit': 3, 'cost': len, 'padded': 1}, TypeError, 'batch_by: `padded` must be True or False, got int'),
         ((3,), {'limit': 3}, ValueError, 'batch_by: `limit`, `cost` and `padded` do not go with `size`'),

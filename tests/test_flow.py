@@ -8,6 +8,7 @@ from itpipe import (
     filter_by,
     flatten,
     map_at,
+    mix,
     prefetch,
     reuse,
     shard,
@@ -53,6 +54,13 @@ class TestFlatten:
 
         assert list([parts()] | flatten | take(2)) == [0, 1]
         assert read == [0, 1]
+
+    def test_many_parts_behind_a_stage_with_a_state(self):
+        """The logs are replayed while one item's parts are being delivered."""
+        for before in (shuffle(2, seed=0), take(4), skip(1), reuse(2, 1, seed=0)):
+            result = list([range(1000)] * 5 | before | flatten)
+            assert result == list(range(1000)) * (len(result) // 1000)
+        assert len(list(mix([range(1000)] * 5) | flatten)) == 5000
 
     def test_each_part_has_a_generator_of_its_own(self):
         draws = list(stream([[0] * 3] * 2, seed=0) | flatten | with_rng(lambda x, rng: rng.random()))

@@ -121,6 +121,10 @@ class TestUnpack:
         assert unpack(add).item({'x': 1, 'y': 2, 'scale': 3}) == 9
         assert unpack(add, scale=2).item({'x': 1, 'y': 2}) == 6
 
+    def test_an_argument_that_is_also_a_key_is_refused(self):
+        with pytest.raises(TypeError, match="got multiple values for keyword argument 'y'"):
+            unpack(add, y=5).item({'x': 1, 'y': 2})
+
     def test_what_cannot_be_unpacked(self):
         with pytest.raises(TypeError, match='must be an iterable, not int'):
             unpack(add).item(1)
@@ -155,6 +159,38 @@ class TestMapAllAndZipApply:
 
 def noisy(x, rng, scale=1.0):
     return x + scale * rng.random()
+
+
+class Frozen(Exception):
+    def __setattr__(self, name, value):
+        raise AttributeError(name)
+
+    def add_note(self, text):
+        raise AttributeError('__notes__')
+
+
+def test_an_error_that_takes_no_note_arrives_without_one():
+    error = Frozen('as raised')
+
+    def fail(x):
+        raise error
+
+    with pytest.raises(Frozen) as caught:
+        list([1] | apply(fail))
+    assert caught.value is error
+
+
+@pytest.mark.parametrize('random', [False, True])
+def test_stop_iteration_of_a_function_does_not_end_the_stream(random):
+    def forgetful(x):
+        return next(iter(()))
+
+    made = apply(forgetful) | with_rng(noisy) if random else apply(forgetful)
+    with pytest.raises(RuntimeError) as caught:
+        list([1] | made)
+    assert caught.value.args == ('apply(forgetful): the function raised StopIteration()',)
+    assert caught.value.__notes__ == ['itpipe: raised in apply(forgetful), item 0']
+    assert isinstance(caught.value.__cause__, StopIteration)
 
 
 class TestRandom:

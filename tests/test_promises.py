@@ -12,8 +12,8 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import strategies
-from hypothesis import assume, given, note
-from reference import Boom, Call, Epochs, Pipe, bits, build, digest, expected, noisy, often
+from hypothesis import given, note
+from reference import Boom, Call, Epochs, Pipe, bits, build, digest, expected, noisy
 from strategies import examples, executors, executors_with_processes, pipes, stages  # noqa: F401  (fixtures)
 
 import itpipe
@@ -21,7 +21,6 @@ from itpipe import (
     Infinite,
     apply,
     batch_by,
-    combine,
     filter_by,
     flatten,
     map_at,
@@ -38,7 +37,7 @@ from itpipe import (
     take,
     with_rng,
 )
-from itpipe.run import COMMIT_EVERY, Chain
+from itpipe.run import COMMIT_EVERY
 
 
 def run_all(made, flow):
@@ -175,7 +174,7 @@ def test_unordered_maps_give_up_the_order_and_nothing_else(executors, data):
 
 
 @given(
-    pipes(endless=False, most=4).filter(lambda pipe: 'one_shot' not in repr(pipe)),
+    pipes(endless=False, one_shot=False, most=4),
     st.fixed_dictionaries({}, optional={'prefetch': st.integers(0, 5), 'seed': st.integers(0, 5)}),
     st.none() | st.integers(1, 5),
     st.lists(st.none() | st.integers(1, 4), min_size=1, max_size=6),
@@ -183,6 +182,7 @@ def test_unordered_maps_give_up_the_order_and_nothing_else(executors, data):
 @examples(300)
 def test_infinite_gives_the_passes_over_its_source_cut_into_epochs(executors, pipe, options, batches_per_epoch, breaks):
     """Each pass is shuffled and augmented anew, reproducibly; an early break loses nothing, nor does the next pass."""
+
     def batches_of_pass(number):
         return list(map(bits, expected(pipe, seed=options.get('seed'), pass_=number).values))
 
@@ -518,7 +518,11 @@ WRONG = [
     (lambda: mix(3), TypeError, 'stream: what stands left of `|` must be iterable, got int'),
     (lambda: Infinite([1], batch_size=0), ValueError, 'Infinite: `batch_size` must be at least 1, got 0'),
     (lambda: Infinite([1], prefetch=-1), ValueError, 'Infinite: `prefetch` must be at least 0, got -1'),
-    (lambda: Infinite([1], 3), TypeError, 'what stands right of `|` must be a stage or a function of one item, got int'),
+    (
+        lambda: Infinite([1], 3),
+        TypeError,
+        'what stands right of `|` must be a stage or a function of one item, got int',
+    ),
 ]
 
 
@@ -534,7 +538,9 @@ def test_a_wrong_argument_raises_where_it_is_written(make, kind, message):
 
 
 @pytest.mark.parametrize(
-    'in_vain', [filter_by(lambda x: x < 0), apply(lambda x: []) | flatten, skip(10**12)], ids=['filter', 'flatten', 'skip']
+    'in_vain',
+    [filter_by(lambda x: x < 0), apply(lambda x: []) | flatten, skip(10**12), batch_by(lambda items, item: True)],
+    ids=['filter', 'flatten', 'skip', 'batch'],
 )
 @pytest.mark.parametrize('infinite', [True, False])
 def test_closing_ends_a_thread_that_looks_for_items_in_vain(in_vain, infinite):

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from itpipe import load_by_random_id, mix, sample, stream, take, with_rng
+from itpipe import Infinite, load_by_random_id, mix, sample, stream, take, with_rng
 
 
 class TestSample:
@@ -189,6 +189,24 @@ class TestMix:
         assert run(1) == run(1) != run(2)
         assert run(None) != run(None)
         assert sorted(map(str, run(1, first=5))) == sorted(map(str, run(2, first=5)))
+
+    def test_the_seeds_of_its_streams_are_kept_by_infinite(self):
+        s = mix(sample([1, 2], seed=0) | with_rng(lambda x, rng: rng.random()))
+        assert list(Infinite(s, batches_per_epoch=4)()) == list(s | take(4))
+
+    def test_closes_a_stream_that_has_ended(self):
+        closed = []
+
+        def source():
+            try:
+                yield from range(10)
+            finally:
+                closed.append(True)
+
+        run = iter(mix(source() | take(2), range(100), weights=[1, 0], seed=0))
+        assert [next(run) for _ in range(3)] == [0, 1, 0]
+        assert closed == [True]
+        run.close()
 
     def test_is_a_value(self):
         s = mix([1, 2] | with_rng(max), 'ab', weights=[1, 2], seed=3)

@@ -224,6 +224,45 @@ def test_a_one_shot_iterator_has_one_run():
         )
 
 
+def test_two_runs_at_once_over_a_one_shot_iterator_are_refused():
+    s = (i for i in range(3)) | apply(double)
+    first, second = iter(s), iter(s)
+    assert next(first) == 0
+    with pytest.raises(NotRestartable):
+        next(second)
+    assert list(first) == [2, 4]
+
+
+def test_a_run_that_is_a_source_is_closed_with_what_runs_over_it():
+    inner = parallel_map(same, threads=2)(range(100))  # its threads would be found by the check for leftovers
+    outer = batch_by(3)(inner)
+    assert next(outer) == [0, 1, 2]
+    outer.close()
+    assert list(inner) == []
+
+
+def test_an_error_of_the_user_is_not_replaced_by_one_of_closing():
+    def source():
+        try:
+            yield from range(3)
+        finally:
+            raise KeyError('from finally')
+
+    def fail(x):
+        raise ValueError('mine')
+
+    def fails(made):
+        with pytest.raises(ValueError) as caught:
+            list(made)
+        assert caught.value.args == ('mine',)
+        return caught.value.__notes__
+
+    notes = ['itpipe: raised in apply(fail), item 0', "itpipe: closing raised KeyError('from finally') as well"]
+    assert fails(source() | apply(fail)) == notes
+    assert fails(itpipe.Infinite(source(), fail)) == notes
+    assert fails(itpipe.Infinite(source(), fail, prefetch=0)) == notes
+
+
 def test_a_file_that_was_passed_in_stays_open():
     """What is not a generator and was not made for the run is its owner's."""
     file = io.StringIO('a\nb\nc\n')
@@ -292,6 +331,10 @@ def test_stages_are_values():
     assert apply(same, array) == apply(same, np.arange(3))
     assert apply(same, array) != apply(same, np.zeros(3))
     assert apply(same, array) != apply(same, 1)
+    assert apply(same, np.ones(3)) != apply(same, np.ones(4))
+    assert apply(same, np.ones(3)) != apply(same, np.ones(1))
+    assert apply(same, np.ones(3)) != apply(same, np.ones(3, np.float32))
+    assert stream([1]) | double == stream([1]) | apply(double)
     assert apply(same) != 1
     assert len({apply(same), apply(same), apply(double)}) == 2
     assert stream([1]) != stream([2])
@@ -357,6 +400,19 @@ class TestStage:
                 received.append(item)
         assert received == [0, 1]
         assert caught.value.__notes__ == ['itpipe: raised in fails(), item 2']
+
+    def test_its_errors_name_it_beside_notes_of_their_own(self):
+        @stage
+        def fails(items):
+            next(items)
+            error = ValueError('two')
+            error.add_note('my own')
+            raise error
+            yield
+
+        with pytest.raises(ValueError) as caught:
+            list(range(5) | fails)
+        assert caught.value.__notes__ == ['my own', 'itpipe: raised in fails(), item 0']
 
     def test_its_cleaning_up_happens_at_once(self):
         log = []
