@@ -187,7 +187,7 @@ class Stop:
         self.callbacks.remove(callback)  # in place: another thread may be adding one
 
     def check(self) -> None:
-        """Raise an error if the run was stopped; for whoever calls functions of the user's without giving anything out."""
+        """Raise an error if the run was stopped; for whoever calls the user's functions without giving anything out."""
         if self.called:
             raise RuntimeError('the run was closed while an item was awaited')
 

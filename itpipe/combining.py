@@ -260,7 +260,7 @@ def _walk_keys(values: Sequence[Any], leaf: Leaf, path: Path) -> Any:
     return result
 
 
-def _listed(values: Sequence[Any], kinds: Kinds, path: Path) -> list[Any]:
+def _listed(values: Sequence[Any], *_: Any) -> list[Any]:
     return list(values)
 
 

@@ -7,7 +7,6 @@ The item's place in the source always comes first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 __all__ = ['END', 'Batch', 'Key', 'decode', 'describe', 'encode', 'word']
@@ -103,6 +102,6 @@ def decode(code: Any) -> Key:
         return code
     if isinstance(code, dict):
         return Batch(decode(part) for part in code['batch'])
-    if isinstance(code, Sequence):
+    if isinstance(code, (list, tuple)) and len(code) == 2:
         return (decode(code[0]), code[1])
     raise TypeError(f'not the code of a key: {code!r}')

@@ -31,8 +31,8 @@ __all__ = ['Chain', 'Opened', 'Run', 'Source', 'copy_state', 'revive', 'snapshot
 B = TypeVar('B', covariant=True)
 
 COMMIT_EVERY = 256
-"""After so many deliveries the logs are replayed, so that they stay short however long the run. A step that drops nearly
-all items, behind one with a log, makes it grow by a key an item until the next delivery."""
+"""After so many deliveries the logs are replayed, so that they stay short however long the run. Behind a step with a
+log, one that drops nearly all items makes it grow by a key an item until the next delivery."""
 
 
 class Source(Protocol):

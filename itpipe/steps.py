@@ -14,7 +14,8 @@ from typing import Any, Final, Literal, TypeAlias
 from .keys import Key
 
 __all__ = [
-    'STOP', 'Function', 'ItemStep', 'Pair', 'Seed', 'State', 'Step', 'itself', 'literal', 'parent', 'show', 'shown', 'unchanged',
+    'STOP', 'Function', 'ItemStep', 'Pair', 'Seed', 'State', 'Step', 'itself', 'literal', 'parent', 'show', 'shown',
+    'unchanged',
 ]  # fmt: skip
 
 Pair: TypeAlias = 'tuple[Key, Any]'

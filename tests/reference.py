@@ -570,7 +570,10 @@ def padded(arrays: list[Any], value: Any, ratio: float) -> np.ndarray:
         return np.array(arrays)
     common = [max(array.shape[axis] for array in arrays) for axis in range(arrays[0].ndim)]
     widths = [
-        [(int((size - old) * ratio), size - old - int((size - old) * ratio)) for size, old in zip(common, a.shape)]
+        [
+            (int((size - old) * ratio), size - old - int((size - old) * ratio))
+            for size, old in zip(common, a.shape, strict=True)
+        ]
         for a in arrays
     ]
     dtype = np.result_type(*arrays)

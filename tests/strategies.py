@@ -1,8 +1,8 @@
 """Random pipelines for hypothesis, as data: see `reference`."""
 
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import hypothesis.strategies as st
@@ -31,6 +31,7 @@ from reference import (
     record,
     spawning,
 )
+from running import AtOnce, Lazily
 
 
 def examples(n: int) -> settings:
@@ -130,37 +131,11 @@ def pooled(*names: str) -> Any:
 
 in_this_process = st.one_of(
     st.fixed_dictionaries({'threads': st.integers(1, 4)}, optional={'in_flight': windows}),
-    pooled('inline', 'threads', 'lazy'),
+    pooled('at once', 'threads', 'lazily'),
 )
 unordered = in_this_process.map(lambda mode: {**mode, 'ordered': False})
 remote = pooled('processes')
 processes = st.fixed_dictionaries({'processes': st.integers(1, 2)}, optional={'in_flight': windows})
-
-
-class Inline:
-    """An executor that does the work at once."""
-
-    def submit(self, f: Callable, *args: Any) -> Future:
-        future: Future = Future()
-        try:
-            future.set_result(f(*args))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-class Lazy:
-    """An executor with futures of its own kind, that know nothing but `result` and do the work when asked for it."""
-
-    class Future:
-        def __init__(self, f: Callable, args: tuple):
-            self.f, self.args = f, args
-
-        def result(self) -> Any:
-            return self.f(*self.args)
-
-    def submit(self, f: Callable, *args: Any) -> Any:
-        return Lazy.Future(f, args)
 
 
 @pytest.fixture(scope='module')
@@ -169,7 +144,7 @@ def executors() -> Iterator[dict[str, Any]]:
     with ThreadPoolExecutor(2) as pool:
         both = threading.Barrier(2)
         list(pool.map(lambda _: both.wait(30), range(2)))  # now both of its threads are there
-        yield {'inline': Inline(), 'lazy': Lazy(), 'threads': pool}
+        yield {'at once': AtOnce(), 'lazily': Lazily(), 'threads': pool}
 
 
 @pytest.fixture(scope='module')
@@ -216,7 +191,9 @@ FLOW = {
     'prefetch': st.integers(1, 5).map(lambda n: Call('prefetch', (n,))),
 }  # fmt: skip
 batches = (
-    st.builds(lambda n, drop: Call('batch_by', (n,), {'drop_last': True} if drop else {}), st.integers(1, 6), st.booleans())
+    st.builds(
+        lambda n, drop: Call('batch_by', (n,), {'drop_last': True} if drop else {}), st.integers(1, 6), st.booleans()
+    )
     | st.just(Call('batch_by', (fits,)))
     | st.builds(
         lambda limit, padded: Call('batch_by', (), {'limit': limit, 'cost': cost, 'padded': padded}),

@@ -94,7 +94,7 @@ def test_the_thread_is_exactly_so_far_ahead(background: Any, depth: int) -> None
     made = background(depth)
     run = made.run(source())
     for _ in range(10):
-        wait_until(lambda: made._full or not asked, 'the thread rests')
+        wait_until(lambda asked=asked: made._full or not asked, 'the thread rests')
         assert begun <= asked + depth
         while not asked or len(made._ready) > depth // 2:
             asked += 1

@@ -7,6 +7,7 @@ import random
 import threading
 import weakref
 from collections import Counter
+from typing import ClassVar
 
 import hypothesis.strategies as st
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import strategies
 from hypothesis import given, note
 from reference import Boom, Call, Epochs, Pipe, bits, build, digest, expected, noisy
-from strategies import examples, executors, executors_with_processes, pipes, stages  # noqa: F401  (fixtures)
+from strategies import examples, pipes, stages
 
 import itpipe
 from itpipe import (
@@ -294,7 +295,7 @@ def test_a_run_that_is_dropped_at_any_place_leaves_nothing(executors, pipe, data
 class Thing:
     """An item that can be counted."""
 
-    living = weakref.WeakSet()
+    living: ClassVar = weakref.WeakSet()
 
     def __init__(self, number):
         self.number = number

@@ -20,7 +20,7 @@ import pytest
 import strategies
 from hypothesis import assume, given
 from reference import Call, Pipe, bits, build, cost, digest, expected, noisy, often, parts
-from strategies import examples, executors, executors_with_processes, pipes, stages  # noqa: F401  (fixtures)
+from strategies import examples, pipes, stages
 
 from itpipe import (
     NotRestartable,
@@ -116,7 +116,7 @@ def interrupted(data, pipe, executors, flow, modes=strategies.in_this_process, *
 @given(pipes(one_shot=False), st.data(), st.none() | st.integers(0, 3), st.integers(0, 2))
 @examples(800)
 def test_a_run_goes_on_where_its_consumer_stood(executors, pipe, data, seed, pass_):
-    """Whatever was made ahead of it, however often it stops, in threads or not; nothing is lost, doubled or different."""
+    """Whatever was made ahead of it, however often it stops, in threads or not; nothing is lost, doubled or changed."""
     flow = expected(pipe, seed=seed, pass_=pass_)
     got, _ = interrupted(data, pipe, executors, flow, seed=seed, pass_=pass_)
     assert got == list(map(bits, flow.values))

@@ -252,7 +252,7 @@ def test_an_error_of_the_user_is_not_replaced_by_one_of_closing():
         raise ValueError('mine')
 
     def fails(made):
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match='^mine') as caught:
             list(made)
         assert caught.value.args == ('mine',)
         return caught.value.__notes__
@@ -410,7 +410,7 @@ class TestStage:
             raise error
             yield
 
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match='^two') as caught:
             list(range(5) | fails)
         assert caught.value.__notes__ == ['my own', 'itpipe: raised in fails(), item 0']
 
