@@ -26,7 +26,7 @@ from .binding import close_after
 from .keys import END
 from .steps import Pair
 
-__all__ = ['GRACE', 'Background', 'join', 'still_running']
+__all__ = ['BEAT', 'GRACE', 'Background', 'join', 'still_running']
 
 HOLD = 0.001
 """Seconds for which ready pairs are held back at most, to hand over several at once."""
@@ -34,6 +34,8 @@ AHEAD = 0.004
 """Seconds of work that are kept ready where no depth was given …"""
 DEPTHS = (2, 64)
 """… within these numbers of pairs."""
+BEAT = 0.5
+"""Seconds after which who waits looks up: Ctrl-C just before a wait begins would not be seen before it ends."""
 GRACE = 2.0
 """Seconds that closing waits for a user's function that does not return."""
 
@@ -98,7 +100,7 @@ class Background:
             if not self._ready and not self._stopped:  # looked at again, after asking: the maker looks after appending
                 if self._thread is None or not self._thread.is_alive():
                     raise RuntimeError('the thread that makes the items is gone: was this process forked from its own?')
-                self._wake_taker.acquire()
+                self._wake_taker.acquire(timeout=BEAT)
             self._urgent = False
         if self._stopped and not self._ready:
             raise RuntimeError('the run was closed while an item was awaited')

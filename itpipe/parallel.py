@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, overload
 
+from .background import BEAT
 from .binding import ItemFunction, Stop, note, noted
 from .checks import integer, truth
 from .keys import END, Key
@@ -240,13 +241,21 @@ def _unordered(
                 pool.when_done(running[key], partial(done.put, key))
             if not running:
                 break
-            key = done.get()
+            while (key := _ready(done)) is None:
+                pass
             log.append((key, True))
             yield key, _result(pool, running.pop(key), function, key)
         upstream.raise_error()
     finally:
         stop.remove(pool.stop)
         pool.close()
+
+
+def _ready(done: SimpleQueue[Any]) -> Any:
+    try:
+        return done.get(timeout=BEAT)
+    except Empty:
+        return None
 
 
 def _replay_unordered(log: deque[Any], position: list[Any], state: State) -> Iterator[Pair]:

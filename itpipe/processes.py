@@ -86,11 +86,12 @@ class Processes(Pool):
     """Processes that call the function."""
 
     def __init__(self, count: int, function: ItemFunction):
-        from loky.backend import get_context
+        # not by `get_context('loky')`, which joblib's own copy of loky may have taken over
+        from loky.backend.context import LokyContext
 
         super().__init__()
         self.size = count_workers(count)
-        self._context = get_context('loky')
+        self._context = LokyContext()
         self._function = dumps_function(function)
         self._workers: list[_Worker] = []
         self._waiting: deque[_Task] = deque()

@@ -16,7 +16,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from .background import GRACE, join, still_running
+from .background import BEAT, GRACE, join, still_running
 from .binding import ItemFunction
 from .keys import Key
 from .portable import Packed, dumps_call, dumps_function, loads_call, pack, unpack
@@ -63,6 +63,9 @@ class Pool:
 
     def result(self, future: Future[Any]) -> Any:
         """What the function returned, awaited, or what it raised."""
+        while not future.done():
+            with suppress(TimeoutError, CancelledError):
+                future.exception(timeout=BEAT)
         try:
             result = future.result()
         except CancelledError:

@@ -93,8 +93,8 @@ def alive() -> set[tuple]:
     """The threads, descriptors, shared blocks and children of this process that a test could leave; takes 0.2 ms."""
     trackers = [
         sys.modules[name]._resource_tracker
-        for name in ('multiprocessing.resource_tracker', 'loky.backend.resource_tracker')
-        if name in sys.modules
+        for name in list(sys.modules)
+        if name.endswith(('multiprocessing.resource_tracker', 'loky.backend.resource_tracker'))  # joblib has its own
     ]
     return {
         *(('thread', thread) for thread in threading.enumerate() if type(thread).__name__ != 'TMonitor'),  # tqdm's

@@ -6,6 +6,7 @@ import signal
 import textwrap
 import threading
 import traceback
+from _thread import interrupt_main
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
@@ -351,6 +352,45 @@ def test_ctrl_c_in_a_terminal_ends_the_script_with_one_traceback(kind: str, wher
     assert err.count('Traceback (most recent call last)') == 1
     assert err.endswith('KeyboardInterrupt\n')
     wait_until(lambda: not session(script.pid), 'processes of the script are left')
+
+
+@pytest.mark.parametrize(
+    'stage',
+    [
+        lambda f: parallel_map(f, threads=1),
+        lambda f: parallel_map(f, threads=1, ordered=False),
+        lambda f: apply(f) | prefetch(1),
+    ],
+    ids=['ordered', 'unordered', 'prefetch'],
+)
+@pytest.mark.parametrize('kind', ['stream', 'Infinite'])
+def test_a_signal_that_does_not_break_the_wait_is_seen_all_the_same(kind: str, stage: Any) -> None:
+    """Python sees a signal that comes just before a wait begins when the wait ends."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def function(x: int) -> int:
+        begun.set()
+        assert go_on.wait(LIMIT)
+        return x
+
+    def handler(*_: Any) -> None:
+        go_on.set()
+        raise KeyboardInterrupt
+
+    def interrupt() -> None:
+        assert begun.wait(LIMIT)
+        interrupt_main()
+
+    before = signal.signal(signal.SIGINT, handler)
+    shooting = threading.Thread(target=interrupt)
+    shooting.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(iter(RUNS[kind](range(10), stage(function))))
+        assert go_on.is_set()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        shooting.join()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

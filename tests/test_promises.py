@@ -7,7 +7,6 @@ import random
 import threading
 import weakref
 from collections import Counter
-from typing import ClassVar
 
 import hypothesis.strategies as st
 import numpy as np
@@ -292,14 +291,15 @@ def test_a_run_that_is_dropped_at_any_place_leaves_nothing(executors, pipe, data
     assert living() == before
 
 
+living_things = weakref.WeakSet()
+
+
 class Thing:
     """An item that can be counted."""
 
-    living: ClassVar = weakref.WeakSet()
-
     def __init__(self, number):
         self.number = number
-        Thing.living.add(self)
+        living_things.add(self)
 
 
 def things():
@@ -356,21 +356,23 @@ def test_no_more_items_are_alive_than_the_stages_hold(made, bound):
     for _ in range(1000):
         value = next(run)
         del value
-        most = max(most, len(Thing.living))
+        most = max(most, len(living_things))
     assert 0 < most <= bound
     run.close()
     del run
-    assert not Thing.living
+    gc.collect()
+    assert not living_things
 
 
 def test_an_infinite_keeps_no_more_batches_alive_than_it_prefetches():
     with Infinite(things(), batch_by(4), prefetch=3) as batch_iter:
         most = 0
         for batch in itertools.islice(batch_iter, 500):
-            most = max(most, len(Thing.living))
+            most = max(most, len(living_things))
             del batch
     assert most <= 4 * (3 + 3)
-    assert not Thing.living
+    gc.collect()
+    assert not living_things
 
 
 def logged(chain):

@@ -114,7 +114,7 @@ def interrupted(data, pipe, executors, flow, modes=strategies.in_this_process, *
 
 
 @given(pipes(one_shot=False), st.data(), st.none() | st.integers(0, 3), st.integers(0, 2))
-@examples(800)
+@examples(600)
 def test_a_run_goes_on_where_its_consumer_stood(executors, pipe, data, seed, pass_):
     """Whatever was made ahead of it, however often it stops, in threads or not; nothing is lost, doubled or changed."""
     flow = expected(pipe, seed=seed, pass_=pass_)
