@@ -98,6 +98,7 @@ class _Error:
     """An error and, by their places in a list, those that belong to it."""
 
     data: bytes
+    text: str
     frames: list[tuple[str, int, str, str, str]]
     suppress: bool
     cause: int | None = None
@@ -119,6 +120,7 @@ def _packed(error: BaseException) -> list[_Error]:
     return [
         _Error(
             _dumps_error(each),
+            _text(each),
             list(_frames(each.__traceback__)),
             each.__suppress_context__,
             places.get(id(each.__cause__)),
@@ -135,7 +137,13 @@ def _unpacked(packed: list[_Error]) -> BaseException:
     def restore(place: int) -> BaseException:
         if place not in errors:
             members = [restore(member) for member in packed[place].members]
-            errors[place] = _restored(pickle.loads(packed[place].data), members)
+            try:
+                errors[place] = _restored(pickle.loads(packed[place].data), members)
+            except Exception as reason:
+                errors[place] = NotPicklable(
+                    f'{packed[place].text} (raised by the function, but this exception cannot be unpickled'
+                    f' ({_said(reason)}): its class must be importable here)'
+                )
         return errors[place]
 
     for place, each in enumerate(packed):
@@ -159,17 +167,20 @@ def _dumps_error(error: BaseException) -> bytes:
         _restored(pickle.loads(data), list(_members(error)))
         return data
     except Exception as reason:
-        try:
-            text = _said(error)
-        except Exception:
-            text = type(error).__name__
         lost = NotPicklable(
-            f'{text} (raised by the function, but this exception cannot be pickled ({_said(reason)}):'
+            f'{_text(error)} (raised by the function, but this exception cannot be pickled ({_said(reason)}):'
             ' keep only plain data in it)'
         )
         for note in getattr(error, '__notes__', ()):
             lost.add_note(str(note))
         return dumps(_recipe(lost))  # type: ignore[no-any-return]
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return _said(error)
+    except Exception:  # it cannot even be printed
+        return type(error).__name__
 
 
 def _recipe(error: BaseException) -> tuple[Any, ...]:

@@ -125,7 +125,11 @@ class Processes(Pool):
         name = f'itpipe-process-{len(self._workers)}'
         worker.thread = threading.Thread(target=self._attend, args=(worker,), name=name, daemon=True)
         self._workers.append(worker)
-        worker.thread.start()
+        try:
+            worker.thread.start()
+        except RuntimeError:  # there are too many threads
+            self._workers.remove(worker)
+            raise
 
     def _attend(self, worker: _Worker) -> None:
         """Start the process and take its answers, until it ends or is killed."""
@@ -147,7 +151,11 @@ class Processes(Pool):
             self._workers.remove(worker)
             lost = worker.tasks.popleft() if worker.tasks else None
             self._waiting.extendleft(reversed(worker.tasks))
-            self._hand_out()
+            try:
+                self._hand_out()
+            except RuntimeError as reason:  # no other can be started, see `_start`
+                for task in self._waiting:
+                    settle(task.future, error=reason)
         if lost is not None:
             settle(lost.future, error=error or _death(worker, lost))
 

@@ -129,8 +129,9 @@ def pooled(*names: str) -> Any:
     return st.fixed_dictionaries({'executor': st.sampled_from(names), 'in_flight': windows})
 
 
+threads = st.fixed_dictionaries({'threads': st.integers(1, 4)}, optional={'in_flight': windows})
 in_this_process = st.one_of(
-    st.fixed_dictionaries({'threads': st.integers(1, 4)}, optional={'in_flight': windows}),
+    threads,
     pooled('at once', 'threads', 'lazily'),
 )
 unordered = in_this_process.map(lambda mode: {**mode, 'ordered': False})
@@ -200,6 +201,8 @@ batches = (
         st.integers(0, 20), st.booleans(),
     )
 )  # fmt: skip
+batched_and_not = st.just(()) | st.integers(1, 4).map(lambda n: (Call('batch_by', (n,)), Call('flatten')))
+"""What leaves the items as they are, but for that they come in batches on their way."""
 WHATEVER_THE_ORDER = ('filter_by', 'shuffle', 'reuse', 'prefetch')
 """What gives the same items, in some order, whatever the order in which it gets them."""
 

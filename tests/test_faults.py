@@ -80,6 +80,12 @@ def run(request: pytest.FixtureRequest) -> Any:
     return RUNS[request.param]
 
 
+@pytest.fixture(params=['stream', 'Infinite'])
+def one_of_two_runs(request: pytest.FixtureRequest) -> Any:
+    """For tests that start processes, which takes a while."""
+    return RUNS[request.param]
+
+
 def received(items: Any, error: type[BaseException]) -> tuple[list[Any], Any]:
     """What is received before the error, and the error."""
     results, iterator = [], iter(items)
@@ -241,19 +247,19 @@ def test_an_error_in_cleaning_up_after_an_error_is_noted_on_it(run: Any) -> None
 CANNOT = "TypeError: cannot pickle '_thread.lock' object"
 
 
-def test_a_function_that_cannot_be_pickled(process_way: Any, run: Any) -> None:
+def test_a_function_that_cannot_be_pickled(process_way: Any, one_of_two_runs: Any) -> None:
     lock = threading.Lock()
     stage = parallel_map(lambda x: lock, **process_way)
-    results, error = received(run(range(3), stage), NotPicklable)
+    results, error = received(one_of_two_runs(range(3), stage), NotPicklable)
     assert results == []
     assert str(error) == f'the function cannot be pickled ({CANNOT}): make what it needs inside it, or use threads'
     assert len(error.__notes__) == 1
     assert error.__notes__[0].startswith(f'itpipe: raised in {stage!r}')
 
 
-def test_an_item_that_cannot_be_pickled(process_way: Any, run: Any) -> None:
+def test_an_item_that_cannot_be_pickled(process_way: Any, one_of_two_runs: Any) -> None:
     stage = parallel_map(lambda x: x, **process_way)
-    results, error = received(run([0, 1, 2, threading.Lock(), 4], stage), NotPicklable)
+    results, error = received(one_of_two_runs([0, 1, 2, threading.Lock(), 4], stage), NotPicklable)
     assert results == [0, 1, 2]
     assert str(error) == (
         f'the value of item 3 cannot be pickled ({CANNOT}): make it inside the function, or use threads'
@@ -261,9 +267,9 @@ def test_an_item_that_cannot_be_pickled(process_way: Any, run: Any) -> None:
     assert error.__notes__ == [f'itpipe: raised in {stage!r}, item 3']
 
 
-def test_a_result_that_cannot_be_pickled(process_way: Any, run: Any) -> None:
+def test_a_result_that_cannot_be_pickled(process_way: Any, one_of_two_runs: Any) -> None:
     stage = parallel_map(lambda x: threading.Lock() if x == 3 else x, **process_way)
-    results, error = received(run(range(6), stage), NotPicklable)
+    results, error = received(one_of_two_runs(range(6), stage), NotPicklable)
     assert results == [0, 1, 2]
     assert str(error) == f'the result cannot be pickled ({CANNOT}): return arrays, numbers and other plain data'
     assert error.__notes__ == [f'itpipe: raised in {stage!r}, item 3']
@@ -281,9 +287,9 @@ def fails_with_lock_at_3(x: int) -> int:
     return x
 
 
-def test_an_error_that_cannot_be_pickled(process_way: Any, run: Any) -> None:
+def test_an_error_that_cannot_be_pickled(process_way: Any, one_of_two_runs: Any) -> None:
     stage = parallel_map(fails_with_lock_at_3, **process_way)
-    results, error = received(run(range(6), stage), NotPicklable)
+    results, error = received(one_of_two_runs(range(6), stage), NotPicklable)
     assert results == [0, 1, 2]
     assert str(error) == (
         f'WithLock: important (raised by the function, but this exception cannot be pickled ({CANNOT}):'

@@ -15,6 +15,8 @@ from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
 
 import itpipe.workers
 from itpipe import apply, batch_by, map_at, parallel_map, prefetch, sample, stream, take, unpack, with_rng
+from itpipe.binding import Sites
+from itpipe.run import Chain
 
 
 @pytest.fixture(scope='module')
@@ -372,6 +374,34 @@ def test_a_source_that_waits_for_the_result_before_gets_it_with_one_in_flight() 
         results.append(x)
         received.release()
     assert results == list(range(5))
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_after_an_error_of_the_source_a_run_can_be_resumed_where_it_stopped(ordered: bool) -> None:
+    """An error is not the end, after which there would be nothing to go on with."""
+    broken = [True]
+
+    class Source:
+        def __iter__(self) -> Iterator[int]:
+            for x in range(10):
+                if x == 6 and broken:
+                    raise OSError('gone')
+                yield x
+
+    squares = Source() | parallel_map(pow, 2, threads=2, in_flight=3, ordered=ordered)
+    chain = Chain(squares.source, squares.steps, Sites(0))
+    results = []
+    with pytest.raises(OSError, match='gone'):
+        for key, value in chain.pairs:
+            chain.received(key)
+            results.append(value)
+    chain.close()
+    state = chain.state()
+    broken.clear()
+    chain = Chain(squares.source, squares.steps, Sites(0), state=state)
+    results.extend(value for _, value in chain.pairs)
+    chain.close()
+    assert sorted(results) == [x * x for x in range(10)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -369,5 +369,34 @@ def test_results_arrive_as_they_were() -> None:
     assert result[2] is None
 
 
+def test_an_error_that_cannot_be_unpickled() -> None:
+    class Theirs(Exception):
+        unpickled = 0
+
+        def __reduce__(self) -> Any:
+            return unpickled_once, ('text',)
+
+    message = (
+        f'Theirs: text (raised by the function, but this exception cannot be unpickled ({WHY}):'
+        ' its class must be importable here)'
+    )
+
+    def function() -> None:
+        raise Theirs('text')
+
+    here.clear()
+    with raises(NotPicklable, message):
+        through_a_process(function)
+
+
+here: list[str] = []
+
+
+def unpickled_once(text: str) -> Exception:
+    """Works in the other process, where it is tried, and not here, where it comes second."""
+    here.append(text)
+    return nowhere() if len(here) > 1 else Exception(text)
+
+
 def test_an_error_that_is_returned_is_a_result() -> None:
     assert through_a_process(lambda: KeyError(3)).args == (3,)

@@ -157,6 +157,26 @@ def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> No
     pool.close()
 
 
+def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process has one; where the system refuses more, there is an error and no wait."""
+    pool = pool_of(lambda x: (x, os.getpid()) if x != 3 else os._exit(5))
+    pool.result(pool.submit(0, 0))
+    pool._cost = 0.0  # so that the next one is given to the worker before it has answered
+
+    def refuse(thread: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, 'start', refuse)
+    futures = [pool.submit(key, key) for key in (3, 4)]
+    with raises(WorkerDied, died('exit code 5', 'item 3')):
+        pool.result(futures[0])
+    for future in (futures[1], pool.submit(5, 5)):
+        with raises(RuntimeError, "can't start new thread"):
+            pool.result(future)
+    monkeypatch.undo()
+    pool.close()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Closing
 

@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import pickle
 import random
 import threading
 import weakref
@@ -11,8 +12,9 @@ from collections import Counter
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import reference
 import strategies
-from hypothesis import given, note
+from hypothesis import assume, given, note
 from reference import Boom, Call, Epochs, Pipe, bits, build, digest, expected, noisy
 from strategies import examples, pipes, stages
 
@@ -99,6 +101,27 @@ def test_a_pipeline_gives_the_same_with_processes_of_its_own(pipe):
     assert run_all(build(pipe), flow) == list(map(bits, flow.values))
 
 
+@given(pipes(one_shot=False, modes=strategies.threads))
+@examples(150)
+def test_a_pipeline_pickles_and_its_copy_gives_the_same(pipe):
+    made = build(pipe)
+    again = pickle.loads(pickle.dumps(made))
+    assert repr(again) == repr(made)
+    flow = expected(pipe)
+    assert run_all(again, flow) == list(map(bits, flow.values))
+
+
+@given(pipes(one_shot=False, modes=strategies.threads))
+@examples(150)
+def test_a_pipeline_prints_as_the_code_that_makes_it(pipe):
+    """Where its arguments do, and are not so long that they are cut."""
+    made = build(pipe)
+    assume('<' not in repr(made) and '…' not in repr(made))
+    again = itpipe.stream(eval(repr(made), {**vars(itpipe), **vars(reference)}))
+    assert again == made
+    assert repr(again) == repr(made)
+
+
 @st.composite
 def rewritten(draw, pipe, modes):
     """The pipeline with prefetches added and item-wise steps put into parallel maps, one or several at a time."""
@@ -165,7 +188,8 @@ def test_unordered_maps_give_up_the_order_and_nothing_else(executors, data):
     made, kind = data.draw(strategies.parallel('any', strategies.in_this_process))
     options = {'modes': strategies.in_this_process | strategies.unordered, 'opaque': False, 'batching': False}
     more, _ = data.draw(stages(kind, most=3, flow=strategies.WHATEVER_THE_ORDER, **options))
-    pipe = Pipe(pipe.source, (*pipe.stages, Call(made.name, made.args, {**made.kwargs, 'ordered': False}), *more))
+    end = data.draw(strategies.batched_and_not)
+    pipe = Pipe(pipe.source, (*pipe.stages, Call(made.name, made.args, {**made.kwargs, 'ordered': False}), *more, *end))
     flow = expected(pipe)
     note(repr(pipe))
     before = living()

@@ -161,7 +161,8 @@ def test_an_unordered_run_loses_nothing_and_doubles_nothing(executors, data):
     made, kind = data.draw(strategies.parallel('any', strategies.in_this_process))
     options = {'modes': strategies.in_this_process | strategies.unordered, 'opaque': False, 'batching': False}
     more, _ = data.draw(stages(kind, most=3, flow=strategies.WHATEVER_THE_ORDER, **options))
-    pipe = Pipe(pipe.source, (*pipe.stages, Call(made.name, made.args, {**made.kwargs, 'ordered': False}), *more))
+    end = data.draw(strategies.batched_and_not)
+    pipe = Pipe(pipe.source, (*pipe.stages, Call(made.name, made.args, {**made.kwargs, 'ordered': False}), *more, *end))
     flow = expected(pipe)
     got, _ = interrupted(data, pipe, executors, flow)
     assert Counter(got) == Counter(map(bits, flow.values))
