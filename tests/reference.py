@@ -181,6 +181,7 @@ def one_shot(values: Any, fails: bool = False) -> Iterator:
         raise Boom(len(values), rule='one_shot')
 
 
+@dataclass(frozen=True)
 class Endless:
     """The squares; each iteration begins anew."""
 
@@ -189,9 +190,6 @@ class Endless:
         while True:
             yield n * n
             n += 1
-
-    def __repr__(self) -> str:
-        return 'Endless()'
 
 
 @itpipe.stage
