@@ -241,5 +241,6 @@ def _receive(socket: Any, received: SimpleQueue[bytes]) -> None:
             received.put(socket.recv_bytes())
     except (EOFError, OSError):  # nobody is there any more
         if hasattr(os, 'killpg'):
-            os.killpg(0, signal.SIGKILL)
+            with suppress(OSError):
+                os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(1)
