@@ -125,6 +125,22 @@ def test_nothing_is_held_back_from_who_needs_it_to_go_on(background: Any, depth:
     assert results == list(pairs(200))
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize('depth', [2, 100, None])
+def test_a_pair_that_is_waited_for_is_handed_over_when_it_is_made(background: Any, depth: int | None) -> None:
+    """And not when the one who waits looks up, which alone would take longer than the test may."""
+    received = threading.Semaphore(1)
+
+    def source() -> Iterator[Any]:
+        for pair in pairs(20 * round(2 / itpipe.background.BEAT)):
+            assert received.acquire(timeout=LIMIT)
+            time.sleep(2 * itpipe.background.HOLD)
+            yield pair
+
+    for _ in background(depth).run(source()):
+        received.release()
+
+
 def test_nothing_starts_before_the_first_pair_is_asked_for(background: Any) -> None:
     begun: list[Any] = []
     made = background()

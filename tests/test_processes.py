@@ -378,11 +378,20 @@ def test_what_the_user_says_of_native_threads_is_left_alone(monkeypatch: pytest.
 
 
 def test_no_process_reads_from_the_terminal_or_is_interrupted_by_it() -> None:
-    def see(_: int) -> Any:
-        os.kill(os.getpid(), signal.SIGINT)
-        return os.getpgrp() == os.getpid(), os.read(0, 1), os.readlink('/proc/self/fd/0')
+    out = run_script(
+        """
+        import os, signal
+        from itpipe import parallel_map
 
-    assert list([0] | parallel_map(see, processes=1)) == [(True, b'', '/dev/null')]
+        def see(_):
+            os.kill(os.getpid(), signal.SIGINT)
+            return os.getpgrp() == os.getpid(), os.read(0, 1), os.readlink('/proc/self/fd/0')
+
+        print(list([0] | parallel_map(see, processes=1)))
+        """,
+        stdin=subprocess.PIPE,
+    )
+    assert out == "[(True, b'', '/dev/null')]\n"
 
 
 def test_nothing_is_forked() -> None:

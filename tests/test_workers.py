@@ -1,5 +1,6 @@
 """Pools of threads and borrowed executors: waits that can be broken, ends that are waited for."""
 
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -225,6 +226,33 @@ def test_an_executor_that_is_not_in_a_hurry_keeps_nothing() -> None:
     for key in range(10):
         assert pool.result(pool.submit(key, -key)) == key
     assert (pool._pending, pool._theirs, pool._plain) == (set(), set(), {})
+    pool.close()
+
+
+class Counted:
+    """Counts how many times it is pickled."""
+
+    pickled = 0
+
+    def __call__(self, item: int) -> int:
+        return -item
+
+    def __getstate__(self) -> None:
+        Counted.pickled += 1
+
+
+class Pickling(AtOnce):
+    """An executor that pickles what it gets."""
+
+    def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return super().submit(pickle.loads(pickle.dumps(function)), *args, **kwargs)
+
+
+def test_the_function_is_pickled_once_for_all_calls() -> None:
+    pool = Borrowed(Pickling(), function_of(Counted()))
+    before = Counted.pickled
+    assert [pool.result(pool.submit(key, key)) for key in range(5)] == [0, -1, -2, -3, -4]
+    assert Counted.pickled == before + 1
     pool.close()
 
 
