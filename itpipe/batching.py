@@ -103,7 +103,10 @@ def _by_size(items: Iterator[Pair], size: int, drop_last: bool) -> Iterator[Pair
     while pairs := list(islice(items, size)):
         if len(pairs) == size or not drop_last:
             keys, values = zip(*pairs, strict=True)
-            yield Batch(keys), list(values)
+            batch = Batch(keys), list(values)
+            del pairs, values
+            yield batch
+            del batch
 
 
 def _by_rule(items: Iterator[Pair], stop: Stop, name: str, rule: Callable[..., Rule], *options: Any) -> Iterator[Pair]:

@@ -40,7 +40,6 @@ import random
 import warnings
 from collections import abc
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -436,7 +435,7 @@ def sample_args(func: Any, *args: Callable[[], Any], **kwargs: Callable[[], Any]
 
 
 def _renamed(step: Any, name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ItemStage:
-    return ItemStage((replace(step, name=name, functions=(function,), args=args, kwargs=kwargs),))
+    return ItemStage((step._replace(name=name, functions=(function,), args=args, kwargs=kwargs),))
 
 
 def _extensible(
@@ -445,7 +444,7 @@ def _extensible(
     """The item-wise stage under its old name, with tuples for items and further arguments in its calls."""
     step: Any
     (step,) = real.steps
-    return _renamed(replace(step, make=partial(_extended, step.make)), name, function, args, kwargs)
+    return _renamed(step._replace(make=partial(_extended, step.make)), name, function, args, kwargs)
 
 
 def _extended(make: Callable[..., Any], f: Callable[..., Any]) -> Callable[..., Any]:
@@ -574,7 +573,7 @@ def _parallel(
     call = ItemStep(name, _itself, (function,), (func, *args), written)
     workers: Any = {kind: n_workers}
     (step,) = parallel_map(Stage((call,)), in_flight=in_flight, **workers).steps
-    return (replace(step, name=name, args=(func, *args), kwargs=written),)
+    return (step._replace(name=name, args=(func, *args), kwargs=written),)
 
 
 class Iterator(Stage[Any, Any]):

@@ -156,6 +156,7 @@ class Infinite(Generic[B]):
             begun = True
             left = None if left is None else left - 1
             yield entry
+            del entry
 
     def _start(self) -> _Live:
         with self._starting:

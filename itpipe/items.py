@@ -73,7 +73,7 @@ def map_at(
         if isinstance(each, (bool, float)) or getattr(type(each), '__hash__', None) is None:
             raise TypeError(f'map_at: `index` must be ints or dict keys, got {each!r}')
     alone = len(indices) == 1 and isinstance(indices[0], (int, np.integer))
-    make = partial(partial, _mapped_at_one, indices[0]) if alone else partial(partial, _mapped_at, indices)
+    make = partial(_map_at_one, indices[0]) if alone else partial(partial, _mapped_at, indices)
     return _stage('map_at', make, [function_of('map_at', f, args, kwargs)], (index, f, *args), kwargs)
 
 
@@ -224,18 +224,21 @@ def _stage(
 # What runs
 
 
-def _mapped_at_one(index: int, f: Callable[[Any], Any], item: Any) -> Any:
+def _map_at_one(index: int, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
     # what most pipelines do with each item: three times as fast as the general form
-    kind = type(item)
-    if kind is not tuple and kind is not list:
-        return _mapped_at((index,), f, item)
-    elements = [*item]
-    try:
-        element = elements[index]
-    except IndexError:
-        raise IndexError(f'map_at: no element {index!r} in an item of {len(item)}') from None
-    elements[index] = f(element)
-    return tuple(elements) if kind is tuple else elements
+    def mapped(item: Any) -> Any:
+        kind = type(item)
+        if kind is not tuple and kind is not list:
+            return _mapped_at((index,), f, item)
+        elements = [*item]
+        try:
+            element = elements[index]
+        except IndexError:
+            raise IndexError(f'map_at: no element {index!r} in an item of {len(item)}') from None
+        elements[index] = f(element)
+        return tuple(elements) if kind is tuple else elements
+
+    return mapped
 
 
 def _mapped_at(indices: tuple[Any, ...], f: Callable[[Any], Any], item: Any) -> Any:

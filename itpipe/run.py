@@ -311,6 +311,7 @@ def _each(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Iterator
         if stop.called:
             stop.check()
         yield key, value
+        del value
 
 
 # The state of a stateful step: live, its slots are pairs; in a replica, pairs without values; as JSON, encoded keys.

@@ -55,7 +55,7 @@ def sample(
     """
     _check_sequence('sample', 'sequence', sequence)
     written = _written(replace=(truth('sample', 'replace', replace), True), seed=(seed, None))
-    return Stream(_Sample('sample', sequence.__getitem__, len(sequence), (sequence,), weights, replace, seed, written))
+    return Stream(_Sample('sample', sequence, len(sequence), (sequence,), weights, replace, seed, written))
 
 
 @overload
@@ -96,8 +96,8 @@ def load_by_random_id(
         is_function('load_by_random_id', f'loaders[{n}]', loader)
     _check_sequence('load_by_random_id', 'ids', ids)
     written = {'ids': ids} | _written(seed=(seed, None))
-    get = _Load(loaders, ids)
-    return Stream(_Sample('load_by_random_id', get, len(ids), loaders, weights, True, seed, written))
+    loaded = _Loaded(loaders, ids)
+    return Stream(_Sample('load_by_random_id', loaded, len(ids), loaders, weights, True, seed, written))
 
 
 @overload
@@ -167,13 +167,13 @@ def _written(**given: tuple[Any, Any]) -> dict[str, Any]:
 # What runs
 
 
-class _Load:
-    """What the loaders make of the id at an index."""
+class _Loaded:
+    """The sequence of what the loaders make of the ids."""
 
     def __init__(self, loaders: tuple[Callable[[Any], Any], ...], ids: Any):
         self.loaders, self.ids = loaders, ids
 
-    def __call__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> Any:
         id_ = self.ids[index]
         if len(self.loaders) == 1:
             return self.loaders[0](id_)
@@ -186,7 +186,7 @@ class _Sample:
     def __init__(
         self,
         name: str,
-        get: Callable[[int], Any],
+        sequence: Any,
         size: int,
         args: tuple[Any, ...],
         weights: Any,
@@ -194,7 +194,7 @@ class _Sample:
         seed: int | None,
         written: dict[str, Any],
     ):
-        self.name, self.get, self.size, self.args, self.replace = name, get, size, args, replace
+        self.name, self.sequence, self.size, self.args, self.replace = name, sequence, size, args, replace
         self.seed = check_seed(name, seed)
         self.weights = _check_weights(name, weights, size)
         self.written = written if weights is None else {'weights': weights} | written
@@ -223,11 +223,11 @@ class _Sample:
 
     def read(self, draws: Draws, start: int) -> Iterator[Pair]:
         number, first = divmod(start, self.period)
-        ordinal, get = start, self.get
+        ordinal, sequence = start, self.sequence
         try:
             while True:
                 for ordinal, index in enumerate(self.indices(draws, number)[first:].tolist(), ordinal):  # noqa: B020
-                    yield ordinal, get(index)
+                    yield ordinal, sequence[index]
                 ordinal, number, first = ordinal + 1, number + 1, 0
         except Exception as error:
             note(error, repr(self), ordinal)
@@ -240,7 +240,7 @@ class _Sample:
             number, place = divmod(key, self.period)
             if number not in blocks:
                 blocks = {number: self.indices(draws, number)}
-            result[key] = self.get(int(blocks[number][place]))
+            result[key] = self.sequence[int(blocks[number][place])]
         return result
 
     def __repr__(self) -> str:

@@ -109,10 +109,10 @@ class Stage(Generic[A, B]):
         return ' | '.join(map(show, self.steps))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Stage) and self.steps == other.steps
+        return isinstance(other, Stage) and same(self.steps, other.steps)
 
     def __hash__(self) -> int:
-        return hash(self.steps)
+        return hash(tuple(step.name for step in self.steps))
 
 
 class Stream(Generic[B]):
@@ -149,10 +149,10 @@ class Stream(Generic[B]):
         return ' | '.join([repr(self.source), *map(show, self.steps)])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Stream) and self.source == other.source and self.steps == other.steps
+        return isinstance(other, Stream) and self.source == other.source and same(self.steps, other.steps)
 
     def __hash__(self) -> int:
-        return hash(self.steps)
+        return hash(tuple(step.name for step in self.steps))
 
 
 def stream(iterable: Iterable[X], *, seed: int | None = None) -> Stream[X]:

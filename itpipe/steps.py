@@ -6,10 +6,9 @@ A stage is a tuple of these. They print as they were written, compare and pickle
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from .keys import Key
 
@@ -49,24 +48,21 @@ def parent(key: Key) -> tuple[Key, ...]:
     return (key[0],)  # type: ignore[index]
 
 
-@dataclass(frozen=True, eq=False)
-class Seed:
+class Seed(NamedTuple):
     """Among a step's options: stands for the step's own random draws."""
 
     seed: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Function:
+class Function(NamedTuple):
     """A function of an item, or the item-wise steps that stand for one, with further arguments."""
 
     target: Callable[..., Any] | tuple[ItemStep, ...]
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    kwargs: dict[str, Any] = {}  # noqa: RUF012
 
 
-@dataclass(frozen=True, eq=False)
-class ItemStep:
+class ItemStep(NamedTuple):
     """A step that handles each item by itself.
 
     `make(*functions)` is the function of an item, `functions` being those that the user gave, bound to the run. Where
@@ -77,22 +73,11 @@ class ItemStep:
     make: Callable[..., Callable[..., Any]]
     functions: tuple[Function, ...] = ()
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    kwargs: dict[str, Any] = {}  # noqa: RUF012
     draws: bool = False
 
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, ItemStep)
-            and (self.name, self.draws) == (other.name, other.draws)
-            and all(same(getattr(self, part), getattr(other, part)) for part in ('make', 'functions', 'args', 'kwargs'))
-        )
 
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
+class Step(NamedTuple):
     """Any other step: `work(items, *options)` is a generator from pairs to pairs.
 
     Options that are a `Seed`, a tuple of `ItemStep`s or `STOP` are given to `work` as `Draws`, an `ItemFunction` and
@@ -111,23 +96,13 @@ class Step:
     work: Callable[..., Iterator[Pair]]
     options: tuple[Any, ...] = ()
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    kwargs: dict[str, Any] = {}  # noqa: RUF012
     state: State | None = None
     origin: Callable[[Any], tuple[Key, ...]] = itself
     remake: Literal['run', 'pass', 'list'] = 'run'
     parts: bool = False
     opaque: bool = False
     replay: Callable[..., Iterator[Pair]] | None = None
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Step)
-            and self.work is other.work
-            and all(same(getattr(self, part), getattr(other, part)) for part in ('options', 'args', 'kwargs'))
-        )
-
-    def __hash__(self) -> int:
-        return hash(self.name)
 
 
 def same(a: object, b: object) -> bool:
@@ -142,8 +117,6 @@ def same(a: object, b: object) -> bool:
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, partial) and isinstance(b, partial):
         return same((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
-    if isinstance(a, (Function, Seed)):
-        return same(vars(a), vars(b))
     if any(getattr(a, trait, None) != getattr(b, trait, None) for trait in ('shape', 'dtype')):
         return False
     try:
