@@ -21,11 +21,11 @@ __all__ = ['filter_by', 'flatten', 'prefetch', 'reuse', 'shard', 'shuffle', 'ski
 
 
 @overload
-def filter_by(predicate: Callable[[Any], object]) -> Same: ...  # tells a lambda what it takes
+def filter_by(predicate: Callable[[Any], object], /) -> Same: ...  # tells a lambda what it takes
 @overload
-def filter_by(predicate: Callable[..., object], *args: Any, **kwargs: Any) -> Same: ...
+def filter_by(predicate: Callable[..., object], /, *args: Any, **kwargs: Any) -> Same: ...
 @factory
-def filter_by(predicate: Callable[..., object], *args: Any, **kwargs: Any) -> Same:
+def filter_by(predicate: Callable[..., object], /, *args: Any, **kwargs: Any) -> Same:
     """The items for which `predicate(item, *args, **kwargs)` is true.
 
     What a random stage behind it does to an item does not depend on the items that are left out.

@@ -18,7 +18,7 @@ from .items import apply
 from .keys import END
 from .rng import check_seed, fresh_seed
 from .run import Chain
-from .stage import Stream, no_stage, pipe
+from .stage import Stream, as_stage, no_stage, pipe
 from .steps import Pair
 
 if TYPE_CHECKING:
@@ -113,12 +113,13 @@ class Infinite(Generic[B]):
             integer('Infinite', 'prefetch', prefetch, least=0)
         if batch_size is not None and not callable(batch_size):
             integer('Infinite', 'batch_size', batch_size, least=1)
-        self._stream: Stream[Any] = pipe(source, *transforms)
+        stages = [as_stage(each, f'Infinite: `transforms[{n}]`') for n, each in enumerate(transforms)]
+        self._stream: Stream[Any] = pipe(source, *stages)
         if batch_size is not None:
             self._stream = self._stream | batch_by(batch_size) | _combiner(combiner, combiner_kwargs)
         elif combiner is not combine or combiner_kwargs:
             given = 'combiner' if combiner is not combine else next(iter(combiner_kwargs))
-            raise TypeError(f'Infinite: `{given}` goes with `batch_size`')
+            raise TypeError(f'Infinite: `{given}` goes with `batch_size`{_meant(given)}')
         self.batches_per_epoch = batches_per_epoch
         self._prefetch = prefetch
         self._seed = check_seed('Infinite', seed)
@@ -231,7 +232,7 @@ class Infinite(Generic[B]):
 
 def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:
     if not kwargs:
-        return combiner
+        return as_stage(combiner, 'Infinite: `combiner`')
     if combiner not in (combine, combine_pad, combine_lists):
         return apply(combiner, **kwargs)
     try:
@@ -239,7 +240,16 @@ def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:
     except TypeError as error:
         if 'unexpected keyword argument' not in str(error):
             raise
-        raise TypeError(f'Infinite: {error} (arguments that are not its own go to the combiner)') from None
+        meant = ''.join(map(_meant, kwargs))
+        raise TypeError(f'Infinite: {error} (arguments that are not its own go to the combiner){meant}') from None
+
+
+def _meant(name: str) -> str:
+    from difflib import get_close_matches  # takes a while to import
+
+    own = ('batch_size', 'batches_per_epoch', 'combiner', 'prefetch', 'seed')
+    close = [] if name in own else get_close_matches(name, own, n=1)
+    return f': did you mean `{close[0]}`?' if close else ''
 
 
 class _Live:

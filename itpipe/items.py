@@ -28,13 +28,13 @@ __all__ = ['apply', 'map_all', 'map_at', 'random_apply', 'sample_args', 'unpack'
 
 
 @overload
-def apply(f: S, *args: Any, **kwargs: Any) -> S: ...
+def apply(f: S, /, *args: Any, **kwargs: Any) -> S: ...
 @overload
-def apply(f: Map[X, Y], *args: Any, **kwargs: Any) -> Stage[X, Y]: ...
+def apply(f: Map[X, Y], /, *args: Any, **kwargs: Any) -> Stage[X, Y]: ...
 @overload
-def apply(f: AnyFunction[Y], *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
+def apply(f: AnyFunction[Y], /, *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
 @factory
-def apply(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
+def apply(f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     """`f(item, *args, **kwargs)` for each item; `stream | f` is short for `stream | apply(f)`.
 
     Raises TypeError if `f` is neither a function nor an item-wise stage.
@@ -49,7 +49,7 @@ def apply(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
 @factory
 def map_at(
-    index: Hashable | Sequence[Hashable] | npt.NDArray[Any], f: Callable[..., Any], *args: Any, **kwargs: Any
+    index: Hashable | Sequence[Hashable] | npt.NDArray[Any], f: Callable[..., Any], /, *args: Any, **kwargs: Any
 ) -> Changed:
     """The items with `f(element, *args, **kwargs)` in the place of the element(s) at `index`.
 
@@ -78,11 +78,11 @@ def map_at(
 
 
 @overload
-def unpack(f: Stage[Any, Y], *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
+def unpack(f: Stage[Any, Y], /, *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
 @overload
-def unpack(f: AnyFunction[Y], *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
+def unpack(f: AnyFunction[Y], /, *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
 @factory
-def unpack(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
+def unpack(f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     """`f(*item, *args, **kwargs)` for each item, or `f(*args, **item, **kwargs)` where the item is a dict.
 
     Raises TypeError if `f` is neither a function nor an item-wise stage.
@@ -98,7 +98,7 @@ def unpack(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
 
 @factory
-def map_all(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Changed:
+def map_all(f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Changed:
     """The items with `f(element, *args, **kwargs)` in the place of every element.
 
     Tuples, named tuples and lists stay what they are, dicts keep their keys.
@@ -136,11 +136,11 @@ def zip_apply(*functions: Callable[..., Any], **kwargs: Any) -> Changed:
 
 
 @overload
-def random_apply(p: float, f: Stage[Any, Y], *args: Any, **kwargs: Any) -> Perhaps[Y]: ...
+def random_apply(p: float, f: Stage[Any, Y], /, *args: Any, **kwargs: Any) -> Perhaps[Y]: ...
 @overload
-def random_apply(p: float, f: AnyFunction[Y], *args: Any, **kwargs: Any) -> Perhaps[Y]: ...
+def random_apply(p: float, f: AnyFunction[Y], /, *args: Any, **kwargs: Any) -> Perhaps[Y]: ...
 @factory
-def random_apply(p: float, f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
+def random_apply(p: float, f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     """The items, each with probability `p` as `f(item, *args, **kwargs)`, otherwise as it is.
 
     The item's own generator decides, see `with_rng`. Within another stage, such as `map_all(random_apply(0.5, flip))`,
@@ -160,11 +160,11 @@ def random_apply(p: float, f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]
 
 
 @overload
-def sample_args(f: Stage[Any, Y], *samplers: Sampler, **named: Sampler) -> Stage[Any, Y]: ...
+def sample_args(f: Stage[Any, Y], /, *samplers: Sampler, **named: Sampler) -> Stage[Any, Y]: ...
 @overload
-def sample_args(f: AnyFunction[Y], *samplers: Sampler, **named: Sampler) -> Stage[Any, Y]: ...
+def sample_args(f: AnyFunction[Y], /, *samplers: Sampler, **named: Sampler) -> Stage[Any, Y]: ...
 @factory
-def sample_args(f: Any, *samplers: Sampler, **named: Sampler) -> Stage[Any, Any]:
+def sample_args(f: Any, /, *samplers: Sampler, **named: Sampler) -> Stage[Any, Any]:
     """`f(item, …)` for each item, with arguments drawn anew by the samplers, positional and named ones.
 
     A sampler is a function of a `numpy.random.Generator`: the item's own, see `with_rng`. Within `unpack` the drawn
@@ -189,11 +189,11 @@ def sample_args(f: Any, *samplers: Sampler, **named: Sampler) -> Stage[Any, Any]
 
 
 @overload
-def with_rng(f: Stage[Any, Y], *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
+def with_rng(f: Stage[Any, Y], /, *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
 @overload
-def with_rng(f: AnyFunction[Y], *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
+def with_rng(f: AnyFunction[Y], /, *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
 @factory
-def with_rng(f: Any, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
+def with_rng(f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
     """`f(item, *args, rng=…, **kwargs)` for each item; `rng` is the item's own `numpy.random.Generator`.
 
     It can be given wherever a function of an item is taken, and then has that function's arguments:

@@ -23,10 +23,11 @@ __all__ = ['parallel_map']
 
 
 @overload
-def parallel_map(f: S, *args: Any, **kwargs: Any) -> S: ...
+def parallel_map(f: S, /, *args: Any, **kwargs: Any) -> S: ...
 @overload
 def parallel_map(
     f: Map[X, Y],
+    /,
     *args: Any,
     threads: int | None = None,
     processes: int | None = None,
@@ -38,6 +39,7 @@ def parallel_map(
 @overload
 def parallel_map(
     f: AnyFunction[Y],
+    /,
     *args: Any,
     threads: int | None = None,
     processes: int | None = None,
@@ -49,6 +51,7 @@ def parallel_map(
 @factory
 def parallel_map(
     f: Any,
+    /,
     *args: Any,
     threads: int | None = None,
     processes: int | None = None,

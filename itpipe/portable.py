@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from copyreg import _slotnames  # type: ignore[attr-defined]
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import CodeType, TracebackType
 from typing import Any
 
 from .binding import ItemFunction
 from .errors import NotPicklable
 from .keys import Key, describe
+from .stage import stage
 
 __all__ = ['Packed', 'dumps_call', 'dumps_function', 'loads_call', 'pack', 'unpack']
 
 
 def dumps(value: Any, what: str, hint: str) -> bytes:
     """The pickle of a value; an error that says what could not be pickled, why, and what to do."""
-    from cloudpickle import dumps
-
+    buffer = io.BytesIO()
     try:
-        return dumps(value, protocol=5)  # type: ignore[no-any-return]
+        _pickler()(buffer, protocol=5).dump(value)
     except Exception as error:
         raise NotPicklable(f'{what} cannot be pickled ({_said(error)}): {hint}') from error
+    return buffer.getvalue()
+
+
+@cache
+def _pickler() -> Any:
+    from cloudpickle import Pickler
+
+    class Portable(Pickler):  # type: ignore[misc]
+        """Cloudpickle's, with two exceptions."""
+
+        def reducer_override(self, value: Any) -> Any:
+            # `numpy.random.normal` belongs to a generator, of which each process would get a copy in the same state
+            for module, name in (('numpy.random.mtrand', '_rand'), ('random', '_inst')):
+                if value is getattr(sys.modules.get(module), name, self):
+                    return getattr, (sys.modules[module], name)
+            if isinstance(value, stage) and value.function.__module__ == '__main__':  # another one in the process
+                return stage, (value.function,)
+            return super().reducer_override(value)
+
+    return Portable
 
 
 def loads(data: bytes, what: str, hint: str) -> Any:

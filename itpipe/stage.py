@@ -189,8 +189,8 @@ def pipe(source: Iterable[Any], *stages: Any) -> Stream[Any]:
     See also: `stream`.
     """
     result = stream(source)
-    for each in stages:
-        result = result | each
+    for n, each in enumerate(stages):
+        result = result | as_stage(each, f'pipe: `stages[{n}]`')
     return result
 
 
@@ -300,8 +300,8 @@ no_stage('a stream stands left of it')(stream)
 no_stage('a stream stands left of it')(pipe)
 
 
-def as_stage(other: Any) -> Stage[Any, Any]:
-    """What stands right of `|` as a stage: a plain function means "for each item"."""
+def as_stage(other: Any, where: str = 'what stands right of `|`') -> Stage[Any, Any]:
+    """What stands right of `|`, or in its place, as a stage: a plain function means "for each item"."""
     if isinstance(other, Stage):
         return other
     if getattr(other, 'is_factory', False):
@@ -310,7 +310,7 @@ def as_stage(other: Any) -> Stage[Any, Any]:
         raise TypeError(f'`{other.__name__}` cannot stand right of `|`: {reason}')
     if isinstance(other, Stream) or not callable(other):
         got = 'a Stream' if isinstance(other, Stream) else type(other).__name__
-        raise TypeError(f'what stands right of `|` must be a stage or a function of one item, got {got}')
+        raise TypeError(f'{where} must be a stage or a function of one item, got {got}')
     return itemwise('apply', other, args=(other,))
 
 

@@ -1,5 +1,7 @@
 """Batches by size, predicate and cost."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -125,3 +127,23 @@ def test_wrong_arguments(args, kwargs, error, text):
     with pytest.raises(error) as caught:
         batch_by(*args, **kwargs)
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize('by', [batch_by(2), batch_by(lambda items, _: len(items) < 2), batch_by(limit=2, cost=len)])
+def test_items_of_a_batch_that_has_been_handled_are_not_kept(by):
+    """While the next ones are made, there is not memory for two batches of items in use."""
+
+    class Item(frozenset):
+        pass
+
+    alive = weakref.WeakSet()
+
+    def source():
+        for n in range(9):
+            assert len(alive) <= 2
+            item = Item([n])
+            alive.add(item)
+            yield item
+            del item
+
+    assert list(source() | by | len) == [2, 2, 2, 2, 1]

@@ -820,8 +820,10 @@ def unexpected(combiner: str, name: str) -> str:
         (
             {'batch_size': 2, 'combiner': 3},
             TypeError,
-            'what stands right of `|` must be a stage or a function of one item, got int',
+            'Infinite: `combiner` must be a stage or a function of one item, got int',
         ),
+        ({'batch_sise': 2}, TypeError, 'Infinite: `batch_sise` goes with `batch_size`: did you mean `batch_size`?'),
+        ({'seeds': 2}, TypeError, 'Infinite: `seeds` goes with `batch_size`: did you mean `seed`?'),
         (
             {'batch_size': 2, 'size': 5},
             TypeError,
@@ -830,7 +832,7 @@ def unexpected(combiner: str, name: str) -> str:
         (
             {'batch_size': 2, 'combiner': combine_pad, 'batch_per_epoch': 5},
             TypeError,
-            unexpected('combine_pad', 'batch_per_epoch'),
+            unexpected('combine_pad', 'batch_per_epoch') + ': did you mean `batches_per_epoch`?',
         ),
     ],
 )
@@ -840,7 +842,7 @@ def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], mess
 
 
 def test_wrong_transforms() -> None:
-    with raises(TypeError, 'what stands right of `|` must be a stage or a function of one item, got int'):
+    with raises(TypeError, 'Infinite: `transforms[1]` must be a stage or a function of one item, got int'):
         Infinite([1], abs, 3)
     with raises(TypeError, '`batch_by` makes a stage when it is called: did you mean `batch_by(…)`?'):
         Infinite([1], batch_by)

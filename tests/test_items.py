@@ -324,3 +324,21 @@ def test_errors_name_the_stage_and_the_item(made, where):
 
 def test_ordered_dicts_become_plain_dicts_of_the_same_order():
     assert list(map_all(add).item(OrderedDict(b=1, a=2)).items()) == [('b', 2), ('a', 3)]
+
+
+def test_arguments_of_the_function_may_have_any_name():
+    def function(x, *, f, index=0, p=0, args=0, kwargs=0, self=0):
+        return x, f, index, p, args, kwargs, self
+
+    given = {'f': 1, 'index': 2, 'p': 3, 'args': 4, 'kwargs': 5, 'self': 6}
+    result = (0, *given.values())
+    assert apply(function, **given).item(0) == result
+    assert map_at(0, function, **given).item((0,)) == (result,)
+    assert map_all(function, **given).item([0]) == [result]
+    assert unpack(function, **given).item([0]) == result
+    assert zip_apply(function, **given).item([0]) == [result]
+    assert random_apply(1, function, **given).item(0) == result
+    assert with_rng(lambda x, rng, **others: (x, *others.values()), **given).item(0) == result
+    assert sample_args(function, **{name: lambda rng, n=n: n for name, n in given.items()}).item(0) == result
+    assert list([0] | parallel_map(function, threads=1, **given)) == [result]
+    assert list([0] | filter_by(lambda x, predicate: predicate, predicate=True)) == [0]

@@ -2,6 +2,7 @@
 
 import errno
 import pickle
+import random
 import threading
 import traceback
 from collections.abc import Callable
@@ -9,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import raises
+from running import raises, run_script
 
-from itpipe import NotPicklable
+from itpipe import NotPicklable, parallel_map
+from itpipe import unpack as unpack_item
 from itpipe.binding import ItemFunction, Sites
 from itpipe.portable import dumps_call, dumps_function, loads_call, pack, unpack
 from itpipe.stage import itemwise
@@ -400,3 +402,38 @@ def unpickled_once(text: str) -> Exception:
 
 def test_an_error_that_is_returned_is_a_result() -> None:
     assert through_a_process(lambda: KeyError(3)).args == (3,)
+
+
+class TestWhatBelongsToAModule:
+    @pytest.mark.parametrize('function', [np.random.normal, random.gauss, random.random])
+    def test_its_hidden_generator_stays_the_module_s(self, function: Any) -> None:
+        again = pickle.loads(dumps_function(function))
+        assert again.__self__ is function.__self__
+
+    def test_another_generator_is_copied(self) -> None:
+        own = random.Random(5)
+        assert pickle.loads(dumps_function(own.random)).__self__.getstate() == own.getstate()
+        assert pickle.loads(dumps_function(np.random.default_rng(5).random))() == np.random.default_rng(5).random()
+
+    def test_processes_draw_different_numbers_from_it(self) -> None:
+        drawn = list([(0.0, 1.0)] * 8 | parallel_map(unpack_item(np.random.normal), processes=2))
+        assert len(set(drawn)) == 8
+
+    def test_a_stage_of_a_script_inside_a_function(self) -> None:
+        out = run_script(
+            """
+            from itpipe import parallel_map, stage
+
+            @stage
+            def doubled(items):
+                for item in items:
+                    yield 2 * item
+
+            def function(item):
+                return list([item] | doubled())
+
+            if __name__ == '__main__':
+                print(list([1, 2] | parallel_map(function, processes=1)))
+            """
+        )
+        assert out == '[[2], [4]]\n'

@@ -549,7 +549,7 @@ WRONG = [
     (
         lambda: Infinite([1], 3),
         TypeError,
-        'what stands right of `|` must be a stage or a function of one item, got int',
+        'Infinite: `transforms[0]` must be a stage or a function of one item, got int',
     ),
 ]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from itpipe import mix, random_apply, reuse, sample, shuffle, stream, take, with_rng
-from itpipe.rng import Draws, check_seed, generator, step_word
+from itpipe.rng import BLOCK, Draws, check_seed, generator, step_word
 
 WORD = step_word(3, 1, 0)
 
@@ -194,3 +194,18 @@ def test_seeds_that_are_refused(seed, kind, message):
     with pytest.raises(kind) as caught:
         check_seed('here', seed)
     assert str(caught.value) == message
+
+
+def test_draws_of_two_threads_at_once():
+    """A step and its replica share them: one may ask while the other one's block is being made."""
+    draws, expected = Draws(WORD), [Draws(WORD).uniform(t) for t in (0, BLOCK)]
+    make, asked = draws.block, []
+
+    def block(number):
+        values = make(number)
+        if number == 0:
+            asked.append(draws.uniform(BLOCK))
+        return values
+
+    draws.block = block
+    assert [draws.uniform(0), *asked, draws.uniform(BLOCK)] == [*expected, expected[1]]
