@@ -308,9 +308,10 @@ def test_what_cannot_be_pickled_goes_through_threads() -> None:
 # Ctrl-C
 
 SCRIPT = """
-    import fcntl, sys, termios, time
+    import fcntl, signal, sys, termios, time
     from itpipe import Infinite, parallel_map, prefetch
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # inherited as ignored where the tests run in background
     kind, where, state = sys.argv[1:]
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Ctrl-C in this terminal is meant for this session from now on
 
