@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from queue import Empty, SimpleQueue
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
 from .background import BEAT
 from .binding import ItemFunction, Stop, note, noted
 from .checks import integer, truth
 from .keys import END, Key
+from .pace import Pace
 from .stage import Stage, factory, function_of
 from .steps import STOP, ItemStep, Pair, State, Step, unchanged
 
@@ -192,22 +194,43 @@ def _ordered(
     upstream = _Upstream(items)
     window: deque[tuple[Any, Any]] = deque()
     pool = _opened(open_pool, function)
+    pace = pool.pace
     stop.add(pool.stop)
     try:
-        size = in_flight or 2 * pool.size
         while True:
-            while len(window) < size and (pair := upstream.next()) is not None:
+            while len(window) < (in_flight or pool.window) and not pace.in_place:
+                if (pair := upstream.next()) is None:
+                    break
                 window.append((pair[0], pool.submit(*pair)))
                 del pair
-            if not window:
+                if not pace.known and len(window) == 1:
+                    pool.try_out(window[0][1])
+            if window:
+                key, future = window.popleft()
+                yield key, _result(pool, future, function, key)
+                del future
+            elif pace.in_place and not upstream.ended:
+                yield from _in_place(upstream.next, function, pace, stop)
+            else:
                 break
-            key, future = window.popleft()
-            yield key, _result(pool, future, function, key)
-            del future
         upstream.raise_error()
     finally:
         stop.remove(pool.stop)
         pool.close()
+
+
+def _in_place(pull: Callable[[], Pair | None], function: ItemFunction, pace: Pace, stop: Stop) -> Iterator[Pair]:
+    """Without workers, as long as that is faster."""
+    for key, value in iter(pull, None):
+        begun = perf_counter()
+        value = function(key, value)
+        pace.seen_in_place(perf_counter() - begun)
+        if stop.called:
+            stop.check()
+        yield key, value
+        del value
+        if not pace.in_place:
+            return
 
 
 def _unordered(
@@ -223,27 +246,42 @@ def _unordered(
     upstream = _Upstream(items)
     running: dict[Any, Any] = {}
     done: SimpleQueue[Any] = SimpleQueue()
+
+    def pull() -> Pair | None:
+        if again:
+            return again.pop(0)  # type: ignore[no-any-return]
+        if upstream.ended:
+            return None
+        pair = upstream.next()
+        if upstream.error is None:
+            log.append((END if pair is None else pair[0], False))
+        return pair
+
     pool = _opened(open_pool, function)
+    pace = pool.pace
     stop.add(pool.stop)
     try:
-        size = in_flight or 2 * pool.size
         while True:
-            while len(running) < size:
-                if again:
-                    pair: Pair | None = again.pop(0)
-                elif upstream.ended:
-                    break
-                else:
-                    pair = upstream.next()
-                    if upstream.error is None:
-                        log.append((END if pair is None else pair[0], False))
-                if pair is None:
+            while len(running) < (in_flight or pool.window) and not pace.in_place:
+                if (pair := pull()) is None:
                     break
                 key = pair[0]
                 running[key] = pool.submit(*pair)
+                del pair
+                if not pace.known and len(running) == 1:
+                    pool.try_out(running[key])
                 pool.when_done(running[key], partial(done.put, key))
+            if pace.in_place and done.empty():
+                for key, value in _in_place(lambda: pull() if done.empty() else None, function, pace, stop):
+                    log.append((key, True))
+                    yield key, value
+                    del value
+                if not pace.in_place:
+                    continue
             if not running:
                 break
+            if done.empty():
+                pool.flush()
             while (key := _ready(done)) is None:
                 pass
             log.append((key, True))

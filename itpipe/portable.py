@@ -6,12 +6,13 @@ import io
 import pickle
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from copyreg import _slotnames  # type: ignore[attr-defined]
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from types import CodeType, TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from .binding import ItemFunction
 from .errors import NotPicklable
@@ -21,14 +22,21 @@ from .stage import stage
 __all__ = ['Packed', 'dumps_call', 'dumps_function', 'loads_call', 'pack', 'unpack']
 
 
-def dumps(value: Any, what: str, hint: str) -> bytes:
-    """The pickle of a value; an error that says what could not be pickled, why, and what to do."""
-    buffer = io.BytesIO()
+Apart: TypeAlias = 'Callable[[pickle.PickleBuffer], object]'
+"""Takes a buffer that is to be sent apart from the pickle, or says by something true that it is not."""
+
+
+def dumps(value: Any, what: str, hint: str, apart: Apart | None = None) -> bytes:
+    """The pickle of a value, without the buffers that `apart` keeps.
+
+    Raises an error that says what could not be pickled, why, and what to do.
+    """
+    file = io.BytesIO()
     try:
-        _pickler()(buffer, protocol=5).dump(value)
+        _pickler()(file, protocol=5, buffer_callback=apart).dump(value)
     except Exception as error:
         raise NotPicklable(f'{what} cannot be pickled ({_said(error)}): {hint}') from error
-    return buffer.getvalue()
+    return file.getvalue()
 
 
 @cache
@@ -36,7 +44,7 @@ def _pickler() -> Any:
     from cloudpickle import Pickler
 
     class Portable(Pickler):  # type: ignore[misc]
-        """Cloudpickle's, with two exceptions."""
+        """Cloudpickle's, with three exceptions."""
 
         def reducer_override(self, value: Any) -> Any:
             # `numpy.random.normal` belongs to a generator, of which each process would get a copy in the same state
@@ -45,15 +53,21 @@ def _pickler() -> Any:
                     return getattr, (sys.modules[module], name)
             if isinstance(value, stage) and value.function.__module__ == '__main__':  # another one in the process
                 return stage, (value.function,)
+            torch: Any = sys.modules.get('torch')
+            if type(value) is getattr(torch, 'Tensor', None):
+                with suppress(
+                    TypeError, RuntimeError
+                ):  # as numpy does not have them: not on the CPU, with a gradient …
+                    return torch.from_numpy, (value.numpy(),)
             return super().reducer_override(value)
 
     return Portable
 
 
-def loads(data: bytes, what: str, hint: str) -> Any:
+def loads(data: bytes, what: str, hint: str, buffers: Iterable[Any] = ()) -> Any:
     """The value of a pickle; an error that says what could not be unpickled, why, and what to do."""
     try:
-        return pickle.loads(data)
+        return pickle.loads(data, buffers=buffers)
     except Exception as error:
         raise NotPicklable(f'{what} cannot be unpickled ({_said(error)}): {hint}') from error
 
@@ -71,9 +85,9 @@ def dumps_function(function: ItemFunction) -> bytes:
     return dumps(function, 'the function', 'make what it needs inside it, or use threads')
 
 
-def dumps_call(key: Key, value: Any) -> bytes:
+def dumps_call(key: Key, value: Any, apart: Apart | None = None) -> bytes:
     """An item as it goes to a process."""
-    return dumps((key, value), f'the value of {describe(key)}', 'make it inside the function, or use threads')
+    return dumps((key, value), f'the value of {describe(key)}', 'make it inside the function, or use threads', apart)
 
 
 @lru_cache(maxsize=8)
@@ -82,10 +96,10 @@ def _loads_function(data: bytes) -> ItemFunction:
     return loads(data, 'the function', hint)  # type: ignore[no-any-return]
 
 
-def loads_call(function: bytes, call: bytes) -> Any:
+def loads_call(function: bytes, call: bytes, buffers: Iterable[Any] = ()) -> Any:
     """What the function, which is unpickled once, makes of the item."""
     hint = 'what it is made of must be importable in the process'
-    return _loads_function(function)(*loads(call, 'the value of an item', hint))
+    return _loads_function(function)(*loads(call, 'the value of an item', hint, buffers))
 
 
 @dataclass
@@ -94,12 +108,13 @@ class Packed:
 
     data: bytes
     failed: bool = False
+    buffers: Any = ()
 
 
-def pack(call: Callable[..., Any], *args: Any) -> Packed:
+def pack(call: Callable[..., Any], *args: Any, apart: Apart | None = None) -> Packed:
     """The result of the call, or its error, ready to be sent."""
     try:
-        return Packed(dumps(call(*args), 'the result', 'return arrays, numbers and other plain data'))
+        return Packed(dumps(call(*args), 'the result', 'return arrays, numbers and other plain data', apart))
     except BaseException as error:
         return Packed(pickle.dumps(_packed(error)), failed=True)
 
@@ -107,7 +122,7 @@ def pack(call: Callable[..., Any], *args: Any) -> Packed:
 def unpack(packed: Packed) -> Any:
     """The result of the call; raises what the call raised."""
     if not packed.failed:
-        return loads(packed.data, 'the result', 'what it is made of must be importable here')
+        return loads(packed.data, 'the result', 'what it is made of must be importable here', packed.buffers)
     raise _unpacked(pickle.loads(packed.data))
 
 

@@ -3,10 +3,14 @@
 loky starts the processes. Its executor is not used: it cannot be closed while a process does not take its input, cannot
 be ended before the interpreter waits for it, and does not say which task a process died of.
 
-Each process has a socket to this one, and a thread here that waits for its answers. Whoever finds a process with too
-little to do, the one who brings a task or the thread that got an answer, hands out what is waiting. A process is told
-to end by closing its socket, which also happens when this process dies, however it does. It is the leader of a process
-group, so that what the function has started ends with it, and Ctrl-C in a terminal does not reach it.
+Each process has a socket to this one, and a thread here that waits for its answers. Tasks are sent several at once, as
+many as take about a millisecond; whoever finds a process with too little to do, the one who brings a task or the thread
+that got answers, hands out what is waiting. A process is told to end by closing its socket, which also happens when
+this process dies, however it does. It is the leader of a process group, so that what the function has started ends with
+it, and Ctrl-C in a terminal does not reach it.
+
+A message to a process is a list of offsets and one of tasks, a message from it a list of offsets and one of answers;
+the offsets are those of spans of shared memory, see `transport`, that the sender does not use any more.
 """
 
 from __future__ import annotations
@@ -14,20 +18,23 @@ from __future__ import annotations
 import atexit
 import faulthandler
 import os
+import pickle
 import signal
 import threading
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import SimpleQueue
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 from .background import join
 from .binding import ItemFunction
 from .errors import WorkerDied
 from .keys import Key, describe
-from .portable import dumps_call, dumps_function, loads_call, pack
+from .portable import Packed, dumps_call, dumps_function, loads_call, pack
+from .transport import Arena, Borrower, Buffers, Large, Span, budget
 from .workers import Pool, count_workers, settle, usable_cores
 
 __all__ = ['Processes']
@@ -37,14 +44,22 @@ NATIVE_THREADS = (
     'NUMEXPR_NUM_THREADS', 'NUMBA_NUM_THREADS',
 )  # fmt: skip
 """What native thread pools read their size from."""
+TOGETHER = 0.001
+"""Seconds of work that are sent at once, and for which answers are held back at most, to be sent at once."""
+MOST = 64
+"""The most tasks that are sent at once."""
 CHEAP = 0.005
-"""Seconds; where a task takes less, a process gets the next one before it has answered, so as not to wait for it."""
+"""Seconds; where a task takes less, a process gets the next ones before it has answered, so as not to wait for them."""
 
 
-class _Task(NamedTuple):
+@dataclass(eq=False)
+class _Task:
     future: Future[Any]
     key: Key
-    data: bytes
+    call: bytes
+    buffers: Buffers
+    suspect: bool = False
+    """Whether it was one of several that a process had when it died: then it is tried alone."""
 
 
 class _Worker:
@@ -52,22 +67,23 @@ class _Worker:
 
     def __init__(self) -> None:
         self.tasks: deque[_Task] = deque()
-        self.since = 0.0
         self.process: Any = None
         self.socket: Any = None
         self.ready = False
+        self.borrower = Borrower(alone=True)
+        self.lent: set[int] = set()
         self.thread: threading.Thread
 
-    def give(self, task: _Task) -> None:
-        if not self.tasks:
-            self.since = perf_counter()
-        self.tasks.append(task)
+    def give(self, tasks: list[_Task]) -> None:
+        self.tasks.extend(tasks)
         if self.ready:
-            self.send(task)
+            self.send(tasks)
 
-    def send(self, task: _Task) -> None:
+    def send(self, tasks: list[_Task]) -> None:
+        self.lent.update(task.buffers.offset for task in tasks if isinstance(task.buffers, Span))
+        message = self.borrower.give_back(), [(task.call, task.buffers) for task in tasks]
         with suppress(OSError):  # it has died, as its thread is about to notice
-            self.socket.send_bytes(task.data)
+            self.socket.send_bytes(pickle.dumps(message, protocol=5))
 
     def kill(self) -> None:
         if self.process is None:
@@ -95,30 +111,60 @@ class Processes(Pool):
         self._function = dumps_function(function)
         self._workers: list[_Worker] = []
         self._waiting: deque[_Task] = deque()
+        self._awaited = False
         self._lock = threading.Lock()
         self._cost = 1.0
+        self._budget = budget() // (self.size + 1)
+        self._arena = Arena(self._budget)
+        self._unused: deque[int] = deque()
         self._pid = os.getpid()
         atexit.register(self.close)  # after loky, and with it multiprocessing, did: their turn comes later then
 
+    @property
+    def window(self) -> int:
+        """Tasks for all, and as many again on their way."""
+        return 2 * self.size * self._together
+
+    @property
+    def _together(self) -> int:
+        return max(1, min(MOST, int(TOGETHER / (self._cost + 1e-9))))
+
     def _send(self, future: Future[Any], key: Key, value: Any) -> None:
-        task = _Task(future, key, dumps_call(key, value))
+        large = Large()
+        call = dumps_call(key, value, large)
         with self._lock:
-            self._waiting.append(task)
+            self._awaited = False
+            while self._unused:
+                self._arena.take_back([self._unused.popleft()])
+            self._waiting.append(_Task(future, key, call, self._arena.lend(large)))
+            self._hand_out()
+
+    def flush(self) -> None:
+        """Send what is waiting, even if it is little: whoever submitted it does not go on without an answer."""
+        with self._lock:
+            self._awaited = True
             self._hand_out()
 
     def _hand_out(self) -> None:
         # with the lock
-        most = 2 if self._cost < CHEAP else 1
+        ahead = 2 if self._cost < CHEAP else 1
         while self._waiting and not self._stopped:
+            alone = self._waiting[0].suspect
+            together = 1 if alone else self._together
+            if len(self._waiting) < together and not self._awaited:
+                return
             if len(self._workers) < self.size and all(worker.tasks for worker in self._workers):
                 self._start()
             worker = min(self._workers, key=lambda worker: len(worker.tasks))
-            if len(worker.tasks) >= most:
+            if len(worker.tasks) > (ahead - 1) * together or (worker.tasks and (alone or worker.tasks[0].suspect)):
                 return
-            task = self._waiting.popleft()
-            # one that comes back from a worker that died is running already
-            if task.future.running() or (not task.future.done() and task.future.set_running_or_notify_cancel()):
-                worker.give(task)
+            tasks: list[_Task] = []
+            while self._waiting and len(tasks) < together and self._waiting[0].suspect is alone:
+                task = self._waiting.popleft()
+                # one that comes back from a worker that died is running already
+                if task.future.running() or (not task.future.done() and task.future.set_running_or_notify_cancel()):
+                    tasks.append(task)
+            worker.give(tasks)
 
     def _start(self) -> None:
         worker = _Worker()
@@ -149,8 +195,14 @@ class Processes(Pool):
             worker.process.join()
         with self._lock:
             self._workers.remove(worker)
-            lost = worker.tasks.popleft() if worker.tasks else None
-            self._waiting.extendleft(reversed(worker.tasks))
+            tasks = list(worker.tasks)
+            lost = tasks[0] if len(tasks) == 1 or (error and tasks) else None
+            if lost is None:
+                for task in tasks:
+                    task.suspect = True
+            self._waiting.extendleft(task for task in reversed(tasks) if task is not lost)
+            kept = {task.buffers.offset for task in self._waiting if isinstance(task.buffers, Span)}
+            self._unused.extend(worker.lent - kept)
             try:
                 self._hand_out()
             except RuntimeError as reason:  # no other can be started, see `_start`
@@ -165,7 +217,9 @@ class Processes(Pool):
         worker.socket, theirs = self._context.Pipe()
         share = str(max(1, usable_cores() // self.size))
         environment = {name: share for name in NATIVE_THREADS if name not in os.environ}
-        process = self._context.Process(target=_work, args=(theirs,), name=worker.thread.name, env=environment)
+        process = self._context.Process(
+            target=_work, args=(theirs, self._budget), name=worker.thread.name, env=environment
+        )
         process.start()
         worker.process = process
         theirs.close()
@@ -174,19 +228,22 @@ class Processes(Pool):
         worker.socket.send_bytes(self._function)
         with self._lock:
             worker.ready = True
-            worker.since = perf_counter()
-            for task in worker.tasks:
-                worker.send(task)
+            if worker.tasks:
+                worker.send(list(worker.tasks))
 
     def _take(self, worker: _Worker) -> None:
-        answer = worker.socket.recv()
+        returned, seconds, answers = pickle.loads(worker.socket.recv_bytes())
+        cost = seconds / len(answers)
+        done = []
         with self._lock:
-            task = worker.tasks.popleft()
-            now = perf_counter()
-            self._cost += 0.1 * (now - worker.since - self._cost)
-            worker.since = now
+            self._cost = cost if self._cost == 1.0 else self._cost + 0.2 * (cost - self._cost)
+            worker.lent.difference_update(returned)
+            self._unused.extend(returned)
+            for data, failed, buffers in answers:
+                done.append((worker.tasks.popleft(), Packed(data, failed, worker.borrower.views(buffers))))
             self._hand_out()
-        settle(task.future, answer)
+        for task, answer in done:
+            settle(task.future, answer)
 
     def close(self) -> None:
         if os.getpid() == self._pid:
@@ -195,6 +252,7 @@ class Processes(Pool):
             for worker in workers:
                 worker.kill()
             join([worker.thread for worker in workers])
+            self._arena.close()
         atexit.unregister(self.close)
 
 
@@ -214,7 +272,7 @@ def _death(worker: _Worker, task: _Task) -> WorkerDied:
 # In the process
 
 
-def _work(socket: Any) -> None:
+def _work(socket: Any, memory: int) -> None:
     if hasattr(os, 'setpgid'):
         os.setpgid(0, 0)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # whoever of this group read from the terminal would be stopped
@@ -226,13 +284,30 @@ def _work(socket: Any) -> None:
     received: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_receive, args=(socket, received), daemon=True).start()
     function = received.get()
+    arena, borrower = Arena(memory), Borrower()
     while True:
-        answer = pack(loads_call, function, received.get())
-        try:
-            socket.send(answer)
-        except OSError:
-            return
-        del answer
+        returned, tasks = pickle.loads(received.get())
+        arena.take_back(returned)
+        answers: list[Any] = []
+        begun = perf_counter()
+        while tasks:
+            answers.append(_answer(function, arena, borrower, *tasks.pop(0)))
+            now = perf_counter()
+            if not tasks or now - begun > TOGETHER:
+                try:
+                    socket.send_bytes(pickle.dumps((borrower.give_back(), now - begun, answers), protocol=5))
+                except OSError:
+                    return
+                answers, begun = [], now
+
+
+def _answer(
+    function: bytes, arena: Arena, borrower: Borrower, call: bytes, buffers: Buffers
+) -> tuple[bytes, bool, Buffers]:
+    """What the call came to, as it is sent."""
+    large = Large()
+    packed = pack(loads_call, function, call, borrower.views(buffers), apart=large)
+    return packed.data, packed.failed, () if packed.failed else arena.lend(large)
 
 
 def _receive(socket: Any, received: SimpleQueue[bytes]) -> None:

@@ -14,14 +14,20 @@ from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
+from time import perf_counter
 from typing import Any
 
 from .background import BEAT, GRACE, join, still_running
 from .binding import ItemFunction
 from .keys import Key
+from .pace import Pace
 from .portable import Packed, dumps_call, dumps_function, loads_call, pack, unpack
 
 __all__ = ['Borrowed', 'Pool', 'Threads', 'count_workers', 'settle', 'usable_cores']
+
+
+TRIAL = 0.001
+"""Seconds that the first call may take before others are made beside it."""
 
 
 def usable_cores() -> int:
@@ -42,8 +48,23 @@ class Pool:
     size: int
 
     def __init__(self) -> None:
+        self.pace = Pace(known=True)
         self._pending: set[Future[Any]] = set()
         self._stopped = False
+
+    @property
+    def window(self) -> int:
+        """The number of tasks that keep the workers busy while results are taken in order."""
+        return 2 * self.size
+
+    def flush(self) -> None:
+        """Begin with what was submitted, if its beginning was put off: whoever did so is about to wait."""
+
+    def try_out(self, future: Future[Any]) -> None:
+        """Wait a moment for the first call, which has no other beside it, to see how long one takes."""
+        with suppress(TimeoutError, CancelledError):
+            future.exception(timeout=TRIAL)
+        self.pace.known = True
 
     def submit(self, key: Key, value: Any) -> Future[Any]:
         """A future of what the function makes of the item."""
@@ -63,6 +84,8 @@ class Pool:
 
     def result(self, future: Future[Any]) -> Any:
         """What the function returned, awaited, or what it raised."""
+        if not future.done():
+            self.flush()
         while not future.done():
             with suppress(TimeoutError, CancelledError):
                 future.exception(timeout=BEAT)
@@ -105,6 +128,7 @@ class Threads(Pool):
     def __init__(self, count: int, function: ItemFunction):
         super().__init__()
         self.size = count_workers(count)
+        self.pace = Pace()
         self._function = function
         self._tasks: SimpleQueue[tuple[Future[Any], Key, Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -115,7 +139,7 @@ class Threads(Pool):
         self._tasks.put((future, key, value))
         if len(self._threads) < self.size:
             name = f'itpipe-{len(self._threads)}'
-            target = partial(_serve, self._tasks, self._function, self.size)
+            target = partial(_serve, self._tasks, self._function, self.size, self.pace)
             self._threads.append(threading.Thread(target=target, name=name, daemon=True))
             self._threads[-1].start()
 
@@ -127,16 +151,18 @@ class Threads(Pool):
         atexit.unregister(self.close)
 
 
-def _serve(tasks: SimpleQueue[Any], function: ItemFunction, size: int) -> None:
+def _serve(tasks: SimpleQueue[Any], function: ItemFunction, size: int, pace: Pace) -> None:
     _limit_native_threads(size)
     while (task := tasks.get()) is not None:
         future, key, value = task
         if future.set_running_or_notify_cancel():
+            begun = perf_counter()
             try:
                 result = function(key, value)
             except BaseException as error:
                 settle(future, error=error)
             else:
+                pace.seen(perf_counter() - begun)
                 settle(future, result)
                 del result
         del task, future, key, value

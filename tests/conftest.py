@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from hypothesis import HealthCheck, settings
-from strategies import executors, executors_with_processes  # noqa: F401  (fixtures)
+from strategies import executors, executors_with_processes, fickle  # noqa: F401  (fixtures)
 
 collect_ignore = ['typing']  # read by the type checkers, which must refuse some of it; not run
 

@@ -1,9 +1,11 @@
 """Random pipelines for hypothesis, as data: see `reference`."""
 
+import itertools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest import mock
 
 import hypothesis.strategies as st
 import pytest
@@ -32,6 +34,8 @@ from reference import (
     spawning,
 )
 from running import AtOnce, Lazily
+
+from itpipe.pace import Pace
 
 
 def examples(n: int) -> settings:
@@ -154,6 +158,31 @@ def executors_with_processes(executors: dict[str, Any]) -> Iterator[dict[str, An
     assert [future.result() for future in [pool.submit(abs, -n) for n in range(4)]] == list(range(4))
     yield {**executors, 'processes': pool}
     pool.shutdown(kill_workers=True)
+
+
+class Fickle(Pace):
+    """Calls run in threads and in place by turns, whatever time they take."""
+
+    turns = itertools.cycle([1, 3, 0, 2, 5, 1, 0])
+
+    def __init__(self, known: bool = False):
+        super().__init__(known)
+        self.left = next(self.turns)
+
+    def seen(self, seconds: float) -> None:
+        self.known, self.left = True, self.left - 1
+        self.in_place = self.in_place or self.left < 0
+
+    def seen_in_place(self, seconds: float) -> None:
+        self.left -= 1
+        if self.left < -3:
+            self.in_place, self.left = False, next(self.turns)
+
+
+@pytest.fixture(scope='module')
+def fickle() -> Iterator[None]:
+    with mock.patch('itpipe.workers.Pace', Fickle):
+        yield
 
 
 @st.composite

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,9 +169,7 @@ def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(threading.Thread, 'start', refuse)
     futures = [pool.submit(key, key) for key in (3, 4)]
-    with raises(WorkerDied, died('exit code 5', 'item 3')):
-        pool.result(futures[0])
-    for future in (futures[1], pool.submit(5, 5)):
+    for future in (*futures, pool.submit(5, 5)):
         with raises(RuntimeError, "can't start new thread"):
             pool.result(future)
     monkeypatch.undo()
@@ -342,6 +341,7 @@ def test_cheap_tasks_are_given_ahead_and_dear_ones_are_not(monkeypatch: pytest.M
         most.append(len(worker.tasks))
 
     monkeypatch.setattr(itpipe.processes._Worker, 'give', watch)
+    monkeypatch.setattr(itpipe.processes, 'TOGETHER', 0)
     for cheap, limit in ((0.0, 1), (1000.0, 2)):
         monkeypatch.setattr(itpipe.processes, 'CHEAP', cheap)
         most.clear()
@@ -392,6 +392,68 @@ def test_no_process_reads_from_the_terminal_or_is_interrupted_by_it() -> None:
         stdin=subprocess.PIPE,
     )
     assert out == "[(True, b'', '/dev/null')]\n"
+
+
+def test_cheap_tasks_are_sent_together_up_to_a_millisecond_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = pool_of(abs)
+    pool.result(pool.submit(0, 0))
+    sizes = []
+    give = itpipe.processes._Worker.give
+
+    def watch(worker: Any, tasks: Any) -> None:
+        sizes.append(len(tasks))
+        give(worker, tasks)
+
+    monkeypatch.setattr(itpipe.processes._Worker, 'give', watch)
+    for cost, together in ((0.00019, 5), (0.0, itpipe.processes.MOST), (0.0007, 1), (1.0, 1)):
+        sizes.clear()
+        pool._cost = cost
+        monkeypatch.setattr(
+            itpipe.processes.Processes, '_cost', property(lambda _, cost=cost: cost, lambda *_: None), raising=False
+        )
+        futures = [pool.submit(key, -key) for key in range(2 * together)]
+        assert [pool.result(future) for future in futures] == list(range(2 * together))
+        assert sizes == [together] * 2
+        monkeypatch.delattr(itpipe.processes.Processes, '_cost')
+    pool.close()
+
+
+def test_a_few_that_wait_for_company_are_sent_when_they_are_awaited() -> None:
+    pool = pool_of(abs)
+    pool.result(pool.submit(0, 0))
+    pool._cost = 1e-6
+    assert [pool.result(pool.submit(key, -key)) for key in range(5)] == list(range(5))
+    futures = [pool.submit(key, -key) for key in range(3)]
+    assert [pool.result(future) for future in reversed(futures)] == [2, 1, 0]
+    pool.close()
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_with_few_in_flight_cheap_tasks_are_not_waited_for(ordered: bool) -> None:
+    for in_flight in (1, 2, 5):
+        run = range(300) | parallel_map(abs, processes=2, in_flight=in_flight, ordered=ordered)
+        assert sorted(run) == list(range(300))
+
+
+def test_a_ready_result_is_held_back_by_no_more_than_one_item(tmp_path: Path) -> None:
+    """Of tasks that were sent together, too: the first is answered although the last one takes long."""
+    go_on = tmp_path / 'go on'
+
+    def function(x: int) -> int:
+        if x == 2:
+            time.sleep(2 * itpipe.processes.TOGETHER)
+        if x == 3:
+            await_file(go_on)
+        return x
+
+    pool = pool_of(function)
+    pool.result(pool.submit(0, 0))
+    pool._cost = 1e-6
+    futures = [pool.submit(key, key) for key in (1, 2, 3)]
+    assert [pool.result(future) for future in futures[:2]] == [1, 2]
+    go_on.touch()
+    assert pool.result(futures[2]) == 3
+    pool.close()
 
 
 def test_nothing_is_forked() -> None:

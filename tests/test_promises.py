@@ -41,6 +41,8 @@ from itpipe import (
 )
 from itpipe.run import COMMIT_EVERY
 
+pytestmark = pytest.mark.usefixtures('fickle')
+
 
 def run_all(made, flow):
     """The bits of all that comes out, which must end as the flow does."""
@@ -275,10 +277,7 @@ def test_no_more_is_taken_from_the_source_than_is_needed(executors, count, made)
         assert counted.taken == 0
         for item in flow.items:
             next(run)
-            if 'prefetch' in repr(made):
-                assert counted.taken <= item.need
-            else:
-                assert counted.taken == item.need or item.need == float('inf')
+            assert counted.taken <= item.need
     finally:
         run.close()
 

@@ -45,6 +45,8 @@ from itpipe.background import Background
 from itpipe.binding import Sites
 from itpipe.run import Chain
 
+pytestmark = pytest.mark.usefixtures('fickle')
+
 
 def opened(made, state=None, seed=None, pass_=0):
     """A run of a stream, from the beginning or from where the consumer of another one stood."""

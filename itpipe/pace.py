@@ -1,0 +1,39 @@
+"""Whether a function is so cheap that another thread is not worth it."""
+
+from __future__ import annotations
+
+__all__ = ['Pace']
+
+
+class Pace:
+    """Tells by measured times whether calls had better be made in place.
+
+    The first call, which has no other beside it, may show that; later, many cheap calls in a row. In place the average
+    counts, as one call may have had to wait for the interpreter lock. Each change of mind makes the next one harder.
+    """
+
+    CHEAP = 30e-6
+    """Seconds; handing a call to a thread takes about as long."""
+    IN_A_ROW = 16
+
+    def __init__(self, known: bool = False):
+        self.in_place = False
+        self.known = known
+        self._row, self._needed = 0, self.IN_A_ROW
+        self._average = 0.0
+
+    def seen(self, seconds: float) -> None:
+        """A call in a worker took so long."""
+        cheap = seconds < self.CHEAP
+        if self.known:
+            self._row = self._row + 1 if cheap else 0
+            cheap = self._row >= self._needed
+        self.in_place = self.in_place or cheap
+        self.known = True
+
+    def seen_in_place(self, seconds: float) -> None:
+        """A call in place took so long."""
+        self._average += (min(seconds, 8 * self.CHEAP) - self._average) / 16
+        if self._average > self.CHEAP:
+            self.in_place, self._row, self._average = False, 0, 0.0
+            self._needed = min(2 * self._needed, 1 << 20)

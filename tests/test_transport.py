@@ -1,0 +1,330 @@
+"""Arrays through shared memory: what arrives, what is used again, and what is left."""
+
+import gc
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+from running import raises, run_script
+from strategies import examples
+
+import itpipe.processes
+import itpipe.transport
+from itpipe import batch_by, combine, parallel_map
+from itpipe.transport import LARGE, Arena, Borrower, Large
+
+needs_memfd = pytest.mark.skipif(not hasattr(os, 'memfd_create'), reason='nameless blocks are of Linux')
+
+
+@pytest.fixture
+def arena() -> Iterator[Arena]:
+    arena = Arena(1 << 24)
+    yield arena
+    arena.close()
+
+
+def sent(value: Any, arena: Arena) -> tuple[bytes, Any]:
+    large = Large()
+    data = pickle.dumps(value, protocol=5, buffer_callback=large)
+    return data, pickle.loads(pickle.dumps(arena.lend(large)))
+
+
+def through(value: Any, arena: Arena, borrower: Borrower) -> Any:
+    data, buffers = sent(value, arena)
+    return pickle.loads(data, buffers=borrower.views(buffers))
+
+
+def array(size: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+
+
+class TestOneSide:
+    def test_a_large_array_is_a_writable_view_of_the_span(self, arena: Arena) -> None:
+        given, borrower = array(LARGE), Borrower()
+        got = through(given, arena, borrower)
+        assert (got == given).all()
+        got[:] = 0
+        assert given.any()
+        assert arena.lent == 1
+
+    def test_a_span_comes_back_when_its_last_view_is_gone(self, arena: Arena) -> None:
+        borrower = Borrower()
+        first, second = through((array(LARGE), array(2 * LARGE)), arena, borrower)
+        part = second[5:6]
+        del first, second
+        assert borrower.give_back() == []
+        del part
+        assert borrower.give_back() == [0]
+        assert borrower.give_back() == []
+        arena.take_back([0])
+        assert arena.lent == 0
+
+    def test_the_same_memory_is_used_again(self, arena: Arena) -> None:
+        borrower = Borrower()
+        for seed in range(20):
+            got = through(array(LARGE, seed), arena, borrower)
+            assert (got == array(LARGE, seed)).all()
+            del got
+            assert borrower.give_back() == [0]
+            arena.take_back([0])
+
+    def test_small_buffers_stay_in_the_pickle(self, arena: Arena) -> None:
+        data, buffers = sent((array(LARGE - 1), array(0), b'x' * LARGE), arena)
+        assert buffers == ()
+        assert len(data) > 2 * LARGE - 1
+        assert arena.lent == 0
+
+    def test_where_nothing_is_free_the_buffers_go_through_the_pipe(self) -> None:
+        arena, borrower = Arena(3 * LARGE), Borrower()
+        kept = through(array(2 * LARGE, 1), arena, borrower)
+        got = through((array(2 * LARGE, 2), 'x'), arena, borrower)
+        assert (got[0] == array(2 * LARGE, 2)).all()
+        got[0][:] = 0  # writable, too
+        assert arena.lent == 1
+        assert (kept == array(2 * LARGE, 1)).all()
+        frozen = array(2 * LARGE, 3)
+        frozen.flags.writeable = False
+        assert not through(frozen, arena, borrower).flags.writeable
+        arena.close()
+
+    def test_a_machine_without_such_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: Any) -> int:
+            raise OSError(24, 'Too many open files')
+
+        monkeypatch.setattr(os, 'memfd_create' if hasattr(os, 'memfd_create') else 'truncate', refuse)
+        arena = Arena(1 << 20)
+        assert (through(array(LARGE), arena, Borrower()) == array(LARGE)).all()
+        assert arena.lent == 0
+
+    def test_files_where_there_are_no_nameless_ones(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.delattr(os, 'memfd_create', raising=False)
+        monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+        for alone in (True, False):
+            arena, borrower = Arena(1 << 20), Borrower(alone)
+            got = through(array(LARGE), arena, borrower)
+            assert len(list(tmp_path.iterdir())) == (0 if alone else 1)
+            arena.close()
+            assert list(tmp_path.iterdir()) == []
+            assert (got == array(LARGE)).all()
+
+    def test_a_view_outlives_the_arena(self) -> None:
+        arena, borrower = Arena(1 << 20), Borrower()
+        got = through(array(LARGE), arena, borrower)
+        arena.close()
+        del arena, borrower
+        gc.collect()
+        assert (got == array(LARGE)).all()
+
+    @given(st.lists(st.tuples(st.booleans(), st.integers(1, 9), st.integers(0, 30)), max_size=60))
+    @examples(200)
+    def test_no_two_spans_overlap_and_all_come_back(self, steps: list[tuple[bool, int, int]]) -> None:
+        arena, borrower = Arena(24 * LARGE), Borrower()
+        kept: list[tuple[Any, int]] = []
+        for seed, (drop, size, place) in enumerate(steps):
+            if drop and kept:
+                kept.pop(place % len(kept))
+            else:
+                kept.append((through(array(size * LARGE // 2 + LARGE, seed), arena, borrower), seed))
+            arena.take_back(borrower.give_back())
+            for got, of in kept:
+                assert (got == array(len(got), of)).all()
+        kept.clear()
+        got = None
+        arena.take_back(borrower.give_back())
+        assert arena.lent == 0
+        assert arena._free == [(0, arena.size)]
+        arena.close()
+
+
+def same(got: Any, expected: Any) -> bool:
+    return (
+        type(got) is type(expected)
+        and got.dtype == expected.dtype
+        and got.shape == expected.shape
+        and got.flags.f_contiguous == expected.flags.f_contiguous
+        and got.flags.writeable == expected.flags.writeable
+        and np.array_equal(got, expected)
+    )
+
+
+def frozen(value: Any) -> Any:
+    value.flags.writeable = False
+    return value
+
+
+class Sub(np.ndarray):
+    pass
+
+
+ARRAYS = {
+    'C order': np.arange(10**5).reshape(100, 1000),
+    'Fortran order': np.asfortranarray(np.arange(10**5).reshape(100, 1000)),
+    'read-only': frozen(np.arange(10**5)),
+    'zero size': np.zeros((0, 10**5)),
+    'no axes': np.array(3.5),
+    'objects': np.array([None, 'a', 3], dtype=object),
+    'structured': np.zeros(10**5, dtype=[('a', 'i4'), ('b', 'f8')]),
+    'times': np.arange(10**5).astype('M8[s]'),
+    'text': np.array(['ä' * 1000] * 100),
+    'a subclass': np.arange(10**5).view(Sub),
+    'other byte order': np.arange(10**5, dtype='>i4'),
+}
+
+
+@pytest.mark.parametrize('name', ARRAYS)
+def test_arrays_there_and_back(name: str) -> None:
+    value = ARRAYS[name]
+    ((got, again), both) = list([value, {'a': [value, (value,)]}] | parallel_map(double, processes=1))
+    assert same(got, value)
+    assert got is again
+    assert same(both[0]['a'][0], value)
+    assert both[0]['a'][0] is both[0]['a'][1][0]
+
+
+def double(value: Any) -> Any:
+    return value, value
+
+
+def test_strided_arrays_there_and_back() -> None:
+    value = np.arange(10**6).reshape(1000, 1000)[::2, ::3]
+    ((got, _),) = list([value] | parallel_map(double, processes=1))
+    assert np.array_equal(got, value)
+
+
+def test_torch_tensors_there_and_back() -> None:
+    torch = pytest.importorskip('torch')
+    for value in (
+        torch.arange(10**5).reshape(100, 1000),
+        torch.arange(10**5).reshape(100, 1000).T,
+        torch.zeros(10**5, dtype=torch.bfloat16),
+        torch.zeros(10**5, requires_grad=True),
+    ):
+        ((got, _),) = list([value] | parallel_map(double, processes=1))
+        assert type(got) is torch.Tensor
+        assert got.dtype == value.dtype
+        assert got.requires_grad == value.requires_grad
+        assert torch.equal(got, value)
+
+
+def large(x: int) -> Any:
+    return np.full((256, 256), x)
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_results_that_are_kept_stay_what_they_are(ordered: bool) -> None:
+    kept = list(range(60) | parallel_map(large, processes=2, ordered=ordered))
+    assert sorted(int(each[0, 0]) for each in kept) == list(range(60))
+    assert all((each == each[0, 0]).all() for each in kept)
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_a_budget_that_is_spent_stops_nothing(monkeypatch: pytest.MonkeyPatch, ordered: bool) -> None:
+    monkeypatch.setattr(itpipe.processes, 'budget', lambda: 5 * 256 * 256 * 8)
+    kept = list(range(40) | parallel_map(large, processes=2, ordered=ordered) | batch_by(4))
+    assert sorted(int(each[0, 0]) for batch in kept for each in batch) == list(range(40))
+
+
+def test_arguments_come_back_when_the_function_has_returned() -> None:
+    """And so does what it keeps, when it no longer does."""
+    out = run_script(
+        """
+        import numpy as np
+        from itpipe import parallel_map
+        from itpipe.processes import Processes
+        from itpipe.transport import Arena
+
+        lent = []
+        lend = Arena.lend
+        Arena.lend = lambda self, large: (lend(self, large), lent.append(self.lent))[0]
+
+        kept = []
+        def function(x):
+            kept.append(x)
+            del kept[:-3]
+            return float(x[-1])
+
+        items = (np.full(10**5, n) for n in range(200))
+        assert list(items | parallel_map(function, processes=1, in_flight=4)) == list(range(200))
+        print(max(lent))
+        """
+    )
+    assert int(out) <= 4 + 3 + 2  # in flight, kept, and on the way back
+
+
+def test_memory_stays_flat() -> None:
+    out = run_script(
+        """
+        import numpy as np
+        import psutil
+        from itpipe import batch_by, combine, parallel_map
+
+        def used():
+            own = psutil.Process()
+            return sum(process.memory_full_info().pss for process in [own, *own.children()])
+
+        def function(x):
+            return np.full(200_000 + 1000 * (x % 7), x)[:200_000]
+
+        run = iter(range(1000) | parallel_map(function, processes=2) | batch_by(4) | combine)
+        for _ in range(50):
+            next(run)
+        before = used()
+        for _ in range(150):
+            next(run)
+        print(used() - before)
+        run.close()
+        """
+    )
+    assert int(out) < 40e6  # of 960 MB that came through
+
+
+def test_batches_are_memory_of_their_own() -> None:
+    """Combining copies each byte once: from the span to the batch, which is memory of its own."""
+    for n, batch in enumerate(range(12) | parallel_map(large, processes=1) | batch_by(4) | combine):
+        assert batch.base is None or isinstance(batch.base, np.ndarray)
+        assert [int(x) for x in batch[:, 5, 5]] == [4 * n, 4 * n + 1, 4 * n + 2, 4 * n + 3]
+
+
+@needs_memfd
+def test_nothing_is_left_in_the_process_when_views_are_gone() -> None:
+    def mapped() -> int:
+        return Path('/proc/self/maps').read_text().count('memfd:itpipe')
+
+    before = mapped()
+    run = iter(range(100) | parallel_map(large, processes=2))
+    views = [next(run), next(run)]
+    run.close()
+    del run
+    gc.collect()
+    assert mapped() > before
+    assert [int(view[0, 0]) for view in views] == [0, 1]
+    views.clear()
+    gc.collect()
+    assert mapped() == before
+
+
+def test_an_error_beside_large_results() -> None:
+    def function(x: int) -> Any:
+        if x == 5:
+            raise ValueError('no 5')
+        return large(x)
+
+    run = iter(range(10) | parallel_map(function, processes=2))
+    assert [int(next(run)[0, 0]) for _ in range(5)] == list(range(5))
+    with raises(ValueError, 'no 5', f'itpipe: raised in {parallel_map(function, processes=2)!r}, item 5'):
+        next(run)
+
+
+def test_a_large_result_that_cannot_be_pickled() -> None:
+    def function(x: int) -> Any:
+        return large(x), (lambda: (yield))()
+
+    run = iter(range(3) | parallel_map(function, processes=1))
+    with pytest.raises(itpipe.NotPicklable, match='^the result cannot be pickled'):
+        next(run)
