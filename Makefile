@@ -10,10 +10,10 @@ INSTALL := $(PY) -m pip install -qq --disable-pip-version-check
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 .NOTPARALLEL:
-.PHONY: help demo test check lint format types docs bench test-all clean
+.PHONY: help demo test check lint format types docs bench bench-peers test-all clean
 
 help:  ## list the targets
-	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-10s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.examples  ## train a digit classifier through itpipe
 	@$(PY) examples/digits.py $(ARGS)
@@ -39,8 +39,12 @@ docs: $(VENV)/.dev  ## build the documentation into docs/_build/html
 	@$(PY) -m sphinx -W --keep-going -q -E docs docs/_build/html
 	@echo 'docs: docs/_build/html/index.html'
 
-bench: $(VENV)/.dev  ## run the benchmarks
-	@$(PY) -m benchmarks $(ARGS)
+bench: $(VENV)/.dev  ## run the benchmarks: a table, also in build/benchmarks, with a chart
+	@$(PY) -m benchmarks --output build/benchmarks $(ARGS)
+
+bench-peers:  ## the same next to other libraries, which get a .venv-peers of their own
+	@$(MAKE) --silent --no-print-directory VENV=.venv-peers .venv-peers/.peers
+	@.venv-peers/bin/python -m benchmarks --peers --output build/benchmarks-peers $(ARGS)
 
 # pyenv's python3.12 is on PATH even where it only says that another version is active: look where it would lead.
 test-all:  ## run the tests on every Python of 3.11, 3.12 and 3.13 that is here
@@ -61,7 +65,7 @@ test-all:  ## run the tests on every Python of 3.11, 3.12 and 3.13 that is here
 	[ -z "$$failed" ] && [ -n "$$passed" ]
 
 clean:  ## remove what was built and installed here
-	@rm -rf .venv .venv-3.* build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-3.* .venv-peers build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PY):
@@ -86,3 +90,8 @@ $(VENV)/.dev: pyproject.toml $(PY)
 	@echo 'itpipe: installing itpipe[dev] into $(VENV) (once; a few minutes)'
 	@$(INSTALL) --editable '.[dev]'
 	@touch $(VENV)/.examples $@
+
+$(VENV)/.peers: pyproject.toml $(PY)
+	@echo 'itpipe: installing itpipe[peers] into $(VENV) (once; several minutes, a gigabyte and more)'
+	@$(INSTALL) --editable '.[peers]'
+	@touch $@

@@ -1,64 +1,88 @@
-"""Runs the works, each in a process of its own with its rounds interleaved, and prints a markdown table.
+"""Measures the works and prints a markdown table.
 
-python -m benchmarks [--rounds N] [work …]
+python -m benchmarks [--rounds N] [--peers] [--busy] [--output DIR] [work …]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
-from statistics import median
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-import numpy as np
-
-from .works import WORKS
+from .table import ALL, Measured, chart, header, lines, measured, serve
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog='python -m benchmarks')
-    parser.add_argument('works', nargs='*', metavar='work', help=', '.join(WORKS))
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--alone', action='store_true', help='in this process; prints JSON')
+    parser = argparse.ArgumentParser(prog='python -m benchmarks', description='How fast itpipe is.')
+    parser.add_argument('works', nargs='*', metavar='work', help=', '.join(ALL))
+    parser.add_argument(
+        '--rounds', type=int, default=5, metavar='N', help='how often each row is measured (default: 5)'
+    )
+    parser.add_argument('--peers', action='store_true', help='measure other libraries too, those that are installed')
+    parser.add_argument('--busy', action='store_true', help='keep one core busy meanwhile')
+    parser.add_argument('--output', type=Path, metavar='DIR', help='write table.md and chart.png there')
+    parser.add_argument('--share', type=float, default=1, help='of the usual number of items (default: 1)')
+    parser.add_argument('--row', nargs=2, metavar=('WORK', 'ROW'), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.works = options.works or list(WORKS)
-    if unknown := [name for name in options.works if name not in WORKS]:
-        parser.error(f'no such work: {", ".join(unknown)}; there are {", ".join(WORKS)}')
-    if options.alone:
-        print(json.dumps([measured(name, options.rounds) for name in options.works]))
+    if options.row:
+        serve(*options.row, options.share)
         return
-    print(f'{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, ', end='')
-    print(f'Python {platform.python_version()}, numpy {np.__version__}; median of {options.rounds} rounds\n')
-    print('| work | | median | spread | against the limit | aim |\n|---|---|---|---|---|---|')
-    for name in options.works:
-        command = [sys.executable, '-m', 'benchmarks', '--alone', '--rounds', str(options.rounds), name]
-        for row in json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)[0]:
-            print('| ' + ' | '.join(row) + ' |', flush=True)
+    names = options.works or list(ALL)
+    if unknown := [name for name in names if name not in ALL]:
+        parser.error(f'no such work: {", ".join(unknown)}; there are {", ".join(ALL)}')
+    if options.rounds < 1:
+        parser.error(f'--rounds must be at least 1, got {options.rounds}')
+    with busy_core() if options.busy else nothing():
+        run(names, options)
 
 
-def measured(name: str, rounds: int) -> list[list[str]]:
-    """The lines of one work: for each run its median, lowest and highest time, and how it stands to the limit."""
-    work = WORKS[name]()
-    times: dict[str, list[float]] = {title: [] for title in work.runs}
-    for _ in range(rounds):
-        for title, run in work.runs.items():
-            times[title].append(run())
-    limit = next(iter(times.values()))
-    rows = []
-    for title, seconds in times.items():
-        if seconds is limit:
-            stands = '1'
-        elif work.against == 'ratio':
-            stands = f'{median(mine / best for mine, best in zip(seconds, limit, strict=True)):.3f}'
-        else:
-            stands = f'+{median(mine - best for mine, best in zip(seconds, limit, strict=True)):.1f} {work.unit}'
-        spread = f'{min(seconds):.3f} to {max(seconds):.3f}'
-        aim = '' if seconds is limit else f'{work.aim} or less'
-        rows.append([work.title, title, f'{median(seconds):.3f} {work.unit}', spread, stands, aim])
-    return rows
+def run(names: list[str], options: argparse.Namespace) -> None:
+    written: list[str] = []
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+        written.append(line)
+
+    results: list[Measured] = []
+    for line in header(options.rounds):
+        say(line + (' One core was kept busy.' if options.busy and not written else ''))
+    for name in names:
+        results.append(measured(name, options.rounds, options.peers, options.share))
+        for line in lines(results[-1]):
+            say(line)
+    if options.peers:
+        from .peers import missing
+
+        if absent := missing():
+            say(f'\nNot installed: {", ".join(absent)}.')
+        for result in results:
+            for title, reason in result.failed.items():
+                say(f'\nLeft out: {title} in "{result.work.title}": {reason}.')
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
+        (options.output / 'table.md').write_text('\n'.join(written) + '\n', encoding='utf-8')
+        chart(results, options.output / 'chart.png')
+        print(f'\n{options.output / "table.md"}, {options.output / "chart.png"}')
+
+
+@contextmanager
+def busy_core() -> Iterator[None]:
+    code = f'import os\nwhile os.getppid() == {os.getpid()}:\n    sum(range(100_000))'
+    process = subprocess.Popen([sys.executable, '-c', code])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def nothing() -> Iterator[None]:
+    yield
 
 
 if __name__ == '__main__':

@@ -20,7 +20,6 @@ class Pace:
         self.in_place = False
         self.known = known
         self._row, self._needed = 0, self.IN_A_ROW
-        self._average = 0.0
 
     def seen(self, seconds: float) -> None:
         """A call in a worker took so long."""
@@ -31,9 +30,7 @@ class Pace:
         self.in_place = self.in_place or cheap
         self.known = True
 
-    def seen_in_place(self, seconds: float) -> None:
-        """A call in place took so long."""
-        self._average += (min(seconds, 8 * self.CHEAP) - self._average) / 16
-        if self._average > self.CHEAP:
-            self.in_place, self._row, self._average = False, 0, 0.0
-            self._needed = min(2 * self._needed, 1 << 20)
+    def leave(self) -> None:
+        """Calls in place have come to take too long."""
+        self.in_place, self._row = False, 0
+        self._needed = min(2 * self._needed, 1 << 20)

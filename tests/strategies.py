@@ -163,20 +163,19 @@ def executors_with_processes(executors: dict[str, Any]) -> Iterator[dict[str, An
 class Fickle(Pace):
     """Calls run in threads and in place by turns, whatever time they take."""
 
-    turns = itertools.cycle([1, 3, 0, 2, 5, 1, 0])
+    turns = itertools.cycle([(1, 0), (3, 1000), (0, 1000), (2, 0), (0, 0), (5, 0), (1, 1000)])
 
     def __init__(self, known: bool = False):
         super().__init__(known)
-        self.left = next(self.turns)
+        self.left, self.CHEAP = next(self.turns)
 
     def seen(self, seconds: float) -> None:
         self.known, self.left = True, self.left - 1
         self.in_place = self.in_place or self.left < 0
 
-    def seen_in_place(self, seconds: float) -> None:
-        self.left -= 1
-        if self.left < -3:
-            self.in_place, self.left = False, next(self.turns)
+    def leave(self) -> None:
+        self.in_place = False
+        self.left, self.CHEAP = next(self.turns)
 
 
 @pytest.fixture(scope='module')
