@@ -26,7 +26,7 @@ from .binding import close_after
 from .keys import END
 from .steps import Pair
 
-__all__ = ['BEAT', 'GRACE', 'Background', 'join', 'still_running']
+__all__ = ['BEAT', 'GRACE', 'Background', 'join', 'signal', 'still_running']
 
 HOLD = 0.001
 """Seconds for which ready pairs are held back at most, to hand over several at once."""
@@ -91,7 +91,7 @@ class Background:
         entry = ready.popleft()
         if self._full and len(ready) <= self._depth // 2:
             self._full = False
-            _signal(self._wake_maker)
+            signal(self._wake_maker)
         return entry
 
     def _wait(self) -> None:
@@ -126,7 +126,7 @@ class Background:
             except BaseException as error:
                 self._ready.append(_Raised(error))
             del work, pairs, close
-            _signal(self._wake_taker)
+            signal(self._wake_taker)
 
     def _close(self, close: Callable[[], None]) -> None:
         try:
@@ -153,12 +153,12 @@ class Background:
                 signalled = started = perf_counter()
                 continue
             if self._urgent or now - signalled >= HOLD:
-                _signal(self._wake_taker)
+                signal(self._wake_taker)
                 signalled = now
             started = now
 
     def _rest(self) -> None:
-        _signal(self._wake_taker)
+        signal(self._wake_taker)
         while len(self._ready) >= self._depth and not self._stopped:
             self._full = True
             if len(self._ready) > self._depth // 2 and not self._stopped:  # looked at again, as in `_wait`
@@ -171,8 +171,8 @@ class Background:
         """Make the thread stop after the pair that it is making, and wake whoever waits; from any thread."""
         self._stopped = True
         self._work.put(None)
-        _signal(self._wake_maker)
-        _signal(self._wake_taker)
+        signal(self._wake_maker)
+        signal(self._wake_taker)
 
     def close(self) -> None:
         """Stop the thread and wait until it is gone; raises what closing the pairs raised. Again: does nothing."""
@@ -208,6 +208,7 @@ def still_running(where: str) -> None:
     warnings.warn(message, ResourceWarning, stacklevel=4)
 
 
-def _signal(lock: threading.Lock) -> None:
+def signal(lock: threading.Lock) -> None:
+    """Wake who waits for this lock, or will; several signals are one."""
     with suppress(RuntimeError):  # it has been signalled already
         lock.release()

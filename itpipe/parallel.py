@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
-from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
-from .background import BEAT
 from .binding import ItemFunction, Stop, note, noted
 from .checks import integer, truth
-from .keys import END, Key
+from .keys import END
 from .pace import Pace
 from .stage import Stage, factory, function_of
 from .steps import STOP, ItemStep, Pair, State, Step, unchanged
+from .workers import Pool, Task, Threads
 
 if TYPE_CHECKING:
     from .typing import AnyFunction, Map, S, Submits, X, Y
-    from .workers import Pool
 
 __all__ = ['parallel_map']
 
@@ -97,16 +95,12 @@ def parallel_map(
     if len(chosen) != 1:
         got = ', '.join(chosen) or 'none of them'
         raise TypeError(f'parallel_map: give exactly one of `threads`, `processes` and `executor`, got {got}')
-    open_pool: Callable[[ItemFunction], Pool]
-    if executor is not None:
-        if not callable(getattr(executor, 'submit', None)):
-            raise TypeError(f'parallel_map: `executor` must have a method `submit`, got {type(executor).__name__}')
-        open_pool = partial(_open, 'Borrowed', executor)
-    else:
-        ((name, count),) = chosen.items()
-        if integer('parallel_map', name, count) == 0:
-            raise ValueError(f'parallel_map: `{name}` must not be 0')
-        open_pool = partial(_open, 'Threads' if threads is not None else 'Processes', count)
+    ((where, given_there),) = chosen.items()
+    if executor is None:
+        if integer('parallel_map', where, given_there) == 0:
+            raise ValueError(f'parallel_map: `{where}` must not be 0')
+    elif not callable(getattr(executor, 'submit', None)):
+        raise TypeError(f'parallel_map: `executor` must have a method `submit`, got {type(executor).__name__}')
     truth('parallel_map', 'ordered', ordered)
     if in_flight is not None:
         integer('parallel_map', 'in_flight', in_flight, least=1)
@@ -117,7 +111,7 @@ def parallel_map(
         steps = function.target
     else:
         steps = (ItemStep('parallel_map', unchanged, (function,), (f, *args), written),)
-    options = (steps, open_pool, in_flight, STOP)
+    options = (steps, partial(_open, where, given_there, in_flight), STOP)
     if ordered:
         return Stage((Step('parallel_map', _ordered, options, (f, *args), written),))
     return Stage(
@@ -125,14 +119,16 @@ def parallel_map(
     )
 
 
-def _open(kind: str, given: Any, function: ItemFunction) -> Pool:
-    if kind == 'Processes':
+def _open(where: str, given: Any, in_flight: int | None, function: ItemFunction) -> Pool:
+    if where == 'threads':
+        return Threads(given, function, in_flight)
+    if where == 'processes':
         from .processes import Processes
 
-        return Processes(given, function)
-    from . import workers  # and with it concurrent.futures, which takes a while
+        return Processes(given, function, in_flight)
+    from .borrowed import Borrowed
 
-    return getattr(workers, kind)(given, function)  # type: ignore[no-any-return]
+    return Borrowed(given, function, in_flight)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -143,22 +139,21 @@ class _Upstream:
     """The items, and the error with which they ended, kept until what came before it is delivered."""
 
     def __init__(self, items: Iterator[Pair]):
+        self.items = items
         self.error: Exception | None = None
         self.ended = False
-        self.pairs = self._pairs(items)
 
     def next(self) -> Pair | None:
         """The next pair, or None when there is no more."""
-        return next(self.pairs, None)
-
-    def _pairs(self, items: Iterator[Pair]) -> Iterator[Pair]:
+        if self.ended:
+            return None
         try:
-            for pair in items:
-                yield pair
-                del pair
+            return next(self.items)
+        except StopIteration:
+            self.ended = True
         except Exception as error:
-            self.error = error
-        self.ended = True
+            self.ended, self.error = True, error
+        return None
 
     def raise_error(self) -> None:
         """Raise what ended the items, if it was an error."""
@@ -177,12 +172,12 @@ def _opened(open_pool: Callable[[ItemFunction], Pool], function: ItemFunction) -
         raise
 
 
-def _result(pool: Pool, future: Any, function: ItemFunction, key: Key) -> Any:
+def _result(pool: Pool, task: Task, function: ItemFunction) -> Any:
     try:
-        return pool.result(future)
+        return pool.result(task)
     except Exception as error:
         if not noted(error):  # it was not the function that raised it
-            note(error, ' | '.join(function.names), key)
+            note(error, ' | '.join(function.names), task.key)
         raise
 
 
@@ -190,29 +185,27 @@ def _ordered(
     items: Iterator[Pair],
     function: ItemFunction,
     open_pool: Callable[[ItemFunction], Pool],
-    in_flight: int | None,
     stop: Stop,
 ) -> Iterator[Pair]:
     upstream = _Upstream(items)
-    window: deque[tuple[Any, Any]] = deque()
+    window: deque[Task] = deque()
     pool = _opened(open_pool, function)
     pace = pool.pace
     stop.add(pool.stop)
     try:
         while True:
-            while len(window) < (in_flight or pool.window) and not pace.in_place:
+            while len(window) < pool.window and not pace.in_place:
                 if (pair := upstream.next()) is None:
                     break
-                window.append((pair[0], pool.submit(*pair)))
+                window.append(pool.submit(*pair))
                 del pair
                 if not pace.known and len(window) == 1:
-                    pool.try_out(window[0][1])
+                    pool.try_out(window[0])
             if window:
-                key, future = window.popleft()
-                yield key, _result(pool, future, function, key)
-                del future
+                task = window.popleft()
+                yield task.key, _result(pool, task, function)
             elif pace.in_place and not upstream.ended:
-                yield from _in_place(upstream.pairs, function, pace, stop)
+                upstream.ended = yield from _in_place(upstream.items, function, pace, stop)
             else:
                 break
         upstream.raise_error()
@@ -221,22 +214,23 @@ def _ordered(
         pool.close()
 
 
-def _in_place(pairs: Iterable[Pair], function: ItemFunction, pace: Pace, stop: Stop) -> Iterator[Pair]:
-    """Without workers, as long as that is faster."""
-    average = 0.0
+def _in_place(pairs: Iterable[Pair], function: ItemFunction, pace: Pace, stop: Stop) -> Generator[Pair, None, bool]:
+    """Without workers, as long as that is faster; returns whether all pairs are done."""
+    call, cheap, average = function.__call__, pace.CHEAP, 0.0
     for key, value in pairs:
         begun = perf_counter()
-        value = function(key, value)
+        value = call(key, value)
         seconds = perf_counter() - begun
         if stop.called:
             stop.check()
         yield key, value
         del value
         # one call that had to wait for the interpreter lock is not enough
-        average += (seconds - average) / 16 if seconds < 8 * pace.CHEAP else pace.CHEAP / 2
-        if average > pace.CHEAP:
+        average += (seconds - average) / 16 if seconds < 8 * cheap else cheap / 2
+        if average > cheap:
             pace.leave()
-            return
+            return False
+    return True
 
 
 def _unordered(
@@ -245,13 +239,10 @@ def _unordered(
     log: deque[Any],
     function: ItemFunction,
     open_pool: Callable[[ItemFunction], Pool],
-    in_flight: int | None,
     stop: Stop,
 ) -> Iterator[Pair]:
     again = list(state['slots'])
     upstream = _Upstream(items)
-    running: dict[Any, Any] = {}
-    done: SimpleQueue[Any] = SimpleQueue()
 
     def pull() -> Pair | None:
         if again:
@@ -264,21 +255,22 @@ def _unordered(
         return pair
 
     pool = _opened(open_pool, function)
+    pool.watch()
     pace = pool.pace
+    running = 0
     stop.add(pool.stop)
     try:
         while True:
-            while len(running) < (in_flight or pool.window) and not pace.in_place:
+            while running < pool.window and not pace.in_place:
                 if (pair := pull()) is None:
                     break
-                key = pair[0]
-                running[key] = pool.submit(*pair)
+                task = pool.submit(*pair)
                 del pair
-                if not pace.known and len(running) == 1:
-                    pool.try_out(running[key])
-                pool.when_done(running[key], partial(done.put, key))
-            if pace.in_place and done.empty():
-                pairs = iter(lambda: pull() if done.empty() else None, None)
+                running += 1
+                if not pace.known and running == 1:
+                    pool.try_out(task)
+            if pace.in_place and not pool.any_done:
+                pairs = iter(lambda: None if pool.any_done else pull(), None)
                 for key, value in _in_place(pairs, function, pace, stop):
                     log.append((key, True))
                     yield key, value
@@ -287,23 +279,14 @@ def _unordered(
                     continue
             if not running:
                 break
-            if done.empty():
-                pool.flush()
-            while (key := _ready(done)) is None:
-                pass
-            log.append((key, True))
-            yield key, _result(pool, running.pop(key), function, key)
+            task = pool.next_done()
+            running -= 1
+            log.append((task.key, True))
+            yield task.key, _result(pool, task, function)
         upstream.raise_error()
     finally:
         stop.remove(pool.stop)
         pool.close()
-
-
-def _ready(done: SimpleQueue[Any]) -> Any:
-    try:
-        return done.get(timeout=BEAT)
-    except Empty:
-        return None
 
 
 def _replay_unordered(log: deque[Any], position: list[Any], state: State) -> Iterator[Pair]:

@@ -22,7 +22,6 @@ import pickle
 import signal
 import threading
 from collections import deque
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -32,10 +31,10 @@ from typing import Any
 from .background import join
 from .binding import ItemFunction
 from .errors import WorkerDied
-from .keys import Key, describe
-from .portable import Packed, dumps_call, dumps_function, loads_call, pack
+from .keys import describe
+from .portable import Packed, dumps_call, dumps_function, loads_call, pack, unpack
 from .transport import Arena, Borrower, Buffers, Large, Span, budget
-from .workers import Pool, count_workers, settle, usable_cores
+from .workers import Pool, Task, count_workers, usable_cores
 
 __all__ = ['Processes']
 
@@ -45,28 +44,29 @@ NATIVE_THREADS = (
 )  # fmt: skip
 """What native thread pools read their size from."""
 TOGETHER = 0.001
-"""Seconds of work that are sent at once, and for which answers are held back at most, to be sent at once."""
+"""Seconds of work that are sent at once, and after which an answer is not held back any more to be sent with others."""
 MOST = 64
 """The most tasks that are sent at once."""
 CHEAP = 0.005
-"""Seconds; where a task takes less, a process gets the next ones before it has answered, so as not to wait for them."""
+"""Seconds; where a task takes less, two are sent at once, and the next ones before these have been answered."""
 
 
 @dataclass(eq=False)
-class _Task:
-    future: Future[Any]
-    key: Key
-    call: bytes
+class _Call:
+    """A task as it is sent."""
+
+    task: Task
+    data: bytes
     buffers: Buffers
     suspect: bool = False
     """Whether it was one of several that a process had when it died: then it is tried alone."""
 
 
 class _Worker:
-    """A process with the tasks that it has not answered yet; it is sent none before it is `ready`."""
+    """A process with the calls that it has not answered yet; it is sent none before it is `ready`."""
 
     def __init__(self) -> None:
-        self.tasks: deque[_Task] = deque()
+        self.calls: deque[_Call] = deque()
         self.process: Any = None
         self.socket: Any = None
         self.ready = False
@@ -74,14 +74,14 @@ class _Worker:
         self.lent: set[int] = set()
         self.thread: threading.Thread
 
-    def give(self, tasks: list[_Task]) -> None:
-        self.tasks.extend(tasks)
+    def give(self, calls: list[_Call]) -> None:
+        self.calls.extend(calls)
         if self.ready:
-            self.send(tasks)
+            self.send(calls)
 
-    def send(self, tasks: list[_Task]) -> None:
-        self.lent.update(task.buffers.offset for task in tasks if isinstance(task.buffers, Span))
-        message = self.borrower.give_back(), [(task.call, task.buffers) for task in tasks]
+    def send(self, calls: list[_Call]) -> None:
+        self.lent.update(call.buffers.offset for call in calls if isinstance(call.buffers, Span))
+        message = self.borrower.give_back(), [(call.data, call.buffers) for call in calls]
         with suppress(OSError):  # it has died, as its thread is about to notice
             self.socket.send_bytes(pickle.dumps(message, protocol=5))
 
@@ -101,17 +101,16 @@ class _Worker:
 class Processes(Pool):
     """Processes that call the function."""
 
-    def __init__(self, count: int, function: ItemFunction):
+    def __init__(self, count: int, function: ItemFunction, in_flight: int | None = None):
         # not by `get_context('loky')`, which joblib's own copy of loky may have taken over
         from loky.backend.context import LokyContext
 
-        super().__init__()
-        self.size = count_workers(count)
+        super().__init__(count_workers(count), in_flight)
         self._context = LokyContext()
         self._function = dumps_function(function)
         self._workers: list[_Worker] = []
-        self._waiting: deque[_Task] = deque()
-        self._awaited = False
+        self._waiting: deque[_Call] = deque()
+        self._hungry = False
         self._lock = threading.Lock()
         self._cost = 1.0
         self._budget = budget() // (self.size + 1)
@@ -122,27 +121,29 @@ class Processes(Pool):
 
     @property
     def window(self) -> int:
-        """Tasks for all, and as many again on their way."""
-        return 2 * self.size * self._together
+        """As many as make a message for each worker, and as many again on their way."""
+        return self.in_flight or 2 * self.size * self._together
 
     @property
     def _together(self) -> int:
-        return max(1, min(MOST, int(TOGETHER / (self._cost + 1e-9))))
+        most = MOST if self.in_flight is None else self.in_flight // (2 * self.size)
+        least = 2 if self._cost < CHEAP else 1
+        return max(1, min(most, max(least, int(TOGETHER / (self._cost + 1e-9)))))
 
-    def _send(self, future: Future[Any], key: Key, value: Any) -> None:
+    def _send(self, task: Task, value: Any) -> None:
         large = Large()
-        call = dumps_call(key, value, large)
+        data = dumps_call(task.key, value, large)
         with self._lock:
-            self._awaited = False
+            self._hungry = False
             while self._unused:
                 self._arena.take_back([self._unused.popleft()])
-            self._waiting.append(_Task(future, key, call, self._arena.lend(large)))
+            self._waiting.append(_Call(task, data, self._arena.lend(large)))
             self._hand_out()
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Send what is waiting, even if it is little: whoever submitted it does not go on without an answer."""
         with self._lock:
-            self._awaited = True
+            self._hungry = True
             self._hand_out()
 
     def _hand_out(self) -> None:
@@ -151,20 +152,19 @@ class Processes(Pool):
         while self._waiting and not self._stopped:
             alone = self._waiting[0].suspect
             together = 1 if alone else self._together
-            if len(self._waiting) < together and not self._awaited:
+            if len(self._waiting) < together and not self._hungry:
                 return
-            if len(self._workers) < self.size and all(worker.tasks for worker in self._workers):
+            if len(self._workers) < self.size and all(worker.calls for worker in self._workers):
                 self._start()
-            worker = min(self._workers, key=lambda worker: len(worker.tasks))
-            if len(worker.tasks) > (ahead - 1) * together or (worker.tasks and (alone or worker.tasks[0].suspect)):
+            worker = min(self._workers, key=lambda worker: len(worker.calls))
+            if len(worker.calls) > (ahead - 1) * together or (worker.calls and (alone or worker.calls[0].suspect)):
                 return
-            tasks: list[_Task] = []
-            while self._waiting and len(tasks) < together and self._waiting[0].suspect is alone:
-                task = self._waiting.popleft()
-                # one that comes back from a worker that died is running already
-                if task.future.running() or (not task.future.done() and task.future.set_running_or_notify_cancel()):
-                    tasks.append(task)
-            worker.give(tasks)
+            if len(self._waiting) < together and worker.calls:
+                return
+            calls: list[_Call] = []
+            while self._waiting and len(calls) < together and self._waiting[0].suspect is alone:
+                calls.append(self._waiting.popleft())
+            worker.give(calls)
 
     def _start(self) -> None:
         worker = _Worker()
@@ -195,21 +195,21 @@ class Processes(Pool):
             worker.process.join()
         with self._lock:
             self._workers.remove(worker)
-            tasks = list(worker.tasks)
-            lost = tasks[0] if len(tasks) == 1 or (error and tasks) else None
+            calls = list(worker.calls)
+            lost = calls[0] if len(calls) == 1 or (error and calls) else None
             if lost is None:
-                for task in tasks:
-                    task.suspect = True
-            self._waiting.extendleft(task for task in reversed(tasks) if task is not lost)
-            kept = {task.buffers.offset for task in self._waiting if isinstance(task.buffers, Span)}
+                for call in calls:
+                    call.suspect = True
+            self._waiting.extendleft(call for call in reversed(calls) if call is not lost)
+            kept = {call.buffers.offset for call in self._waiting if isinstance(call.buffers, Span)}
             self._unused.extend(worker.lent - kept)
             try:
                 self._hand_out()
             except RuntimeError as reason:  # no other can be started, see `_start`
-                for task in self._waiting:
-                    settle(task.future, error=reason)
+                for call in self._waiting:
+                    self._settle(call.task, error=reason)
         if lost is not None:
-            settle(lost.future, error=error or _death(worker, lost))
+            self._settle(lost.task, error=error or _death(worker, lost.task))
 
     def _begin(self, worker: _Worker) -> None:
         if hasattr(signal, 'pthread_sigmask'):  # inherited: Ctrl-C waits until the process has said not to want it
@@ -228,8 +228,8 @@ class Processes(Pool):
         worker.socket.send_bytes(self._function)
         with self._lock:
             worker.ready = True
-            if worker.tasks:
-                worker.send(list(worker.tasks))
+            if worker.calls:
+                worker.send(list(worker.calls))
 
     def _take(self, worker: _Worker) -> None:
         returned, seconds, answers = pickle.loads(worker.socket.recv_bytes())
@@ -240,10 +240,13 @@ class Processes(Pool):
             worker.lent.difference_update(returned)
             self._unused.extend(returned)
             for data, failed, buffers in answers:
-                done.append((worker.tasks.popleft(), Packed(data, failed, worker.borrower.views(buffers))))
+                done.append((worker.calls.popleft().task, Packed(data, failed, worker.borrower.views(buffers))))
             self._hand_out()
         for task, answer in done:
-            settle(task.future, answer)
+            self._settle(task, answer)
+
+    def result(self, task: Task) -> Any:
+        return unpack(super().result(task))
 
     def close(self) -> None:
         if os.getpid() == self._pid:
@@ -256,7 +259,7 @@ class Processes(Pool):
         atexit.unregister(self.close)
 
 
-def _death(worker: _Worker, task: _Task) -> WorkerDied:
+def _death(worker: _Worker, task: Task) -> WorkerDied:
     code = worker.process.exitcode
     how = f'exit code {code}'
     if code is not None and code < 0:
@@ -293,7 +296,9 @@ def _work(socket: Any, memory: int) -> None:
         while tasks:
             answers.append(_answer(function, arena, borrower, *tasks.pop(0)))
             now = perf_counter()
-            if not tasks or now - begun > TOGETHER:
+            if len(answers) == 1:
+                ready = now
+            if not tasks or now - ready > TOGETHER:
                 try:
                     socket.send_bytes(pickle.dumps((borrower.give_back(), now - begun, answers), protocol=5))
                 except OSError:

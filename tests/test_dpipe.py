@@ -584,8 +584,9 @@ class TestTransforms:
         [({}, 2), ({'n_workers': 3}, 6), ({'buffer_size': 5}, 6), ({'n_workers': 3, 'buffer_size': 2}, 6),
          ({'n_workers': 2, 'buffer_size': 7}, 9)],
     )  # fmt: skip
-    def test_buffer_size_bounds_how_far_they_run_ahead(self, options, ahead):
+    def test_buffer_size_bounds_how_far_they_run_ahead(self, options, ahead, monkeypatch):
         """As many as there are workers, and `buffer_size` results, but no fewer of these than workers."""
+        monkeypatch.setattr('itpipe.pace.Pace.CHEAP', 0)
         source = count()
         results = iter(Threads(abs, **options)(source))
         assert next(results) == 0

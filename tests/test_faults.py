@@ -316,7 +316,7 @@ SCRIPT = """
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Ctrl-C in this terminal is meant for this session from now on
 
     def function(x):
-        if x == 5 and state == 'waiting':
+        if x == 500 and state == 'waiting':
             time.sleep(1000 if where == 'processes' else 0.5)
         return x
 
@@ -324,7 +324,7 @@ SCRIPT = """
              'processes': parallel_map(function, processes=2)}[where]
     batches = Infinite(range(10**9), stage) if kind == 'Infinite' else range(10**9) | stage
     for batch in batches:
-        if batch == 4:
+        if batch == 400:  # those before 500 that travel with it are held back
             print('ready', flush=True)
             if state == 'training':
                 time.sleep(1000)

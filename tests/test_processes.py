@@ -338,11 +338,11 @@ def test_cheap_tasks_are_given_ahead_and_dear_ones_are_not(monkeypatch: pytest.M
 
     def watch(worker: Any, task: Any) -> None:
         give(worker, task)
-        most.append(len(worker.tasks))
+        most.append(len(worker.calls))
 
     monkeypatch.setattr(itpipe.processes._Worker, 'give', watch)
     monkeypatch.setattr(itpipe.processes, 'TOGETHER', 0)
-    for cheap, limit in ((0.0, 1), (1000.0, 2)):
+    for cheap, limit in ((0.0, 1), (1000.0, 4)):
         monkeypatch.setattr(itpipe.processes, 'CHEAP', cheap)
         most.clear()
         for future in [pool.submit(key, key) for key in range(20)]:
@@ -405,7 +405,7 @@ def test_cheap_tasks_are_sent_together_up_to_a_millisecond_of_work(monkeypatch: 
         give(worker, tasks)
 
     monkeypatch.setattr(itpipe.processes._Worker, 'give', watch)
-    for cost, together in ((0.00019, 5), (0.0, itpipe.processes.MOST), (0.0007, 1), (1.0, 1)):
+    for cost, together in ((0.00019, 5), (0.0, itpipe.processes.MOST), (0.0007, 2), (0.006, 1)):
         sizes.clear()
         pool._cost = cost
         monkeypatch.setattr(

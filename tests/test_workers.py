@@ -10,10 +10,12 @@ import pytest
 from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
 
 import itpipe.background
+import itpipe.borrowed
 import itpipe.workers
 from itpipe.binding import ItemFunction, Sites
+from itpipe.borrowed import Borrowed
 from itpipe.stage import itemwise
-from itpipe.workers import Borrowed, Pool, Threads
+from itpipe.workers import Pool, Threads
 
 CLOSED = 'the run was closed while a result was awaited'
 
@@ -80,7 +82,8 @@ def test_whatever_a_function_raises_is_a_result_of_its_call(kind: type[BaseExcep
     pool.close()
 
 
-def test_stopping_breaks_the_waits_for_what_runs_and_for_what_does_not_yet(open_pool: Any) -> None:
+@pytest.mark.parametrize('awaited', [0, 2])
+def test_stopping_breaks_the_wait_for_what_runs_and_for_what_does_not_yet(open_pool: Any, awaited: int) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def function(x: int) -> int:
@@ -89,11 +92,11 @@ def test_stopping_breaks_the_waits_for_what_runs_and_for_what_does_not_yet(open_
         return x
 
     pool = open_pool(function)
-    outcomes = [awaited_in_a_thread(pool, pool.submit(key, key)) for key in range(3)]
+    tasks = [pool.submit(key, key) for key in range(3)]
+    outcome = awaited_in_a_thread(pool, tasks[awaited])
     assert begun.wait(LIMIT)
     pool.stop()
-    for outcome in outcomes:
-        assert repr(outcome()) == repr(RuntimeError(CLOSED))
+    assert repr(outcome()) == repr(RuntimeError(CLOSED))
     go_on.set()
     pool.close()
 
@@ -132,7 +135,7 @@ def test_closing_waits_for_the_function_that_runs(open_pool: Any) -> None:
 
 def test_closing_does_not_wait_for_ever(open_pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(itpipe.background, 'GRACE', 0.02)
-    monkeypatch.setattr(itpipe.workers, 'GRACE', 0.02)
+    monkeypatch.setattr(itpipe.borrowed, 'GRACE', 0.02)
     begun, go_on = threading.Event(), threading.Event()
 
     def function(x: int) -> None:
@@ -151,25 +154,53 @@ def test_closing_does_not_wait_for_ever(open_pool: Any, monkeypatch: pytest.Monk
     go_on.set()
 
 
-def test_a_result_is_called_back_for_when_it_is_there(open_pool: Any) -> None:
-    go_on, called = threading.Event(), threading.Event()
-    pool = open_pool(lambda x: go_on.wait(LIMIT))
-    pool.when_done(pool.submit(0, 0), called.set)
-    assert not called.is_set()
+def test_tasks_come_as_they_are_done(open_pool: Any) -> None:
+    go_on = threading.Event()
+
+    def function(x: int) -> int:
+        assert x or go_on.wait(LIMIT)
+        return x
+
+    pool = open_pool(function, size=2)
+    pool.watch()
+    assert not pool.any_done
+    for key in range(3):
+        pool.submit(key, key)
+    assert [pool.result(pool.next_done()) for _ in range(2)] == [1, 2]
+    assert not pool.any_done
     go_on.set()
-    assert called.wait(LIMIT)
+    assert pool.next_done().key == 0
     pool.close()
 
 
-def test_futures_that_only_have_a_result_are_called_back_for_at_once() -> None:
+def test_stopping_breaks_the_wait_for_whatever_comes_next(open_pool: Any) -> None:
+    go_on, asked = threading.Event(), threading.Event()
+    pool = open_pool(lambda _: go_on.wait(LIMIT))
+    pool.watch()
+    pool.submit(0, 0)
+
+    def stop() -> None:
+        assert asked.wait(LIMIT)
+        pool.stop()
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    asked.set()
+    with raises(RuntimeError, CLOSED):
+        pool.next_done()
+    stopping.join()
+    go_on.set()
+    pool.close()
+
+
+def test_futures_that_only_have_a_result_come_in_the_order_in_which_they_were_submitted() -> None:
     calls: list[int] = []
     pool = Borrowed(Lazily(), function_of(calls.append))
-    called = threading.Event()
-    future = pool.submit(0, 7)
-    pool.when_done(future, called.set)
-    assert called.is_set()
+    pool.watch()
+    pool.submit(0, 7)
+    task = pool.next_done()
     assert calls == []
-    assert pool.result(future) is None
+    assert pool.result(task) is None
     assert calls == [7]
     pool.close()
 
@@ -225,7 +256,7 @@ def test_an_executor_that_is_not_in_a_hurry_keeps_nothing() -> None:
     pool = Borrowed(AtOnce(), function_of(abs))
     for key in range(10):
         assert pool.result(pool.submit(key, -key)) == key
-    assert (pool._pending, pool._theirs, pool._plain) == (set(), set(), {})
+    assert (pool._theirs, pool._plain) == (set(), {})
     pool.close()
 
 

@@ -1,0 +1,115 @@
+"""Executors that are somebody else's, as a pool of workers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import partial
+from typing import Any
+
+from .background import GRACE, still_running
+from .binding import ItemFunction
+from .keys import Key
+from .portable import Packed, dumps_call, dumps_function, loads_call, pack, unpack
+from .workers import Pool, Task
+
+__all__ = ['Borrowed']
+
+
+class Borrowed(Pool):
+    """An executor: anything with `submit`, the futures of which have `result` at least."""
+
+    def __init__(self, executor: Any, function: ItemFunction, in_flight: int | None = None):
+        super().__init__(_size(executor), in_flight)
+        self._executor, self._function = executor, _Portable(function)
+        self._distributed = type(executor).__module__.split('.')[0] == 'distributed'
+        self._plain: dict[Task, Any] = {}
+        self._theirs: set[Any] = set()
+        self._idle = threading.Event()
+
+    def _send(self, task: Task, value: Any) -> None:
+        call = _Call(self._function, task.key, value)
+        if self._distributed:  # it would hide why a call cannot be pickled, and not compute the same one twice
+            theirs = self._executor.submit(call.portable(), pure=False)
+        else:
+            theirs = self._executor.submit(call)
+        if callable(getattr(theirs, 'add_done_callback', None)):
+            self._theirs.add(theirs)
+            theirs.add_done_callback(lambda _: self._pass_on(task, theirs))
+        else:
+            self._plain[task] = theirs
+            if self._done is not None:  # the order of submission will do, there being no other
+                self._done.put(task)
+
+    def _pass_on(self, task: Task, theirs: Any) -> None:
+        try:
+            self._settle(task, theirs.result())
+        except BaseException as error:
+            self._settle(task, error=error)
+        self._theirs.discard(theirs)
+        if not self._theirs:
+            self._idle.set()
+
+    def result(self, task: Task) -> Any:
+        if (theirs := self._plain.pop(task, None)) is not None:
+            try:
+                task.value = theirs.result()
+            except BaseException as error:
+                task.error = error
+            task.settled = True
+        result = super().result(task)
+        return unpack(result) if isinstance(result, Packed) else result
+
+    def stop(self) -> None:
+        super().stop()
+        for theirs in list(self._theirs):
+            if hasattr(theirs, 'cancel'):
+                theirs.cancel()
+
+    def close(self) -> None:
+        self._idle.clear()
+        self.stop()
+        if self._theirs and not self._idle.wait(GRACE):
+            still_running('executor')
+
+
+def _size(executor: Any) -> int:
+    for name in ('_max_workers', 'num_workers'):
+        if isinstance(size := getattr(executor, name, None), int) and size > 0:
+            return size
+    if callable(nthreads := getattr(executor, 'nthreads', None)):
+        return sum(nthreads().values()) or 1
+    return os.cpu_count() or 1
+
+
+class _Portable:
+    """The function, pickled at most once."""
+
+    def __init__(self, function: ItemFunction):
+        self.function = function
+        self._data: bytes | None = None
+
+    @property
+    def data(self) -> bytes:
+        if self._data is None:
+            self._data = dumps_function(self.function)
+        return self._data
+
+
+class _Call:
+    """A call of the function as an executor gets it: in this process called as it is, in any other unpickled first."""
+
+    def __init__(self, function: _Portable, key: Key, value: Any):
+        self.parts = function, key, value
+
+    def __call__(self) -> Any:
+        function, key, value = self.parts
+        return function.function(key, value)
+
+    def portable(self) -> partial[Packed]:
+        """What it is in any other process."""
+        function, key, value = self.parts
+        return partial(pack, loads_call, function.data, dumps_call(key, value))
+
+    def __reduce__(self) -> Any:
+        return self.portable().__reduce__()
