@@ -76,7 +76,7 @@ def parallel_map(
     run does and end with it.
 
     The results come in the order of the items, or with `ordered=False` as they are ready. At most `in_flight` items
-    (by default twice the number of workers, or what takes processes a millisecond) are between input and output.
+    (by default twice the number of workers, more where cheap items go to processes) are between input and output.
 
     Raises TypeError or ValueError for wrong arguments. While running: what `f` raises, as it was raised, and, in order,
     after the results before it; `NotPicklable` if something that must go to a process or come back cannot be pickled;

@@ -234,16 +234,26 @@ class Processes(Pool):
     def _take(self, worker: _Worker) -> None:
         returned, seconds, answers = pickle.loads(worker.socket.recv_bytes())
         cost = seconds / len(answers)
-        done = []
+        done: list[tuple[Task, Packed | None, Exception | None]] = []
+        gone = False
         with self._lock:
             self._cost = cost if self._cost == 1.0 else self._cost + 0.2 * (cost - self._cost)
             worker.lent.difference_update(returned)
             self._unused.extend(returned)
             for data, failed, buffers in answers:
-                done.append((worker.calls.popleft().task, Packed(data, failed, worker.borrower.views(buffers))))
+                task = worker.calls[0].task
+                try:
+                    done.append((task, Packed(data, failed, worker.borrower.views(buffers)), None))
+                except OSError as error:
+                    if gone := not worker.process.is_alive():  # its memory went with it
+                        break
+                    done.append((task, None, error))
+                worker.calls.popleft()
             self._hand_out()
-        for task, answer in done:
-            self._settle(task, answer)
+        for task, answer, failure in done:
+            self._settle(task, answer, failure)
+        if gone:
+            raise EOFError
 
     def result(self, task: Task) -> Any:
         return unpack(super().result(task))
@@ -311,7 +321,7 @@ def _answer(
 ) -> tuple[bytes, bool, Buffers]:
     """What the call came to, as it is sent."""
     large = Large()
-    packed = pack(loads_call, function, call, borrower.views(buffers), apart=large)
+    packed = pack(lambda: loads_call(function, call, borrower.views(buffers)), apart=large)
     return packed.data, packed.failed, () if packed.failed else arena.lend(large)
 
 

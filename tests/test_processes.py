@@ -17,6 +17,7 @@ import pytest
 from running import LIMIT, is_gone, raises, run_script, session, start_script, wait_until
 
 import itpipe.processes
+import itpipe.transport
 from itpipe import NotPicklable, WorkerDied, parallel_map, stage
 from itpipe.binding import ItemFunction, Sites
 from itpipe.processes import NATIVE_THREADS, Processes
@@ -480,4 +481,40 @@ def test_no_more_processes_are_started_than_there_is_work_for() -> None:
     assert len(pool._workers) == 1
     children = [child for child in psutil.Process().children() if 'popen_loky' in ' '.join(child.cmdline())]
     assert len(children) == 1
+    pool.close()
+
+
+def test_a_worker_that_dies_before_its_memory_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had answered is made again by another one."""
+    views = itpipe.transport.Borrower.views
+    pool = pool_of(lambda x: (np.full(10**5, x), os.getpid()))
+    pids = []
+
+    def kill_first(borrower: Any, buffers: Any) -> Any:
+        if not pids:
+            (worker,) = pool._workers
+            pids.append(worker.process.pid)
+            worker.kill()
+            worker.process.join()
+            raise FileNotFoundError
+        return views(borrower, buffers)
+
+    monkeypatch.setattr(itpipe.transport.Borrower, 'views', kill_first)
+    pool._cost = 1e-6
+    tasks = [pool.submit(key, key) for key in range(4)]
+    results = [pool.result(task) for task in tasks]
+    assert [int(array[0]) for array, _ in results] == [0, 1, 2, 3]
+    assert pids[0] not in {pid for _, pid in results}
+    pool.close()
+
+
+def test_memory_that_cannot_be_mapped_is_the_error_of_its_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise OSError(24, 'Too many open files')
+
+    monkeypatch.setattr(itpipe.transport.Borrower, '_mapped', refuse)
+    pool = pool_of(lambda x: np.full(10**5, x) if x else x)
+    with raises(OSError, '[Errno 24] Too many open files'):
+        pool.result(pool.submit(1, 1))
+    assert pool.result(pool.submit(0, 0)) == 0
     pool.close()
