@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['NotPicklable', 'NotRestartable', 'WorkerDied']
+__all__ = ['NotPicklable', 'NotRestartable', 'WorkerCrashed']
 
 
 class NotRestartable(RuntimeError):
@@ -13,5 +13,5 @@ class NotPicklable(TypeError):
     """Something that has to go to another process, or to come back from one, cannot be pickled."""
 
 
-class WorkerDied(RuntimeError):
-    """A worker process ended, or was killed, while it ran the function."""
+class WorkerCrashed(RuntimeError):
+    """Worker processes ended, or were killed, while they ran the function on the same item, too often to try again."""

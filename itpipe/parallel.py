@@ -34,6 +34,8 @@ def parallel_map(
     executor: Submits | None = None,
     ordered: bool = True,
     in_flight: int | None = None,
+    max_crashes: int = 2,
+    max_tasks_per_worker: int | None = None,
     **kwargs: Any,
 ) -> Stage[X, Y]: ...
 @overload
@@ -46,6 +48,8 @@ def parallel_map(
     executor: Submits | None = None,
     ordered: bool = True,
     in_flight: int | None = None,
+    max_crashes: int = 2,
+    max_tasks_per_worker: int | None = None,
     **kwargs: Any,
 ) -> Stage[Any, Y]: ...
 @factory
@@ -58,6 +62,8 @@ def parallel_map(
     executor: Any = None,
     ordered: bool = True,
     in_flight: int | None = None,
+    max_crashes: int = 2,
+    max_tasks_per_worker: int | None = None,
     **kwargs: Any,
 ) -> Stage[Any, Any]:
     """`f(item, *args, **kwargs)` for each item, several at a time.
@@ -78,9 +84,13 @@ def parallel_map(
     The results come in the order of the items, or with `ordered=False` as they are ready. At most `in_flight` items
     (by default twice the number of workers, more where cheap items go to processes) are between input and output.
 
+    A process that dies, killed by the system or crashed in native code, is replaced, and what it had is run again: no
+    result is lost, none comes twice. An item on which more than `max_crashes` processes died, when each had no other,
+    ends the run. Processes are replaced after `max_tasks_per_worker` items, if given, against memory leaks.
+
     Raises TypeError or ValueError for wrong arguments. While running: what `f` raises, as it was raised, and, in order,
     after the results before it; `NotPicklable` if something that must go to a process or come back cannot be pickled;
-    `WorkerDied` if a process of `processes=N` ended by itself.
+    `WorkerCrashed` if processes keep dying of an item.
 
     >>> list(range(5) | parallel_map(pow, 2, threads=2))
     [0, 1, 4, 9, 16]
@@ -104,14 +114,23 @@ def parallel_map(
     truth('parallel_map', 'ordered', ordered)
     if in_flight is not None:
         integer('parallel_map', 'in_flight', in_flight, least=1)
+    only_there: dict[str, Any] = {}
+    if integer('parallel_map', 'max_crashes', max_crashes, least=0) != 2:
+        only_there['max_crashes'] = max_crashes
+    if max_tasks_per_worker is not None:
+        integer('parallel_map', 'max_tasks_per_worker', max_tasks_per_worker, least=1)
+        only_there['max_tasks_per_worker'] = max_tasks_per_worker
+    if only_there and processes is None:
+        raise TypeError(f'parallel_map: `{next(iter(only_there))}` goes with `processes`')
     written = kwargs | chosen
     written |= ({} if ordered else {'ordered': False}) | ({} if in_flight is None else {'in_flight': in_flight})
+    written |= only_there
     function = function_of('parallel_map', f, args, kwargs)
     if isinstance(function.target, tuple) and not (args or kwargs):
         steps = function.target
     else:
         steps = (ItemStep('parallel_map', unchanged, (function,), (f, *args), written),)
-    options = (steps, partial(_open, where, given_there, in_flight), STOP)
+    options = (steps, partial(_open, where, given_there, in_flight, max_crashes, max_tasks_per_worker), STOP)
     if ordered:
         return Stage((Step('parallel_map', _ordered, options, (f, *args), written),))
     return Stage(
@@ -119,13 +138,15 @@ def parallel_map(
     )
 
 
-def _open(where: str, given: Any, in_flight: int | None, function: ItemFunction) -> Pool:
+def _open(
+    where: str, given: Any, in_flight: int | None, max_crashes: int, max_tasks: int | None, function: ItemFunction
+) -> Pool:
     if where == 'threads':
         return Threads(given, function, in_flight)
     if where == 'processes':
         from .processes import Processes
 
-        return Processes(given, function, in_flight)
+        return Processes(given, function, in_flight, max_crashes, max_tasks)
     from .borrowed import Borrowed
 
     return Borrowed(given, function, in_flight)

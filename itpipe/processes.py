@@ -24,13 +24,14 @@ import threading
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from queue import SimpleQueue
 from time import perf_counter
 from typing import Any
 
 from .background import join
 from .binding import ItemFunction
-from .errors import WorkerDied
+from .errors import WorkerCrashed
 from .keys import describe
 from .portable import Packed, dumps_call, dumps_function, loads_call, pack, unpack
 from .transport import Arena, Borrower, Buffers, Large, Span, budget
@@ -59,7 +60,9 @@ class _Call:
     data: bytes
     buffers: Buffers
     suspect: bool = False
-    """Whether it was one of several that a process had when it died: then it is tried alone."""
+    """Whether a process died that had it: then it is tried alone."""
+    crashes: int = 0
+    """How many processes died that had nothing else."""
 
 
 class _Worker:
@@ -70,11 +73,13 @@ class _Worker:
         self.process: Any = None
         self.socket: Any = None
         self.ready = False
+        self.left: float = inf
         self.borrower = Borrower(alone=True)
         self.lent: set[int] = set()
         self.thread: threading.Thread
 
     def give(self, calls: list[_Call]) -> None:
+        self.left -= len(calls)
         self.calls.extend(calls)
         if self.ready:
             self.send(calls)
@@ -101,11 +106,19 @@ class _Worker:
 class Processes(Pool):
     """Processes that call the function."""
 
-    def __init__(self, count: int, function: ItemFunction, in_flight: int | None = None):
+    def __init__(
+        self,
+        count: int,
+        function: ItemFunction,
+        in_flight: int | None = None,
+        max_crashes: int = 2,
+        max_tasks: int | None = None,
+    ):
         # not by `get_context('loky')`, which joblib's own copy of loky may have taken over
         from loky.backend.context import LokyContext
 
         super().__init__(count_workers(count), in_flight)
+        self._max_crashes, self._max_tasks = max_crashes, max_tasks or inf
         self._context = LokyContext()
         self._function = dumps_function(function)
         self._workers: list[_Worker] = []
@@ -156,18 +169,21 @@ class Processes(Pool):
                 return
             if len(self._workers) < self.size and all(worker.calls for worker in self._workers):
                 self._start()
-            worker = min(self._workers, key=lambda worker: len(worker.calls))
+            worker = min(self._workers, key=lambda worker: (worker.left <= 0, len(worker.calls)))
+            if worker.left <= 0:  # and so have all others
+                return
             if len(worker.calls) > (ahead - 1) * together or (worker.calls and (alone or worker.calls[0].suspect)):
                 return
             if len(self._waiting) < together and worker.calls:
                 return
             calls: list[_Call] = []
-            while self._waiting and len(calls) < together and self._waiting[0].suspect is alone:
+            while self._waiting and len(calls) < min(together, worker.left) and self._waiting[0].suspect is alone:
                 calls.append(self._waiting.popleft())
             worker.give(calls)
 
     def _start(self) -> None:
         worker = _Worker()
+        worker.left = self._max_tasks
         name = f'itpipe-process-{len(self._workers)}'
         worker.thread = threading.Thread(target=self._attend, args=(worker,), name=name, daemon=True)
         self._workers.append(worker)
@@ -196,10 +212,12 @@ class Processes(Pool):
         with self._lock:
             self._workers.remove(worker)
             calls = list(worker.calls)
-            lost = calls[0] if len(calls) == 1 or (error and calls) else None
-            if lost is None:
-                for call in calls:
-                    call.suspect = True
+            lost = calls[0] if error and calls else None
+            for call in calls if error is None else ():
+                call.suspect = True
+                call.crashes += len(calls) == 1  # of several, it may have been another one
+                if call.crashes > self._max_crashes:
+                    lost = call
             self._waiting.extendleft(call for call in reversed(calls) if call is not lost)
             kept = {call.buffers.offset for call in self._waiting if isinstance(call.buffers, Span)}
             self._unused.extend(worker.lent - kept)
@@ -209,7 +227,7 @@ class Processes(Pool):
                 for call in self._waiting:
                     self._settle(call.task, error=reason)
         if lost is not None:
-            self._settle(lost.task, error=error or _death(worker, lost.task))
+            self._settle(lost.task, error=error or _crash(worker, lost))
 
     def _begin(self, worker: _Worker) -> None:
         if hasattr(signal, 'pthread_sigmask'):  # inherited: Ctrl-C waits until the process has said not to want it
@@ -250,9 +268,10 @@ class Processes(Pool):
                     done.append((task, None, error))
                 worker.calls.popleft()
             self._hand_out()
+            retired = worker.left <= 0 and not worker.calls
         for task, answer, failure in done:
             self._settle(task, answer, failure)
-        if gone:
+        if gone or retired:
             raise EOFError
 
     def result(self, task: Task) -> Any:
@@ -269,15 +288,16 @@ class Processes(Pool):
         atexit.unregister(self.close)
 
 
-def _death(worker: _Worker, task: Task) -> WorkerDied:
+def _crash(worker: _Worker, call: _Call) -> WorkerCrashed:
     code = worker.process.exitcode
     how = f'exit code {code}'
     if code is not None and code < 0:
         with suppress(ValueError):
             how = signal.Signals(-code).name
-    return WorkerDied(
-        f'a worker process died ({how}) while it had {describe(task.key)}; it may have run out of memory, or crashed in'
-        ' native code'
+    times = 'a worker process' if call.crashes == 1 else f'{call.crashes} worker processes, one after the other,'
+    return WorkerCrashed(
+        f'{times} died ({how}) while working on {describe(call.task.key)} alone; it may take too much memory, or crash'
+        ' in native code'
     )
 
 

@@ -511,6 +511,19 @@ def test_a_cluster_forgets_what_a_run_left(dask_threads: Any) -> None:
         ({'threads': 1, 'in_flight': 0}, ValueError, 'parallel_map: `in_flight` must be at least 1, got 0'),
         ({'threads': 1, 'in_flight': -1}, ValueError, 'parallel_map: `in_flight` must be at least 1, got -1'),
         ({'threads': 1, 'in_flight': 1.0}, TypeError, 'parallel_map: `in_flight` must be an int, got float'),
+        ({'processes': 1, 'max_crashes': -1}, ValueError, 'parallel_map: `max_crashes` must be at least 0, got -1'),
+        ({'processes': 1, 'max_crashes': None}, TypeError, 'parallel_map: `max_crashes` must be an int, got NoneType'),
+        ({'threads': 1, 'max_crashes': 1}, TypeError, 'parallel_map: `max_crashes` goes with `processes`'),
+        (
+            {'processes': 1, 'max_tasks_per_worker': 0},
+            ValueError,
+            'parallel_map: `max_tasks_per_worker` must be at least 1, got 0',
+        ),
+        (
+            {'executor': AtOnce(), 'max_tasks_per_worker': 5},
+            TypeError,
+            'parallel_map: `max_tasks_per_worker` goes with `processes`',
+        ),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from running import LIMIT, is_gone, raises, run_script, session, start_script, w
 
 import itpipe.processes
 import itpipe.transport
-from itpipe import NotPicklable, WorkerDied, parallel_map, stage
+from itpipe import NotPicklable, WorkerCrashed, parallel_map, stage
 from itpipe.binding import ItemFunction, Sites
 from itpipe.processes import NATIVE_THREADS, Processes
 from itpipe.stage import itemwise
@@ -32,10 +34,9 @@ def pool_of(f: Callable[[Any], Any], size: int = 1) -> Processes:
     return Processes(size, function_of(f))
 
 
-def died(how: str, item: str) -> str:
-    return (
-        f'a worker process died ({how}) while it had {item}; it may have run out of memory, or crashed in native code'
-    )
+def died(how: str, item: str, times: int = 3) -> str:
+    who = f'{times} worker processes, one after the other,' if times > 1 else 'a worker process'
+    return f'{who} died ({how}) while working on {item} alone; it may take too much memory, or crash in native code'
 
 
 def await_file(path: Path) -> None:
@@ -72,7 +73,7 @@ def test_a_worker_that_dies_is_an_error_that_names_the_stage_and_the_item(
     run = iter(range(10) | parallel_map(function, processes=2))
     results = []
     note = f'itpipe: raised in parallel_map({function.__name__}, processes=2), item 3'
-    with raises(WorkerDied, died(how, 'item 3'), note):
+    with raises(WorkerCrashed, died(how, 'item 3'), note):
         for result in run:
             results.append(result)
     assert results == [0, 1, 2]
@@ -83,22 +84,83 @@ def test_a_worker_that_dies_is_an_error_that_names_the_stage_and_the_item(
 def test_without_order_a_worker_that_dies_is_the_same_error() -> None:
     results = []
     note = 'itpipe: raised in parallel_map(kill, processes=2, ordered=False), item 3'
-    with raises(WorkerDied, died('SIGKILL', 'item 3'), note):
+    with raises(WorkerCrashed, died('SIGKILL', 'item 3'), note):
         for result in range(10) | parallel_map(kill, processes=2, ordered=False):
             results.append(result)
     assert set(results) <= set(range(10)) - {3}
 
 
-def test_only_the_item_at_hand_is_lost_and_the_worker_is_replaced() -> None:
-    pool = pool_of(lambda x: (x, os.getpid()) if x != 3 else os._exit(5))
-    assert pool.result(pool.submit(0, 0))[0] == 0
-    pool._cost = 0.0  # so that the next one is given to the worker before it has answered
-    futures = [pool.submit(key, key) for key in (3, 4, 5)]
-    with raises(WorkerDied, died('exit code 5', 'item 3')):
-        pool.result(futures[0])
-    (four, pid_4), (five, pid_5) = map(pool.result, futures[1:])
-    assert (four, five, pid_4) == (4, 5, pid_5)
+def dies_once(mark: Path, x: int, how: Callable[[], Any] = lambda: os.kill(os.getpid(), signal.SIGKILL)) -> int:
+    with suppress(FileExistsError):
+        mark.touch(exist_ok=False)
+        how()
+    return x
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+@pytest.mark.parametrize('in_flight', [1, 3, None])
+def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
+    tmp_path: Path, ordered: bool, in_flight: int | None
+) -> None:
+    def function(x: int) -> int:
+        return dies_once(tmp_path / str(x), x) if x % 40 == 7 else x
+
+    stage = parallel_map(function, processes=2, ordered=ordered, in_flight=in_flight)
+    results = list(range(100) | stage)
+    assert (results if ordered else sorted(results)) == list(range(100))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_large_results_of_workers_that_are_killed(tmp_path: Path) -> None:
+    """Those that were ready stay what they are, those that were not are made again."""
+
+    def function(x: Any) -> Any:
+        result = np.full(10**5, x[0])
+        if x[0] % 20 == 7:
+            dies_once(tmp_path / str(x[0]), 0)
+        return result
+
+    kept = list((np.full(10**5, n) for n in range(60)) | parallel_map(function, processes=2))
+    assert [int(each[0]) for each in kept] == list(range(60))
+    assert all((each == each[0]).all() for each in kept)
+
+
+@pytest.mark.parametrize('max_crashes', [0, 1])
+def test_an_item_of_which_more_processes_die_ends_the_run(tmp_path: Path, max_crashes: int) -> None:
+    def function(x: int) -> int:
+        if x == 3:
+            (tmp_path / f'{time.perf_counter_ns()}').touch()
+            os._exit(5)
+        return x
+
+    stage = parallel_map(function, processes=2, in_flight=1, max_crashes=max_crashes)
+    run = iter(range(10) | stage)
+    assert [next(run) for _ in range(3)] == [0, 1, 2]
+    with raises(WorkerCrashed, died('exit code 5', 'item 3', max_crashes + 1), f'itpipe: raised in {stage!r}, item 3'):
+        next(run)
+    assert len(list(tmp_path.iterdir())) == max_crashes + 1
+
+
+def test_the_innocent_are_not_blamed() -> None:
+    """Of several items that a process had, the one it died of is found."""
+    pool = pool_of(lambda x: (x, os.getpid()) if x != 4 else os._exit(5))
+    pool.result(pool.submit(0, 0))
+    pool._cost = 1e-6  # so that they are given to the worker together
+    tasks = [pool.submit(key, key) for key in (1, 2, 3, 4, 5)]
+    assert [pool.result(task)[0] for task in tasks[:3]] == [1, 2, 3]
+    with raises(WorkerCrashed, died('exit code 5', 'item 4')):
+        pool.result(tasks[3])
+    assert pool.result(tasks[4])[0] == 5
     pool.close()
+
+
+def test_processes_are_replaced_after_so_many_items() -> None:
+    for most in (1, 3):
+        pids = list(range(12) | parallel_map(lambda _: os.getpid(), processes=2, max_tasks_per_worker=most))
+        assert max(Counter(pids).values()) <= most
+    assert repr(parallel_map(abs, processes=2, max_tasks_per_worker=3, max_crashes=1)) == (
+        'parallel_map(abs, processes=2, max_crashes=1, max_tasks_per_worker=3)'
+    )
 
 
 def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced() -> None:
@@ -119,7 +181,7 @@ class DeadlyToUnpickle:
 
 
 def test_a_function_that_kills_whoever_unpickles_it() -> None:
-    with pytest.raises(WorkerDied) as caught:
+    with pytest.raises(WorkerCrashed) as caught:
         list(range(3) | parallel_map(DeadlyToUnpickle(), processes=1))
     assert str(caught.value) == died('exit code 5', 'item 0')
 
