@@ -208,7 +208,7 @@ def threads_cheap(share: float = 1) -> Work:
 def large(number: int) -> Any:
     """About 3 ms of work, and 4 MiB that it results in."""
     small = np.full(2**13, number + 2, np.float32)
-    for _ in range(400):
+    for _ in range(1000):
         np.sqrt(small, out=small)
     image = np.empty((1024, 1024), np.float32)
     image[:] = number + np.floor(small[0] - 0.5)
