@@ -63,6 +63,7 @@ class Background:
         self._failure: BaseException | None = None
         self._pid = os.getpid()
         self._work: SimpleQueue[tuple[Iterator[Pair], Callable[[], None]] | None] = SimpleQueue()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
     # The taker's side
@@ -70,9 +71,10 @@ class Background:
     def run(self, pairs: Iterator[Pair], close: Callable[[], None] = lambda: None) -> Iterator[Pair]:
         """The same pairs, made in the thread; there `close` is called when they end, fail or are stopped."""
         if self._thread is None and not self._stopped:
-            thread = threading.Thread(target=self._make_all, name=self.name, daemon=True)
-            thread.start()
-            self._thread = thread
+            with self._starting:
+                if not self._stopped:
+                    self._thread = threading.Thread(target=self._make_all, name=self.name, daemon=True)
+                    self._thread.start()
             atexit.register(self.close)
         self._work.put((pairs, close))
         while (entry := self._take()) is not END:
@@ -181,6 +183,8 @@ class Background:
             return
         self._closed = True
         self.stop()
+        with self._starting:
+            pass
         if self._thread is not None:
             join([self._thread])
         self._ready.clear()
@@ -193,7 +197,8 @@ class Background:
 
 def join(threads: list[threading.Thread]) -> None:
     """Wait for threads that were told to end, but no longer than a user's function may keep us."""
-    threads = [thread for thread in threads if thread is not threading.current_thread()]
+    if threading.current_thread() in threads:  # the garbage collector closes; the others may wait for this one
+        return
     deadline = perf_counter() + GRACE
     for thread in threads:
         if thread.ident is not None:  # it has been started, and was not interrupted while it was

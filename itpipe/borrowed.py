@@ -24,7 +24,7 @@ class Borrowed(Pool):
         self._executor, self._function = executor, _Portable(function)
         self._distributed = type(executor).__module__.split('.')[0] == 'distributed'
         self._plain: dict[Task, Any] = {}
-        self._theirs: set[Any] = set()
+        self._theirs: dict[Task, Any] = {}
         self._idle = threading.Event()
 
     def _send(self, task: Task, value: Any) -> None:
@@ -34,19 +34,20 @@ class Borrowed(Pool):
         else:
             theirs = self._executor.submit(call)
         if callable(getattr(theirs, 'add_done_callback', None)):
-            self._theirs.add(theirs)
-            theirs.add_done_callback(lambda _: self._pass_on(task, theirs))
+            self._theirs[task] = theirs
+            # not with the future itself, which would hold itself by its callbacks
+            theirs.add_done_callback(partial(self._pass_on, task))
         else:
             self._plain[task] = theirs
             if self._done is not None:  # the order of submission will do, there being no other
                 self._done.put(task)
 
-    def _pass_on(self, task: Task, theirs: Any) -> None:
+    def _pass_on(self, task: Task, _: object) -> None:
+        theirs = self._theirs.pop(task)
         try:
             self._settle(task, theirs.result())
         except BaseException as error:
             self._settle(task, error=error)
-        self._theirs.discard(theirs)
         if not self._theirs:
             self._idle.set()
 
@@ -62,7 +63,7 @@ class Borrowed(Pool):
 
     def stop(self) -> None:
         super().stop()
-        for theirs in list(self._theirs):
+        for theirs in list(self._theirs.values()):
             if hasattr(theirs, 'cancel'):
                 theirs.cancel()
 

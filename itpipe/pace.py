@@ -9,12 +9,18 @@ class Pace:
     """Tells by measured times whether calls had better be made in place.
 
     The first call, which has no other beside it, may show that; later, many cheap calls in a row. In place the average
-    counts, as one call may have had to wait for the interpreter lock. Each change of mind makes the next one harder.
+    counts, over many calls, as one may have had to wait for the interpreter lock; not so what took longer than such a
+    wait. Each change of mind makes the next one harder.
     """
 
     CHEAP = 30e-6
     """Seconds; handing a call to a thread takes about as long."""
     IN_A_ROW = 16
+    AVERAGED = 256
+    LOCK = 0.005
+    """Seconds; one wait for the interpreter lock …"""
+    NOT_THE_LOCK = 0.02
+    """… and what is more than a few of them."""
 
     def __init__(self, known: bool = False):
         self.in_place = False

@@ -156,6 +156,10 @@ def _open(
 # What runs
 
 
+HELD = 0.001
+"""Seconds after which a result that is ready is not held back any more for more items to be submitted."""
+
+
 class _Upstream:
     """The items, and the error with which they ended, kept until what came before it is delivered."""
 
@@ -215,6 +219,7 @@ def _ordered(
     stop.add(pool.stop)
     try:
         while True:
+            begun = perf_counter()
             while len(window) < pool.window and not pace.in_place:
                 if (pair := upstream.next()) is None:
                     break
@@ -222,6 +227,8 @@ def _ordered(
                 del pair
                 if not pace.known and len(window) == 1:
                     pool.try_out(window[0])
+                if window[0].settled and perf_counter() - begun > HELD:
+                    break
             if window:
                 task = window.popleft()
                 yield task.key, _result(pool, task, function)
@@ -246,9 +253,8 @@ def _in_place(pairs: Iterable[Pair], function: ItemFunction, pace: Pace, stop: S
             stop.check()
         yield key, value
         del value
-        # one call that had to wait for the interpreter lock is not enough
-        average += (seconds - average) / 16 if seconds < 8 * cheap else cheap / 2
-        if average > cheap:
+        average += ((min(pace.LOCK, seconds)) - average) / pace.AVERAGED
+        if average > cheap or seconds > pace.NOT_THE_LOCK:
             pace.leave()
             return False
     return True
@@ -282,6 +288,7 @@ def _unordered(
     stop.add(pool.stop)
     try:
         while True:
+            begun = perf_counter()
             while running < pool.window and not pace.in_place:
                 if (pair := pull()) is None:
                     break
@@ -290,7 +297,9 @@ def _unordered(
                 running += 1
                 if not pace.known and running == 1:
                     pool.try_out(task)
-            if pace.in_place and not pool.any_done:
+                if pool.any_done and perf_counter() - begun > HELD:
+                    break
+            if pace.in_place and not pool.any_done and running < pool.window:
                 pairs = iter(lambda: None if pool.any_done else pull(), None)
                 for key, value in _in_place(pairs, function, pace, stop):
                     log.append((key, True))

@@ -124,12 +124,12 @@ class Processes(Pool):
         self._workers: list[_Worker] = []
         self._waiting: deque[_Call] = deque()
         self._hungry = False
+        self._slow, self._since = False, 0.0
         self._lock = threading.Lock()
         self._cost = 1.0
         self._budget = budget() // (self.size + 1)
         self._arena = Arena(self._budget)
         self._unused: deque[int] = deque()
-        self._pid = os.getpid()
         atexit.register(self.close)  # after loky, and with it multiprocessing, did: their turn comes later then
 
     @property
@@ -150,6 +150,9 @@ class Processes(Pool):
             self._hungry = False
             while self._unused:
                 self._arena.take_back([self._unused.popleft()])
+            now = perf_counter()
+            self._slow = now - self._since > TOGETHER  # items come so slowly that there is no use in waiting for more
+            self._since = now
             self._waiting.append(_Call(task, data, self._arena.lend(large)))
             self._hand_out()
 
@@ -165,10 +168,15 @@ class Processes(Pool):
         while self._waiting and not self._stopped:
             alone = self._waiting[0].suspect
             together = 1 if alone else self._together
-            if len(self._waiting) < together and not self._hungry:
+            if len(self._waiting) < together and not (self._hungry or self._slow):
                 return
             if len(self._workers) < self.size and all(worker.calls for worker in self._workers):
-                self._start()
+                try:
+                    self._start()
+                except RuntimeError as error:  # there are too many threads
+                    if not self._workers:
+                        self._fail(error)
+                        return
             worker = min(self._workers, key=lambda worker: (worker.left <= 0, len(worker.calls)))
             if worker.left <= 0:  # and so have all others
                 return
@@ -186,17 +194,19 @@ class Processes(Pool):
         worker.left = self._max_tasks
         name = f'itpipe-process-{len(self._workers)}'
         worker.thread = threading.Thread(target=self._attend, args=(worker,), name=name, daemon=True)
+        worker.thread.start()
         self._workers.append(worker)
-        try:
-            worker.thread.start()
-        except RuntimeError:  # there are too many threads
-            self._workers.remove(worker)
-            raise
+
+    def _fail(self, error: Exception) -> None:
+        while self._waiting:
+            self._settle(self._waiting.popleft().task, error=error)
 
     def _attend(self, worker: _Worker) -> None:
         """Start the process and take its answers, until it ends or is killed."""
         error: Exception | None = None
         try:
+            with self._lock:  # the one who starts it has told the others
+                pass
             self._begin(worker)
             while True:
                 self._take(worker)
@@ -221,11 +231,7 @@ class Processes(Pool):
             self._waiting.extendleft(call for call in reversed(calls) if call is not lost)
             kept = {call.buffers.offset for call in self._waiting if isinstance(call.buffers, Span)}
             self._unused.extend(worker.lent - kept)
-            try:
-                self._hand_out()
-            except RuntimeError as reason:  # no other can be started, see `_start`
-                for call in self._waiting:
-                    self._settle(call.task, error=reason)
+            self._hand_out()
         if lost is not None:
             self._settle(lost.task, error=error or _crash(worker, lost))
 
@@ -280,6 +286,9 @@ class Processes(Pool):
     def close(self) -> None:
         if os.getpid() == self._pid:
             self.stop()
+            if threading.current_thread() not in [worker.thread for worker in self._workers]:
+                with self._lock:  # from now on, no other is started
+                    pass
             workers = list(self._workers)
             for worker in workers:
                 worker.kill()
@@ -314,6 +323,8 @@ def _work(socket: Any, memory: int) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if 'PYTHONFAULTHANDLER' not in os.environ:
         faulthandler.enable()
+    if hasattr(os, 'register_at_fork'):  # else what the function forks would hide that this one has ended
+        os.register_at_fork(after_in_child=socket.close)
     received: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_receive, args=(socket, received), daemon=True).start()
     function = received.get()

@@ -22,7 +22,7 @@ from .pace import Pace
 
 __all__ = ['Pool', 'Task', 'Threads', 'count_workers', 'usable_cores']
 
-TRIAL = 0.001
+TRIAL = 0.002
 """Seconds that the first call may take before others are made beside it."""
 
 
@@ -56,6 +56,7 @@ class Pool:
     def __init__(self, size: int, in_flight: int | None = None):
         self.size, self.in_flight = size, in_flight
         self.pace = Pace(known=True)
+        self._pid = os.getpid()
         self._stopped = False
         self._awaited: Task | None = None
         self._wake = threading.Lock()
@@ -145,6 +146,10 @@ class Pool:
     def _check(self) -> None:
         if self._stopped:
             raise RuntimeError('the run was closed while a result was awaited')
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                'the workers belong to the process that this one was forked from: start a run of its own'
+            )
 
     def stop(self) -> None:
         """Break all waits, and begin with no other task; from any thread."""
@@ -167,7 +172,6 @@ class Threads(Pool):
         self._function = function
         self._tasks: SimpleQueue[tuple[Task, Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._pid = os.getpid()
         atexit.register(self.close)
 
     def _send(self, task: Task, value: Any) -> None:
@@ -178,7 +182,7 @@ class Threads(Pool):
             self._threads[-1].start()
 
     def _serve(self) -> None:
-        if self.size > 1:
+        with suppress(Exception):  # whatever that library comes across
             _limit_native_threads(self.size)
         while (entry := self._tasks.get()) is not None:
             task, value = entry
@@ -204,9 +208,9 @@ class Threads(Pool):
 
 def _limit_native_threads(size: int) -> None:
     """Let OpenMP, if it is there, use its share of the cores in the calling thread, if threadpoolctl is there, too."""
-    with suppress(OSError), open('/proc/self/maps') as file:  # which takes less time than to import threadpoolctl
+    with suppress(OSError), open('/proc/self/maps', 'rb') as file:  # which takes less time than to import threadpoolctl
         libraries = file.read()
-        if not any(name in libraries for name in ('libgomp', 'libomp', 'libiomp')):
+        if not any(name in libraries for name in (b'libgomp', b'libomp', b'libiomp')):
             return
     try:
         from threadpoolctl import threadpool_limits

@@ -15,6 +15,7 @@ from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
 
 import itpipe.borrowed
 import itpipe.pace
+import itpipe.parallel
 import itpipe.processes
 import itpipe.workers
 from itpipe import apply, batch_by, map_at, parallel_map, prefetch, sample, stream, take, unpack, with_rng
@@ -80,6 +81,7 @@ def pace(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     callspec = getattr(request.node, 'callspec', None)
     in_place = callspec is not None and callspec.params.get('workers') == 'in place'
     monkeypatch.setattr(itpipe.pace.Pace, 'CHEAP', 1000 if in_place else 0)
+    monkeypatch.setattr(itpipe.parallel, 'HELD', 1000)
 
 
 @pytest.fixture(scope='module', params=['threads', 'in place', 'processes', *EXECUTORS, *PLAIN])
@@ -554,3 +556,37 @@ def test_it_prints_as_it_was_written() -> None:
     written = 'parallel_map(pow, 2, mod=7, threads=2, ordered=False, in_flight=3)'
     assert repr(parallel_map(pow, 2, mod=7, threads=2, ordered=False, in_flight=3)) == written
     assert repr(parallel_map(abs, processes=-1)) == 'parallel_map(abs, processes=-1)'
+
+
+class TestPace:
+    @pytest.mark.parametrize('ordered', [True, False])
+    def test_a_cheap_function_is_called_in_place(self, ordered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(itpipe.pace.Pace, 'CHEAP', 1000)
+        monkeypatch.setattr(itpipe.workers, 'TRIAL', LIMIT)
+        where = list(range(20) | parallel_map(lambda _: threading.current_thread(), threads=2, ordered=ordered))
+        assert where[1:] == [threading.current_thread()] * 19
+
+    def test_the_threads_take_over_when_it_becomes_dear(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(itpipe.pace.Pace, 'CHEAP', 30e-6)
+        here = threading.current_thread()
+
+        def function(x: int) -> bool:
+            if x >= 100:
+                time.sleep(2 * itpipe.pace.Pace.NOT_THE_LOCK if x == 100 else itpipe.pace.Pace.CHEAP)
+            return threading.current_thread() is here
+
+        in_place = list(range(130) | parallel_map(function, threads=2))
+        assert not any(in_place[101:])
+
+    def test_a_few_slow_calls_among_cheap_ones_are_not_made_one_after_the_other(self) -> None:
+        pace = itpipe.pace.Pace(known=True)
+        assert pace.NOT_THE_LOCK < 0.05
+        for _ in range(2 * pace.IN_A_ROW):
+            pace.seen(-1)
+        assert pace.in_place
+        pace.leave()
+        for _ in range(2 * pace.IN_A_ROW - 1):
+            pace.seen(-1)
+        assert not pace.in_place
+        pace.seen(-1)
+        assert pace.in_place

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -470,7 +471,7 @@ def test_cheap_tasks_are_sent_together_up_to_a_millisecond_of_work(monkeypatch: 
     monkeypatch.setattr(itpipe.processes._Worker, 'give', watch)
     for cost, together in ((0.00019, 5), (0.0, itpipe.processes.MOST), (0.0007, 2), (0.006, 1)):
         sizes.clear()
-        pool._cost = cost
+        pool._cost, pool._since = cost, inf
         monkeypatch.setattr(
             itpipe.processes.Processes, '_cost', property(lambda _, cost=cost: cost, lambda *_: None), raising=False
         )
@@ -511,7 +512,7 @@ def test_a_ready_result_is_held_back_by_no_more_than_one_item(tmp_path: Path) ->
 
     pool = pool_of(function)
     pool.result(pool.submit(0, 0))
-    pool._cost = 1e-6
+    pool._cost, pool._since = 1e-6, inf
     futures = [pool.submit(key, key) for key in (1, 2, 3)]
     assert [pool.result(future) for future in futures[:2]] == [1, 2]
     go_on.touch()
@@ -580,3 +581,39 @@ def test_memory_that_cannot_be_mapped_is_the_error_of_its_item(monkeypatch: pyte
         pool.result(pool.submit(1, 1))
     assert pool.result(pool.submit(0, 0)) == 0
     pool.close()
+
+
+def test_a_worker_that_dies_and_leaves_a_child(tmp_path: Path) -> None:
+    """The child has a copy of the socket; the death is seen all the same, and the child killed."""
+    pid = tmp_path / 'pid'
+
+    def function(x: int) -> int:
+        if x == 2:
+            child = os.fork()
+            if child == 0:
+                time.sleep(1000)
+            pid.write_text(str(child))
+            os._exit(1)
+        return x
+
+    run = iter(range(4) | parallel_map(function, processes=1, max_crashes=0, in_flight=1))
+    assert [next(run), next(run)] == [0, 1]
+    with pytest.raises(WorkerCrashed):
+        next(run)
+    wait_until(lambda: is_gone(int(pid.read_text())), 'the child is gone')
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_with_a_slow_source_results_do_not_wait_for_more_items(ordered: bool) -> None:
+    """However many would be sent together."""
+    pulled, ahead = [], []
+
+    def source() -> Any:
+        for x in range(300):
+            pulled.append(x)
+            time.sleep(2 * itpipe.processes.TOGETHER)  # which makes it slow
+            yield x
+
+    for received, _ in enumerate(source() | parallel_map(abs, processes=2, ordered=ordered), 1):
+        ahead.append(len(pulled) - received)
+    assert sorted(ahead)[len(ahead) // 2] < 30  # of the 256 that the window has; it is 2 or 3 if nothing is in the way

@@ -1,7 +1,10 @@
 """Pools of threads and borrowed executors: waits that can be broken, ends that are waited for."""
 
+import gc
+import os
 import pickle
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -256,7 +259,7 @@ def test_an_executor_that_is_not_in_a_hurry_keeps_nothing() -> None:
     pool = Borrowed(AtOnce(), function_of(abs))
     for key in range(10):
         assert pool.result(pool.submit(key, -key)) == key
-    assert (pool._theirs, pool._plain) == (set(), {})
+    assert (pool._theirs, pool._plain) == ({}, {})
     pool.close()
 
 
@@ -328,3 +331,52 @@ def test_a_forked_process_leaves_the_threads_alone() -> None:
         options=('-W', 'ignore'),
     )
     assert out == 'child\nparent [1, 2, 3, 4, 5, 6, 7, 8, 9]\n'
+
+
+def test_whatever_is_the_matter_with_openmp_the_threads_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise UnicodeDecodeError('utf-8', b'x', 0, 1, 'no')
+
+    monkeypatch.setattr(itpipe.workers, '_limit_native_threads', fail)
+    pool = Threads(2, function_of(abs))
+    assert pool.result(pool.submit(0, -3)) == 3
+    pool.close()
+
+
+def test_an_executor_s_results_are_let_go_at_once() -> None:
+    class Result:
+        pass
+
+    gc.disable()
+    try:
+        with ThreadPoolExecutor(1) as executor:
+            pool = Borrowed(executor, function_of(lambda _: Result()))
+            result = weakref.ref(pool.result(pool.submit(0, 0)))
+            executor.submit(abs, 0).result()  # its thread has let go of the task, too
+            assert result() is None
+            pool.close()
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork')
+def test_in_a_forked_process_there_is_an_error_and_no_wait() -> None:
+    out = run_script(
+        """
+        import os, threading
+        from itpipe import parallel_map
+
+        go_on = threading.Event()
+        run = iter(range(10) | parallel_map(lambda x: go_on.wait(20 if x else 0.1), threads=1))
+        next(run)
+        if not (pid := os.fork()):
+            try:
+                next(run)
+            except RuntimeError as error:
+                print(error, flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        go_on.set()
+        """
+    )
+    assert out.startswith('the workers belong to the process that this one was forked from')
