@@ -253,7 +253,7 @@ def _in_place(pairs: Iterable[Pair], function: ItemFunction, pace: Pace, stop: S
             stop.check()
         yield key, value
         del value
-        average += ((min(pace.LOCK, seconds)) - average) / pace.AVERAGED
+        average += (min(pace.LOCK, seconds) - average) / pace.AVERAGED
         if average > cheap or seconds > pace.NOT_THE_LOCK:
             pace.leave()
             return False
