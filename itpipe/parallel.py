@@ -157,7 +157,7 @@ def _open(
 
 
 HELD = 0.001
-"""Seconds after which a result that is ready is not held back any more for more items to be submitted."""
+"""Seconds; where the source takes longer for an item, results that are ready do not wait for the next ones."""
 
 
 class _Upstream:
@@ -216,19 +216,19 @@ def _ordered(
     window: deque[Task] = deque()
     pool = _opened(open_pool, function)
     pace = pool.pace
+    slow = False
     stop.add(pool.stop)
     try:
         while True:
-            begun = perf_counter()
-            while len(window) < pool.window and not pace.in_place:
+            while len(window) < pool.window and not pace.in_place and not (slow and window and window[0].settled):
+                begun = perf_counter()
                 if (pair := upstream.next()) is None:
                     break
+                slow = perf_counter() - begun > HELD
                 window.append(pool.submit(*pair))
                 del pair
                 if not pace.known and len(window) == 1:
                     pool.try_out(window[0])
-                if window[0].settled and perf_counter() - begun > HELD:
-                    break
             if window:
                 task = window.popleft()
                 yield task.key, _result(pool, task, function)
@@ -284,21 +284,20 @@ def _unordered(
     pool = _opened(open_pool, function)
     pool.watch()
     pace = pool.pace
-    running = 0
+    running, slow = 0, False
     stop.add(pool.stop)
     try:
         while True:
-            begun = perf_counter()
-            while running < pool.window and not pace.in_place:
+            while running < pool.window and not pace.in_place and not (slow and pool.any_done):
+                begun = perf_counter()
                 if (pair := pull()) is None:
                     break
+                slow = perf_counter() - begun > HELD
                 task = pool.submit(*pair)
                 del pair
                 running += 1
                 if not pace.known and running == 1:
                     pool.try_out(task)
-                if pool.any_done and perf_counter() - begun > HELD:
-                    break
             if pace.in_place and not pool.any_done and running < pool.window:
                 pairs = iter(lambda: None if pool.any_done else pull(), None)
                 for key, value in _in_place(pairs, function, pace, stop):
