@@ -55,9 +55,8 @@ def _pickler() -> Any:
                 return stage, (value.function,)
             torch: Any = sys.modules.get('torch')
             if type(value) is getattr(torch, 'Tensor', None):
-                with suppress(
-                    TypeError, RuntimeError
-                ):  # as numpy does not have them: not on the CPU, with a gradient …
+                # what numpy does not have goes as usual: tensors that are not on the CPU, or have a gradient
+                with suppress(TypeError, RuntimeError):
                     return torch.from_numpy, (value.numpy(),)
             return super().reducer_override(value)
 

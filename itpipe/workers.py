@@ -79,6 +79,7 @@ class Pool:
         return task
 
     def _send(self, task: Task, value: Any) -> None:
+        """Hand the item to a worker; each kind of pool has its own way."""
         raise NotImplementedError
 
     def _settle(self, task: Task, value: Any = None, error: BaseException | None = None) -> None:
@@ -159,7 +160,7 @@ class Pool:
             self._done.put(None)
 
     def close(self) -> None:
-        """Stop, and wait until nothing of this pool is left."""
+        """Stop, and wait until nothing of this pool is left; each kind of pool has its own way."""
         raise NotImplementedError
 
 
