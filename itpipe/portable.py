@@ -11,8 +11,10 @@ from contextlib import suppress
 from copyreg import _slotnames  # type: ignore[attr-defined]
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from types import CodeType, TracebackType
+from types import CodeType, NoneType, TracebackType
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from .binding import ItemFunction
 from .errors import NotPicklable
@@ -21,6 +23,8 @@ from .stage import stage
 
 __all__ = ['Packed', 'dumps_call', 'dumps_function', 'loads_call', 'pack', 'unpack']
 
+
+_ATOMS = {int, float, complex, bool, str, bytes, NoneType}
 
 Apart: TypeAlias = 'Callable[[pickle.PickleBuffer], object]'
 """Takes a buffer that is to be sent apart from the pickle, or says by something true that it is not."""
@@ -31,12 +35,27 @@ def dumps(value: Any, what: str, hint: str, apart: Apart | None = None) -> bytes
 
     Raises an error that says what could not be pickled, why, and what to do.
     """
+    if _is_plain(value):  # which is several times as fast
+        return pickle.dumps(value, protocol=5, buffer_callback=apart)
     file = io.BytesIO()
     try:
         _pickler()(file, protocol=5, buffer_callback=apart).dump(value)
     except Exception as error:
         raise NotPicklable(f'{what} cannot be pickled ({_said(error)}): {hint}') from error
     return file.getvalue()
+
+
+def _is_plain(value: Any, depth: int = 4) -> bool:
+    """Whether the value is made of numbers, text and arrays of them, which need nothing of cloudpickle."""
+    kind = type(value)
+    if kind in _ATOMS or isinstance(value, np.generic):
+        return True
+    if kind is np.ndarray:
+        return not value.dtype.hasobject
+    if kind not in (tuple, list, dict) or len(value) > 100 or not depth:
+        return False
+    parts = (*value, *value.values()) if kind is dict else value
+    return all([_is_plain(part, depth - 1) for part in parts])
 
 
 @cache

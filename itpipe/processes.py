@@ -5,9 +5,10 @@ be ended before the interpreter waits for it, and does not say which task a proc
 
 Each process has a socket to this one, and a thread here that waits for its answers. Tasks are sent several at once, as
 many as take about a millisecond; whoever finds a process with too little to do, the one who brings a task or the thread
-that got answers, hands out what is waiting. A process is told to end by closing its socket, which also happens when
-this process dies, however it does. It is the leader of a process group, so that what the function has started ends with
-it, and Ctrl-C in a terminal does not reach it.
+that got answers, hands out what is waiting. So no one may have to wait until a process takes a message: a pipe beside
+the socket, which a thread of the process's own watches, announces large ones. When that pipe is closed, which also
+happens when this process dies, however it does, the process ends. It is the leader of a process group, so that what the
+function has started ends with it, and Ctrl-C in a terminal does not reach it.
 
 A message to a process is a list of offsets and one of tasks, a message from it a list of offsets and one of answers;
 the offsets are those of spans of shared memory, see `transport`, that the sender does not use any more.
@@ -25,7 +26,6 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
-from queue import SimpleQueue
 from time import perf_counter
 from typing import Any
 
@@ -52,6 +52,10 @@ CHEAP = 0.005
 """Seconds; where a task takes less, two are sent at once, and the next ones before these have been answered."""
 
 
+SMALL = 1 << 14
+"""Bytes; a larger message may not fit into the socket, where it would have to wait for the process."""
+
+
 @dataclass(eq=False)
 class _Call:
     """A task as it is sent."""
@@ -72,6 +76,8 @@ class _Worker:
         self.calls: deque[_Call] = deque()
         self.process: Any = None
         self.socket: Any = None
+        self.control: Any = None
+        self.sent = 0
         self.ready = False
         self.left: float = inf
         self.borrower = Borrower(alone=True)
@@ -88,7 +94,13 @@ class _Worker:
         self.lent.update(call.buffers.offset for call in calls if isinstance(call.buffers, Span))
         message = self.borrower.give_back(), [(call.data, call.buffers) for call in calls]
         with suppress(OSError):  # it has died, as its thread is about to notice
-            self.socket.send_bytes(pickle.dumps(message, protocol=5))
+            self.send_bytes(pickle.dumps(message, protocol=5))
+
+    def send_bytes(self, data: bytes) -> None:
+        self.sent += 1
+        if len(data) > SMALL:
+            self.control.send_bytes(b'%d' % self.sent)
+        self.socket.send_bytes(data)
 
     def kill(self) -> None:
         if self.process is None:
@@ -215,8 +227,9 @@ class Processes(Pool):
         except Exception as reason:
             error = reason
         worker.kill()
-        if worker.socket is not None:
-            worker.socket.close()
+        for end in (worker.socket, worker.control):
+            if end is not None:
+                end.close()
         if worker.process is not None:
             worker.process.join()
         with self._lock:
@@ -239,17 +252,19 @@ class Processes(Pool):
         if hasattr(signal, 'pthread_sigmask'):  # inherited: Ctrl-C waits until the process has said not to want it
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         worker.socket, theirs = self._context.Pipe()
+        its_control, worker.control = self._context.Pipe(duplex=False)
         share = str(max(1, usable_cores() // self.size))
         environment = {name: share for name in NATIVE_THREADS if name not in os.environ}
         process = self._context.Process(
-            target=_work, args=(theirs, self._budget), name=worker.thread.name, env=environment
+            target=_work, args=(theirs, its_control, self._budget), name=worker.thread.name, env=environment
         )
         process.start()
         worker.process = process
         theirs.close()
+        its_control.close()
         if self._stopped:  # `close` may not have seen the process
             worker.kill()
-        worker.socket.send_bytes(self._function)
+        worker.send_bytes(self._function)
         with self._lock:
             worker.ready = True
             if worker.calls:
@@ -314,7 +329,7 @@ def _crash(worker: _Worker, call: _Call) -> WorkerCrashed:
 # In the process
 
 
-def _work(socket: Any, memory: int) -> None:
+def _work(socket: Any, control: Any, memory: int) -> None:
     if hasattr(os, 'setpgid'):
         os.setpgid(0, 0)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # whoever of this group read from the terminal would be stopped
@@ -325,26 +340,25 @@ def _work(socket: Any, memory: int) -> None:
         faulthandler.enable()
     if hasattr(os, 'register_at_fork'):  # else what the function forks would hide that this one has ended
         os.register_at_fork(after_in_child=socket.close)
-    received: SimpleQueue[bytes] = SimpleQueue()
-    threading.Thread(target=_receive, args=(socket, received), daemon=True).start()
-    function = received.get()
+    inbox = _Inbox(socket)
+    threading.Thread(target=_obey, args=(control, inbox), daemon=True).start()
     arena, borrower = Arena(memory), Borrower()
-    while True:
-        returned, tasks = pickle.loads(received.get())
-        arena.take_back(returned)
-        answers: list[Any] = []
-        begun = perf_counter()
-        while tasks:
-            answers.append(_answer(function, arena, borrower, *tasks.pop(0)))
-            now = perf_counter()
-            if len(answers) == 1:
-                ready = now
-            if not tasks or now - ready > TOGETHER:
-                try:
+    with suppress(EOFError, OSError):  # nobody is there any more, as the thread is about to notice
+        function = inbox.next()
+        while True:
+            returned, tasks = pickle.loads(inbox.next())
+            arena.take_back(returned)
+            answers: list[Any] = []
+            begun = perf_counter()
+            while tasks:
+                answers.append(_answer(function, arena, borrower, *tasks.pop(0)))
+                now = perf_counter()
+                if len(answers) == 1:
+                    ready = now
+                if not tasks or now - ready > TOGETHER:
                     socket.send_bytes(pickle.dumps((borrower.give_back(), now - begun, answers), protocol=5))
-                except OSError:
-                    return
-                answers, begun = [], now
+                    answers, begun = [], now
+    threading.Event().wait()
 
 
 def _answer(
@@ -356,12 +370,35 @@ def _answer(
     return packed.data, packed.failed, () if packed.failed else arena.lend(large)
 
 
-def _receive(socket: Any, received: SimpleQueue[bytes]) -> None:
-    try:
+class _Inbox:
+    """The messages that come, in order: read by who wants the next one, or ahead."""
+
+    def __init__(self, socket: Any):
+        self._socket, self._ahead, self._lock = socket, deque[bytes](), threading.Lock()
+        self._count = 0
+
+    def next(self) -> bytes:
+        with self._lock:
+            return self._ahead.popleft() if self._ahead else self._read()
+
+    def read_up_to(self, count: int) -> None:
+        """Read, ahead of who wants them, as many messages as this since the beginning; they must be on their way."""
+        with self._lock:
+            while self._count < count:
+                self._ahead.append(self._read())
+
+    def _read(self) -> bytes:
+        data: bytes = self._socket.recv_bytes()
+        self._count += 1
+        return data
+
+
+def _obey(control: Any, inbox: _Inbox) -> None:
+    """Read large messages while a function runs; end this process, and what it has started, when nobody is there."""
+    with suppress(EOFError, OSError):
         while True:
-            received.put(socket.recv_bytes())
-    except (EOFError, OSError):  # nobody is there any more
-        if hasattr(os, 'killpg'):
-            with suppress(OSError):
-                os.killpg(os.getpid(), signal.SIGKILL)
-        os._exit(1)
+            inbox.read_up_to(int(control.recv_bytes()))
+    if hasattr(os, 'killpg'):
+        with suppress(OSError):
+            os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)

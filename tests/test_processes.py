@@ -520,6 +520,22 @@ def test_a_ready_result_is_held_back_by_no_more_than_one_item(tmp_path: Path) ->
     pool.close()
 
 
+def test_large_values_and_large_results_do_not_wait_for_each_other() -> None:
+    """The next values are on their way while the results of the ones before still come, one after the other."""
+
+    def function(value: bytes) -> bytes:
+        time.sleep(2 * itpipe.processes.TOGETHER)
+        return value
+
+    pool = pool_of(function)
+    pool.result(pool.submit(0, b''))
+    pool._cost, pool._since = itpipe.processes.TOGETHER / 4, inf
+    values = [bytes([n]) * 2**20 for n in range(8)]
+    tasks = [pool.submit(key, value) for key, value in enumerate(values)]
+    assert [pool.result(task) for task in tasks] == values
+    pool.close()
+
+
 def test_nothing_is_forked() -> None:
     """A fork would have this process's memory, and with it this module's changed value."""
     global changed
