@@ -10,8 +10,8 @@ class Pace:
 
     The first call, which has no other beside it, may show that; later, many cheap calls in a row. In place the average
     counts, over many calls, as one may have had to wait for the interpreter lock; not so what took longer than such a
-    wait. Each change of mind makes the next one harder. To time a call costs as much as a cheap one: none is timed while
-    several in a row, and all that happened meanwhile, take no longer than as many cheap ones may.
+    wait. Each change of mind makes the next one harder. To time a call costs as much as a cheap one: none is timed
+    while several in a row, and all that happened meanwhile, take no longer than as many cheap ones may.
     """
 
     CHEAP = 30e-6

@@ -55,7 +55,7 @@ def _is_plain(value: Any, depth: int = 4) -> bool:
     if kind not in (tuple, list, dict) or len(value) > 100 or not depth:
         return False
     parts = (*value, *value.values()) if kind is dict else value
-    return all([_is_plain(part, depth - 1) for part in parts])
+    return all(_is_plain(part, depth - 1) for part in parts)
 
 
 @cache
