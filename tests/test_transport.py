@@ -17,7 +17,7 @@ from strategies import examples
 import itpipe.processes
 import itpipe.transport
 from itpipe import batch_by, combine, parallel_map
-from itpipe.transport import LARGE, Arena, Borrower, Large
+from itpipe.transport import LARGE, Arena, Block, Borrower, Large, mapped
 
 needs_memfd = pytest.mark.skipif(not hasattr(os, 'memfd_create'), reason='nameless blocks are of Linux')
 
@@ -140,6 +140,77 @@ class TestOneSide:
         assert arena.lent == 0
         assert arena._free == [(0, arena.size)]
         arena.close()
+
+
+class TestBlock:
+    def test_buffers_are_copied_once_and_mapped_by_all(self) -> None:
+        given = [array(LARGE, 1), array(3 * LARGE + 5, 2), array(LARGE, 3)]
+        block = Block(list(map(pickle.PickleBuffer, given)))
+        where = pickle.loads(pickle.dumps(block.span))
+        first, second = mapped(where), mapped(where)
+        for got in (first, second):
+            assert [part.tobytes() for part in got] == [each.tobytes() for each in given]
+        given[0][:] = 0
+        assert first[0].any()
+        block.close()
+        with pytest.raises(FileNotFoundError):
+            mapped(where)
+        block.close()
+        assert second[2].tobytes() == given[2].tobytes()  # outlives it
+
+    def test_what_one_writes_no_other_sees(self) -> None:
+        block = Block([pickle.PickleBuffer(np.ones(LARGE, np.uint8))])
+        first, second = mapped(block.span)[0], mapped(block.span)[0]  # type: ignore[arg-type]
+        first[:5] = 7
+        assert first[:6].tolist() == [7] * 5 + [1]
+        assert (second == 1).all()
+        assert (mapped(block.span)[0] == 1).all()  # type: ignore[arg-type]
+        block.close()
+
+    def test_nothing_to_copy_makes_no_file(self) -> None:
+        block = Block([])
+        assert (block.span, block._file) == (None, None)
+        block.close()
+
+    @pytest.mark.skipif(not hasattr(os, 'memfd_create'), reason='has no limit that a test could set')
+    def test_memory_that_is_short_is_an_error_and_no_crash(self) -> None:
+        out = run_script(
+            """
+            import os, pickle, resource
+            import numpy as np
+            from itpipe.transport import Block
+
+            before = os.listdir('/proc/self/fd')
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+            block = Block([pickle.PickleBuffer(np.ones(1 << size, np.uint8)) for size in (16, 22)])
+            print(block.span, os.listdir('/proc/self/fd') == before)
+            """
+        )
+        assert out == 'None True\n'
+
+    def test_an_interruption_leaves_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupt(_: int) -> int:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(itpipe.transport, '_aligned', interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            Block([pickle.PickleBuffer(array(LARGE))])
+
+    def test_files_where_there_are_no_nameless_ones(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.delattr(os, 'memfd_create', raising=False)
+        monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+        block = Block([pickle.PickleBuffer(array(LARGE))])
+        for _ in range(2):  # a process that comes later, too
+            (got,) = mapped(block.span)  # type: ignore[arg-type]
+            assert (got == array(LARGE)).all()
+        assert len(list(tmp_path.iterdir())) == 1
+        block.close()
+        assert list(tmp_path.iterdir()) == []
+
+    @needs_memfd
+    def test_a_machine_where_no_other_process_sees_our_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, 'getpid', lambda: 0)
+        assert Block([pickle.PickleBuffer(array(LARGE))]).span is None
 
 
 def same(got: Any, expected: Any) -> bool:
