@@ -10,7 +10,8 @@ this process dies, however it does. It is the leader of a process group, so that
 it, and Ctrl-C in a terminal does not reach it.
 
 A message to a process is a list of offsets and one of tasks, a message from it a list of offsets and one of answers;
-the offsets are those of spans of shared memory, see `transport`, that the sender does not use any more.
+the offsets are those of spans of shared memory, see `transport`, that the sender does not use any more. The function
+comes before all of them. Its large arrays are in a block, which the processes map when they unpickle it.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ import pickle
 import signal
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from math import inf
 from queue import SimpleQueue
 from time import perf_counter
@@ -33,8 +36,8 @@ from .background import join
 from .binding import ItemFunction
 from .errors import WorkerCrashed
 from .keys import describe
-from .portable import Packed, dumps_call, dumps_function, loads_call, pack, unpack
-from .transport import Arena, Borrower, Buffers, Large, Span, budget
+from .portable import Packed, dumps_call, dumps_function, loads_function, loads_item, pack, unpack
+from .transport import Arena, Block, Borrower, Buffers, Large, Span, budget, mapped
 from .workers import Pool, Task, count_workers, usable_cores
 
 __all__ = ['Processes']
@@ -120,7 +123,8 @@ class Processes(Pool):
         super().__init__(count_workers(count), in_flight)
         self._max_crashes, self._max_tasks = max_crashes, max_tasks or inf
         self._context = LokyContext()
-        self._function = dumps_function(function)
+        large = Large()
+        data = dumps_function(function, large)
         self._workers: list[_Worker] = []
         self._waiting: deque[_Call] = deque()
         self._hungry = False
@@ -130,6 +134,8 @@ class Processes(Pool):
         self._budget = budget() // (self.size + 1)
         self._arena = Arena(self._budget)
         self._unused: deque[int] = deque()
+        self._block = Block(large)
+        self._function = pickle.dumps((data, self._block.span or list(large)), protocol=5)
         atexit.register(self.close)  # after loky, and with it multiprocessing, did: their turn comes later then
 
     @property
@@ -294,6 +300,7 @@ class Processes(Pool):
                 worker.kill()
             join([worker.thread for worker in workers])
             self._arena.close()
+            self._block.close()
         atexit.unregister(self.close)
 
 
@@ -327,7 +334,8 @@ def _work(socket: Any, memory: int) -> None:
         os.register_at_fork(after_in_child=socket.close)
     received: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_receive, args=(socket, received), daemon=True).start()
-    function = received.get()
+    data, shared = pickle.loads(received.get())
+    function = cache(lambda: loads_function(data, mapped(shared)))  # when called: its errors are those of an item
     arena, borrower = Arena(memory), Borrower()
     while True:
         returned, tasks = pickle.loads(received.get())
@@ -348,11 +356,11 @@ def _work(socket: Any, memory: int) -> None:
 
 
 def _answer(
-    function: bytes, arena: Arena, borrower: Borrower, call: bytes, buffers: Buffers
+    function: Callable[[], ItemFunction], arena: Arena, borrower: Borrower, call: bytes, buffers: Buffers
 ) -> tuple[bytes, bool, Buffers]:
     """What the call came to, as it is sent."""
     large = Large()
-    packed = pack(lambda: loads_call(function, call, borrower.views(buffers)), apart=large)
+    packed = pack(lambda: function()(*loads_item(call, borrower.views(buffers))), apart=large)
     return packed.data, packed.failed, () if packed.failed else arena.lend(large)
 
 

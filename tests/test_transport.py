@@ -258,6 +258,21 @@ def test_arrays_there_and_back(name: str) -> None:
     assert both[0]['a'][0] is both[0]['a'][1][0]
 
 
+def test_arrays_inside_of_a_function_there_and_back() -> None:
+    """They are the same, and one where they were one; large ones arrive read-only, and what comes of them does not."""
+
+    def function(name: str) -> Any:
+        value, again = ARRAYS[name], both[0][name]
+        assert value is again
+        return value, value.flags.writeable
+
+    both = [ARRAYS]
+    for name, (got, writeable) in zip(ARRAYS, ARRAYS | parallel_map(function, processes=2), strict=True):
+        assert same(got, ARRAYS[name])
+        shared = ARRAYS[name].nbytes >= LARGE and type(ARRAYS[name]) is np.ndarray
+        assert writeable is (ARRAYS[name].flags.writeable and not shared)
+
+
 def double(value: Any) -> Any:
     return value, value
 
@@ -281,6 +296,27 @@ def test_torch_tensors_there_and_back() -> None:
         assert got.dtype == value.dtype
         assert got.requires_grad == value.requires_grad
         assert torch.equal(got, value)
+
+
+def test_torch_tensors_inside_of_a_function() -> None:
+    """There are none that are read-only: what a process writes, no other sees."""
+    torch = pytest.importorskip('torch')
+    tensor, last = (
+        torch.arange(10**5).reshape(100, 1000),
+        torch.zeros(2, 3, 100, 100).to(memory_format=torch.channels_last),
+    )
+
+    def function(x: int) -> Any:
+        before = tensor.clone()
+        tensor[0] = 7
+        return before, tensor, last.stride()
+
+    for before, after, stride in range(2) | parallel_map(function, processes=2, max_tasks_per_worker=1):
+        assert torch.equal(before, tensor)
+        assert torch.equal(after[1:], tensor[1:])
+        assert (after[0] == 7).all()
+        assert stride == last.stride()
+    assert tensor[0, 1] == 1
 
 
 def large(x: int) -> Any:
