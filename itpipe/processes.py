@@ -11,7 +11,8 @@ happens when this process dies, however it does, the process ends. It is the lea
 function has started ends with it, and Ctrl-C in a terminal does not reach it.
 
 A message to a process is a list of offsets and one of tasks, a message from it a list of offsets and one of answers;
-the offsets are those of spans of shared memory, see `transport`, that the sender does not use any more.
+the offsets are those of spans of shared memory, see `transport`, that the sender does not use any more. The function
+comes before all of them. Its large arrays are in a block, which the processes map when they unpickle it.
 """
 
 from __future__ import annotations
@@ -23,18 +24,20 @@ import pickle
 import signal
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from math import inf
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
 from .background import join
 from .binding import ItemFunction
 from .errors import WorkerCrashed
 from .keys import describe
-from .portable import Packed, dumps_call, dumps_function, loads_call, pack, unpack
-from .transport import Arena, Borrower, Buffers, Large, Span, budget
+from .portable import Packed, dumps_call, dumps_function, loads_function, loads_item, pack, unpack
+from .transport import Arena, Block, Borrower, Buffers, Large, Span, budget, mapped
 from .workers import Pool, Task, count_workers, usable_cores
 
 __all__ = ['Processes']
@@ -132,7 +135,8 @@ class Processes(Pool):
         super().__init__(count_workers(count), in_flight)
         self._max_crashes, self._max_tasks = max_crashes, max_tasks or inf
         self._context = LokyContext()
-        self._function = dumps_function(function)
+        large = Large()
+        data = dumps_function(function, large)
         self._workers: list[_Worker] = []
         self._waiting: deque[_Call] = deque()
         self._hungry = False
@@ -142,6 +146,8 @@ class Processes(Pool):
         self._budget = budget() // (self.size + 1)
         self._arena = Arena(self._budget)
         self._unused: deque[int] = deque()
+        self._block = Block(large)
+        self._function = pickle.dumps((data, self._block.span or list(large)), protocol=5)
         atexit.register(self.close)  # after loky, and with it multiprocessing, did: their turn comes later then
 
     @property
@@ -309,6 +315,7 @@ class Processes(Pool):
                 worker.kill()
             join([worker.thread for worker in workers])
             self._arena.close()
+            self._block.close()
         atexit.unregister(self.close)
 
 
@@ -343,8 +350,9 @@ def _work(socket: Any, control: Any, memory: int) -> None:
     inbox = _Inbox(socket)
     threading.Thread(target=_obey, args=(control, inbox), daemon=True).start()
     arena, borrower = Arena(memory), Borrower()
-    with suppress(EOFError, OSError):  # nobody is there any more, as the thread is about to notice
-        function = inbox.next()
+    with suppress(EOFError, OSError):  # nobody is there any more
+        data, shared = pickle.loads(inbox.next())
+        function = cache(lambda: loads_function(data, mapped(shared)))  # when called: its errors are those of an item
         while True:
             returned, tasks = pickle.loads(inbox.next())
             arena.take_back(returned)
@@ -358,15 +366,15 @@ def _work(socket: Any, control: Any, memory: int) -> None:
                 if not tasks or now - ready > TOGETHER:
                     socket.send_bytes(pickle.dumps((borrower.give_back(), now - begun, answers), protocol=5))
                     answers, begun = [], now
-    threading.Event().wait()
+    _end()
 
 
 def _answer(
-    function: bytes, arena: Arena, borrower: Borrower, call: bytes, buffers: Buffers
+    function: Callable[[], ItemFunction], arena: Arena, borrower: Borrower, call: bytes, buffers: Buffers
 ) -> tuple[bytes, bool, Buffers]:
     """What the call came to, as it is sent."""
     large = Large()
-    packed = pack(lambda: loads_call(function, call, borrower.views(buffers)), apart=large)
+    packed = pack(lambda: function()(*loads_item(call, borrower.views(buffers))), apart=large)
     return packed.data, packed.failed, () if packed.failed else arena.lend(large)
 
 
@@ -398,6 +406,11 @@ def _obey(control: Any, inbox: _Inbox) -> None:
     with suppress(EOFError, OSError):
         while True:
             inbox.read_up_to(int(control.recv_bytes()))
+    _end()
+
+
+def _end() -> NoReturn:
+    """End this process and what it has started."""
     if hasattr(os, 'killpg'):
         with suppress(OSError):
             os.killpg(os.getpid(), signal.SIGKILL)

@@ -5,6 +5,8 @@ message. The other side maps the file once and makes views of a span. When the l
 span is among `Borrower.returned` and goes back with the next message, so that the same memory is used again, with the
 same pages, which is what makes this fast. No one ever waits for a span: where none is free, the buffers go through the
 pipe. A view outlives both processes' interest in the file: it holds the mapping.
+
+What all processes of a pool need, the arrays inside of its function, is in a `Block`, which each of them maps.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-__all__ = ['LARGE', 'Arena', 'Borrower', 'Buffers', 'Large', 'Span', 'budget']
+__all__ = ['LARGE', 'Arena', 'Block', 'Borrower', 'Buffers', 'Large', 'Span', 'budget', 'mapped']
 
 LARGE = 1 << 15
 """Bytes from which on a buffer goes through shared memory."""
@@ -108,10 +110,7 @@ class Arena:
     def close(self) -> None:
         """Give the file up; where there are views of it, its memory lives on."""
         if self._file is not None:
-            os.close(self._file)
-            if not self._path.startswith('/proc/'):
-                with suppress(OSError):  # the other side may have done it
-                    os.unlink(self._path)
+            _give_up(self._file, self._path)
         self._file = self._memory = None
         self._free = []
 
@@ -128,13 +127,8 @@ class Arena:
 
     def _open(self) -> bool:
         try:
-            if hasattr(os, 'memfd_create'):
-                self._file = os.memfd_create('itpipe')
-                self._path = f'/proc/{os.getpid()}/fd/{self._file}'
-            else:
-                self._file, self._path = tempfile.mkstemp(prefix='itpipe-')
+            self._file, self._path = _new_file()
             os.truncate(self._file, self.size)
-            os.close(os.open(self._path, os.O_RDWR))  # which does not work where there is no /proc
             self._memory = np.frombuffer(mmap.mmap(self._file, self.size), np.uint8)
         except OSError:
             self.close()
@@ -160,11 +154,7 @@ class Borrower:
             self._memory = self._mapped(buffers)
         whole: Bytes = np.ndarray(sum(map(_aligned, buffers.sizes)), np.uint8, self._memory, buffers.offset)
         self._leases[buffers.offset] = weakref.ref(whole, partial(self._returned, buffers.offset))
-        views, start = [], 0
-        for size in buffers.sizes:
-            views.append(whole[start : start + size])  # which holds `whole`, and with it the lease
-            start += _aligned(size)
-        return views
+        return _parts(whole, buffers.sizes)  # which hold `whole`, and with it the lease
 
     def give_back(self) -> list[int]:
         """The offsets of the spans that have come free since the last time."""
@@ -185,6 +175,83 @@ class Borrower:
     def _returned(self, offset: int, _: object) -> None:
         del self._leases[offset]
         self.returned.append(offset)
+
+
+class Block:
+    """Buffers that are copied once, to where any number of processes can map them until it is closed."""
+
+    def __init__(self, buffers: Sequence[PickleBuffer]):
+        self.span: Span | None = None
+        """Where they are; None if there are none, or the memory for them cannot be had."""
+        self._file: int | None = None
+        self._path = ''
+        try:
+            if buffers:
+                self.span = self._copied(buffers)
+        except OSError:
+            self.close()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the file up; where it is mapped, its memory lives on."""
+        if self._file is not None:
+            _give_up(self._file, self._path)
+        self._file = None
+
+    def _copied(self, buffers: Sequence[PickleBuffer]) -> Span:
+        self._file, self._path = _new_file()
+        sizes = []
+        # By writing: where memory is short, that is an error, and to touch what `truncate` has promised a fatal signal.
+        with open(self._file, 'wb', closefd=False) as file:
+            for buffer in buffers:
+                raw = buffer.raw()
+                file.write(raw)
+                file.write(bytes(_aligned(raw.nbytes) - raw.nbytes))
+                sizes.append(raw.nbytes)
+        return Span(self._path, sum(map(_aligned, sizes)), 0, tuple(sizes))
+
+
+def mapped(buffers: Buffers) -> Sequence[Any]:
+    """The buffers of a `Block`; who writes there gets a copy of that page, which nobody else sees."""
+    if not isinstance(buffers, Span):
+        return buffers
+    file = os.open(buffers.path, os.O_RDONLY)
+    try:
+        memory = mmap.mmap(file, buffers.size, access=mmap.ACCESS_COPY)
+    finally:
+        os.close(file)
+    return _parts(np.frombuffer(memory, np.uint8), buffers.sizes)
+
+
+def _new_file() -> tuple[int, str]:
+    """A file, without a name if possible, and the path by which other processes can open it."""
+    if not hasattr(os, 'memfd_create'):
+        return tempfile.mkstemp(prefix='itpipe-')
+    file = os.memfd_create('itpipe')
+    path = f'/proc/{os.getpid()}/fd/{file}'
+    try:
+        os.close(os.open(path, os.O_RDWR))  # which does not work where there is no /proc
+    except OSError:
+        os.close(file)
+        raise
+    return file, path
+
+
+def _give_up(file: int, path: str) -> None:
+    os.close(file)
+    if not path.startswith('/proc/'):
+        with suppress(OSError):  # the other side may have done it
+            os.unlink(path)
+
+
+def _parts(whole: Bytes, sizes: Sequence[int]) -> list[Bytes]:
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(whole[start : start + size])
+        start += _aligned(size)
+    return parts
 
 
 def _aligned(size: int) -> int:
