@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
-from .binding import ItemFunction, Stop, note, noted
-from .checks import integer, truth
-from .keys import END
-from .pace import Pace
+from .binding import ItemFunction, Stop, close_after, note, noted
+from .checks import integer, is_function, truth
+from .errors import NotPicklable
+from .failures import SKIPPED, Failures, OnError, Policy, Retries, Retrying, policy_of, retries_of
+from .keys import END, Key
+from .resources import Resource, supplied
 from .run import each
 from .stage import Stage, factory, function_of
 from .steps import STOP, ItemStep, Pair, State, Step, unchanged
@@ -36,6 +39,12 @@ def parallel_map(
     executor: Submits | None = None,
     ordered: bool = True,
     in_flight: int | None = None,
+    setup: Callable[[], Any] | None = None,
+    on_error: OnError = 'raise',
+    max_errors: float | None = None,
+    retries: int = 0,
+    retry_on: type[Exception] | tuple[type[Exception], ...] | None = None,
+    backoff: float = 0.1,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     **kwargs: Any,
@@ -50,6 +59,12 @@ def parallel_map(
     executor: Submits | None = None,
     ordered: bool = True,
     in_flight: int | None = None,
+    setup: Callable[[], Any] | None = None,
+    on_error: OnError = 'raise',
+    max_errors: float | None = None,
+    retries: int = 0,
+    retry_on: type[Exception] | tuple[type[Exception], ...] | None = None,
+    backoff: float = 0.1,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     **kwargs: Any,
@@ -64,6 +79,12 @@ def parallel_map(
     executor: Any = None,
     ordered: bool = True,
     in_flight: int | None = None,
+    setup: Callable[[], Any] | None = None,
+    on_error: OnError = 'raise',
+    max_errors: float | None = None,
+    retries: int = 0,
+    retry_on: type[Exception] | tuple[type[Exception], ...] | None = None,
+    backoff: float = 0.1,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     **kwargs: Any,
@@ -118,6 +139,12 @@ def parallel_map(
     truth('parallel_map', 'ordered', ordered)
     if in_flight is not None:
         integer('parallel_map', 'in_flight', in_flight, least=1)
+    if setup is not None:
+        is_function('parallel_map', 'setup', setup)
+        if executor is not None:
+            raise TypeError('parallel_map: `setup` goes with `threads` or `processes`; an executor has its own way')
+    policy = policy_of('parallel_map', on_error, max_errors)
+    retrying = retries_of('parallel_map', retries, retry_on, backoff)
     only_there: dict[str, Any] = {}
     if integer('parallel_map', 'max_crashes', max_crashes, least=0) != 2:
         only_there['max_crashes'] = max_crashes
@@ -128,13 +155,22 @@ def parallel_map(
         raise TypeError(f'parallel_map: `{next(iter(only_there))}` goes with `processes`')
     written = kwargs | chosen
     written |= ({} if ordered else {'ordered': False}) | ({} if in_flight is None else {'in_flight': in_flight})
+    written |= {} if setup is None else {'setup': setup}
+    if policy is not None:
+        written |= {'on_error': on_error} | ({} if max_errors is None else {'max_errors': max_errors})
+    if retrying is not None:
+        written |= {'retries': retries, 'retry_on': retry_on} | ({} if backoff == 0.1 else {'backoff': backoff})
     written |= only_there
     function = function_of('parallel_map', f, args, kwargs)
+    resource = None if setup is None else Resource(setup)
+    if resource is not None:
+        function = supplied('parallel_map', function, resource)
     if isinstance(function.target, tuple) and not (args or kwargs):
         steps = function.target
     else:
         steps = (ItemStep('parallel_map', unchanged, (function,), (f, *args), written),)
-    options = (steps, partial(_open, where, given_there, in_flight, max_crashes, max_tasks_per_worker), STOP)
+    open_pool = partial(_open, where, given_there, in_flight, max_crashes, max_tasks_per_worker, resource, retrying)
+    options = (steps, open_pool, policy, STOP)
     if ordered:
         return Stage((Step('parallel_map', _ordered, options, (f, *args), written),))
     return Stage(
@@ -143,8 +179,18 @@ def parallel_map(
 
 
 def _open(
-    where: str, given: Any, in_flight: int | None, max_crashes: int, max_tasks: int | None, function: ItemFunction
+    where: str,
+    given: Any,
+    in_flight: int | None,
+    max_crashes: int,
+    max_tasks: int | None,
+    resource: Resource | None,
+    retries: Retries | None,
+    function: ItemFunction,
 ) -> Pool:
+    function.resource = resource
+    if retries is not None:
+        function = Retrying(function, retries)
     if where == 'threads':
         return Threads(given, function, in_flight)
     if where == 'processes':
@@ -201,76 +247,137 @@ def _opened(open_pool: Callable[[ItemFunction], Pool], function: ItemFunction) -
         raise
 
 
-def _result(pool: Pool, task: Task, function: ItemFunction) -> Any:
+@contextmanager
+def _at_work(pool: Pool, stop: Stop) -> Iterator[None]:
+    stop.add(pool.stop)
     try:
+        yield
+    except Exception as error:
+        close_after(error, pool.close)
+        raise
+    finally:
+        stop.remove(pool.stop)
+        pool.close()
+
+
+def _failures(policy: Policy | None, function: ItemFunction, stop: Stop) -> Failures | None:
+    return None if policy is None else Failures(policy, ' | '.join(function.names), stop.dropped)
+
+
+def _result(pool: Pool, task: Task, failures: Failures | None) -> Any:
+    """What goes out for the task, SKIPPED if nothing does."""
+    awaited = False
+    try:
+        pool.await_result(task)
+        awaited = True
+        if failures is not None:
+            failures.seen += 1
         return pool.result(task)
     except Exception as error:
         if not noted(error):  # it was not the function that raised it
-            note(error, ' | '.join(function.names), task.key)
-        raise
+            note(error, ' | '.join(pool.function.names), task.key)
+        if failures is None or not awaited or task.fatal or isinstance(error, NotPicklable):
+            raise
+        return failures.outcome(error, task.key, task.item)
 
 
 def _ordered(
     items: Iterator[Pair],
     function: ItemFunction,
     open_pool: Callable[[ItemFunction], Pool],
+    policy: Policy | None,
     stop: Stop,
 ) -> Iterator[Pair]:
     upstream = _Upstream(items)
     window: deque[Task] = deque()
-    pool = _opened(open_pool, function)
+    pool, failures = _opened(open_pool, function), _failures(policy, function, stop)
     pace = pool.pace
     slow = False
-    stop.add(pool.stop)
-    try:
+    with _at_work(pool, stop):
         while True:
             while len(window) < pool.window and not pace.in_place and not (slow and window and window[0].settled):
                 begun = perf_counter()
                 if (pair := upstream.next()) is None:
                     break
                 slow = perf_counter() - begun > HELD
-                window.append(pool.submit(*pair))
+                window.append(pool.submit(*pair, keep=failures is not None and failures.keeps_items))
                 del pair
                 if not pace.known and len(window) == 1:
                     pool.try_out(window[0])
             if window:
                 task = window.popleft()
-                yield task.key, _result(pool, task, function)
+                if (value := _result(pool, task, failures)) is not SKIPPED:
+                    yield task.key, value
+                del value
             elif pace.in_place and not upstream.ended:
-                upstream.ended = yield from _in_place(upstream.items, function, pace, stop)
+                in_place = _in_place(upstream.items, pool, failures, stop)
+                upstream.ended = yield from (in_place if failures is None else _without_skipped(in_place))
             else:
                 break
         upstream.raise_error()
-    finally:
-        stop.remove(pool.stop)
-        pool.close()
 
 
-def _in_place(pairs: Iterator[Pair], function: ItemFunction, pace: Pace, stop: Stop) -> Generator[Pair, None, bool]:
+def _in_place(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop: Stop) -> Generator[Pair, None, bool]:
     """Without workers, as long as that is faster; returns whether all pairs are done."""
-    count = 1
+    pace, count = pool.pace, 1
+    if failures is None and type(pool.function) is ItemFunction:
+        unwatched = partial(each, function=pool.function, stop=stop)
+    else:
+        unwatched = partial(_guarded, pool=pool, failures=failures, stop=stop)
     while True:
         begun = perf_counter()
-        if (yield from each(islice(pairs, count), function, stop)) is END:
+        if (yield from unwatched(islice(pairs, count))) is END:
             return True
         if perf_counter() - begun <= count * pace.CHEAP:
             count = min(2 * count, pace.UNWATCHED)
-        elif not (yield from _watched(pairs, function, pace, stop)):  # though it may be what is around that is slow
+        elif not (yield from _watched(pairs, pool, failures, stop)):  # though it may be what is around that is slow
             return False
 
 
-def _watched(pairs: Iterator[Pair], function: ItemFunction, pace: Pace, stop: Stop) -> Generator[Pair, None, bool]:
+def _watched(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop: Stop) -> Generator[Pair, None, bool]:
     """Some calls in place, each of them timed; returns whether they are still cheap."""
-    for key, value in islice(pairs, pace.AVERAGED):
+    for key, value in islice(pairs, pool.pace.AVERAGED):
         begun = perf_counter()
-        value = function(key, value)
+        value = _called(pool, key, value, failures, stop)
         seconds = perf_counter() - begun
-        stop.check()
         yield key, value
         del value
-        if not pace.still_cheap(seconds):
+        if not pool.pace.still_cheap(seconds):
             return False
     return True
+
+
+def _guarded(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop: Stop) -> Generator[Pair, None, Any]:
+    """The same as `each`, but for errors."""
+    key: Any = END
+    for key, value in pairs:
+        yield key, _called(pool, key, value, failures, stop)
+        del value
+    return key
+
+
+def _called(pool: Pool, key: Key, item: Any, failures: Failures | None, stop: Stop) -> Any:
+    if failures is None:
+        value = pool.function(key, item)
+        stop.check()
+        return value
+    failures.seen += 1
+    try:
+        return pool.function(key, item)
+    except Exception as error:
+        stop.check()
+        return failures.outcome(error, key, item)
+
+
+def _without_skipped(pairs: Generator[Pair, None, bool]) -> Generator[Pair, None, bool]:
+    while True:
+        try:
+            pair = next(pairs)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if pair[1] is not SKIPPED:
+            yield pair
+        del pair
 
 
 def _unordered(
@@ -279,6 +386,7 @@ def _unordered(
     log: deque[Any],
     function: ItemFunction,
     open_pool: Callable[[ItemFunction], Pool],
+    policy: Policy | None,
     stop: Stop,
 ) -> Iterator[Pair]:
     again = list(state['slots'])
@@ -294,28 +402,28 @@ def _unordered(
             log.append((END if pair is None else pair[0], False))
         return pair
 
-    pool = _opened(open_pool, function)
+    pool, failures = _opened(open_pool, function), _failures(policy, function, stop)
     pool.watch()
     pace = pool.pace
     running, slow = 0, False
-    stop.add(pool.stop)
-    try:
+    with _at_work(pool, stop):
         while True:
             while running < pool.window and not pace.in_place and not (slow and pool.any_done):
                 begun = perf_counter()
                 if (pair := pull()) is None:
                     break
                 slow = perf_counter() - begun > HELD
-                task = pool.submit(*pair)
+                task = pool.submit(*pair, keep=failures is not None and failures.keeps_items)
                 del pair
                 running += 1
                 if not pace.known and running == 1:
                     pool.try_out(task)
             if pace.in_place and not pool.any_done and running < pool.window:
                 pairs = iter(lambda: None if pool.any_done else pull(), None)
-                for key, value in _in_place(pairs, function, pace, stop):
+                for key, value in _in_place(pairs, pool, failures, stop):
                     log.append((key, True))
-                    yield key, value
+                    if value is not SKIPPED:
+                        yield key, value
                     del value
                 if not pace.in_place:
                     continue
@@ -324,11 +432,10 @@ def _unordered(
             task = pool.next_done()
             running -= 1
             log.append((task.key, True))
-            yield task.key, _result(pool, task, function)
+            if (value := _result(pool, task, failures)) is not SKIPPED:
+                yield task.key, value
+            del value
         upstream.raise_error()
-    finally:
-        stop.remove(pool.stop)
-        pool.close()
 
 
 def _replay_unordered(log: deque[Any], position: list[Any], state: State) -> Iterator[Pair]:

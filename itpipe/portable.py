@@ -24,6 +24,7 @@ from .stage import stage
 
 __all__ = [
     'Packed', 'dumps_call', 'dumps_function', 'loads_call', 'loads_function', 'loads_item', 'pack', 'unpack',
+    'without_values',
 ]  # fmt: skip
 
 
@@ -297,6 +298,11 @@ def _restored(recipe: Any, members: list[BaseException]) -> BaseException:
 
 def _builtin(kind: type[BaseException]) -> Any:
     return next(base for base in kind.__mro__ if base.__module__ == 'builtins')
+
+
+def without_values(tb: TracebackType | None) -> TracebackType | None:
+    """A traceback that reads like this one, but holds no frame of it."""
+    return _traceback(list(_frames(tb)))
 
 
 def _frames(tb: TracebackType | None) -> Iterator[tuple[str, int, str, str, str]]:
