@@ -11,7 +11,7 @@ from contextlib import suppress
 from copyreg import _slotnames  # type: ignore[attr-defined]
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from types import CodeType, NoneType, TracebackType
+from types import FunctionType, NoneType, TracebackType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -312,14 +312,15 @@ def _frames(tb: TracebackType | None) -> Iterator[tuple[str, int, str, str, str]
 
 
 def _traceback(frames: list[tuple[str, int, str, str, str]]) -> TracebackType | None:
-    """A traceback that reads like the one in the other process: frames of the same files, lines and names."""
+    """A traceback that reads like the one it was made from: frames of the same files, lines and names, but empty."""
     result: TracebackType | None = None
-    blank: CodeType = compile('raise Exception', '', 'exec')
     for filename, line, name, qualname, module in reversed(frames):
-        code = blank.replace(co_filename=filename, co_name=name, co_qualname=qualname, co_firstlineno=line)
-        try:
-            exec(code, {'__name__': module, '__builtins__': {'Exception': Exception}})
-        except Exception as error:
-            frame = error.__traceback__.tb_next.tb_frame  # type: ignore[union-attr]
-            result = TracebackType(result, frame, -1, line)  # -1: no place in the line
+        code = _blank.__code__.replace(co_filename=filename, co_name=name, co_qualname=qualname, co_firstlineno=line)
+        # that of a generator which never runs: it knows no caller, whose values it would keep
+        frame = FunctionType(code, {'__name__': module})().gi_frame
+        result = TracebackType(result, frame, -1, line)  # -1: no place in the line
     return result
+
+
+def _blank() -> Iterator[None]:
+    yield

@@ -269,7 +269,7 @@ class Processes(Pool):
             self._hand_out()
         if lost is not None:
             self._settle(lost.task, error=error or _crash(worker, lost), fatal=error is not None)
-        elif worker.failure is not None:
+        if worker.failure is not None and (lost is None or self._stopped):
             self._failures.append(worker.failure)
 
     def _part(self, worker: _Worker) -> None:
