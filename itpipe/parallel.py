@@ -113,6 +113,22 @@ def parallel_map(
     result is lost, none comes twice. An item on which more than `max_crashes` processes died, when each had no other,
     ends the run. Processes are replaced after `max_tasks_per_worker` items, if given, against memory leaks.
 
+    `setup` is called once in each worker, thread or process, and `f` gets what it returned as keyword `setup`: a file,
+    a connection, a model. It is closed in the end, if it has `close`. (Then cheap functions run in threads, too; and
+    where `f` is a stage, the one function that it applies gets it. An executor has its own way.)
+
+    What becomes of an item on which `f` raises is said by
+
+    - `on_error`: `'raise'` ends the run, `'skip'` leaves the item out, and a function `(error, item, ordinal)` returns
+      one of the two, or what to put in the place of the result. What was left out is in `dropped` of the run or of
+      `Infinite`. An item that its workers die of counts as well; what cannot be pickled, an error in `setup`, and
+      workers that cannot be started always end the run;
+    - `max_errors`: a count, or a share of the items so far (but of the first hundred at the beginning), above which the
+      run ends with the error that was one too many;
+    - `retries`: so many times `f` is called again after an error of the class or classes `retry_on`, before all of the
+      above; in the same worker, after `backoff` seconds, twice as many each time, at most 60. Where `f` is random, it
+      draws the same again.
+
     Raises TypeError or ValueError for wrong arguments. While running: what `f` raises, as it was raised, and, in order,
     after the results before it; `NotPicklable` if something that must go to a process or come back cannot be pickled;
     `WorkerCrashed` if processes keep dying of an item.
@@ -122,6 +138,9 @@ def parallel_map(
     >>> from itpipe import map_at
     >>> list([(1, -2), (3, -4)] | parallel_map(map_at(0, str) | map_at(1, abs), threads=2))
     [('1', 2), ('3', 4)]
+    >>> run = iter([4, 2, 0, 1] | parallel_map(lambda x: 1 / x, threads=2, on_error='skip'))
+    >>> list(run), [(each.ordinal, each.error) for each in run.dropped]
+    ([0.25, 0.5, 1.0], [(2, ZeroDivisionError('division by zero'))])
 
     See also: `apply`, the same without workers; `prefetch`; `Infinite`.
     """
