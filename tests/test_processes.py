@@ -583,16 +583,24 @@ def test_memory_that_cannot_be_mapped_is_the_error_of_its_item(monkeypatch: pyte
     pool.close()
 
 
-def test_a_worker_that_dies_and_leaves_a_child(tmp_path: Path) -> None:
-    """The child has a copy of the socket; the death is seen all the same, and the child killed."""
+def forked() -> int:
+    if not (child := os.fork()):
+        time.sleep(1000)
+    return child
+
+
+def spawned() -> int:
+    return os.posix_spawnp('sleep', ['sleep', '1000'], os.environ)
+
+
+@pytest.mark.parametrize('start', [forked, spawned])
+def test_a_worker_that_dies_and_leaves_a_child(tmp_path: Path, start: Callable[[], int]) -> None:
+    """The child would have a copy of the socket; the death is seen all the same, and the child killed."""
     pid = tmp_path / 'pid'
 
     def function(x: int) -> int:
         if x == 2:
-            child = os.fork()
-            if child == 0:
-                time.sleep(1000)
-            pid.write_text(str(child))
+            pid.write_text(str(start()))
             os._exit(1)
         return x
 
