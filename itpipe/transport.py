@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from io import FileIO
 from pickle import PickleBuffer
 from typing import Any, NamedTuple, TypeAlias
 
@@ -72,7 +73,7 @@ class Arena:
         self.size = size
         self._free = [(0, size)]
         self._lent: dict[int, int] = {}
-        self._file: int | None = None
+        self._file: FileIO | None = None
         self._path = ''
         self._memory: Bytes | None = None
 
@@ -107,8 +108,8 @@ class Arena:
 
     def close(self) -> None:
         """Give the file up; where there are views of it, its memory lives on."""
-        if self._file is not None:
-            os.close(self._file)
+        if (file := self._file) is not None:  # several threads may come here at once, and no other file may be closed
+            file.close()
             if not self._path.startswith('/proc/'):
                 with suppress(OSError):  # the other side may have done it
                     os.unlink(self._path)
@@ -129,13 +130,14 @@ class Arena:
     def _open(self) -> bool:
         try:
             if hasattr(os, 'memfd_create'):
-                self._file = os.memfd_create('itpipe')
-                self._path = f'/proc/{os.getpid()}/fd/{self._file}'
+                self._file = FileIO(os.memfd_create('itpipe'), 'r+')
+                self._path = f'/proc/{os.getpid()}/fd/{self._file.fileno()}'
             else:
-                self._file, self._path = tempfile.mkstemp(prefix='itpipe-')
-            os.truncate(self._file, self.size)
+                file, self._path = tempfile.mkstemp(prefix='itpipe-')
+                self._file = FileIO(file, 'r+')
+            self._file.truncate(self.size)
             os.close(os.open(self._path, os.O_RDWR))  # which does not work where there is no /proc
-            self._memory = np.frombuffer(mmap.mmap(self._file, self.size), np.uint8)
+            self._memory = np.frombuffer(mmap.mmap(self._file.fileno(), self.size), np.uint8)
         except OSError:
             self.close()
             return False

@@ -3,7 +3,9 @@
 import gc
 import os
 import pickle
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
-from running import raises, run_script
+from running import LIMIT, raises, run_script
 from strategies import examples
 
 import itpipe.processes
@@ -112,6 +114,21 @@ class TestOneSide:
             arena.close()
             assert list(tmp_path.iterdir()) == []
             assert (got == array(LARGE)).all()
+
+    def test_two_threads_that_close_it_at_once_close_its_file_once(self) -> None:
+        """The number of a file that is closed may be another one's at once."""
+        together = threading.Barrier(2)
+
+        def close(arena: Arena) -> None:
+            together.wait(LIMIT)
+            arena.close()
+
+        with ThreadPoolExecutor(2) as executor:
+            for _ in range(100):
+                arena = Arena(1 << 20)
+                through(array(LARGE), arena, Borrower())
+                for closing in [executor.submit(close, arena) for _ in range(2)]:
+                    closing.result()
 
     def test_a_view_outlives_the_arena(self) -> None:
         arena, borrower = Arena(1 << 20), Borrower()
