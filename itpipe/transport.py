@@ -84,13 +84,8 @@ class Arena:
         raw = [buffer.raw() for buffer in buffers]
         sizes = tuple(each.nbytes for each in raw)
         offset = self._find(sum(map(_aligned, sizes)))
-        if offset is None:
+        if offset is None or not self._write(raw, offset):
             return [bytes(each) if each.readonly else bytearray(each) for each in raw]
-        start, memory = offset, self._memory
-        assert memory is not None
-        for each, size in zip(raw, sizes, strict=True):
-            memory[start : start + size] = np.frombuffer(each, np.uint8)
-            start += _aligned(size)
         return Span(self._path, self.size, offset, sizes)
 
     def take_back(self, offsets: Sequence[int]) -> None:
@@ -127,14 +122,31 @@ class Arena:
                 return start
         return None
 
+    def _write(self, buffers: Sequence[memoryview], offset: int) -> bool:
+        """Whether there was room for the buffers; the span is free again where there was none."""
+        file, memory, start = self._file, self._memory, offset
+        assert file is not None
+        assert memory is not None
+        for buffer in buffers:
+            if hasattr(os, 'memfd_create'):
+                memory[start : start + buffer.nbytes] = np.frombuffer(buffer, np.uint8)
+            elif not _fill(file, buffer, start):
+                self.take_back([offset])
+                return False
+            start += _aligned(buffer.nbytes)
+        return True
+
     def _open(self) -> bool:
         try:
             if hasattr(os, 'memfd_create'):
-                self._file = FileIO(os.memfd_create('itpipe'), 'r+')
-                self._path = f'/proc/{os.getpid()}/fd/{self._file.fileno()}'
+                file, name = os.memfd_create('itpipe'), ''
             else:
-                file, self._path = tempfile.mkstemp(prefix='itpipe-')
-                self._file = FileIO(file, 'r+')
+                file, name = tempfile.mkstemp(prefix='itpipe-')
+            self._file, self._path = FileIO(file, 'r+'), f'/proc/{os.getpid()}/fd/{file}'
+            if name and os.path.exists(self._path):
+                os.unlink(name)  # so that nothing is left of it, however this process ends
+            elif name:
+                self._path = name
             self._file.truncate(self.size)
             os.close(os.open(self._path, os.O_RDWR))  # which does not work where there is no /proc
             self._memory = np.frombuffer(mmap.mmap(self._file.fileno(), self.size), np.uint8)
@@ -187,6 +199,17 @@ class Borrower:
     def _returned(self, offset: int, _: object) -> None:
         del self._leases[offset]
         self.returned.append(offset)
+
+
+def _fill(file: FileIO, buffer: memoryview, start: int) -> bool:
+    """Write the buffer there; not through the mapping, where a disk that is full would kill this process."""
+    file.seek(start)
+    try:
+        while buffer:
+            buffer = buffer[file.write(buffer) :]
+    except OSError:
+        return False
+    return True
 
 
 def _aligned(size: int) -> int:
