@@ -323,9 +323,8 @@ def _work(socket: Any, memory: int) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if 'PYTHONFAULTHANDLER' not in os.environ:
         faulthandler.enable()
-    # what the function starts must not have the socket, or it would hide that this one has ended
-    os.set_inheritable(socket.fileno(), False)
-    if hasattr(os, 'register_at_fork'):
+    if hasattr(os, 'register_at_fork'):  # else what the function starts would hide that this one has ended
+        os.set_inheritable(socket.fileno(), False)
         os.register_at_fork(after_in_child=socket.close)
     received: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_receive, args=(socket, received), daemon=True).start()
