@@ -30,6 +30,8 @@ WARM_UP = 10
 """Pipelines, after which what is imported and allocated once has been."""
 TOLERANCE = 24e6
 """Bytes; one pipeline has up to 20 MB of arrays on their way, which the allocator may not give back at once."""
+MOST_KILLS = 30
+"""In one pipeline; where workers start slowly, it would not come to an end otherwise."""
 HUNG = 120
 """Seconds over time after which it ends with the stacks of all threads."""
 
@@ -203,14 +205,16 @@ def epoch(plan: Plan, run: Any, account: Account, rng: np.random.Generator, coun
 
 @contextmanager
 def killer(seconds: float | None, seed: int, counts: Counter[str]) -> Iterator[None]:
-    """Kills a worker of this process, now and then."""
+    """Kills a worker of this process, now and then, but not for ever."""
     if seconds is None:
         yield
         return
     rng, over = np.random.default_rng(seed), threading.Event()
 
     def kill() -> None:
-        while not over.wait(rng.exponential(seconds)):
+        for _ in range(MOST_KILLS):
+            if over.wait(rng.exponential(seconds)):
+                return
             with suppress(psutil.Error):
                 workers = [child for child in psutil.Process().children() if is_worker(child)]
                 if workers:
