@@ -73,8 +73,13 @@ class Row:
     def round(self) -> float:
         if self.process is None:
             self.process = subprocess.Popen(
-                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={name: value for name, value in os.environ.items() if name != 'PYTHONDONTWRITEBYTECODE'},
+            )  # what is installed is compiled
             self.errors: list[str] = []
             self.reader = threading.Thread(target=self.errors.extend, args=(self.process.stderr,), daemon=True)
             self.reader.start()

@@ -238,7 +238,12 @@ def _map_at_one(index: int, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
         elements[index] = f(element)
         return tuple(elements) if kind is tuple else elements
 
-    return mapped
+    def mapped_first(item: Any) -> Any:
+        if type(item) is tuple and len(item) == 2:  # an image and its label
+            return f(item[0]), item[1]
+        return mapped(item)
+
+    return mapped_first if index == 0 else mapped
 
 
 def _mapped_at(indices: tuple[Any, ...], f: Callable[[Any], Any], item: Any) -> Any:

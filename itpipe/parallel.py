@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
+from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
@@ -12,6 +13,7 @@ from .binding import ItemFunction, Stop, note, noted
 from .checks import integer, truth
 from .keys import END
 from .pace import Pace
+from .run import each
 from .stage import Stage, factory, function_of
 from .steps import STOP, ItemStep, Pair, State, Step, unchanged
 from .workers import Pool, Task, Threads
@@ -74,7 +76,9 @@ def parallel_map(
       that takes less than 30 µs is called in the thread of the run, where that is faster;
     - `processes=N`: in N processes, for pure Python. They are started without fork, for this run alone, and get the
       function once. Lambdas, closures and functions of a notebook will do. What goes to a process and comes back is
-      copied, arrays through shared memory. Native thread pools (BLAS, OpenMP) in them share the cores;
+      copied, arrays through shared memory; but large arrays that `f` refers to go there once for all processes, which
+      have them read-only, and memory-mapped ones are opened again by path. Native thread pools (BLAS, OpenMP) in them
+      share the cores;
     - `executor=E`: whatever has `submit`, such as a `concurrent.futures.Executor` or a dask `Client`. It is not shut
       down.
 
@@ -242,20 +246,29 @@ def _ordered(
         pool.close()
 
 
-def _in_place(pairs: Iterable[Pair], function: ItemFunction, pace: Pace, stop: Stop) -> Generator[Pair, None, bool]:
+def _in_place(pairs: Iterator[Pair], function: ItemFunction, pace: Pace, stop: Stop) -> Generator[Pair, None, bool]:
     """Without workers, as long as that is faster; returns whether all pairs are done."""
-    call, cheap, average = function.__call__, pace.CHEAP, 0.0
-    for key, value in pairs:
+    count = 1
+    while True:
         begun = perf_counter()
-        value = call(key, value)
+        if (yield from each(islice(pairs, count), function, stop)) is END:
+            return True
+        if perf_counter() - begun <= count * pace.CHEAP:
+            count = min(2 * count, pace.UNWATCHED)
+        elif not (yield from _watched(pairs, function, pace, stop)):  # though it may be what is around that is slow
+            return False
+
+
+def _watched(pairs: Iterator[Pair], function: ItemFunction, pace: Pace, stop: Stop) -> Generator[Pair, None, bool]:
+    """Some calls in place, each of them timed; returns whether they are still cheap."""
+    for key, value in islice(pairs, pace.AVERAGED):
+        begun = perf_counter()
+        value = function(key, value)
         seconds = perf_counter() - begun
-        if stop.called:
-            stop.check()
+        stop.check()
         yield key, value
         del value
-        average += (min(pace.LOCK, seconds) - average) / pace.AVERAGED
-        if average > cheap or seconds > pace.NOT_THE_LOCK:
-            pace.leave()
+        if not pace.still_cheap(seconds):
             return False
     return True
 

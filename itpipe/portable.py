@@ -11,32 +11,56 @@ from contextlib import suppress
 from copyreg import _slotnames  # type: ignore[attr-defined]
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from types import CodeType, TracebackType
+from types import CodeType, NoneType, TracebackType
 from typing import Any, TypeAlias
 
+import numpy as np
+
+from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain, thawed
 from .binding import ItemFunction
 from .errors import NotPicklable
 from .keys import Key, describe
 from .stage import stage
 
-__all__ = ['Packed', 'dumps_call', 'dumps_function', 'loads_call', 'pack', 'unpack']
+__all__ = [
+    'Packed', 'dumps_call', 'dumps_function', 'loads_call', 'loads_function', 'loads_item', 'pack', 'unpack',
+]  # fmt: skip
 
+
+_ATOMS = {int, float, complex, bool, str, bytes, NoneType}
 
 Apart: TypeAlias = 'Callable[[pickle.PickleBuffer], object]'
 """Takes a buffer that is to be sent apart from the pickle, or says by something true that it is not."""
 
 
-def dumps(value: Any, what: str, hint: str, apart: Apart | None = None) -> bytes:
-    """The pickle of a value, without the buffers that `apart` keeps.
+def dumps(value: Any, what: str, hint: str, apart: Apart | None = None, arrays: Arrays = COPIED) -> bytes:
+    """The pickle of a value, without the buffers that `apart` keeps, its arrays as `arrays` says.
 
     Raises an error that says what could not be pickled, why, and what to do.
     """
+    if _is_plain(value):  # which is several times as fast
+        return pickle.dumps(value, protocol=5, buffer_callback=apart)
     file = io.BytesIO()
+    pickler = _pickler()(file, protocol=5, buffer_callback=apart)
+    pickler.arrays, pickler.files = arrays, {}
     try:
-        _pickler()(file, protocol=5, buffer_callback=apart).dump(value)
+        pickler.dump(value)
     except Exception as error:
         raise NotPicklable(f'{what} cannot be pickled ({_said(error)}): {hint}') from error
     return file.getvalue()
+
+
+def _is_plain(value: Any, depth: int = 4) -> bool:
+    """Whether the value is made of numbers, text and arrays of them, which need nothing of cloudpickle."""
+    kind = type(value)
+    if kind in _ATOMS or isinstance(value, np.generic):
+        return True
+    if kind is np.ndarray:
+        return is_plain(value)
+    if kind not in (tuple, list, dict) or len(value) > 100 or not depth:
+        return False
+    parts = (*value, *value.values()) if kind is dict else value
+    return all(_is_plain(part, depth - 1) for part in parts)
 
 
 @cache
@@ -44,9 +68,14 @@ def _pickler() -> Any:
     from cloudpickle import Pickler
 
     class Portable(Pickler):  # type: ignore[misc]
-        """Cloudpickle's, with three exceptions."""
+        """Cloudpickle's, with four exceptions."""
+
+        arrays: Arrays
+        files: dict[int, Any]
 
         def reducer_override(self, value: Any) -> Any:
+            if type(value) is np.ndarray or type(value) is np.memmap:
+                return self.arrays.reduce(value, self.files)
             # `numpy.random.normal` belongs to a generator, of which each process would get a copy in the same state
             for module, name in (('numpy.random.mtrand', '_rand'), ('random', '_inst')):
                 if value is getattr(sys.modules.get(module), name, self):
@@ -57,10 +86,16 @@ def _pickler() -> Any:
             if type(value) is getattr(torch, 'Tensor', None):
                 # what numpy does not have goes as usual: tensors that are not on the CPU, or have a gradient
                 with suppress(TypeError, RuntimeError):
-                    return torch.from_numpy, (value.numpy(),)
+                    return _tensor, (value.numpy(),)
             return super().reducer_override(value)
 
     return Portable
+
+
+def _tensor(array: Any) -> Any:
+    from torch import from_numpy
+
+    return from_numpy(thawed(array))  # there are no tensors that are read-only
 
 
 def loads(data: bytes, what: str, hint: str, buffers: Iterable[Any] = ()) -> Any:
@@ -79,26 +114,36 @@ def _said(error: BaseException) -> str:
 # Calls
 
 
-def dumps_function(function: ItemFunction) -> bytes:
-    """The function as it goes to a process."""
-    return dumps(function, 'the function', 'make what it needs inside it, or use threads')
+def dumps_function(function: ItemFunction, apart: Apart | None = None) -> bytes:
+    """The function as it goes to a process; with `apart`, to one of this machine, where its arrays are read-only."""
+    arrays = COPIED if apart is None else IN_FUNCTION
+    return dumps(function, 'the function', 'make what it needs inside it, or use threads', apart, arrays)
 
 
 def dumps_call(key: Key, value: Any, apart: Apart | None = None) -> bytes:
-    """An item as it goes to a process."""
-    return dumps((key, value), f'the value of {describe(key)}', 'make it inside the function, or use threads', apart)
+    """An item as it goes to a process; with `apart`, to one of this machine."""
+    what, hint = f'the value of {describe(key)}', 'make it inside the function, or use threads'
+    return dumps((key, value), what, hint, apart, COPIED if apart is None else IN_ITEM)
 
 
-@lru_cache(maxsize=8)
-def _loads_function(data: bytes) -> ItemFunction:
+def loads_function(data: bytes, buffers: Iterable[Any] = ()) -> ItemFunction:
+    """The function in the process."""
     hint = 'what it uses must be importable in the process'
-    return loads(data, 'the function', hint)  # type: ignore[no-any-return]
+    return loads(data, 'the function', hint, buffers)  # type: ignore[no-any-return]
 
 
-def loads_call(function: bytes, call: bytes, buffers: Iterable[Any] = ()) -> Any:
-    """What the function, which is unpickled once, makes of the item."""
+def loads_item(data: bytes, buffers: Iterable[Any] = ()) -> tuple[Key, Any]:
+    """The item in the process, as the function takes it."""
     hint = 'what it is made of must be importable in the process'
-    return _loads_function(function)(*loads(call, 'the value of an item', hint, buffers))
+    return loads(data, 'the value of an item', hint, buffers)  # type: ignore[no-any-return]
+
+
+_loads_function = lru_cache(maxsize=8)(loads_function)
+
+
+def loads_call(function: bytes, item: bytes) -> Any:
+    """What the function, which is unpickled once, makes of the item."""
+    return _loads_function(function)(*loads_item(item))
 
 
 @dataclass

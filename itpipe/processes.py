@@ -5,12 +5,14 @@ be ended before the interpreter waits for it, and does not say which task a proc
 
 Each process has a socket to this one, and a thread here that waits for its answers. Tasks are sent several at once, as
 many as take about a millisecond; whoever finds a process with too little to do, the one who brings a task or the thread
-that got answers, hands out what is waiting. A process is told to end by closing its socket, which also happens when
-this process dies, however it does. It is the leader of a process group, so that what the function has started ends with
-it, and Ctrl-C in a terminal does not reach it.
+that got answers, hands out what is waiting. So no one may have to wait until a process takes a message: a pipe beside
+the socket, which a thread of the process's own watches, announces large ones. When that pipe is closed, which also
+happens when this process dies, however it does, the process ends. It is the leader of a process group, so that what the
+function has started ends with it, and Ctrl-C in a terminal does not reach it.
 
 A message to a process is a list of offsets and one of tasks, a message from it a list of offsets and one of answers;
-the offsets are those of spans of shared memory, see `transport`, that the sender does not use any more.
+the offsets are those of spans of shared memory, see `transport`, that the sender does not use any more. The function
+comes before all of them. Its large arrays are in a block, which the processes map when they unpickle it.
 """
 
 from __future__ import annotations
@@ -22,19 +24,20 @@ import pickle
 import signal
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from math import inf
-from queue import SimpleQueue
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
 from .background import join
 from .binding import ItemFunction
 from .errors import WorkerCrashed
 from .keys import describe
-from .portable import Packed, dumps_call, dumps_function, loads_call, pack, unpack
-from .transport import Arena, Borrower, Buffers, Large, Span, budget
+from .portable import Packed, dumps_call, dumps_function, loads_function, loads_item, pack, unpack
+from .transport import Arena, Block, Borrower, Buffers, Large, Span, budget, mapped
 from .workers import Pool, Task, count_workers, usable_cores
 
 __all__ = ['Processes']
@@ -50,6 +53,10 @@ MOST = 64
 """The most tasks that are sent at once."""
 CHEAP = 0.005
 """Seconds; where a task takes less, two are sent at once, and the next ones before these have been answered."""
+
+
+SMALL = 1 << 14
+"""Bytes; a larger message may not fit into the socket, where it would have to wait for the process."""
 
 
 @dataclass(eq=False)
@@ -72,6 +79,8 @@ class _Worker:
         self.calls: deque[_Call] = deque()
         self.process: Any = None
         self.socket: Any = None
+        self.control: Any = None
+        self.sent = 0
         self.ready = False
         self.left: float = inf
         self.borrower = Borrower(alone=True)
@@ -88,7 +97,13 @@ class _Worker:
         self.lent.update(call.buffers.offset for call in calls if isinstance(call.buffers, Span))
         message = self.borrower.give_back(), [(call.data, call.buffers) for call in calls]
         with suppress(OSError):  # it has died, as its thread is about to notice
-            self.socket.send_bytes(pickle.dumps(message, protocol=5))
+            self.send_bytes(pickle.dumps(message, protocol=5))
+
+    def send_bytes(self, data: bytes) -> None:
+        self.sent += 1
+        if len(data) > SMALL:
+            self.control.send_bytes(b'%d' % self.sent)
+        self.socket.send_bytes(data)
 
     def kill(self) -> None:
         if self.process is None:
@@ -120,7 +135,8 @@ class Processes(Pool):
         super().__init__(count_workers(count), in_flight)
         self._max_crashes, self._max_tasks = max_crashes, max_tasks or inf
         self._context = LokyContext()
-        self._function = dumps_function(function)
+        large = Large()
+        data = dumps_function(function, large)
         self._workers: list[_Worker] = []
         self._waiting: deque[_Call] = deque()
         self._hungry = False
@@ -130,6 +146,8 @@ class Processes(Pool):
         self._budget = budget() // (self.size + 1)
         self._arena = Arena(self._budget)
         self._unused: deque[int] = deque()
+        self._block = Block(large)
+        self._function = pickle.dumps((data, self._block.span or list(large)), protocol=5)
         atexit.register(self.close)  # after loky, and with it multiprocessing, did: their turn comes later then
 
     @property
@@ -215,8 +233,9 @@ class Processes(Pool):
         except Exception as reason:
             error = reason
         worker.kill()
-        if worker.socket is not None:
-            worker.socket.close()
+        for end in (worker.socket, worker.control):
+            if end is not None:
+                end.close()
         if worker.process is not None:
             worker.process.join()
         with self._lock:
@@ -239,17 +258,19 @@ class Processes(Pool):
         if hasattr(signal, 'pthread_sigmask'):  # inherited: Ctrl-C waits until the process has said not to want it
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         worker.socket, theirs = self._context.Pipe()
+        its_control, worker.control = self._context.Pipe(duplex=False)
         share = str(max(1, usable_cores() // self.size))
         environment = {name: share for name in NATIVE_THREADS if name not in os.environ}
         process = self._context.Process(
-            target=_work, args=(theirs, self._budget), name=worker.thread.name, env=environment
+            target=_work, args=(theirs, its_control, self._budget), name=worker.thread.name, env=environment
         )
         process.start()
         worker.process = process
         theirs.close()
+        its_control.close()
         if self._stopped:  # `close` may not have seen the process
             worker.kill()
-        worker.socket.send_bytes(self._function)
+        worker.send_bytes(self._function)
         with self._lock:
             worker.ready = True
             if worker.calls:
@@ -294,6 +315,7 @@ class Processes(Pool):
                 worker.kill()
             join([worker.thread for worker in workers])
             self._arena.close()
+            self._block.close()
         atexit.unregister(self.close)
 
 
@@ -314,7 +336,7 @@ def _crash(worker: _Worker, call: _Call) -> WorkerCrashed:
 # In the process
 
 
-def _work(socket: Any, memory: int) -> None:
+def _work(socket: Any, control: Any, memory: int) -> None:
     if hasattr(os, 'setpgid'):
         os.setpgid(0, 0)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # whoever of this group read from the terminal would be stopped
@@ -324,45 +346,74 @@ def _work(socket: Any, memory: int) -> None:
     if 'PYTHONFAULTHANDLER' not in os.environ:
         faulthandler.enable()
     if hasattr(os, 'register_at_fork'):  # else what the function starts would hide that this one has ended
-        os.set_inheritable(socket.fileno(), False)
+        for end in (socket, control):
+            os.set_inheritable(end.fileno(), False)
         os.register_at_fork(after_in_child=socket.close)
-    received: SimpleQueue[bytes] = SimpleQueue()
-    threading.Thread(target=_receive, args=(socket, received), daemon=True).start()
-    function = received.get()
+    inbox = _Inbox(socket)
+    threading.Thread(target=_obey, args=(control, inbox), daemon=True).start()
     arena, borrower = Arena(memory), Borrower()
-    while True:
-        returned, tasks = pickle.loads(received.get())
-        arena.take_back(returned)
-        answers: list[Any] = []
-        begun = perf_counter()
-        while tasks:
-            answers.append(_answer(function, arena, borrower, *tasks.pop(0)))
-            now = perf_counter()
-            if len(answers) == 1:
-                ready = now
-            if not tasks or now - ready > TOGETHER:
-                try:
+    with suppress(EOFError, OSError):  # nobody is there any more
+        data, shared = pickle.loads(inbox.next())
+        function = cache(lambda: loads_function(data, mapped(shared)))  # when called: its errors are those of an item
+        while True:
+            returned, tasks = pickle.loads(inbox.next())
+            arena.take_back(returned)
+            answers: list[Any] = []
+            begun = perf_counter()
+            while tasks:
+                answers.append(_answer(function, arena, borrower, *tasks.pop(0)))
+                now = perf_counter()
+                if len(answers) == 1:
+                    ready = now
+                if not tasks or now - ready > TOGETHER:
                     socket.send_bytes(pickle.dumps((borrower.give_back(), now - begun, answers), protocol=5))
-                except OSError:
-                    return
-                answers, begun = [], now
+                    answers, begun = [], now
+    _end()
 
 
 def _answer(
-    function: bytes, arena: Arena, borrower: Borrower, call: bytes, buffers: Buffers
+    function: Callable[[], ItemFunction], arena: Arena, borrower: Borrower, call: bytes, buffers: Buffers
 ) -> tuple[bytes, bool, Buffers]:
     """What the call came to, as it is sent."""
     large = Large()
-    packed = pack(lambda: loads_call(function, call, borrower.views(buffers)), apart=large)
+    packed = pack(lambda: function()(*loads_item(call, borrower.views(buffers))), apart=large)
     return packed.data, packed.failed, () if packed.failed else arena.lend(large)
 
 
-def _receive(socket: Any, received: SimpleQueue[bytes]) -> None:
-    try:
+class _Inbox:
+    """The messages that come, in order: read by who wants the next one, or ahead."""
+
+    def __init__(self, socket: Any):
+        self._socket, self._ahead, self._lock = socket, deque[bytes](), threading.Lock()
+        self._count = 0
+
+    def next(self) -> bytes:
+        with self._lock:
+            return self._ahead.popleft() if self._ahead else self._read()
+
+    def read_up_to(self, count: int) -> None:
+        """Read, ahead of who wants them, as many messages as this since the beginning; they must be on their way."""
+        with self._lock:
+            while self._count < count:
+                self._ahead.append(self._read())
+
+    def _read(self) -> bytes:
+        data: bytes = self._socket.recv_bytes()
+        self._count += 1
+        return data
+
+
+def _obey(control: Any, inbox: _Inbox) -> None:
+    """Read large messages while a function runs; end this process, and what it has started, when nobody is there."""
+    with suppress(EOFError, OSError):
         while True:
-            received.put(socket.recv_bytes())
-    except (EOFError, OSError):  # nobody is there any more
-        if hasattr(os, 'killpg'):
-            with suppress(OSError):
-                os.killpg(os.getpid(), signal.SIGKILL)
-        os._exit(1)
+            inbox.read_up_to(int(control.recv_bytes()))
+    _end()
+
+
+def _end() -> NoReturn:
+    """End this process and what it has started."""
+    if hasattr(os, 'killpg'):
+        with suppress(OSError):
+            os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)

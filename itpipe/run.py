@@ -16,7 +16,7 @@ again: `remake` goes up through the steps and runs them on the keys asked for, a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
 from itertools import chain, islice
@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .binding import ItemFunction, Sites, Stop, bind_option, close_after
 from .keys import END, Key, decode, encode
-from .steps import STOP, ItemStep, Pair, State, Step
+from .steps import STOP, ItemStep, Pair, State, Step, unchanged
 
-__all__ = ['Chain', 'Opened', 'Run', 'Source', 'copy_state', 'revive', 'snapshot']
+__all__ = ['Chain', 'Opened', 'Run', 'Source', 'copy_state', 'each', 'revive', 'snapshot']
 
 B = TypeVar('B', covariant=True)
 
@@ -170,8 +170,8 @@ class Chain:
         self._since = 0
         self._closing: list[Callable[[], object]] = []
         self._close_later(self.pairs)
-        if not isinstance(self.pairs, enumerate) and not (self.links and self.links[0].step.work is _each):
-            self.pairs = _each(self.pairs, ItemFunction((), sites), self.stop)  # to be stopped between items
+        if not isinstance(self.pairs, enumerate) and not (self.links and self.links[0].step.work is each):
+            self.pairs = each(self.pairs, ItemFunction((), sites), self.stop)  # to be stopped between items
         for index, link in enumerate(self.links):
             entry = None if state is None else state['steps'][index]
             self.pairs = link.start(self.pairs, entry, partial(self.remake, index - 1))
@@ -252,17 +252,21 @@ class Run(Iterator[B]):
 
     def __init__(self, chain: Chain):
         self._chain = chain
+        self._next = chain.pairs.__next__
 
     def __next__(self) -> B:
         try:
-            key, value = next(self._chain.pairs)
+            key, value = self._next()
         except StopIteration:
             self.close()
             raise
         except BaseException as error:
             close_after(error, self.close)
             raise
-        self._chain.received(key)
+        chain = self._chain
+        chain.last = key
+        if chain.stateful:  # if not, this is all that it would do
+            chain.received(key)
         return value  # type: ignore[no-any-return]
 
     def close(self) -> None:
@@ -290,18 +294,23 @@ def fused(steps: Sequence[Step | ItemStep]) -> list[Step]:
 
 
 def _each_step(steps: list[ItemStep]) -> Step:
-    return Step('each', _each, (tuple(steps), STOP))
+    return Step('each', each, (tuple(steps), STOP))
 
 
-def _each(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Iterator[Pair]:
+def each(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Generator[Pair, None, Any]:
+    """What the function makes of the items; returns the key of the last one, END if there was none."""
+    key: Any = END
     if function.random:
         for key, value in items:
             yield key, function(key, value)
             stop.check()
-        return
+        return key
+    first, *others = function.calls or [unchanged]
     for key, value in items:  # the same without a call for each item, which is most of what such a step costs
+        call = first
         try:
-            for call in function.calls:
+            value = first(value)
+            for call in others:
                 value = call(value)
         except StopIteration as error:
             raise function.misplaced(error, call, key) from error
@@ -312,6 +321,7 @@ def _each(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Iterator
             stop.check()
         yield key, value
         del value
+    return key
 
 
 # The state of a stateful step: live, its slots are pairs; in a replica, pairs without values; as JSON, encoded keys.

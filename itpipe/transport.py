@@ -5,6 +5,8 @@ message. The other side maps the file once and makes views of a span. When the l
 span is among `Borrower.returned` and goes back with the next message, so that the same memory is used again, with the
 same pages, which is what makes this fast. No one ever waits for a span: where none is free, the buffers go through the
 pipe. A view outlives both processes' interest in the file: it holds the mapping.
+
+What all processes of a pool need, the arrays inside of its function, is in a `Block`, which each of them maps.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-__all__ = ['LARGE', 'Arena', 'Borrower', 'Buffers', 'Large', 'Span', 'budget']
+__all__ = ['LARGE', 'Arena', 'Block', 'Borrower', 'Buffers', 'Large', 'Span', 'budget', 'mapped']
 
 LARGE = 1 << 15
 """Bytes from which on a buffer goes through shared memory."""
@@ -103,11 +105,8 @@ class Arena:
 
     def close(self) -> None:
         """Give the file up; where there are views of it, its memory lives on."""
-        if (file := self._file) is not None:  # several threads may come here at once, and no other file may be closed
-            file.close()
-            if not self._path.startswith('/proc/'):
-                with suppress(OSError):  # the other side may have done it
-                    os.unlink(self._path)
+        if (file := self._file) is not None:  # several threads may come here at once
+            _give_up(file, self._path)
         self._file = self._memory = None
         self._free = []
 
@@ -138,17 +137,8 @@ class Arena:
 
     def _open(self) -> bool:
         try:
-            if hasattr(os, 'memfd_create'):
-                file, name = os.memfd_create('itpipe'), ''
-            else:
-                file, name = tempfile.mkstemp(prefix='itpipe-')
-            self._file, self._path = FileIO(file, 'r+'), f'/proc/{os.getpid()}/fd/{file}'
-            if name and os.path.exists(self._path):
-                os.unlink(name)  # so that nothing is left of it, however this process ends
-            elif name:
-                self._path = name
+            self._file, self._path = _new_file()
             self._file.truncate(self.size)
-            os.close(os.open(self._path, os.O_RDWR))  # which does not work where there is no /proc
             self._memory = np.frombuffer(mmap.mmap(self._file.fileno(), self.size), np.uint8)
         except OSError:
             self.close()
@@ -174,11 +164,7 @@ class Borrower:
             self._memory = self._mapped(buffers)
         whole: Bytes = np.ndarray(sum(map(_aligned, buffers.sizes)), np.uint8, self._memory, buffers.offset)
         self._leases[buffers.offset] = weakref.ref(whole, partial(self._returned, buffers.offset))
-        views, start = [], 0
-        for size in buffers.sizes:
-            views.append(whole[start : start + size])  # which holds `whole`, and with it the lease
-            start += _aligned(size)
-        return views
+        return _parts(whole, buffers.sizes)  # which hold `whole`, and with it the lease
 
     def give_back(self) -> list[int]:
         """The offsets of the spans that have come free since the last time."""
@@ -201,6 +187,80 @@ class Borrower:
         self.returned.append(offset)
 
 
+class Block:
+    """Buffers that are copied once, to where any number of processes can map them until it is closed."""
+
+    def __init__(self, buffers: Sequence[PickleBuffer]):
+        self.span: Span | None = None
+        """Where they are; None if there are none, or the memory for them cannot be had."""
+        self._file: FileIO | None = None
+        self._path = ''
+        try:
+            if buffers:
+                self.span = self._copied(buffers)
+        except OSError:
+            self.close()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the file up; where it is mapped, its memory lives on."""
+        if (file := self._file) is not None:  # several threads may come here at once
+            _give_up(file, self._path)
+        self._file = None
+
+    def _copied(self, buffers: Sequence[PickleBuffer]) -> Span:
+        self._file, self._path = _new_file()
+        sizes = []
+        # By writing: where memory is short, that is an error, and to touch what `truncate` has promised a fatal signal.
+        with open(self._file.fileno(), 'wb', closefd=False) as file:
+            for buffer in buffers:
+                raw = buffer.raw()
+                file.write(raw)
+                file.write(bytes(_aligned(raw.nbytes) - raw.nbytes))
+                sizes.append(raw.nbytes)
+        return Span(self._path, sum(map(_aligned, sizes)), 0, tuple(sizes))
+
+
+def mapped(buffers: Buffers) -> Sequence[Any]:
+    """The buffers of a `Block`; who writes there gets a copy of that page, which nobody else sees."""
+    if not isinstance(buffers, Span):
+        return buffers
+    file = os.open(buffers.path, os.O_RDONLY)
+    try:
+        memory = mmap.mmap(file, buffers.size, access=mmap.ACCESS_COPY)
+    finally:
+        os.close(file)
+    return _parts(np.frombuffer(memory, np.uint8), buffers.sizes)
+
+
+def _new_file() -> tuple[FileIO, str]:
+    """A file, without a name if possible, and the path by which other processes can open it."""
+    if hasattr(os, 'memfd_create'):
+        number, name = os.memfd_create('itpipe'), ''
+    else:
+        number, name = tempfile.mkstemp(prefix='itpipe-')
+    file, path = FileIO(number, 'r+'), f'/proc/{os.getpid()}/fd/{number}'
+    try:
+        os.close(os.open(path, os.O_RDWR))  # which does not work where there is no /proc
+    except OSError:
+        if name:
+            return file, name
+        file.close()
+        raise
+    if name:
+        os.unlink(name)  # so that nothing is left of it, however this process ends
+    return file, path
+
+
+def _give_up(file: FileIO, path: str) -> None:
+    file.close()  # again: does nothing, where the number may be another file's by then
+    if not path.startswith('/proc/'):
+        with suppress(OSError):  # the other side may have done it
+            os.unlink(path)
+
+
 def _fill(file: FileIO, buffer: memoryview, start: int) -> bool:
     """Write the buffer there; not through the mapping, where a disk that is full would kill this process."""
     file.seek(start)
@@ -210,6 +270,14 @@ def _fill(file: FileIO, buffer: memoryview, start: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _parts(whole: Bytes, sizes: Sequence[int]) -> list[Bytes]:
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(whole[start : start + size])
+        start += _aligned(size)
+    return parts
 
 
 def _aligned(size: int) -> int:

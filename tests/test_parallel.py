@@ -568,15 +568,17 @@ class TestPace:
 
     def test_the_threads_take_over_when_it_becomes_dear(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(itpipe.pace.Pace, 'CHEAP', 30e-6)
+        monkeypatch.setattr(itpipe.pace.Pace, 'NOT_THE_LOCK', 0.001)
         here = threading.current_thread()
+        noticed = 100 + itpipe.pace.Pace.UNWATCHED
 
         def function(x: int) -> bool:
             if x >= 100:
-                time.sleep(2 * itpipe.pace.Pace.NOT_THE_LOCK if x == 100 else itpipe.pace.Pace.CHEAP)
+                time.sleep(0.002)
             return threading.current_thread() is here
 
-        in_place = list(range(130) | parallel_map(function, threads=2))
-        assert not any(in_place[101:])
+        in_place = list(range(noticed + 20) | parallel_map(function, threads=2))
+        assert not any(in_place[noticed + 1 :])
 
     def test_a_few_slow_calls_among_cheap_ones_are_not_made_one_after_the_other(self) -> None:
         pace = itpipe.pace.Pace(known=True)

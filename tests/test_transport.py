@@ -20,7 +20,7 @@ from strategies import examples
 import itpipe.processes
 import itpipe.transport
 from itpipe import batch_by, combine, parallel_map
-from itpipe.transport import LARGE, Arena, Borrower, Large
+from itpipe.transport import LARGE, Arena, Block, Borrower, Large, mapped
 
 needs_memfd = pytest.mark.skipif(not hasattr(os, 'memfd_create'), reason='nameless blocks are of Linux')
 
@@ -107,8 +107,8 @@ class TestOneSide:
 
     def test_files_where_there_are_no_nameless_ones(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delattr(os, 'memfd_create', raising=False)
-        monkeypatch.setattr(os.path, 'exists', lambda _: False)  # nor a /proc
         monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+        monkeypatch.setattr(os, 'getpid', lambda: 0)  # nor a /proc
         for alone in (True, False):
             arena, borrower = Arena(1 << 20), Borrower(alone)
             got = through(array(LARGE), arena, borrower)
@@ -199,6 +199,78 @@ class TestOneSide:
         arena.close()
 
 
+class TestBlock:
+    def test_buffers_are_copied_once_and_mapped_by_all(self) -> None:
+        given = [array(LARGE, 1), array(3 * LARGE + 5, 2), array(LARGE, 3)]
+        block = Block(list(map(pickle.PickleBuffer, given)))
+        where = pickle.loads(pickle.dumps(block.span))
+        first, second = mapped(where), mapped(where)
+        for got in (first, second):
+            assert [part.tobytes() for part in got] == [each.tobytes() for each in given]
+        given[0][:] = 0
+        assert first[0].any()
+        block.close()
+        with pytest.raises(FileNotFoundError):
+            mapped(where)
+        block.close()
+        assert second[2].tobytes() == given[2].tobytes()  # outlives it
+
+    def test_what_one_writes_no_other_sees(self) -> None:
+        block = Block([pickle.PickleBuffer(np.ones(LARGE, np.uint8))])
+        first, second = mapped(block.span)[0], mapped(block.span)[0]  # type: ignore[arg-type]
+        first[:5] = 7
+        assert first[:6].tolist() == [7] * 5 + [1]
+        assert (second == 1).all()
+        assert (mapped(block.span)[0] == 1).all()  # type: ignore[arg-type]
+        block.close()
+
+    def test_nothing_to_copy_makes_no_file(self) -> None:
+        block = Block([])
+        assert (block.span, block._file) == (None, None)
+        block.close()
+
+    @pytest.mark.skipif(not hasattr(os, 'memfd_create'), reason='has no limit that a test could set')
+    def test_memory_that_is_short_is_an_error_and_no_crash(self) -> None:
+        out = run_script(
+            """
+            import os, pickle, resource
+            import numpy as np
+            from itpipe.transport import Block
+
+            before = os.listdir('/proc/self/fd')
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+            block = Block([pickle.PickleBuffer(np.ones(1 << size, np.uint8)) for size in (16, 22)])
+            print(block.span, os.listdir('/proc/self/fd') == before)
+            """
+        )
+        assert out == 'None True\n'
+
+    def test_an_interruption_leaves_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupt(_: int) -> int:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(itpipe.transport, '_aligned', interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            Block([pickle.PickleBuffer(array(LARGE))])
+
+    def test_files_where_there_are_no_nameless_ones(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.delattr(os, 'memfd_create', raising=False)
+        monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+        monkeypatch.setattr(os, 'getpid', lambda: 0)  # nor a /proc
+        block = Block([pickle.PickleBuffer(array(LARGE))])
+        for _ in range(2):  # a process that comes later, too
+            (got,) = mapped(block.span)  # type: ignore[arg-type]
+            assert (got == array(LARGE)).all()
+        assert len(list(tmp_path.iterdir())) == 1
+        block.close()
+        assert list(tmp_path.iterdir()) == []
+
+    @needs_memfd
+    def test_a_machine_where_no_other_process_sees_our_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, 'getpid', lambda: 0)
+        assert Block([pickle.PickleBuffer(array(LARGE))]).span is None
+
+
 def same(got: Any, expected: Any) -> bool:
     return (
         type(got) is type(expected)
@@ -244,6 +316,21 @@ def test_arrays_there_and_back(name: str) -> None:
     assert both[0]['a'][0] is both[0]['a'][1][0]
 
 
+def test_arrays_inside_of_a_function_there_and_back() -> None:
+    """They are the same, and one where they were one; large ones arrive read-only, and what comes of them does not."""
+
+    def function(name: str) -> Any:
+        value, again = ARRAYS[name], both[0][name]
+        assert value is again
+        return value, value.flags.writeable
+
+    both = [ARRAYS]
+    for name, (got, writeable) in zip(ARRAYS, ARRAYS | parallel_map(function, processes=2), strict=True):
+        assert same(got, ARRAYS[name])
+        shared = ARRAYS[name].nbytes >= LARGE and type(ARRAYS[name]) is np.ndarray
+        assert writeable is (ARRAYS[name].flags.writeable and not shared)
+
+
 def double(value: Any) -> Any:
     return value, value
 
@@ -267,6 +354,27 @@ def test_torch_tensors_there_and_back() -> None:
         assert got.dtype == value.dtype
         assert got.requires_grad == value.requires_grad
         assert torch.equal(got, value)
+
+
+def test_torch_tensors_inside_of_a_function() -> None:
+    """There are none that are read-only: what a process writes, no other sees."""
+    torch = pytest.importorskip('torch')
+    tensor, last = (
+        torch.arange(10**5).reshape(100, 1000),
+        torch.zeros(2, 3, 100, 100).to(memory_format=torch.channels_last),
+    )
+
+    def function(x: int) -> Any:
+        before = tensor.clone()
+        tensor[0] = 7
+        return before, tensor, last.stride()
+
+    for before, after, stride in range(2) | parallel_map(function, processes=2, max_tasks_per_worker=1):
+        assert torch.equal(before, tensor)
+        assert torch.equal(after[1:], tensor[1:])
+        assert (after[0] == 7).all()
+        assert stride == last.stride()
+    assert tensor[0, 1] == 1
 
 
 def large(x: int) -> Any:
