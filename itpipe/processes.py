@@ -49,6 +49,8 @@ PARTING = 0.3
 """Seconds that a process gets to close what it has set up."""
 MOST = 64
 """The most tasks that are sent at once."""
+UNSEEN = 2
+"""So many processes may have memory that cannot be seen here, before those that replace them get none."""
 CHEAP = 0.005
 """Seconds; where a task takes less, two are sent at once, and the next ones before these have been answered."""
 
@@ -81,6 +83,8 @@ class _Worker:
         self.sent = 0
         self.ready = False
         self.failure: BaseException | None = None
+        self.unseen = False
+        """Whether its memory could not be mapped here: then it is replaced, and what it had is run again."""
         self.left: float = inf
         self.borrower = Borrower(alone=True)
         self.lent: set[int] = set()
@@ -159,6 +163,7 @@ class Processes(Pool):
         self._budget = budget() // (self.size + 1)
         self._arena = Arena(self._budget)
         self._unused: deque[int] = deque()
+        self._unseen = 0
         self._block = Block(large)
         self._first_message = pickle.dumps((data, self._block.span or list(large)), protocol=5)
         atexit.register(self.close)  # after loky, and with it multiprocessing, did: their turn comes later then
@@ -259,8 +264,8 @@ class Processes(Pool):
             calls = list(worker.calls)
             lost = calls[0] if error and calls else None
             for call in calls if error is None else ():
-                call.suspect = True
-                call.crashes += len(calls) == 1  # of several, it may have been another one
+                call.suspect = not worker.unseen or call.suspect
+                call.crashes += len(calls) == 1 and not worker.unseen  # of several, it may have been another one
                 if call.crashes > self._max_crashes:
                     lost = call
             self._waiting.extendleft(call for call in reversed(calls) if call is not lost)
@@ -286,8 +291,9 @@ class Processes(Pool):
         its_control, worker.control = self._context.Pipe(duplex=False)
         share = str(max(1, usable_cores() // self.size))
         environment = {name: share for name in NATIVE_THREADS if name not in os.environ}
+        memory = self._budget if self._unseen < UNSEEN else 0
         process = self._context.Process(
-            target=work, args=(theirs, its_control, self._budget), name=worker.thread.name, env=environment
+            target=work, args=(theirs, its_control, memory), name=worker.thread.name, env=environment
         )
         process.start()
         worker.process = process
@@ -307,26 +313,26 @@ class Processes(Pool):
             worker.note_failure(failure)
             raise EOFError
         cost = seconds / len(answers)
-        done: list[tuple[Task, Packed | None, Exception | None]] = []
-        gone = False
+        done: list[tuple[Task, Packed]] = []
         with self._lock:
             self._cost = cost if self._cost == 1.0 else self._cost + 0.2 * (cost - self._cost)
+            for data, failed, buffers in answers:
+                try:
+                    done.append((worker.calls[0].task, Packed(data, failed, worker.borrower.views(buffers))))
+                except OSError:  # it has died and its memory went with it, or there is too little room for it here
+                    worker.unseen = True
+                    self._unseen += 1
+                    again = {call.buffers.offset for call in worker.calls if isinstance(call.buffers, Span)}
+                    returned = [offset for offset in returned if offset not in again]
+                    break
+                worker.calls.popleft()
             worker.lent.difference_update(returned)
             self._unused.extend(returned)
-            for data, failed, buffers in answers:
-                task = worker.calls[0].task
-                try:
-                    done.append((task, Packed(data, failed, worker.borrower.views(buffers)), None))
-                except OSError as error:
-                    if gone := not worker.process.is_alive():  # its memory went with it
-                        break
-                    done.append((task, None, error))
-                worker.calls.popleft()
             self._hand_out()
             retired = worker.left <= 0 and not worker.calls
-        for task, answer, failure in done:
-            self._settle(task, answer, failure, fatal=failure is not None)
-        if gone or retired:
+        for task, answer in done:
+            self._settle(task, answer)
+        if worker.unseen or retired:
             raise EOFError
 
     def result(self, task: Task) -> Any:

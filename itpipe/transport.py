@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from io import FileIO
 from pickle import PickleBuffer
 from typing import Any, NamedTuple, TypeAlias
 
@@ -74,7 +75,7 @@ class Arena:
         self.size = size
         self._free = [(0, size)]
         self._lent: dict[int, int] = {}
-        self._file: int | None = None
+        self._file: FileIO | None = None
         self._path = ''
         self._memory: Bytes | None = None
 
@@ -85,13 +86,8 @@ class Arena:
         raw = [buffer.raw() for buffer in buffers]
         sizes = tuple(each.nbytes for each in raw)
         offset = self._find(sum(map(_aligned, sizes)))
-        if offset is None:
+        if offset is None or not self._write(raw, offset):
             return [bytes(each) if each.readonly else bytearray(each) for each in raw]
-        start, memory = offset, self._memory
-        assert memory is not None
-        for each, size in zip(raw, sizes, strict=True):
-            memory[start : start + size] = np.frombuffer(each, np.uint8)
-            start += _aligned(size)
         return Span(self._path, self.size, offset, sizes)
 
     def take_back(self, offsets: Sequence[int]) -> None:
@@ -109,8 +105,8 @@ class Arena:
 
     def close(self) -> None:
         """Give the file up; where there are views of it, its memory lives on."""
-        if self._file is not None:
-            _give_up(self._file, self._path)
+        if (file := self._file) is not None:  # several threads may come here at once
+            _give_up(file, self._path)
         self._file = self._memory = None
         self._free = []
 
@@ -125,11 +121,25 @@ class Arena:
                 return start
         return None
 
+    def _write(self, buffers: Sequence[memoryview], offset: int) -> bool:
+        """Whether there was room for the buffers; the span is free again where there was none."""
+        file, memory, start = self._file, self._memory, offset
+        assert file is not None
+        assert memory is not None
+        for buffer in buffers:
+            if hasattr(os, 'memfd_create'):
+                memory[start : start + buffer.nbytes] = np.frombuffer(buffer, np.uint8)
+            elif not _fill(file, buffer, start):
+                self.take_back([offset])
+                return False
+            start += _aligned(buffer.nbytes)
+        return True
+
     def _open(self) -> bool:
         try:
             self._file, self._path = _new_file()
-            os.truncate(self._file, self.size)
-            self._memory = np.frombuffer(mmap.mmap(self._file, self.size), np.uint8)
+            self._file.truncate(self.size)
+            self._memory = np.frombuffer(mmap.mmap(self._file.fileno(), self.size), np.uint8)
         except OSError:
             self.close()
             return False
@@ -183,7 +193,7 @@ class Block:
     def __init__(self, buffers: Sequence[PickleBuffer]):
         self.span: Span | None = None
         """Where they are; None if there are none, or the memory for them cannot be had."""
-        self._file: int | None = None
+        self._file: FileIO | None = None
         self._path = ''
         try:
             if buffers:
@@ -196,15 +206,15 @@ class Block:
 
     def close(self) -> None:
         """Give the file up; where it is mapped, its memory lives on."""
-        if self._file is not None:
-            _give_up(self._file, self._path)
+        if (file := self._file) is not None:  # several threads may come here at once
+            _give_up(file, self._path)
         self._file = None
 
     def _copied(self, buffers: Sequence[PickleBuffer]) -> Span:
         self._file, self._path = _new_file()
         sizes = []
         # By writing: where memory is short, that is an error, and to touch what `truncate` has promised a fatal signal.
-        with open(self._file, 'wb', closefd=False) as file:
+        with open(self._file.fileno(), 'wb', closefd=False) as file:
             for buffer in buffers:
                 raw = buffer.raw()
                 file.write(raw)
@@ -225,25 +235,41 @@ def mapped(buffers: Buffers) -> Sequence[Any]:
     return _parts(np.frombuffer(memory, np.uint8), buffers.sizes)
 
 
-def _new_file() -> tuple[int, str]:
+def _new_file() -> tuple[FileIO, str]:
     """A file, without a name if possible, and the path by which other processes can open it."""
-    if not hasattr(os, 'memfd_create'):
-        return tempfile.mkstemp(prefix='itpipe-')
-    file = os.memfd_create('itpipe')
-    path = f'/proc/{os.getpid()}/fd/{file}'
+    if hasattr(os, 'memfd_create'):
+        number, name = os.memfd_create('itpipe'), ''
+    else:
+        number, name = tempfile.mkstemp(prefix='itpipe-')
+    file, path = FileIO(number, 'r+'), f'/proc/{os.getpid()}/fd/{number}'
     try:
         os.close(os.open(path, os.O_RDWR))  # which does not work where there is no /proc
     except OSError:
-        os.close(file)
+        if name:
+            return file, name
+        file.close()
         raise
+    if name:
+        os.unlink(name)  # so that nothing is left of it, however this process ends
     return file, path
 
 
-def _give_up(file: int, path: str) -> None:
-    os.close(file)
+def _give_up(file: FileIO, path: str) -> None:
+    file.close()  # again: does nothing, where the number may be another file's by then
     if not path.startswith('/proc/'):
         with suppress(OSError):  # the other side may have done it
             os.unlink(path)
+
+
+def _fill(file: FileIO, buffer: memoryview, start: int) -> bool:
+    """Write the buffer there; not through the mapping, where a disk that is full would kill this process."""
+    file.seek(start)
+    try:
+        while buffer:
+            buffer = buffer[file.write(buffer) :]
+    except OSError:
+        return False
+    return True
 
 
 def _parts(whole: Bytes, sizes: Sequence[int]) -> list[Bytes]:

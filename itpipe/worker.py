@@ -34,7 +34,9 @@ def work(socket: Any, control: Any, memory: int) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if 'PYTHONFAULTHANDLER' not in os.environ:
         faulthandler.enable()
-    if hasattr(os, 'register_at_fork'):  # else what the function forks would hide that this one has ended
+    if hasattr(os, 'register_at_fork'):  # else what the function starts would hide that this one has ended
+        for end in (socket, control):
+            os.set_inheritable(end.fileno(), False)
         os.register_at_fork(after_in_child=socket.close)
     inbox = _Inbox(socket)
     threading.Thread(target=_obey, args=(control, inbox), daemon=True).start()

@@ -700,52 +700,63 @@ def test_no_more_processes_are_started_than_there_is_work_for() -> None:
     pool.close()
 
 
-def test_a_worker_that_dies_before_its_memory_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it had answered is made again by another one."""
+@pytest.mark.parametrize('dead', [True, False])
+def test_a_worker_whose_memory_cannot_be_seen(monkeypatch: pytest.MonkeyPatch, dead: bool) -> None:
+    """What it had answered is made again by another one, of what it had got: no other item has taken its memory."""
     views = itpipe.transport.Borrower.views
-    pool = pool_of(lambda x: (np.full(10**5, x), os.getpid()))
+    pool = Processes(1, function_of(lambda x: (x + 1, os.getpid())), max_crashes=0)
     pids = []
 
-    def kill_first(borrower: Any, buffers: Any) -> Any:
+    def hide_first(borrower: Any, buffers: Any) -> Any:
         if not pids:
             (worker,) = pool._workers
             pids.append(worker.process.pid)
-            worker.kill()
-            worker.process.join()
+            if dead:
+                worker.kill()
+                worker.process.join()
             raise FileNotFoundError
         return views(borrower, buffers)
 
-    monkeypatch.setattr(itpipe.transport.Borrower, 'views', kill_first)
+    monkeypatch.setattr(itpipe.transport.Borrower, 'views', hide_first)
     pool._cost = 1e-6
-    tasks = [pool.submit(key, key) for key in range(4)]
-    results = [pool.result(task) for task in tasks]
-    assert [int(array[0]) for array, _ in results] == [0, 1, 2, 3]
-    assert pids[0] not in {pid for _, pid in results}
+    tasks = [pool.submit(key, np.full(10**5, key)) for key in range(4)]
+    pool._flush()
+    wait_until(lambda: pids, 'there was an answer')
+    tasks += [pool.submit(key, np.full(10**5, key)) for key in range(4, 8)]  # which would take the memory
+    for key, task in enumerate(tasks):
+        array, pid = pool.result(task)
+        assert (array == key + 1).all()
+        assert pid not in pids
     pool.close()
 
 
-def test_memory_that_cannot_be_mapped_is_the_error_of_its_item(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_room_for_their_memory_workers_do_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> Any:
         raise OSError(24, 'Too many open files')
 
     monkeypatch.setattr(itpipe.transport.Borrower, '_mapped', refuse)
-    pool = pool_of(lambda x: np.full(10**5, x) if x else x)
-    with raises(OSError, '[Errno 24] Too many open files'):
-        pool.result(pool.submit(1, 1))
-    assert pool.result(pool.submit(0, 0)) == 0
-    pool.close()
+    arrays = list(range(20) | parallel_map(lambda x: np.full(10**5, x), processes=2, max_crashes=0))
+    assert [int(array[0]) for array in arrays] == list(range(20))
 
 
-def test_a_worker_that_dies_and_leaves_a_child(tmp_path: Path) -> None:
-    """The child has a copy of the socket; the death is seen all the same, and the child killed."""
+def forked() -> int:
+    if not (child := os.fork()):
+        time.sleep(1000)
+    return child
+
+
+def spawned() -> int:
+    return os.posix_spawnp('sleep', ['sleep', '1000'], os.environ)
+
+
+@pytest.mark.parametrize('start', [forked, spawned])
+def test_a_worker_that_dies_and_leaves_a_child(tmp_path: Path, start: Callable[[], int]) -> None:
+    """The child would have a copy of the socket; the death is seen all the same, and the child killed."""
     pid = tmp_path / 'pid'
 
     def function(x: int) -> int:
         if x == 2:
-            child = os.fork()
-            if child == 0:
-                time.sleep(1000)
-            pid.write_text(str(child))
+            pid.write_text(str(start()))
             os._exit(1)
         return x
 
