@@ -52,7 +52,9 @@ MOST = 64
 UNSEEN = 2
 """So many processes may have memory that cannot be seen here, before those that replace them get none."""
 CHEAP = 0.005
-"""Seconds; where a task takes less, two are sent at once, and the next ones before these have been answered."""
+"""Seconds; where a task takes less, two are sent at once, and the next ones before these have been answered …"""
+LATE = 0.02
+"""… but by a process that has not answered for so long, which may be at one that takes much longer."""
 
 
 SMALL = 1 << 14
@@ -82,7 +84,10 @@ class _Worker:
         self.control: Any = None
         self.sent = 0
         self.ready = False
+        self.answered = 0.0
+        """When it did so last."""
         self.failure: BaseException | None = None
+        self.parting_failure: BaseException | None = None
         self.unseen = False
         """Whether its memory could not be mapped here: then it is replaced, and what it had is run again."""
         self.left: float = inf
@@ -114,12 +119,14 @@ class _Worker:
             self.control.send_bytes(b'-1')
             self.socket.send_bytes(b'')
 
-    def note_failure(self, data: bytes | None) -> None:
-        """The process could not set up, or close, what its function needs."""
-        if data is not None:
-            try:
-                unpack(Packed(data, failed=True))
-            except BaseException as error:
+    def note_failure(self, data: bytes, parting: bool) -> None:
+        """The process could not set up, or could not close, what its function needs."""
+        try:
+            unpack(Packed(data, failed=True))
+        except BaseException as error:
+            if parting:
+                self.parting_failure = error
+            else:
                 self.failure = error
 
     def kill(self) -> None:
@@ -200,30 +207,40 @@ class Processes(Pool):
 
     def _hand_out(self) -> None:
         # with the lock
-        ahead = 2 if self._cost < CHEAP else 1
         while self._waiting and not self._stopped:
             alone = self._waiting[0].suspect
             together = 1 if alone else self._together
             if len(self._waiting) < together and not (self._hungry or self._slow):
                 return
-            if len(self._workers) < self.size and all(worker.calls for worker in self._workers):
-                try:
-                    self._start()
-                except RuntimeError as error:  # there are too many threads
-                    if not self._workers:
-                        self._fail(error)
-                        return
-            worker = min(self._workers, key=lambda worker: (worker.left <= 0, len(worker.calls)))
-            if worker.left <= 0:  # and so have all others
-                return
-            if len(worker.calls) > (ahead - 1) * together or (worker.calls and (alone or worker.calls[0].suspect)):
-                return
-            if len(self._waiting) < together and worker.calls:
+            if (worker := self._next_worker(alone, together)) is None:
                 return
             calls: list[_Call] = []
             while self._waiting and len(calls) < min(together, worker.left) and self._waiting[0].suspect is alone:
                 calls.append(self._waiting.popleft())
             worker.give(calls)
+
+    def _next_worker(self, alone: bool, together: int) -> _Worker | None:
+        """Who is to have the next calls; None while all have enough."""
+        if len(self._workers) < self.size and all(worker.calls for worker in self._workers):
+            try:
+                self._start()
+            except RuntimeError as error:  # there are too many threads
+                if not self._workers:
+                    self._fail(error)
+                    return None
+        late = perf_counter() - LATE
+        worker = min(
+            self._workers,
+            key=lambda worker: (worker.left <= 0, bool(worker.calls) and worker.answered < late, len(worker.calls)),
+        )
+        if worker.left <= 0:  # and so have all others
+            return None
+        if not worker.calls:
+            return worker
+        if alone or worker.calls[0].suspect or worker.answered < late:
+            return None
+        few = len(worker.calls) <= together if self._cost < CHEAP else False
+        return worker if few and len(self._waiting) >= together else None
 
     def _start(self) -> None:
         worker = _Worker()
@@ -274,15 +291,16 @@ class Processes(Pool):
             self._hand_out()
         if lost is not None:
             self._settle(lost.task, error=error or _crash(worker, lost), fatal=error is not None)
-        if worker.failure is not None and (lost is None or self._stopped):
-            self._failures.append(worker.failure)
+        if worker.parting_failure is not None:
+            self._failures.append(worker.parting_failure)
 
     def _part(self, worker: _Worker) -> None:
         """Let the process close what it has set up, but not for long."""
         worker.ask_to_end()
         with suppress(EOFError, OSError):
             while worker.socket.poll(PARTING):
-                worker.note_failure(pickle.loads(worker.socket.recv_bytes())[-1])
+                if (failure := pickle.loads(worker.socket.recv_bytes())[-1]) is not None:
+                    worker.note_failure(*failure)
 
     def _begin(self, worker: _Worker) -> None:
         if hasattr(signal, 'pthread_sigmask'):  # inherited: Ctrl-C waits until the process has said not to want it
@@ -310,8 +328,9 @@ class Processes(Pool):
     def _take(self, worker: _Worker) -> None:
         returned, seconds, answers, failure = pickle.loads(worker.socket.recv_bytes())
         if failure is not None:
-            worker.note_failure(failure)
+            worker.note_failure(*failure)
             raise EOFError
+        worker.answered = perf_counter()
         cost = seconds / len(answers)
         done: list[tuple[Task, Packed]] = []
         with self._lock:

@@ -46,20 +46,21 @@ def work(socket: Any, control: Any, memory: int) -> None:
         resource = None
         with suppress(BaseException):  # which it is going to raise again
             resource = function().resource
-        failed = None if resource is None else _failure(resource.open)
-        if failed is None:
+        opened = resource is None or _succeeds(resource.open, socket)
+        if opened:
             _serve(socket, inbox, function, memory)
-            failed = None if resource is None else _failure(resource.close)
-        if failed is not None:
-            socket.send_bytes(pickle.dumps(((), 0, (), failed), protocol=5))
+            if resource is not None:
+                _succeeds(resource.close, socket, parting=True)
     with suppress(Exception):
         sys.stdout.flush()
     _end()
 
 
-def _failure(call: Callable[[], object]) -> bytes | None:
+def _succeeds(call: Callable[[], None], socket: Any, parting: bool = False) -> bool:
     packed = pack(call)
-    return packed.data if packed.failed else None
+    if packed.failed:
+        socket.send_bytes(pickle.dumps(((), 0, (), (packed.data, parting)), protocol=5))
+    return not packed.failed
 
 
 def _serve(socket: Any, inbox: _Inbox, function: Callable[[], ItemFunction], memory: int) -> None:
