@@ -64,12 +64,16 @@ class Plan:
     """Seconds between two kills of a worker, on average."""
     fails: frozenset[int]
     """The ordinals whose function raises."""
+    skips: bool
+    """Whether these are left out."""
 
     @cached_property
     def stage(self) -> Any:
         options: dict[str, Any] = {self.where: self.workers}
         if self.killed:
             options['max_crashes'] = 1000  # an item may have bad luck time and again
+        if self.skips:
+            options['on_error'] = 'skip'
         return parallel_map(
             plus_one, self.fails, self.seconds, ordered=self.ordered, in_flight=self.in_flight, **options
         )
@@ -107,6 +111,7 @@ def draw(rng: np.random.Generator) -> Plan:
         closed=one_of(True, False),
         killed=one_of(None, 0.1, 0.4) if where == 'processes' else None,
         fails=frozenset(rng.integers(0, length, one_of(0, 0, 1, 3)).tolist()),
+        skips=one_of(True, False),
     )
 
 
@@ -133,7 +138,7 @@ class Account:
 
     def __init__(self, plan: Plan):
         self.plan = plan
-        self.due = list(range(plan.length))
+        self.due = [ordinal for ordinal in range(plan.length) if not (plan.skips and ordinal in plan.fails)]
         self.delivered: set[int] = set()
 
     def restart(self) -> None:
@@ -175,6 +180,7 @@ def live_through(plan: Plan, rng: np.random.Generator, counts: Counter[str]) -> 
                 counts['breaks'] += 1
             elif not plan.infinite:
                 assert len(account.delivered) == len(account.due)
+                assert Counter(each.ordinal for each in run.dropped) == Counter(plan.fails if plan.skips else ())
                 run = start()
         except LookupError as error:
             counts['errors'] += 1
@@ -184,6 +190,9 @@ def live_through(plan: Plan, rng: np.random.Generator, counts: Counter[str]) -> 
             else:
                 assert list(run) == []
                 run = start()
+        dropped = {each.ordinal for each in run.dropped}
+        assert dropped <= plan.fails
+        counts['drops'] += len(dropped)
         if rng.random() < plan.restarts:
             counts['restarts'] += 1
             run.close()
@@ -256,7 +265,7 @@ def soak(seconds: float, seed: int) -> str:
             error.add_note(f'soak: seed {seed}, pipeline {counts["pipelines"]}: {plan}')
             raise
         counts['pipelines'] += 1
-    kinds = 'pipelines', 'runs', 'items', 'kills', 'errors', 'breaks', 'restarts'
+    kinds = 'pipelines', 'runs', 'items', 'kills', 'errors', 'drops', 'breaks', 'restarts'
     said = ', '.join(f'{counts[kind]} {kind}' for kind in kinds)
     return f'soak: {seconds:g} s, seed {seed}: {said}; resident memory grew by {grown / 1e6:.1f} MB at most'
 
