@@ -14,6 +14,7 @@ from .checks import integer, truth
 from .keys import END
 from .pace import Pace
 from .run import each
+from .sizes import size
 from .stage import Stage, factory, function_of
 from .steps import STOP, ItemStep, Pair, State, Step, unchanged
 from .workers import Pool, Task, Threads
@@ -35,7 +36,7 @@ def parallel_map(
     processes: int | None = None,
     executor: Submits | None = None,
     ordered: bool = True,
-    in_flight: int | None = None,
+    in_flight: int | str | None = None,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     **kwargs: Any,
@@ -49,7 +50,7 @@ def parallel_map(
     processes: int | None = None,
     executor: Submits | None = None,
     ordered: bool = True,
-    in_flight: int | None = None,
+    in_flight: int | str | None = None,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     **kwargs: Any,
@@ -63,7 +64,7 @@ def parallel_map(
     processes: int | None = None,
     executor: Any = None,
     ordered: bool = True,
-    in_flight: int | None = None,
+    in_flight: int | str | None = None,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     **kwargs: Any,
@@ -85,6 +86,12 @@ def parallel_map(
 
     The results come in the order of the items, or with `ordered=False` as they are ready. At most `in_flight` items
     (by default twice the number of workers, more where cheap items go to processes) are between input and output.
+
+    `in_flight='512MB'` (or B, kB, GB, TB, KiB, MiB, GiB, TiB) is as many items as hold so much, but at least one and at
+    most 64 for each worker. An item holds what went in until its result is there, and then what the result does. Of a
+    result to come as much is expected as those of late held; before the first is there, no more items than workers are
+    on their way. All this is an estimate: it counts what has `nbytes` (arrays, tensors, classes of yours), pandas
+    tables and text, also inside of tuples, lists, sets, dicts and dataclasses. All else counts as nothing.
 
     A process that dies, killed by the system or crashed in native code, is replaced, and what it had is run again: no
     result is lost, none comes twice. An item on which more than `max_crashes` processes died, when each had no other,
@@ -114,8 +121,7 @@ def parallel_map(
     elif not callable(getattr(executor, 'submit', None)):
         raise TypeError(f'parallel_map: `executor` must have a method `submit`, got {type(executor).__name__}')
     truth('parallel_map', 'ordered', ordered)
-    if in_flight is not None:
-        integer('parallel_map', 'in_flight', in_flight, least=1)
+    limit = None if in_flight is None else size('parallel_map', 'in_flight', in_flight)
     only_there: dict[str, Any] = {}
     if integer('parallel_map', 'max_crashes', max_crashes, least=0) != 2:
         only_there['max_crashes'] = max_crashes
@@ -132,7 +138,7 @@ def parallel_map(
         steps = function.target
     else:
         steps = (ItemStep('parallel_map', unchanged, (function,), (f, *args), written),)
-    options = (steps, partial(_open, where, given_there, in_flight, max_crashes, max_tasks_per_worker), STOP)
+    options = (steps, partial(_open, where, given_there, limit, max_crashes, max_tasks_per_worker), STOP)
     if ordered:
         return Stage((Step('parallel_map', _ordered, options, (f, *args), written),))
     return Stage(
@@ -222,7 +228,7 @@ def _ordered(
     stop.add(pool.stop)
     try:
         while True:
-            while len(window) < pool.window and not pace.in_place and not (slow and window and window[0].settled):
+            while pool.has_room(len(window)) and not pace.in_place and not (slow and window and window[0].settled):
                 begun = perf_counter()
                 if (pair := upstream.next()) is None:
                     break
@@ -299,7 +305,7 @@ def _unordered(
     stop.add(pool.stop)
     try:
         while True:
-            while running < pool.window and not pace.in_place and not (slow and pool.any_done):
+            while pool.has_room(running) and not pace.in_place and not (slow and pool.any_done):
                 begun = perf_counter()
                 if (pair := pull()) is None:
                     break
@@ -309,7 +315,7 @@ def _unordered(
                 running += 1
                 if not pace.known and running == 1:
                     pool.try_out(task)
-            if pace.in_place and not pool.any_done and running < pool.window:
+            if pace.in_place and not pool.any_done and pool.has_room(running):
                 pairs = iter(lambda: None if pool.any_done else pull(), None)
                 for key, value in _in_place(pairs, function, pace, stop):
                     log.append((key, True))

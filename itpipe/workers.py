@@ -19,6 +19,8 @@ from .background import BEAT, join, signal
 from .binding import ItemFunction
 from .keys import Key
 from .pace import Pace
+from .room import Room
+from .sizes import Bytes
 
 __all__ = ['Pool', 'Task', 'Threads', 'count_workers', 'usable_cores']
 
@@ -54,7 +56,8 @@ class Pool:
     """What `parallel_map` needs of workers; `_send` is what tells one kind from another."""
 
     def __init__(self, size: int, in_flight: int | None = None):
-        self.size, self.in_flight = size, in_flight
+        self._room = Room(in_flight) if isinstance(in_flight, Bytes) else None
+        self.size, self.in_flight = size, in_flight if self._room is None else size
         self.pace = Pace(known=True)
         self._pid = os.getpid()
         self._stopped = False
@@ -68,9 +71,17 @@ class Pool:
         """How many tasks may have been submitted and not been asked for: what was said, or what keeps workers busy."""
         return self.in_flight or 2 * self.size
 
+    def has_room(self, count: int) -> bool:
+        """Whether another task may be submitted, while `count` of them have not been asked for."""
+        if self._room is not None:
+            self.in_flight = self._room.window(count, self.size)
+        return count < self.window
+
     def submit(self, key: Key, value: Any) -> Task:
         """Have the function called with the item."""
         task = Task(key)
+        if self._room is not None:
+            self._room.enter(task, value)
         try:
             if not self._stopped:
                 self._send(task, value)
@@ -86,6 +97,8 @@ class Pool:
         if not task.settled:
             task.value, task.error = value, error
             task.settled = True
+            if self._room is not None:
+                self._room.settled.append(task)
             if self._done is not None:
                 self._done.put(task)
             if self._awaited is task:  # looked at after settling; who waits looks after asking
@@ -104,6 +117,8 @@ class Pool:
             self._check()
             self._wait(task, BEAT)
         self._check()  # when it was, tasks are cancelled, and workers die
+        if self._room is not None:
+            self._room.leave(task)
         value, error, task.value, task.error = task.value, task.error, None, None
         if error is None:
             return value
