@@ -60,8 +60,9 @@ class Room:
             task = self.settled.popleft()
             if (item := self._items.pop(task, None)) is None:  # it has been here before
                 continue
-            self._results[task] = size = nbytes(task.value)
-            self._held += size - item
+            size = nbytes(task.value)
+            self._results[task] = size if task.item is None else size + item
+            self._held += self._results[task] - item
             failed = task.error is not None or (isinstance(task.value, Packed) and task.value.failed)
             if not failed:
                 self._result = expected(self._result, size)

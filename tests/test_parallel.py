@@ -25,9 +25,10 @@ import itpipe.processes
 import itpipe.room
 import itpipe.workers
 from itpipe import apply, batch_by, map_at, parallel_map, prefetch, sample, stream, take, unpack, with_rng
-from itpipe.binding import Sites
+from itpipe.binding import ItemFunction, Sites
 from itpipe.run import Chain
 from itpipe.sizes import Bytes
+from itpipe.stage import itemwise
 
 
 @pytest.fixture(scope='module')
@@ -396,7 +397,7 @@ def test_all_threads_are_busy_before_a_result_has_come(ordered: bool) -> None:
 
 def test_few_items_that_fit_are_shared_among_processes() -> None:
     """However cheap they are, one process does not get all of them."""
-    pool = itpipe.processes.Processes(2, lambda key, value: value, Bytes(1000))
+    pool = itpipe.processes.Processes(2, ItemFunction(itemwise('f', abs).steps, Sites()), Bytes(1000))
     pool._cost = 1e-6
     assert pool._together == 1
     task = pool.submit(0, 0)

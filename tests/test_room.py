@@ -29,6 +29,16 @@ def test_before_a_result_has_come_there_may_be_as_many_as_workers() -> None:
     assert room.window(3, 3) == 3 + (1000 - 20) // 10
 
 
+def test_an_item_that_is_kept_counts_until_its_result_is_asked_for() -> None:
+    room = Room(1000)
+    task = entered(room, 0, 100)
+    task.item = bytes(100)
+    came(room, task, bytes(50))
+    assert room.window(1, 8) == 1 + (1000 - 150) // 150
+    room.leave(task)
+    assert room.window(0, 8) == 1000 // 150
+
+
 def test_before_a_result_has_come_the_items_count() -> None:
     room = Room(100)
     for key in range(3):
