@@ -6,7 +6,8 @@ each to wake one side, and a signal may come in vain: who wakes looks at `ready`
 Waking a thread costs more than making a cheap batch. So the maker signals at most once a millisecond, and the taker,
 when it finds nothing, waits a millisecond for that signal. Had it to wait longer, it asks for a signal at the very
 next pair. The maker sleeps when `depth` pairs are ready, and is woken when half of them are gone. Where no depth was
-given, it is what is made in a few milliseconds, at least two.
+given, it is what is made in a few milliseconds, at least two. Where it was given in bytes, the maker sleeps when
+another pair like those of late would go beyond it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 from .binding import close_after
 from .keys import END
+from .sizes import Bytes, expected, nbytes
 from .steps import Pair
 
 __all__ = ['BEAT', 'GRACE', 'Background', 'join', 'signal', 'still_running']
@@ -34,6 +36,8 @@ AHEAD = 0.004
 """Seconds of work that are kept ready where no depth was given …"""
 DEPTHS = (2, 64)
 """… within these numbers of pairs."""
+MOST = 1024
+"""Pairs that may be ready where the depth was given in bytes, however little they seem to hold."""
 BEAT = 0.5
 """Seconds after which who waits looks up: Ctrl-C just before a wait begins would not be seen before it ends."""
 GRACE = 2.0
@@ -52,7 +56,13 @@ class Background:
 
     def __init__(self, name: str, depth: int | None = None):
         self.name = name
-        self._depth, self._adaptive = depth or DEPTHS[0], depth is None
+        self._limit = depth if isinstance(depth, Bytes) else None
+        self._depth = depth or DEPTHS[0] if self._limit is None else MOST
+        self._adaptive = depth is None
+        self._low = 0
+        self._sizes: deque[int] = deque()
+        self._held = 0
+        self._expected: float | None = None
         self._ready: deque[Any] = deque()
         self._wake_taker, self._wake_maker = threading.Lock(), threading.Lock()
         self._wake_taker.acquire()
@@ -91,7 +101,7 @@ class Background:
         while not ready:
             self._wait()
         entry = ready.popleft()
-        if self._full and len(ready) <= self._depth // 2:
+        if self._full and len(ready) <= self._low:
             self._full = False
             signal(self._wake_maker)
         return entry
@@ -138,19 +148,21 @@ class Background:
             raise
 
     def _make(self, pairs: Iterator[Pair]) -> None:
-        ready = self._ready
+        ready, limit = self._ready, self._limit
         signalled = started = perf_counter()
         cost = 0.0
         for pair in pairs:
             if self._stopped:
                 return
+            if limit is not None:
+                self._measure(pair[1])
             ready.append(pair)
             del pair
             now = perf_counter()
             if self._adaptive:
                 cost += 0.1 * (now - started - cost) if cost else now - started
                 self._depth = min(max(int(AHEAD / (cost + 1e-9)), DEPTHS[0]), DEPTHS[1])
-            if len(ready) >= self._depth:
+            if len(ready) >= self._depth if limit is None else self._crowded():
                 self._rest()
                 signalled = started = perf_counter()
                 continue
@@ -161,11 +173,27 @@ class Background:
 
     def _rest(self) -> None:
         signal(self._wake_taker)
-        while len(self._ready) >= self._depth and not self._stopped:
+        while self._crowded() and not self._stopped:
             self._full = True
-            if len(self._ready) > self._depth // 2 and not self._stopped:  # looked at again, as in `_wait`
+            if len(self._ready) > self._low and not self._stopped:  # looked at again, as in `_wait`
                 self._wake_maker.acquire()
         self._full = False
+
+    def _crowded(self) -> bool:
+        """Whether no other pair may be made before only `_low` are left."""
+        count = len(self._ready)
+        self._low = min(count, self._depth) // 2
+        if count >= self._depth or self._limit is None:
+            return count >= self._depth
+        while len(self._sizes) > count:  # the first ones have been taken
+            self._held -= self._sizes.popleft()
+        return count > 0 and self._held + (self._expected or 0) > self._limit
+
+    def _measure(self, value: Any) -> None:
+        size = nbytes(value)
+        self._sizes.append(size)
+        self._held += size
+        self._expected = expected(self._expected, size)
 
     # Ending
 

@@ -9,6 +9,7 @@ from .background import Background
 from .binding import ItemFunction, Stop, note
 from .checks import integer
 from .rng import Draws, check_seed
+from .sizes import size
 from .stage import Stage, factory, function_of
 from .steps import STOP, ItemStep, Pair, Seed, State, Step, parent, unchanged
 
@@ -167,17 +168,19 @@ def reuse(pool_size: int, repetitions: int, iterations: int = 1, seed: int | Non
 
 
 @factory
-def prefetch(n: int) -> Same:
+def prefetch(n: int | str) -> Same:
     """The same items; what is upstream runs in a thread of its own, up to `n` items ahead.
 
-    Raises TypeError if `n` is not an int, ValueError if it is less than 1.
+    `prefetch('512MB')` is as many as hold so much, by the estimate that `parallel_map` makes, but at least one.
+
+    Raises TypeError if `n` is neither an int nor text, ValueError if it is less than 1 or not a size.
 
     >>> list(range(5) | prefetch(2))
     [0, 1, 2, 3, 4]
 
     See also: `parallel_map`; `Infinite`, which does this with the whole stream.
     """
-    return Same((Step('prefetch', _prefetch, (STOP, integer('prefetch', 'n', n, least=1)), (n,), remake='pass'),))
+    return Same((Step('prefetch', _prefetch, (STOP, size('prefetch', 'n', n)), (n,), remake='pass'),))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

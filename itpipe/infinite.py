@@ -19,8 +19,9 @@ from .items import apply
 from .keys import END
 from .rng import check_seed, fresh_seed
 from .run import Chain
+from .sizes import size
 from .stage import Stream, as_stage, no_stage, pipe
-from .steps import Pair
+from .steps import Pair, literal
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
@@ -49,7 +50,8 @@ class Infinite(Generic[B]):
     and augmented anew, if seeded, reproducibly. Two epochs at once share the run: each batch goes to one of them.
 
     One background thread, always the same, runs the stream and keeps `prefetch` batches ready, also between epochs: by
-    default as many as it makes in 4 ms, at least 2 and at most 64. With `prefetch=0` the stream runs in the thread that
+    default as many as it makes in 4 ms, at least 2 and at most 64. `prefetch='512MB'` is as many as hold so much, by
+    the estimate that `parallel_map` makes, but at least one. With `prefetch=0` the stream runs in the thread that
     iterates. Nothing starts before the first batch is asked for, and `close()`, leaving `with`, an error or dropping
     the last reference ends everything, an epoch that is being iterated included; after that, the next epoch starts from
     the beginning.
@@ -94,7 +96,7 @@ class Infinite(Generic[B]):
         batch_size: int | Callable[[list[Any], Any], object],
         batches_per_epoch: int | None = None,
         combiner: AnyFunction[B] | Stage[Any, B],
-        prefetch: int | None = None,
+        prefetch: int | str | None = None,
         seed: int | None = None,
         **combiner_kwargs: Any,
     ) -> None: ...
@@ -105,14 +107,13 @@ class Infinite(Generic[B]):
         batch_size: int | Callable[[list[Any], Any], object] | None = None,
         batches_per_epoch: int | None = None,
         combiner: Any = combine,
-        prefetch: int | None = None,
+        prefetch: int | str | None = None,
         seed: int | None = None,
         **combiner_kwargs: Any,
     ):
         if batches_per_epoch is not None:
             integer('Infinite', 'batches_per_epoch', batches_per_epoch, least=1)
-        if prefetch is not None:
-            integer('Infinite', 'prefetch', prefetch, least=0)
+        self._ahead = None if prefetch is None else size('Infinite', 'prefetch', prefetch, least=0)
         if batch_size is not None and not callable(batch_size):
             integer('Infinite', 'batch_size', batch_size, least=1)
         stages = [as_stage(each, f'Infinite: `transforms[{n}]`') for n, each in enumerate(transforms)]
@@ -166,7 +167,7 @@ class Infinite(Generic[B]):
         with self._starting:
             if self._live is None:
                 self._dropped = deque(maxlen=KEPT)
-                live = _Live(self._stream, self._seed, self._prefetch, self._dropped)
+                live = _Live(self._stream, self._seed, self._ahead, self._dropped)
                 live.finalizer = weakref.finalize(self, live.close)
                 self._live = live
             return self._live
@@ -239,7 +240,7 @@ class Infinite(Generic[B]):
 
     def __repr__(self) -> str:
         given = {'batches_per_epoch': self.batches_per_epoch, 'prefetch': self._prefetch, 'seed': self._seed}
-        options = ''.join(f', {name}={value}' for name, value in given.items() if value is not None)
+        options = ''.join(f', {name}={literal(value)}' for name, value in given.items() if value is not None)
         return f'Infinite({self._stream!r}{options})'
 
 
@@ -270,12 +271,12 @@ class _Live:
 
     finalizer: weakref.finalize[..., Any]
 
-    def __init__(self, stream: Stream[Any], seed: int | None, prefetch: int | None, dropped: deque[Dropped]):
+    def __init__(self, stream: Stream[Any], seed: int | None, ahead: int | None, dropped: deque[Dropped]):
         self.pid = os.getpid()
         self._stream = stream
         self._seed, self._dropped = seed, dropped
         self._fallback = fresh_seed() if stream.source.seed is None else stream.source.seed
-        self._background = None if prefetch == 0 else Background('itpipe-Infinite', prefetch)
+        self._background = None if ahead == 0 else Background('itpipe-Infinite', ahead)
         self._lock = threading.RLock()
         self._closed = False
         self._pass = -1

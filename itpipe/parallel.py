@@ -17,6 +17,7 @@ from .failures import SKIPPED, Failures, OnError, Policy, Retries, Retrying, pol
 from .keys import END, Key
 from .resources import Resource, supplied
 from .run import each
+from .sizes import size
 from .stage import Stage, factory, function_of
 from .steps import STOP, ItemStep, Pair, State, Step, unchanged
 from .workers import Pool, Task, Threads
@@ -38,7 +39,7 @@ def parallel_map(
     processes: int | None = None,
     executor: Submits | None = None,
     ordered: bool = True,
-    in_flight: int | None = None,
+    in_flight: int | str | None = None,
     setup: Callable[[], Any] | None = None,
     on_error: OnError = 'raise',
     max_errors: float | None = None,
@@ -58,7 +59,7 @@ def parallel_map(
     processes: int | None = None,
     executor: Submits | None = None,
     ordered: bool = True,
-    in_flight: int | None = None,
+    in_flight: int | str | None = None,
     setup: Callable[[], Any] | None = None,
     on_error: OnError = 'raise',
     max_errors: float | None = None,
@@ -78,7 +79,7 @@ def parallel_map(
     processes: int | None = None,
     executor: Any = None,
     ordered: bool = True,
-    in_flight: int | None = None,
+    in_flight: int | str | None = None,
     setup: Callable[[], Any] | None = None,
     on_error: OnError = 'raise',
     max_errors: float | None = None,
@@ -108,6 +109,12 @@ def parallel_map(
 
     The results come in the order of the items, or with `ordered=False` as they are ready. At most `in_flight` items
     (by default twice the number of workers, more where cheap items go to processes) are between input and output.
+
+    `in_flight='512MB'` (or B, kB, GB, TB, KiB, MiB, GiB, TiB) is as many items as hold so much, but at least one and at
+    most 64 for each worker. An item holds what went in until its result is there, and then what the result does. Of a
+    result to come as much is expected as those of late held; before the first is there, no more items than workers are
+    on their way. All this is an estimate: it counts what has `nbytes` (arrays, tensors, classes of yours), pandas
+    tables and text, also inside of tuples, lists, sets, dicts and dataclasses. All else counts as nothing.
 
     A process that dies, killed by the system or crashed in native code, is replaced, and what it had is run again: no
     result is lost, none comes twice. An item on which more than `max_crashes` processes died, when each had no other,
@@ -156,8 +163,7 @@ def parallel_map(
     elif not callable(getattr(executor, 'submit', None)):
         raise TypeError(f'parallel_map: `executor` must have a method `submit`, got {type(executor).__name__}')
     truth('parallel_map', 'ordered', ordered)
-    if in_flight is not None:
-        integer('parallel_map', 'in_flight', in_flight, least=1)
+    limit = None if in_flight is None else size('parallel_map', 'in_flight', in_flight)
     if setup is not None:
         is_function('parallel_map', 'setup', setup)
         if executor is not None:
@@ -188,7 +194,7 @@ def parallel_map(
         steps = function.target
     else:
         steps = (ItemStep('parallel_map', unchanged, (function,), (f, *args), written),)
-    open_pool = partial(_open, where, given_there, in_flight, max_crashes, max_tasks_per_worker, resource, retrying)
+    open_pool = partial(_open, where, given_there, limit, max_crashes, max_tasks_per_worker, resource, retrying)
     options = (steps, open_pool, policy, STOP)
     if ordered:
         return Stage((Step('parallel_map', _ordered, options, (f, *args), written),))
@@ -314,7 +320,7 @@ def _ordered(
     slow = False
     with _at_work(pool, stop):
         while True:
-            while len(window) < pool.window and not pace.in_place and not (slow and window and window[0].settled):
+            while pool.has_room(len(window)) and not pace.in_place and not (slow and window and window[0].settled):
                 begun = perf_counter()
                 if (pair := upstream.next()) is None:
                     break
@@ -427,7 +433,7 @@ def _unordered(
     running, slow = 0, False
     with _at_work(pool, stop):
         while True:
-            while running < pool.window and not pace.in_place and not (slow and pool.any_done):
+            while pool.has_room(running) and not pace.in_place and not (slow and pool.any_done):
                 begun = perf_counter()
                 if (pair := pull()) is None:
                     break
@@ -437,7 +443,7 @@ def _unordered(
                 running += 1
                 if not pace.known and running == 1:
                     pool.try_out(task)
-            if pace.in_place and not pool.any_done and running < pool.window:
+            if pace.in_place and not pool.any_done and pool.has_room(running):
                 pairs = iter(lambda: None if pool.any_done else pull(), None)
                 for key, value in _in_place(pairs, pool, failures, stop):
                     log.append((key, True))

@@ -82,7 +82,7 @@ class Running(TypedDict, total=False):
     """Options of `Infinite`."""
 
     batches_per_epoch: int | None
-    prefetch: int | None
+    prefetch: int | str | None
     seed: int | None
 
 

@@ -19,6 +19,8 @@ from .background import BEAT, join, signal
 from .binding import ItemFunction
 from .keys import Key
 from .pace import Pace
+from .room import Room
+from .sizes import Bytes
 
 __all__ = ['Pool', 'Task', 'Threads', 'count_workers', 'usable_cores']
 
@@ -58,7 +60,9 @@ class Pool:
     """What `parallel_map` needs of workers; `_send` is what tells one kind from another."""
 
     def __init__(self, size: int, function: ItemFunction, in_flight: int | None = None):
-        self.size, self.function, self.in_flight = size, function, in_flight
+        self._room = Room(in_flight) if isinstance(in_flight, Bytes) else None
+        self.in_flight = in_flight if self._room is None else size
+        self.size, self.function = size, function
         self.pace = Pace(known=True)
         self._pid = os.getpid()
         self._stopped = False
@@ -73,11 +77,19 @@ class Pool:
         """How many tasks may have been submitted and not been asked for: what was said, or what keeps workers busy."""
         return self.in_flight or 2 * self.size
 
+    def has_room(self, count: int) -> bool:
+        """Whether another task may be submitted, while `count` of them have not been asked for."""
+        if self._room is not None:
+            self.in_flight = self._room.window(count, self.size)
+        return count < self.window
+
     def submit(self, key: Key, value: Any, keep: bool = False) -> Task:
         """Have the function called with the item, which the task holds until then if it is to be kept."""
         task = Task(key)
         if keep:
             task.item = value
+        if self._room is not None:
+            self._room.enter(task, value)
         try:
             if not self._stopped:
                 self._send(task, value)
@@ -93,6 +105,8 @@ class Pool:
         if not task.settled:
             task.value, task.error, task.fatal = value, error, fatal
             task.settled = True
+            if self._room is not None:
+                self._room.settled.append(task)
             if self._done is not None:
                 self._done.put(task)
             if self._awaited is task:  # looked at after settling; who waits looks after asking
@@ -115,6 +129,8 @@ class Pool:
     def result(self, task: Task) -> Any:
         """What the function returned, awaited, or what it raised."""
         self.await_result(task)
+        if self._room is not None:
+            self._room.leave(task)
         value, error, task.value, task.error = task.value, task.error, None, None
         if error is None:
             return value

@@ -14,6 +14,7 @@ from running import LIMIT, raises, run_script, wait_until
 import itpipe.background
 from itpipe import Infinite, apply, batch_by, prefetch, shard, shuffle, skip, stage, take
 from itpipe.background import DEPTHS, Background
+from itpipe.sizes import Bytes
 
 AWAITED = 'the run was closed while an item was awaited'
 
@@ -79,9 +80,18 @@ def test_further_runs_are_made_in_the_same_thread(background: Any) -> None:
     assert threads[0].name == 'itpipe-test'
 
 
-@pytest.mark.parametrize('depth', [1, 2, 3, 4, 5, 16])
-def test_the_thread_is_exactly_so_far_ahead(background: Any, depth: int) -> None:
-    """Never has it begun more pairs than were asked for and `depth`; when half of these are taken, it makes them up."""
+@pytest.mark.parametrize(
+    ('given', 'depth'),
+    [
+        *((n, n) for n in (1, 2, 3, 4, 5, 16)),
+        *((Bytes(1), 1), (Bytes(10), 1), (Bytes(19), 1), (Bytes(20), 2), (Bytes(59), 5)),
+    ],
+)
+def test_the_thread_is_exactly_so_far_ahead(background: Any, given: int, depth: int) -> None:
+    """Never has it begun more pairs than were asked for and `depth`; when half of these are taken, it makes them up.
+
+    Given in bytes, `depth` is as many as fit, or one."""
+    value = bytes(10)
     asked, begun, most = 0, 0, 0
 
     def source() -> Iterator[Any]:
@@ -89,22 +99,61 @@ def test_the_thread_is_exactly_so_far_ahead(background: Any, depth: int) -> None
         for pair in pairs(10**6):
             begun += 1
             most = max(most, begun - asked)
-            yield pair
+            yield pair[0], value
 
-    made = background(depth)
+    made = background(given)
     run = made.run(source())
     for _ in range(10):
         wait_until(lambda asked=asked: made._full or not asked, 'the thread rests')
         assert begun <= asked + depth
         while not asked or len(made._ready) > depth // 2:
             asked += 1
-            assert next(run) == (asked - 1, asked - 1)
+            assert next(run) == (asked - 1, value)
         wait_until(lambda: made._full and len(made._ready) == depth, 'the thread has made up')
         assert begun == asked + depth
     for _ in range(200):
         asked += 1
         next(run)
     assert most == depth
+
+
+def test_a_pair_of_more_than_the_limit_is_ready_alone(background: Any) -> None:
+    begun = []
+
+    def source() -> Iterator[Any]:
+        for key, size in enumerate([5, 100, *30 * [5]]):
+            begun.append(key)
+            yield key, bytes(size)
+
+    made = background(Bytes(20))
+    run = made.run(source())
+    assert next(run)[0] == 0
+    wait_until(lambda: made._full and len(made._ready) == 1 and made._low == 0, 'the thread rests again')
+    assert begun == [0, 1]
+    assert [key for key, _ in run] == [*range(1, 32)]
+
+
+def test_what_is_ready_stays_within_the_limit_and_the_growth_of_a_pair(background: Any) -> None:
+    """What is ready is seen from the source, which runs when another pair may be made."""
+    rng = random.Random(0)
+    ready: list[int] = []
+
+    def source() -> Iterator[Any]:
+        for key in range(2000):
+            ready.append(sum(len(value) for _, value in [*made._ready]))
+            yield key, bytes(rng.randrange(50, 100))
+
+    made = background(Bytes(1000))
+    assert [key for key, _ in made.run(source())] == [*range(2000)]
+    assert max(ready) <= 1000 - 50
+
+
+def test_pairs_that_seem_to_hold_nothing_are_limited_in_number(background: Any) -> None:
+    made = background(Bytes(10**9))
+    run = made.run(pairs(10**6))
+    next(run)
+    wait_until(lambda: made._full, 'the thread rests')
+    assert len(made._ready) in (itpipe.background.MOST - 1, itpipe.background.MOST)
 
 
 @pytest.mark.parametrize('depth', [1, 2, 5, None])
@@ -171,12 +220,13 @@ def test_without_a_depth_it_is_what_is_made_in_a_few_milliseconds(
     assert len(made._ready) <= depth
 
 
-@pytest.mark.parametrize('depth', [1, 2, 3, 8, None])
+@pytest.mark.parametrize('depth', [1, 2, 3, 8, None, Bytes(1), Bytes(300), Bytes(1000)])
 def test_no_signal_is_missed_however_the_threads_take_turns(background: Any, depth: int | None) -> None:
     """If one was, both sides would sleep, and the test with them."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     rng = random.Random(depth)
+    values = [bytes(rng.choice([0, 10, 100, 400])) for _ in range(100)]
 
     def pauses(n: int) -> list[float | None]:
         return [rng.choice([None] * 20 + [0, 0, 1e-5, 0.002]) for _ in range(n)]
@@ -185,7 +235,7 @@ def test_no_signal_is_missed_however_the_threads_take_turns(background: Any, dep
         for pair, pause in zip(pairs(n), pauses(n), strict=True):
             if pause is not None:
                 time.sleep(pause)
-            yield pair
+            yield pair[0], values[pair[0] % 100]
 
     try:
         made = background(depth)
@@ -195,7 +245,7 @@ def test_no_signal_is_missed_however_the_threads_take_turns(background: Any, dep
                 if pause is not None:
                     time.sleep(pause)
                 results.append(pair)
-            assert results == list(pairs(n))
+            assert results == [(key, values[key % 100]) for key in range(n)]
     finally:
         sys.setswitchinterval(interval)
 
@@ -458,9 +508,9 @@ def test_prefetch_stops_with_its_consumer() -> None:
     [
         (0, ValueError, 'prefetch: `n` must be at least 1, got 0'),
         (-1, ValueError, 'prefetch: `n` must be at least 1, got -1'),
-        (1.5, TypeError, 'prefetch: `n` must be an int, got float'),
-        (None, TypeError, 'prefetch: `n` must be an int, got NoneType'),
-        (True, TypeError, 'prefetch: `n` must be an int, got bool'),
+        (1.5, TypeError, "prefetch: `n` must be an int or a size such as '512MB', got float"),
+        (None, TypeError, "prefetch: `n` must be an int or a size such as '512MB', got NoneType"),
+        (True, TypeError, "prefetch: `n` must be an int or a size such as '512MB', got bool"),
     ],
 )
 def test_wrong_arguments(n: Any, error: type[Exception], message: str) -> None:

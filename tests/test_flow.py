@@ -1,7 +1,9 @@
 """Stages that choose, reorder, repeat and take apart."""
 
+import pickle
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from itpipe import (
@@ -198,6 +200,24 @@ def test_prefetch_keeps_the_order_and_runs_ahead_by_n():
     assert made == list(range(20))
 
 
+def test_prefetch_in_bytes():
+    pulled = []
+
+    def arrays():
+        for x in range(20):
+            pulled.append(x)
+            yield np.full(80, x, np.uint8)
+
+    made = prefetch('200B')
+    for taken, array in enumerate(arrays() | made):
+        assert list(array) == 80 * [taken]
+        assert len(pulled) <= taken + 1 + 2
+    assert taken == 19
+    assert repr(made) == "prefetch('200B')"
+    assert made == pickle.loads(pickle.dumps(made)) == prefetch('200B')
+    assert made != prefetch(200)
+
+
 @pytest.mark.parametrize(
     ('make', 'error', 'text'),
     [
@@ -219,7 +239,8 @@ def test_prefetch_keeps_the_order_and_runs_ahead_by_n():
         (lambda: reuse(1, 1, 0), ValueError, 'reuse: `iterations` must be at least 1, got 0'),
         (lambda: reuse(1, 1, seed='a'), TypeError, 'reuse: `seed` must be an int or None, got str'),
         (lambda: prefetch(0), ValueError, 'prefetch: `n` must be at least 1, got 0'),
-        (lambda: prefetch('2'), TypeError, 'prefetch: `n` must be an int, got str'),
+        (lambda: prefetch('2'), ValueError, "prefetch: `n` must be an int or a size such as '512MB', got '2'"),
+        (lambda: prefetch('0 kB'), ValueError, "prefetch: `n` must be at least one byte, got '0 kB'"),
     ],
 )
 def test_wrong_arguments(make, error, text):

@@ -321,6 +321,18 @@ def test_as_many_batches_are_ahead_as_were_asked_for_across_epochs_too(prefetch:
             assert prefetch // 2 < len(pulled) - taken <= prefetch
 
 
+def test_as_many_batches_are_ahead_as_fit_into_bytes_across_epochs_and_passes_too() -> None:
+    pulled: list[int] = []
+    arrays = (np.full(100, x, np.uint8) for x in counted(pulled))
+    with Infinite(arrays, batch_size=4, batches_per_epoch=2, prefetch='1.3kB') as batch_iter:
+        for taken in (2, 4, 6, 8):
+            assert [batch.nbytes for batch in batch_iter] == [400, 400]
+            wait_until(lambda: batch_iter._live._background._full, 'the thread rests')
+            assert 1 < len(pulled) // 4 - taken <= 3
+    with Infinite([np.zeros(100)] * 5, batch_size=2, prefetch='1B') as batch_iter:
+        assert [len(list(batch_iter)) for _ in range(4)] == [3] * 4
+
+
 def test_by_default_two_dear_batches_are_ahead() -> None:
     pulled: list[int] = []
 
@@ -809,7 +821,9 @@ def unexpected(combiner: str, name: str) -> str:
         ({'batches_per_epoch': -1}, ValueError, 'Infinite: `batches_per_epoch` must be at least 1, got -1'),
         ({'batches_per_epoch': 1.5}, TypeError, 'Infinite: `batches_per_epoch` must be an int, got float'),
         ({'prefetch': -1}, ValueError, 'Infinite: `prefetch` must be at least 0, got -1'),
-        ({'prefetch': True}, TypeError, 'Infinite: `prefetch` must be an int, got bool'),
+        ({'prefetch': True}, TypeError, "Infinite: `prefetch` must be an int or a size such as '512MB', got bool"),
+        ({'prefetch': '512'}, ValueError, "Infinite: `prefetch` must be an int or a size such as '512MB', got '512'"),
+        ({'prefetch': '0MB'}, ValueError, "Infinite: `prefetch` must be at least one byte, got '0MB'"),
         ({'batch_size': 0}, ValueError, 'Infinite: `batch_size` must be at least 1, got 0'),
         ({'batch_size': '3'}, TypeError, 'Infinite: `batch_size` must be an int, got str'),
         ({'seed': -1}, ValueError, 'Infinite: `seed` must not be negative, got -1'),
@@ -855,6 +869,7 @@ def test_what_is_wrong_with_a_combiners_option_is_its_own_error() -> None:
 
 def test_it_prints_as_the_stream_and_the_options() -> None:
     assert repr(Infinite(range(3))) == 'Infinite(range(0, 3))'
+    assert repr(Infinite(range(3), prefetch='512MB')) == "Infinite(range(0, 3), prefetch='512MB')"
     batch_iter = Infinite(
         range(3), abs, flatten, batch_size=2, combiner=combine, batches_per_epoch=5, prefetch=0, seed=7
     )

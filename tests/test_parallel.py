@@ -1,7 +1,11 @@
 """parallel_map: the same results in every kind of worker, in order, lazily, within its bound; its arguments."""
 
+import gc
+import itertools
 import multiprocessing
 import os
+import pickle
+import random
 import threading
 import time
 import uuid
@@ -10,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from typing import Any
 
+import numpy as np
 import pytest
 from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
 
@@ -17,10 +22,13 @@ import itpipe.borrowed
 import itpipe.pace
 import itpipe.parallel
 import itpipe.processes
+import itpipe.room
 import itpipe.workers
 from itpipe import apply, batch_by, map_at, parallel_map, prefetch, sample, stream, take, unpack, with_rng
-from itpipe.binding import Sites
+from itpipe.binding import ItemFunction, Sites
 from itpipe.run import Chain
+from itpipe.sizes import Bytes
+from itpipe.stage import itemwise
 
 
 @pytest.fixture(scope='module')
@@ -64,6 +72,8 @@ def dask_threads() -> Iterator[Any]:
 def dask_processes() -> Iterator[Any]:
     yield from dask_client(n_workers=2, threads_per_worker=1, processes=True)
 
+
+SIZE = "must be an int or a size such as '512MB'"
 
 DASK = [
     pytest.param(
@@ -293,6 +303,111 @@ def test_in_flight_is_exactly_the_number_of_items_on_the_way(
         run.close()
 
 
+def arrays(log: list[int], sizes: Iterator[int]) -> Iterator[Any]:
+    for number, size in zip(counted(log), sizes, strict=False):
+        yield np.full(size, number % 256, np.uint8)
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_in_flight_in_bytes_bounds_what_items_and_results_hold(
+    request: pytest.FixtureRequest, workers: dict[str, Any], ordered: bool
+) -> None:
+    """An item of 100 kB and the 300 kB of its result are 400 kB until it is there; of those there may be five."""
+    in_place = request.node.callspec.params['workers'] == 'in place'
+    pulled: list[int] = []
+    source = arrays(pulled, itertools.repeat(100_000))
+    most = 0
+    run = iter(source | parallel_map(np.tile, 3, **workers, in_flight='2.1MB', ordered=ordered))
+    for consumed in range(1, 40):
+        assert next(run).size == 300_000
+        on_the_way = len(pulled) - consumed
+        assert on_the_way <= 6  # one that is not there yet, and the results of six others
+        most = max(most, on_the_way)
+    assert most >= 4 or in_place
+    run.close()
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_an_item_of_more_than_in_flight_passes_alone(workers: dict[str, Any], ordered: bool) -> None:
+    pulled: list[int] = []
+    source = arrays(pulled, itertools.repeat(100_000))
+    run = iter(source | parallel_map(lambda x: x[0], **workers, in_flight='99kB', ordered=ordered))
+    for consumed in range(1, 8):
+        assert next(run) == consumed - 1
+        assert len(pulled) == consumed
+    run.close()
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_results_are_the_same_whatever_they_hold(workers: dict[str, Any], ordered: bool) -> None:
+    sizes = [random.Random(0).choice([0, 10, 10_000, 100_000]) for _ in range(50)]
+    stage = parallel_map(lambda x: (x, x.tobytes()), **workers, in_flight='250kB', ordered=ordered)
+    results = [bytes(x) + y for x, y in arrays([], iter(sizes)) | stage]
+    expected = [2 * bytes([number] * size) for number, size in enumerate(sizes)]
+    assert (results, sorted(results))[not ordered] == (expected, sorted(expected))[not ordered]
+
+
+class Weighed:
+    """Says that it holds some bytes, and how many all that there are hold."""
+
+    alive, most = 0, 0
+    lock = threading.Lock()
+
+    def __init__(self, nbytes: int):
+        self.nbytes = nbytes
+        with self.lock:
+            Weighed.alive += nbytes
+            Weighed.most = max(Weighed.most, Weighed.alive)
+
+    def __del__(self) -> None:
+        with self.lock:
+            Weighed.alive -= self.nbytes
+
+
+@pytest.mark.parametrize('where', ['threads', 'executor'])
+@pytest.mark.parametrize('ordered', [True, False])
+def test_no_more_bytes_are_alive_than_in_flight_says(where: str, ordered: bool) -> None:
+    """But for one result that has been delivered, and what each thread is just letting go of."""
+    Weighed.alive = Weighed.most = 0
+    with ThreadPoolExecutor(4) as executor:
+        workers: dict[str, Any] = {'threads': 4} if where == 'threads' else {'executor': executor}
+        source = (Weighed(10) for _ in range(1000))
+        run = source | parallel_map(lambda _: Weighed(90), **workers, in_flight='2kB', ordered=ordered)
+        assert sum(1 for _ in run) == 1000
+    gc.collect()
+    assert Weighed.most <= 2000 + 90 + 4 * (10 + 90)
+    assert Weighed.alive == 0
+
+
+def test_before_a_result_has_come_no_more_items_than_workers_are_on_their_way() -> None:
+    class Sized(Lazily):
+        num_workers = 3
+
+    pulled: list[int] = []
+    run = iter(counted(pulled) | parallel_map(lambda _: len(pulled), executor=Sized(), in_flight='1GB'))
+    assert [next(run), next(run)] == [3, 1 + 3 * itpipe.room.MOST]
+    run.close()
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_all_threads_are_busy_before_a_result_has_come(ordered: bool) -> None:
+    together = threading.Barrier(3, timeout=LIMIT)
+    list(range(9) | parallel_map(lambda _: together.wait(), threads=3, in_flight='1MB', ordered=ordered))
+
+
+def test_few_items_that_fit_are_shared_among_processes() -> None:
+    """However cheap they are, one process does not get all of them."""
+    pool = itpipe.processes.Processes(2, ItemFunction(itemwise('f', abs).steps, Sites()), Bytes(1000))
+    pool._cost = 1e-6
+    assert pool._together == 1
+    task = pool.submit(0, 0)
+    assert pool.result(task) == 0
+    pool._room._item, pool._room._result = 50.0, 50.0
+    assert pool.has_room(0)
+    assert (pool.window, pool._together) == (10, 2)
+    pool.close()
+
+
 @pytest.mark.parametrize('ordered', [True, False])
 def test_as_many_functions_run_at_once_as_there_are_threads(ordered: bool) -> None:
     together = threading.Barrier(3, timeout=LIMIT)
@@ -512,7 +627,13 @@ def test_a_cluster_forgets_what_a_run_left(dask_threads: Any) -> None:
         ({'threads': 1, 'ordered': 1}, TypeError, 'parallel_map: `ordered` must be True or False, got int'),
         ({'threads': 1, 'in_flight': 0}, ValueError, 'parallel_map: `in_flight` must be at least 1, got 0'),
         ({'threads': 1, 'in_flight': -1}, ValueError, 'parallel_map: `in_flight` must be at least 1, got -1'),
-        ({'threads': 1, 'in_flight': 1.0}, TypeError, 'parallel_map: `in_flight` must be an int, got float'),
+        ({'threads': 1, 'in_flight': 1.0}, TypeError, f'parallel_map: `in_flight` {SIZE}, got float'),
+        ({'threads': 1, 'in_flight': '5XB'}, ValueError, f"parallel_map: `in_flight` {SIZE}, got '5XB'"),
+        (
+            {'threads': 1, 'in_flight': '0MB'},
+            ValueError,
+            "parallel_map: `in_flight` must be at least one byte, got '0MB'",
+        ),
         ({'processes': 1, 'max_crashes': -1}, ValueError, 'parallel_map: `max_crashes` must be at least 0, got -1'),
         ({'processes': 1, 'max_crashes': None}, TypeError, 'parallel_map: `max_crashes` must be an int, got NoneType'),
         ({'threads': 1, 'max_crashes': 1}, TypeError, 'parallel_map: `max_crashes` goes with `processes`'),
@@ -556,6 +677,13 @@ def test_it_prints_as_it_was_written() -> None:
     written = 'parallel_map(pow, 2, mod=7, threads=2, ordered=False, in_flight=3)'
     assert repr(parallel_map(pow, 2, mod=7, threads=2, ordered=False, in_flight=3)) == written
     assert repr(parallel_map(abs, processes=-1)) == 'parallel_map(abs, processes=-1)'
+    assert repr(parallel_map(abs, threads=1, in_flight='1.5 GB')) == "parallel_map(abs, threads=1, in_flight='1.5 GB')"
+
+
+def test_a_size_is_no_number_of_items() -> None:
+    made = parallel_map(abs, threads=2, in_flight='3B')
+    assert made == pickle.loads(pickle.dumps(made)) == parallel_map(abs, threads=2, in_flight='3B')
+    assert made != parallel_map(abs, threads=2, in_flight=3)
 
 
 class TestPace:

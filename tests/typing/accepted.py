@@ -189,6 +189,7 @@ def workers(paths: list[str], pairs: list[tuple[Image, int]], executor: ThreadPo
     assert_type(paths | parallel_map(apply(load) | len, processes=-1, ordered=False), Stream[int])
     assert_type(pairs | parallel_map(unpack(augment), executor=executor, in_flight=3), Stream[tuple[Image, int]])
     assert_type(pairs | parallel_map(map_at(0, abs), threads=2), Stream[tuple[Any, ...]])
+    assert_type(paths | prefetch('1GB') | parallel_map(load, threads=2, in_flight='512MB'), Stream[Image])
     assert_type(paths | apply(load) | parallel_map(zoom, threads=2, scale_factor=2) | batch_by(2) | len, Stream[int])
     for _ in paths | parallel_map(lambda path: path.upper(), threads=2):
         pass
@@ -239,6 +240,8 @@ def training(pairs: list[tuple[Image, int]], records: Stream[Record]) -> None:
     assert_type(Infinite(range(9) | batch_by(2), prefetch=0), Infinite[list[int]])
     assert_type(Infinite(records | batch_by(2) | combine_pad), Infinite[dict[str, Any]])
     assert_type(Infinite(range(9), batch_size=2, combiner=sum), Infinite[int])
+    assert_type(Infinite(range(9), batch_size=2, combiner=sum, prefetch='512MB'), Infinite[int])
+    assert_type(Infinite(range(9) | batch_by(2), prefetch='512MB'), Infinite[list[int]])
     assert_type(Infinite(pairs, batch_size=32), Infinite[Any])
     assert_type(Infinite(pairs, map_at(0, zoom, scale_factor=2), unpack(augment), prefetch=3), Infinite[Any])
     assert_type(Infinite(pairs, abs, batch_size=32, combiner=combine_pad, ratio=0), Infinite[Any])
