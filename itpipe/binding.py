@@ -47,13 +47,15 @@ class Sites:
     """Numbers the random steps in reading order and gives each its word.
 
     A step's own seed comes first, then the run's (`seed`), then that of the source it stands behind (`fallback`), and
-    fresh entropy, drawn once, where there is none.
+    fresh entropy, drawn once, where there is none (`entropy`: that of a run that goes on).
     """
 
-    def __init__(self, seed: int | None = None, pass_: int = 0, fallback: int | None = None):
+    def __init__(
+        self, seed: int | None = None, pass_: int = 0, fallback: int | None = None, entropy: int | None = None
+    ):
         self._given, self._fallback = seed, fallback
         self.pass_ = pass_
-        self._fresh: list[int] = []
+        self._fresh: list[int] = [] if entropy is None else [entropy]
         self._count = [0]
 
     @property
@@ -70,6 +72,11 @@ class Sites:
         if not self._fresh:
             self._fresh.append(fresh_seed())
         return self._fresh[0]
+
+    @property
+    def entropy(self) -> int | None:
+        """The entropy that was drawn; None for none."""
+        return self._fresh[0] if self._fresh else None
 
     def next(self, seed: int | None = None) -> int:
         """The word of the next random step."""

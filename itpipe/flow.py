@@ -180,7 +180,7 @@ def prefetch(n: int | str) -> Same:
 
     See also: `parallel_map`; `Infinite`, which does this with the whole stream.
     """
-    return Same((Step('prefetch', _prefetch, (STOP, size('prefetch', 'n', n)), (n,), remake='pass'),))
+    return Same((Step('prefetch', _prefetch, (STOP, size('prefetch', 'n', n)), (n,), remake='pass', lasting=''),))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

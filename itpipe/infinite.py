@@ -7,21 +7,22 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .background import GRACE, Background, still_running
 from .batching import batch_by
 from .binding import KEPT, Sites, close_after
+from .checkpoint import Pipeline, Place
 from .checks import integer
 from .combining import combine, combine_lists, combine_pad
 from .items import apply
-from .keys import END
+from .keys import END, Key, ordinals
 from .rng import check_seed, fresh_seed
-from .run import Chain
+from .run import Chain, item_again, keys_of
 from .sizes import size
 from .stage import Stream, as_stage, no_stage, pipe
-from .steps import Pair, literal
+from .steps import Pair, State, literal
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
@@ -127,6 +128,8 @@ class Infinite(Generic[B]):
         self._prefetch = prefetch
         self._seed = check_seed('Infinite', seed)
         self._live: _Live | None = None
+        self._last: _Live | None = None
+        self._place: Place | None = None
         self._dropped: deque[Dropped] = deque(maxlen=KEPT)
         self._starting = threading.Lock()
 
@@ -147,34 +150,38 @@ class Infinite(Generic[B]):
 
     def _epoch(self) -> Iterator[B]:
         live = self._start()
-        left = self.batches_per_epoch
-        begun = False
-        while left is None or left > 0:
+        most = self.batches_per_epoch
+        received = live.epoch()
+        while most is None or received < most:
             live.check_process()
             try:
-                entry = live.next(again=not begun)
+                entry = live.next(received)
             except BaseException as error:
                 close_after(error, partial(self._end, live))
                 raise
             if entry is END:
                 return
-            begun = True
-            left = None if left is None else left - 1
+            received += 1
             yield entry
             del entry
+        live.epoch()
 
     def _start(self) -> _Live:
         with self._starting:
             if self._live is None:
                 self._dropped = deque(maxlen=KEPT)
-                live = _Live(self._stream, self._seed, self._ahead, self._dropped)
+                live = _Live(self._stream, self._seed, self._ahead, self._dropped, self._place or self._beginning())
                 live.finalizer = weakref.finalize(self, live.close)
-                self._live = live
+                self._live, self._last, self._place = live, None, None
             return self._live
+
+    def _beginning(self) -> Place:
+        seeded = self._seed is not None or self._stream.source.seed is not None
+        return Place(None if seeded else fresh_seed())
 
     def _end(self, live: _Live) -> None:
         if self._live is live:
-            self._live = None
+            self._live, self._last = None, live
         live.finalizer.detach()
         live.close()
 
@@ -191,6 +198,152 @@ class Infinite(Generic[B]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @cached_property
+    def _pipeline(self) -> Pipeline:
+        return Pipeline(self._stream.source, self._stream.steps, self._seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the training stands, as JSON can hold it: behind the batch received last, whatever is made ahead.
+
+        A dict of numbers and text, as `load_state_dict` of an `Infinite` over the same pipeline takes it. Before the
+        first batch it is the beginning, of this very run: without a seed, what is drawn instead is in it. After the
+        end it is still that of the batch received last.
+
+        It takes some microseconds, and some hundred bytes; with `shuffle` and `reuse` what their buffers hold is in it,
+        too, as numbers.
+
+        >>> from itpipe import shuffle
+        >>> with Infinite(range(8), shuffle(4), batch_size=2, batches_per_epoch=3, seed=0) as batch_iter:
+        ...     for batch in batch_iter:
+        ...         print(batch)
+        ...         state = batch_iter.state_dict()
+        ...         break
+        [2 4]
+        >>> state['pass'], state['batch']
+        (0, 1)
+        >>> print(state['pipeline'])
+        stream()
+        shuffle(4)
+        batch_by(2)
+        apply(combine)
+        Infinite(seed=0)
+
+        See also: `load_state_dict`; `Stream.resume`, for a run without `Infinite`.
+        """
+        live = self._live or self._last
+        if live is not None:
+            return self._pipeline.state(*live.place())
+        with self._starting:
+            self._place = self._place or self._beginning()
+            return self._pipeline.state(*self._place)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the one stood of which `state` is the `state_dict()`: the next batch is the one behind it.
+
+        Everything that comes is what would have come there, bit for bit: the rest of the epoch, as the next epoch, and
+        all that follow. It has to be the same pipeline, with the same options and seeds. How it runs may be different:
+        `parallel_map` or not, in threads or processes, how many, how far ahead; and `batches_per_epoch`. The data is
+        not compared.
+
+        No function is called again for what was delivered, only for what was on its way: the items in the buffers of
+        `shuffle` and `reuse`, an item that `flatten` has given a part of. `sample`, `load_by_random_id` and sequences
+        go on at the place itself; a source that has `state_dict` and `load_state_dict` is asked; other sources are read
+        up to there. A `stage` of your own runs again from the beginning, with a warning.
+
+        If this has started, its run ends, as by `close()`. Nothing else starts before the next batch is asked for.
+
+        Raises TypeError for what is not a dict; ValueError for what is not a whole state, for that of a newer version
+        of itpipe, and for that of another pipeline. Then nothing changes.
+
+        >>> def batches():
+        ...     return Infinite(range(10), batch_size=2, batches_per_epoch=3)
+        >>> with batches() as batch_iter:
+        ...     for batch in batch_iter:
+        ...         state = batch_iter.state_dict()
+        ...         break
+        >>> with batches() as batch_iter:
+        ...     batch_iter.load_state_dict(state)
+        ...     for epoch in range(2):
+        ...         print([batch.tolist() for batch in batch_iter])
+        [[2, 3], [4, 5]]
+        [[6, 7], [8, 9]]
+
+        See also: `state_dict`.
+        """
+        place = self._pipeline.place('Infinite.load_state_dict', state)
+        with self._starting:
+            live, self._live, self._last, self._place = self._live, None, None, place
+        if live is not None:
+            self._end(live)
+
+    @property
+    def item_keys(self) -> list[Any]:
+        """What identifies the items of the batch received last, each: what `item` takes.
+
+        An item's place in the source, or in what a `stage` of your own gives. Behind `flatten` and `reuse` a pair: the
+        key of the item, and the number of the part or repetition. Out of a `mix` a pair: the key in its own stream, and
+        the number of the stream.
+
+        See also: `ordinals`, `indices`.
+        """
+        live = self._live or self._last
+        return [] if live is None else keys_of(live.key)
+
+    @property
+    def ordinals(self) -> list[int]:
+        """The places in the source of the items in the batch received last: which of those that it gave they are.
+
+        >>> from itpipe import flatten
+        >>> with Infinite(['ab', 'c', 'de'], flatten, batch_size=4, combiner=list) as batch_iter:
+        ...     print(next(batch_iter()), batch_iter.ordinals)
+        ['a', 'b', 'c', 'd'] [0, 0, 1, 2]
+
+        See also: `indices`, `item_keys`.
+        """
+        live = self._live or self._last
+        return [] if live is None or live.key is None else ordinals(live.key)
+
+    @property
+    def indices(self) -> list[Any]:
+        """The places in the data of the items in the batch received last.
+
+        Those in the sequence of `sample`, in the `ids` of `load_by_random_id`; for other sources the ordinals. Out of
+        a `mix` pairs: the number of the stream, and the place in that.
+
+        Raises RuntimeError behind a `stage` of your own, which does not say of which items it makes what it gives.
+
+        >>> from itpipe import sample
+        >>> with Infinite(sample('abcde', seed=0), batch_size=4, combiner=list) as batch_iter:
+        ...     print(next(batch_iter()), batch_iter.indices, batch_iter.ordinals)
+        ['d', 'c', 'b', 'a'] [3, 2, 1, 0] [0, 1, 2, 3]
+
+        See also: `ordinals`, `item_keys`.
+        """
+        live = self._live or self._last
+        return [] if live is None else live.indices()
+
+    def item(self, key: Any) -> Any:
+        """One item, made again by itself, with its randomness, in the pass of the batch received last.
+
+        Otherwise as `Stream.item`: `key` is an ordinal or one of `item_keys`. What is running goes on undisturbed.
+
+        >>> from itpipe import sample, with_rng
+        >>> noisy = sample(range(100)) | with_rng(lambda x, rng: x + rng.random())
+        >>> with Infinite(noisy, batch_size=3) as batch_iter:
+        ...     batch = next(batch_iter())
+        ...     print(batch_iter.item(batch_iter.ordinals[2]) == batch[2])
+        True
+
+        Raises ValueError if `key` is not the key of an item, LookupError if there is no such item, or it is left out.
+
+        See also: `item_keys`, `Stream.item`.
+        """
+        known = self._live or self._last or self._place or Place()
+        source, steps = self._stream.source, self._stream.steps
+        return item_again(
+            'Infinite.item', source, steps, Sites(self._seed, known.pass_, source.seed, known.entropy), key
+        )
 
     @property
     def dropped(self) -> list[Dropped]:
@@ -231,10 +384,11 @@ class Infinite(Generic[B]):
     def __getstate__(self) -> dict[str, Any]:
         if self._live is not None:
             raise TypeError('Infinite: it has started and cannot be pickled; pickle it before, or close() it first')
-        return {name: value for name, value in self.__dict__.items() if name not in ('_starting', '_dropped')}
+        return {name: value for name, value in self.__dict__.items() if name not in ('_starting', '_dropped', '_last')}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
+        self._last = None
         self._dropped = deque(maxlen=KEPT)
         self._starting = threading.Lock()
 
@@ -271,16 +425,21 @@ class _Live:
 
     finalizer: weakref.finalize[..., Any]
 
-    def __init__(self, stream: Stream[Any], seed: int | None, ahead: int | None, dropped: deque[Dropped]):
+    def __init__(self, stream: Stream[Any], seed: int | None, ahead: int | None, dropped: deque[Dropped], place: Place):
         self.pid = os.getpid()
         self._stream = stream
         self._seed, self._dropped = seed, dropped
-        self._fallback = fresh_seed() if stream.source.seed is None else stream.source.seed
+        self._begun_at = place
+        self.entropy, self.pass_ = place.entropy, place.pass_
         self._background = None if ahead == 0 else Background('itpipe-Infinite', ahead)
         self._lock = threading.RLock()
         self._closed = False
-        self._pass = -1
-        self._ended = True
+        self.key: Key | None = None
+        self._seen: Chain | None = None
+        self._batch = place.batch
+        self._first_epoch = True
+        self._next_pass = place.pass_
+        self._ended = place.position is None
         self._chain: Chain | None = None
         self._pairs: Iterator[Pair] = iter(())
 
@@ -292,40 +451,69 @@ class _Live:
                 ' background thread: close() it here first, then it starts anew, or make one in each process'
             )
 
-    def next(self, again: bool) -> Any:
-        """The next batch, or END when the pass has ended; `again`: rather the first batch of the next pass."""
+    def epoch(self) -> int:
+        """Begin the next epoch; returns how many of its batches have been received, before this run."""
+        with self._lock:
+            first, self._first_epoch = self._first_epoch, False
+            if not first:
+                self._batch = 0
+            return self._batch
+
+    def next(self, received: int) -> Any:
+        """The batch behind the `received` ones of its epoch, or END when the pass has ended."""
         with self._lock:
             pair = None
             try:
                 if not self._closed:
-                    pair = self._pull(again)
+                    pair = self._pull(again=not received)
             except Exception:
                 if not self._closed:  # if it is, `close` in another thread has broken the wait
                     raise
             if pair is None or self._chain is None:
-                self._ended = True
+                if not self._closed:
+                    self._ended, self._batch = True, 0
                 self._close_chain()
                 return END
             self._chain.received(pair[0])
+            self.key, self._seen = pair[0], self._chain
+            self._batch = received + 1
             return pair[1]
 
+    def place(self) -> tuple[int | None, int, int, State | None]:
+        """Where the consumer stands, a `Place`."""
+        with self._lock:
+            if self._chain is None:
+                return self._begun_at
+            if self._ended:
+                return self.entropy, self._next_pass, 0, None
+            return self.entropy, self.pass_, self._batch, self._chain.state()
+
+    def indices(self) -> list[Any]:
+        """The places in the data of the items in the batch received last."""
+        with self._lock:
+            return [] if self._seen is None or self.key is None else self._seen.indices(self.key)
+
     def _pull(self, again: bool) -> Pair | None:
-        if self._ended:
+        if self._ended:  # then `again` asks for the first batch of the next pass
             if not again:
                 return None
             self._begin()
             again = False
+        elif self._chain is None:
+            self._begin(self._begun_at.position)
         pair = next(self._pairs, None)
         if pair is None and again:
             self._begin()
             pair = next(self._pairs, None)
         return pair
 
-    def _begin(self) -> None:
+    def _begin(self, position: State | None = None) -> None:
         self._close_chain()
-        sites = Sites(self._seed, self._pass + 1, self._fallback)
-        self._chain = Chain(self._stream.source, self._stream.steps, sites, dropped=self._dropped)
-        self._pass += 1
+        source, steps = self._stream.source, self._stream.steps
+        sites = Sites(self._seed, self._next_pass, source.seed, self.entropy)
+        self._chain = Chain(source, steps, sites, state=position, dropped=self._dropped)
+        self.pass_ = self._next_pass
+        self._next_pass += 1
         self._ended = False
         if self._background is None:
             self._pairs = self._chain.pairs

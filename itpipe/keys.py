@@ -7,9 +7,13 @@ The item's place in the source always comes first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain, islice
 from typing import Any, Final, TypeAlias
 
-__all__ = ['END', 'Batch', 'Key', 'decode', 'describe', 'encode', 'word']
+__all__ = [
+    'END', 'Batch', 'Key', 'decode', 'decode_all', 'describe', 'encode', 'encode_all', 'is_pair', 'ordinals', 'word',
+]  # fmt: skip
 
 Key: TypeAlias = 'int | tuple[Any, ...]'
 _MASK: Final = (1 << 64) - 1
@@ -19,6 +23,11 @@ class Batch(tuple[Key, ...]):
     """The key of a batch: the keys of its items."""
 
     __slots__ = ()
+
+
+def is_pair(key: Any) -> bool:
+    """Whether the key is of the form `(key, n)`."""
+    return isinstance(key, tuple) and not isinstance(key, Batch)
 
 
 class _End:
@@ -105,3 +114,49 @@ def decode(code: Any) -> Key:
     if isinstance(code, (list, tuple)) and len(code) == 2:
         return (decode(code[0]), code[1])
     raise TypeError(f'not the code of a key: {code!r}')
+
+
+def encode_all(keys: Sequence[Any]) -> Any:
+    """Many keys as JSON can hold them, in fewer characters: those of the same form without repeating it.
+
+    >>> encode_all([5, 3]), encode_all([(5, 0), (3, 1)]), encode_all([Batch(range(10, 30)), Batch(range(20))])
+    ([5, 3], {'n': [0, 1], 'of': [5, 3]}, {'of': {'runs': [10, 20, 0, 20]}, 'sizes': [20, 20]})
+    """
+    kinds = set(map(type, keys))
+    if kinds == {tuple}:
+        return {'n': [n for _, n in keys], 'of': encode_all([key for key, _ in keys])}
+    if kinds == {Batch}:
+        parts = encode_all(list(chain.from_iterable(keys)))
+        return {'of': _in_runs(parts) if isinstance(parts, list) else parts, 'sizes': list(map(len, keys))}
+    return list(keys) if kinds == {int} else list(map(encode, keys))
+
+
+def decode_all(code: Any) -> list[Any]:
+    """What `encode_all` made of keys, as keys again.
+
+    >>> decode_all(encode_all([Batch(range(10, 30)), Batch((1, 2))])) == [Batch(range(10, 30)), Batch((1, 2))]
+    True
+    """
+    if isinstance(code, list):
+        return list(map(decode, code))
+    if 'runs' in code:
+        pairs = zip(code['runs'][::2], code['runs'][1::2], strict=True)
+        return [key for start, count in pairs for key in range(start, start + count)]
+    parts = iter(decode_all(code['of']))
+    if 'n' in code:
+        return list(zip(parts, code['n'], strict=True))
+    return [Batch(islice(parts, size)) for size in code['sizes']]
+
+
+def _in_runs(keys: list[Any]) -> Any:
+    """Ordinals as beginnings and lengths of what is consecutive, if that is shorter."""
+    runs: list[Any] = []
+    end: Any = None
+    for key in keys:
+        if not isinstance(key, int):
+            return keys
+        if key != end:
+            runs += key, 0
+        runs[-1] += 1
+        end = key + 1
+    return {'runs': runs} if 2 * len(runs) < len(keys) else keys

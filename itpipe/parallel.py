@@ -19,7 +19,7 @@ from .resources import Resource, supplied
 from .run import each
 from .sizes import size
 from .stage import Stage, factory, function_of
-from .steps import STOP, ItemStep, Pair, State, Step, unchanged
+from .steps import STOP, ItemStep, Pair, State, Step, show, shown, unchanged
 from .workers import Pool, Task, Threads
 
 if TYPE_CHECKING:
@@ -194,13 +194,18 @@ def parallel_map(
         steps = function.target
     else:
         steps = (ItemStep('parallel_map', unchanged, (function,), (f, *args), written),)
+    lasting = '\n'.join(map(show, steps)) if steps is function.target else shown('apply', (f, *args), kwargs)
     open_pool = partial(_open, where, given_there, limit, max_crashes, max_tasks_per_worker, resource, retrying)
     options = (steps, open_pool, policy, STOP)
     if ordered:
-        return Stage((Step('parallel_map', _ordered, options, (f, *args), written),))
-    return Stage(
-        (Step('parallel_map', _unordered, options, (f, *args), written, state={'slots': []}, replay=_replay_unordered),)
-    )
+        return Stage((Step('parallel_map', _ordered, options, (f, *args), written, lasting=lasting),))
+    lasting = f'{lasting}\nparallel_map(ordered=False)'
+    state: State = {'slots': []}
+    return Stage((
+        Step(
+            'parallel_map', _unordered, options, (f, *args), written, state, replay=_replay_unordered, lasting=lasting
+        ),
+    ))  # fmt: skip
 
 
 def _open(

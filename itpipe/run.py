@@ -10,26 +10,33 @@ same generator, the replica, is fed from that log until it has made the key in q
 the state at the consumer.
 
 Starting again there. `Chain(…, state=…)` starts each stateful step from its dict, with the values of its slots made
-again: `remake` goes up through the steps and runs them on the keys asked for, and on no others.
+again: `remake` goes up through the steps and runs them on the keys asked for, and on no others. What cannot be made
+again, because a step now leaves it out, is left out where it would have come.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from .binding import ItemFunction, Sites, Stop, bind_option, close_after
+from .checkpoint import Pipeline
 from .errors import Dropped
-from .keys import END, Key, decode, encode
-from .steps import STOP, ItemStep, Pair, State, Step, unchanged
+from .keys import END, Batch, Key, decode, decode_all, describe, encode, encode_all, is_pair, ordinals
+from .steps import STOP, ItemStep, Pair, State, Step, itself, show, unchanged
 
-__all__ = ['Chain', 'Opened', 'Run', 'Source', 'copy_state', 'each', 'revive', 'snapshot']
+__all__ = ['Chain', 'Opened', 'Run', 'Source', 'copy_state', 'each', 'item_again', 'keys_of', 'revive', 'snapshot']
 
 B = TypeVar('B', covariant=True)
+
+_MISSING: Final = object()
+"""In the place of a value in a slot: it could not be made again."""
 
 COMMIT_EVERY = 256
 """After so many deliveries the logs are replayed, so that they stay short however long the run. Behind a step with a
@@ -42,6 +49,9 @@ class Source(Protocol):
     seed: int | None
 
     def open(self, sites: Sites, stop: Stop) -> Opened: ...
+
+    def lasting(self) -> str:
+        """What has to be the same where a run goes on, in one line or more."""
 
 
 class Opened(Protocol):
@@ -61,7 +71,13 @@ class Opened(Protocol):
         """Where the consumer stands, as JSON can hold it."""
 
     def remake(self, keys: Sequence[Key]) -> dict[Key, Any]:
-        """The values of these keys, made again."""
+        """The values of these keys, made again, where there are such."""
+
+    def gives(self, key: Any) -> bool:
+        """Whether it is a key of this source, by its form."""
+
+    def indices(self, keys: Sequence[Any]) -> list[Any]:
+        """Where the values of these keys lie in what the source draws from."""
 
 
 class Link:
@@ -81,6 +97,11 @@ class Link:
         """The pairs that come out, from the beginning or from the entry of another run."""
         step = self.step
         self.entry = entry
+        if step.opaque and entry:
+            warnings.warn(
+                f'itpipe: nothing is known of `{show(step)}`, so it runs again from the beginning to item {entry}',
+                stacklevel=2,
+            )
         if step.state is None:
             return step.work(items, *self.options) if entry is None else self._resumed(items, upstream)
         state = deepcopy(step.state) if entry is None else revive(entry)
@@ -94,13 +115,18 @@ class Link:
     def _stateful(
         self, items: Iterator[Pair], state: State, upstream: Callable[[list[Key]], dict[Key, Any]]
     ) -> Iterator[Pair]:
-        if slots := state.get('slots'):
+        slots = state.get('slots', ())
+        if slots:
             values = upstream([key for key, _ in slots])
-            slots[:] = [(key, values[key]) for key, _ in slots]
+            slots[:] = [(key, values.get(key, _MISSING)) for key, _ in slots]
         if self.step.replay is None:
-            yield from self.step.work(_logged(items, self.log), state, *self.options)
+            pairs = self.step.work(_logged(items, self.log), state, *self.options)
         else:
-            yield from self.step.work(items, state, self.log, *self.options)
+            slots[:] = [pair for pair in slots if pair[1] is not _MISSING]
+            pairs = self.step.work(items, state, self.log, *self.options)
+        if any(value is _MISSING for _, value in slots):
+            pairs = (pair for pair in pairs if pair[1] is not _MISSING)
+        yield from pairs
 
     def _resumed(self, items: Iterator[Pair], upstream: Callable[[list[Key]], dict[Key, Any]]) -> Iterator[Pair]:
         if self.step.opaque:
@@ -134,10 +160,20 @@ class Link:
         origins = {key: self.step.origin(key) for key in keys}
         values = upstream(list(dict.fromkeys(chain.from_iterable(origins.values()))))
         if self.step.remake == 'list':
-            return {key: [values[part] for part in parts] for key, parts in origins.items()}
+            return {key: [values[part] for part in parts if part in values] for key, parts in origins.items()}
         if self.step.remake == 'pass':
-            return {key: values[parts[-1]] for key, parts in origins.items()}
+            return {key: values[parts[-1]] for key, parts in origins.items() if parts[-1] in values}
         return {key: value for key, value in self._work(iter(values.items())) if key in origins}
+
+    def gives(self, key: Any, upstream: Callable[[Any], bool]) -> bool:
+        """Whether such a key can come out, by its form."""
+        if self.step.opaque:
+            return isinstance(key, int)
+        if self.step.origin is itself:
+            return upstream(key)
+        if self.step.remake == 'list':
+            return isinstance(key, Batch) and all(map(upstream, key))
+        return is_pair(key) and upstream(key[0])
 
     def _work(self, items: Iterator[Pair]) -> Iterator[Pair]:
         if self.step.state is None:
@@ -159,7 +195,7 @@ class Chain:
         dropped: deque[Dropped] | None = None,
     ):
         self.sites, self.stop = sites, stop or Stop(dropped)
-        self._described, self._first_site = (source, steps), sites.number
+        self.described, self._first_site = (source, steps), sites.number
         steps = fused(steps)
         # commits go up to the last opaque step, from where a run starts again at the beginning
         opaque = max((index for index, step in enumerate(steps) if step.opaque), default=-1)
@@ -167,6 +203,13 @@ class Chain:
         self.source.tracked = tracked and opaque < 0
         self.pairs = self.source.start(None if state is None else state['source'])
         self.links = [Link(step, sites, self.stop, tracked and index >= opaque) for index, step in enumerate(steps)]
+        self._remembering = [link for link in self.links if link.step.remembers]
+        # what gives keys as they are has nothing to say; of a batch, the last part was consumed last
+        self._commits: list[Callable[[Any], Any]] = [
+            itemgetter(-1) if link.step.origin is tuple and not link.step.remembers else link.commit
+            for link in reversed(self.links)
+            if link.step.remembers or link.step.origin is not itself
+        ]
         self.stateful = self.source.stateful or any(link.step.state is not None for link in self.links)
         self.last: Key | None = None
         self._since = 0
@@ -174,8 +217,9 @@ class Chain:
         self._close_later(self.pairs)
         if not isinstance(self.pairs, enumerate) and not (self.links and self.links[0].step.work is each):
             self.pairs = each(self.pairs, ItemFunction((), sites), self.stop)  # to be stopped between items
+        entries = iter(() if state is None else state['steps'])
         for index, link in enumerate(self.links):
-            entry = None if state is None else state['steps'][index]
+            entry = next(entries, None) if link.step.remembers else None
             self.pairs = link.start(self.pairs, entry, partial(self.remake, index - 1))
             self._close_later(self.pairs)
         if stop is None:
@@ -197,17 +241,24 @@ class Chain:
         """Bring every entry to where the consumer stands."""
         key: Any = self.last
         self.last, self._since = None, 0
-        for link in reversed(self.links):
+        for commit in self._commits:
             if key is None or key is END:
                 return
-            key = link.commit(key)
+            key = commit(key)
         if key is not None and key is not END:
             self.source.commit(key)
 
     def state(self) -> State:
-        """Where the consumer stands, as JSON can hold it: what `state` of another chain of the same steps takes."""
+        """Where the consumer stands, as JSON can hold it: what `state` of another chain of the same steps takes.
+
+        There is an entry for each step that remembers something, so that others may come and go.
+        """
         self.commit()
-        return {'source': self.source.entry(), 'steps': [snapshot(link.entry) for link in self.links]}
+        remembering = self._remembering
+        return {
+            'source': self.source.entry(),
+            'steps': [snapshot(link.entry) for link in remembering] if remembering else [],
+        }
 
     def remake(self, index: int, keys: list[Key]) -> dict[Key, Any]:
         """The values that had come out of the step at `index` (the source: -1) with these keys, made again."""
@@ -218,18 +269,35 @@ class Chain:
         return self.links[index].remake(keys, partial(self.remake, index - 1))
 
     def _forward(self, index: int, keys: list[Key]) -> dict[Key, Any]:
-        source, steps = self._described
+        source, steps = self.described
         again = Chain(source, fused(steps)[: index + 1], self.sites.again(self._first_site), self.stop)
-        missing, found = set(keys), {}
+        missing = set(keys)
+        found: dict[Key, Any] = {}
         try:
-            while missing:
-                key, value = next(again.pairs)
-                if key in missing:
-                    missing.remove(key)
-                    found[key] = value
+            while missing and (pair := next(again.pairs, None)) is not None:
+                if pair[0] in missing:
+                    missing.remove(pair[0])
+                    found |= [pair]
         finally:
             again.close()
         return found
+
+    def gives(self, key: Any, index: int | None = None) -> bool:
+        """Whether such a key can come out of the step at `index`, by default of the last one."""
+        if index is None:
+            index = len(self.links) - 1
+        return (
+            self.source.gives(key) if index < 0 else self.links[index].gives(key, partial(self.gives, index=index - 1))
+        )
+
+    def indices(self, key: Key) -> list[Any]:
+        """Where the items that `key` was made of lie in what the source draws from."""
+        keys: Sequence[Any] = [key]
+        for link in reversed(self.links):
+            if link.step.opaque:
+                raise RuntimeError(f'`{show(link.step)}` does not say of which items it makes what it gives')
+            keys = [origin for key in keys for origin in link.step.origin(key)]
+        return self.source.indices(keys)
 
     def close(self) -> None:
         """Close all that is upstream, the user's generators included; for the thread that runs it, or after that."""
@@ -255,6 +323,8 @@ class Run(Iterator[B]):
     def __init__(self, chain: Chain):
         self._chain = chain
         self._next = chain.pairs.__next__
+        self._key: Key | None = None
+        self._pipeline: Pipeline | None = None
 
     def __next__(self) -> B:
         try:
@@ -266,7 +336,7 @@ class Run(Iterator[B]):
             close_after(error, self.close)
             raise
         chain = self._chain
-        chain.last = key
+        chain.last = self._key = key
         if chain.stateful:  # if not, this is all that it would do
             chain.received(key)
         return value  # type: ignore[no-any-return]
@@ -276,6 +346,40 @@ class Run(Iterator[B]):
         """What `on_error` has left out so far, the last 10,000 at most."""
         return list(self._chain.stop.dropped.copy())
 
+    def state_dict(self) -> State:
+        """Where the run stands, as `Stream.resume` takes it and JSON can hold it: behind the item received last.
+
+        >>> from itpipe import shuffle, stream
+        >>> letters = stream('abcdefgh', seed=0) | shuffle(3)
+        >>> run = iter(letters)
+        >>> next(run), next(run)
+        ('b', 'd')
+        >>> state = run.state_dict()
+        >>> list(run) == list(letters.resume(state))
+        True
+
+        See also: `Infinite.state_dict`.
+        """
+        chain = self._chain
+        if self._pipeline is None:
+            self._pipeline = Pipeline(*chain.described)
+        return self._pipeline.state(chain.sites.entropy, chain.sites.pass_, 0, chain.state())
+
+    @property
+    def item_keys(self) -> list[Any]:
+        """As `Infinite.item_keys`, of the item received last."""
+        return keys_of(self._key)
+
+    @property
+    def ordinals(self) -> list[int]:
+        """As `Infinite.ordinals`, of the item received last."""
+        return [] if self._key is None else ordinals(self._key)
+
+    @property
+    def indices(self) -> list[Any]:
+        """As `Infinite.indices`, of the item received last."""
+        return [] if self._key is None else self._chain.indices(self._key)
+
     def close(self) -> None:
         """End the run and close all that is upstream of it, the source included; again: does nothing."""
         self._chain.close()
@@ -283,6 +387,34 @@ class Run(Iterator[B]):
     def __del__(self) -> None:
         if hasattr(self, '_chain'):
             self.close()
+
+
+def keys_of(key: Key | None) -> list[Any]:
+    """The keys of the items in a batch, or that of the item; none if there is no item yet."""
+    return [] if key is None else list(key) if isinstance(key, Batch) else [key]
+
+
+def item_again(where: str, source: Source, steps: Sequence[Step | ItemStep], sites: Sites, key: Any) -> Any:
+    """The value with this key, made again, from behind the last step that gives such keys."""
+    key = _as_key(key)
+    chain = Chain(source, steps, sites, tracked=False)
+    try:
+        for index in range(len(chain.links) - 1, -2, -1):
+            if chain.gives(key, index):
+                found = chain.remake(index, [key])
+                if key not in found:
+                    raise LookupError(f'{where}: there is no {describe(key)}')
+                return found[key]
+    finally:
+        chain.close()
+    raise ValueError(f'{where}: `key` must be an ordinal or one of `item_keys`, got {key!r}')
+
+
+def _as_key(key: Any) -> Any:
+    """The key, also if it comes out of JSON, where pairs are lists."""
+    if isinstance(key, (list, tuple)) and not isinstance(key, Batch) and len(key) == 2:
+        return _as_key(key[0]), key[1]
+    return key
 
 
 def fused(steps: Sequence[Step | ItemStep]) -> list[Step]:
@@ -338,12 +470,17 @@ def snapshot(entry: Any) -> Any:
     """An entry as JSON can hold it, independent of the live one."""
     if not isinstance(entry, dict):
         return entry
-    return {name: [encode(key) for key, _ in v] if name == 'slots' else deepcopy(v) for name, v in entry.items()}
+    return {
+        name: encode_all([key for key, _ in v]) if name == 'slots' else list(v) if isinstance(v, list) else v
+        for name, v in sorted(entry.items())
+    }
 
 
 def revive(entry: State) -> State:
     """The state that `snapshot` made an entry of, with slots that have no values yet."""
-    return {name: [(decode(code), None) for code in v] if name == 'slots' else deepcopy(v) for name, v in entry.items()}
+    return {
+        name: [(key, None) for key in decode_all(v)] if name == 'slots' else deepcopy(v) for name, v in entry.items()
+    }
 
 
 def copy_state(state: State) -> State:

@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from zlib import crc32
 
 import numpy as np
 
 from .binding import Sites, Stop, note
+from .checkpoint import lasting
 from .checks import is_function, truth
-from .keys import Key
+from .iterables import Ordinals
+from .keys import Key, is_pair
 from .rng import BLOCK, Draws, check_seed
 from .run import Chain, Opened
-from .stage import Ordinals, Stream, no_stage, stream
+from .stage import Stream, no_stage, stream
 from .steps import Pair, literal, same, shown
 
 if TYPE_CHECKING:
@@ -159,6 +162,20 @@ def _check_weights(where: str, weights: Any, count: int) -> np.ndarray[Any, np.d
     return result
 
 
+class _Count(NamedTuple):
+    """Stands for what is counted, and not looked at."""
+
+    number: int
+    what: str
+
+    def __repr__(self) -> str:
+        return f'<{self.number} {self.what}>'
+
+
+def _sum(weights: np.ndarray[Any, np.dtype[np.float64]]) -> str:
+    return f'{crc32(weights.astype("<f8").tobytes()):08x}'
+
+
 def _written(**given: tuple[Any, Any]) -> dict[str, Any]:
     return {name: value for name, (value, default) in given.items() if value is not default}
 
@@ -202,7 +219,7 @@ class _Sample:
 
     def open(self, sites: Sites, stop: Stop) -> Opened:
         draws = Draws(sites.next(self.seed))
-        return Ordinals(partial(self.read, draws), partial(self.pick, draws))
+        return Ordinals(partial(self.read, draws), partial(self.pick, draws), partial(self.places, draws))
 
     def indices(self, draws: Draws, number: int) -> np.ndarray[Any, Any]:
         """The indices of the ordinals from `number * period` on, as many as a period has."""
@@ -233,15 +250,24 @@ class _Sample:
             note(error, repr(self), ordinal)
             raise
 
-    def pick(self, draws: Draws, keys: Sequence[Any]) -> dict[Key, Any]:
-        result: dict[Key, Any] = {}
+    def places(self, draws: Draws, keys: Sequence[Any]) -> list[int]:
+        found: dict[Any, int] = {}
         blocks: dict[int, Any] = {}
         for key in sorted(keys):
             number, place = divmod(key, self.period)
             if number not in blocks:
                 blocks = {number: self.indices(draws, number)}
-            result[key] = self.sequence[int(blocks[number][place])]
-        return result
+            found[key] = int(blocks[number][place])
+        return [found[key] for key in keys]
+
+    def pick(self, draws: Draws, keys: Sequence[Any]) -> dict[Key, Any]:
+        return {key: self.sequence[index] for key, index in zip(keys, self.places(draws, keys), strict=True)}
+
+    def lasting(self) -> str:
+        told = {name: value for name, value in self.written.items() if name != 'ids'}
+        if self.weights is not None:
+            told['weights'] = _sum(self.weights)
+        return shown(self.name, (*(() if self.name == 'sample' else self.args), _Count(self.size, 'items')), told)
 
     def __repr__(self) -> str:
         return shown(self.name, self.args, self.written)
@@ -261,6 +287,13 @@ class _Mix:
 
     def open(self, sites: Sites, stop: Stop) -> Opened:
         return _OpenedMix(self, sites, stop)
+
+    def lasting(self) -> str:
+        told = self.written | ({} if 'weights' not in self.written else {'weights': _sum(np.array(self.weights))})
+        return '\n'.join([
+            shown('mix', (_Count(len(self.branches), 'streams'),), told),
+            *(f'  {line}' for branch in self.branches for line in lasting(branch.source, branch.steps).splitlines()),
+        ])  # fmt: skip
 
     def __repr__(self) -> str:
         return shown('mix', self.branches, self.written)
@@ -330,7 +363,13 @@ class _OpenedMix:
             self.chains[done[1]].received(done[0])
 
     def entry(self) -> Any:
-        return {'t': self.t, 'ended': list(self.ended), 'branches': [chain.state() for chain in self.chains]}
+        return {'branches': [chain.state() for chain in self.chains], 'ended': list(self.ended), 't': self.t}
+
+    def gives(self, key: Any) -> bool:
+        return is_pair(key) and key[1] in range(len(self.chains)) and self.chains[key[1]].gives(key[0])
+
+    def indices(self, keys: Sequence[Any]) -> list[Any]:
+        return [(n, index) for key, n in keys for index in self.chains[n].indices(key)]
 
     def remake(self, keys: Sequence[Key]) -> dict[Key, Any]:
         result: dict[Key, Any] = {}

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import update_wrapper
 from inspect import signature
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
 
-import numpy as np
-
-from .binding import ItemFunction, Sites, Stop, note, noted
+from .binding import ItemFunction, Sites, note, noted
+from .checkpoint import Pipeline
 from .checks import integer, is_function
-from .errors import NotRestartable
+from .iterables import Items, Seeded, is_iterable
 from .keys import Key
 from .rng import check_seed
-from .run import Chain, Opened, Run, Source
+from .run import Chain, Run, Source, item_again
 from .steps import Function, ItemStep, Pair, Step, literal, same, show, shown, unchanged
 
 __all__ = ['Stage', 'Stream', 'as_stage', 'factory', 'function_of', 'itemwise', 'no_stage', 'pipe', 'stage', 'stream']
@@ -145,6 +143,49 @@ class Stream(Generic[B]):
     def __iter__(self) -> Run[B]:
         return Run(Chain(self.source, self.steps, Sites(fallback=self.source.seed)))
 
+    def resume(self, state: dict[str, Any]) -> Run[B]:
+        """A run that goes on where the one stood of which `state` is the `state_dict()`, bit for bit.
+
+        It may be that of an `Infinite` over this stream; then the run is the rest of the pass. How the stream runs may
+        be different: `parallel_map` or not, with other workers, `prefetch` or not. What was delivered is not made
+        again; see `Infinite.load_state_dict` for what is.
+
+        Raises TypeError for what is not a dict; ValueError for what is not a whole state, for that of a newer version
+        of itpipe, and for that of another pipeline.
+
+        >>> from itpipe import batch_by
+        >>> pairs = range(6) | batch_by(2)
+        >>> run = iter(pairs)
+        >>> next(run)
+        [0, 1]
+        >>> list(pairs.resume(run.state_dict()))
+        [[2, 3], [4, 5]]
+
+        See also: `Infinite`.
+        """
+        place = Pipeline(self.source, self.steps).place('Stream.resume', state)
+        sites = Sites(pass_=place.pass_, fallback=self.source.seed, entropy=place.entropy)
+        return Run(Chain(self.source, self.steps, sites, state=place.position))
+
+    def item(self, key: Any) -> Any:
+        """One item, made again by itself, with its randomness: as it was last before it was put into a batch.
+
+        `key` is the item's ordinal, its place in the source; or one of `item_keys` of a run or an `Infinite`, which
+        tells the parts of an item after `flatten` apart, too. Behind such a step, an ordinal stands for the item before
+        it. It is the item of a fresh run; `Infinite.item` makes it as in its present pass. A stream without a seed
+        draws anew.
+
+        Raises ValueError if `key` is not the key of an item, LookupError if there is no such item, or it is left out.
+
+        >>> from itpipe import batch_by, sample, with_rng
+        >>> noisy = sample(range(100), seed=0) | with_rng(lambda x, rng: x + rng.random()) | batch_by(2)
+        >>> next(iter(noisy))[1] == noisy.item(1)
+        True
+
+        See also: `Infinite.item`, `Stage.item`.
+        """
+        return item_again('Stream.item', self.source, self.steps, Sites(fallback=self.source.seed), key)
+
     def __repr__(self) -> str:
         return ' | '.join([repr(self.source), *map(show, self.steps)])
 
@@ -168,13 +209,11 @@ def stream(iterable: Iterable[X], *, seed: int | None = None) -> Stream[X]:
     [2]
     """
     if isinstance(iterable, Stream):
-        return (
-            iterable if seed is None else Stream(_Seeded(iterable.source, check_seed('stream', seed)), iterable.steps)
-        )
-    if isinstance(iterable, Stage) or not _is_iterable(iterable):
+        return iterable if seed is None else Stream(Seeded(iterable.source, check_seed('stream', seed)), iterable.steps)
+    if isinstance(iterable, Stage) or not is_iterable(iterable):
         got = 'a Stage' if isinstance(iterable, Stage) else type(iterable).__name__
         raise TypeError(f'stream: what stands left of `|` must be iterable, got {got}')
-    return Stream(_Items(iterable, check_seed('stream', seed)))
+    return Stream(Items(iterable, check_seed('stream', seed)))
 
 
 def pipe(source: Iterable[Any], *stages: Any) -> Stream[Any]:
@@ -259,7 +298,7 @@ def _custom(
     last: list[Key | None] = [None]
     results: Any = made.function(_values(items, last), *args, **kwargs)
     try:
-        if not _is_iterable(results):
+        if not is_iterable(results):
             raise TypeError(f'{made.__name__}: its function must yield, or return an iterable, got {literal(results)}')
         yield from enumerate(results)
     except Exception as error:
@@ -346,116 +385,3 @@ def _only_items(where: str, given: Stage[Any, Any], name: str = 'stage') -> tupl
         if not isinstance(step, ItemStep):
             raise TypeError(f'{where}: `{name}` must be item-wise, but `{show(step)}` is not')
     return given.steps  # type: ignore[return-value]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Sources whose keys are ordinals
-
-
-class Ordinals:
-    """A source at work whose n-th item has the key n: `read(n)` goes on from there, `pick` makes single ones again."""
-
-    stateful = False
-    tracked = True
-
-    def __init__(self, read: Callable[[int], Iterator[Pair]], pick: Callable[[Sequence[Any]], dict[Key, Any]]):
-        self.read, self.pick = read, pick
-        self.position = 0
-
-    def start(self, entry: Any = None) -> Iterator[Pair]:
-        self.position = entry or 0
-        return self.read(self.position)
-
-    def commit(self, key: Any) -> None:
-        self.position = key + 1
-
-    def entry(self) -> int:
-        return self.position
-
-    def remake(self, keys: Sequence[Key]) -> dict[Key, Any]:
-        return self.pick(keys)
-
-
-class _Items:
-    """Any iterable as a source."""
-
-    def __init__(self, iterable: Iterable[Any], seed: int | None = None):
-        self.iterable, self.seed = iterable, seed
-        self.spent = False
-
-    def open(self, sites: Sites, stop: Stop) -> Opened:
-        self.check()
-        return Ordinals(self.read, self.pick)
-
-    def check(self) -> None:
-        if self.spent:
-            raise NotRestartable(
-                f'the stream reads from an iterator ({literal(self.iterable)}) that had its one run;'
-                ' give it something that can be iterated again, such as a list'
-            )
-
-    def read(self, start: int) -> Iterator[Pair]:
-        if _is_plain(self.iterable):
-            return enumerate(islice(self.iterable, start, None) if start else self.iterable, start)
-        return self.follow(start)
-
-    def follow(self, start: int) -> Iterator[Pair]:
-        self.check()
-        one_shot = isinstance(self.iterable, Iterator)
-        self.spent = one_shot
-        place = start - 1
-        iterator: Any = None
-        try:
-            iterator = iter(self.iterable)
-            for place, value in enumerate(islice(iterator, start, None) if start else iterator, start):
-                yield place, value
-        except Exception as error:
-            note(error, f'the source {literal(self.iterable)}', place + 1)
-            raise
-        finally:
-            # what was made for this run is closed, and generators and runs; a file that was passed in is its owner's
-            if hasattr(iterator, 'close') and (not one_shot or hasattr(iterator, 'throw') or isinstance(iterator, Run)):
-                iterator.close()
-
-    def pick(self, keys: Sequence[Any]) -> dict[Key, Any]:
-        if isinstance(self.iterable, (Sequence, np.ndarray)):
-            return {key: self.iterable[key] for key in keys}
-        wanted, last = set(keys), max(keys, default=-1)
-        if isinstance(self.iterable, Iterator):  # what it would be asked for is behind it, or must be left in it
-            raise NotRestartable(f'cannot make items of {literal(self.iterable)} again: it is a one-shot iterator')
-        return {key: value for key, value in enumerate(islice(self.iterable, last + 1)) if key in wanted}
-
-    def __repr__(self) -> str:
-        return literal(self.iterable) if self.seed is None else shown('stream', (self.iterable,), {'seed': self.seed})
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Items) and self.seed == other.seed and same(self.iterable, other.iterable)
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-class _Seeded:
-    """A source with another seed for the stages behind it."""
-
-    def __init__(self, source: Source, seed: int | None):
-        self.source, self.seed = source, seed
-
-    def open(self, sites: Sites, stop: Stop) -> Opened:
-        return self.source.open(sites, stop)
-
-    def __repr__(self) -> str:
-        return shown('stream', (self.source,), {'seed': self.seed})
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Seeded) and (self.source, self.seed) == (other.source, other.seed)
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def _is_plain(iterable: object) -> bool:
-    return type(iterable) in (list, tuple, range, str, bytes, dict, set, frozenset, np.ndarray)
-
-
-def _is_iterable(value: object) -> bool:
-    kind = type(value)
-    return (getattr(kind, '__iter__', None) or hasattr(kind, '__getitem__')) and getattr(value, 'ndim', 1) != 0

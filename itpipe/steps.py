@@ -89,7 +89,8 @@ class Step(NamedTuple):
       on, or as their list;
     - `parts`: many values come out of one, with keys `(key, 0)`, `(key, 1)`, …;
     - `opaque`: nothing is known of the keys, they are places in what comes out, and one starts again at the beginning;
-    - `replay`: the replica of a stateful step whose order is not a function of its keys.
+    - `replay`: the replica of a stateful step whose order is not a function of its keys;
+    - `lasting`: what must be the same where a run goes on, as text, if not all of its arguments.
     """
 
     name: str
@@ -103,6 +104,12 @@ class Step(NamedTuple):
     parts: bool = False
     opaque: bool = False
     replay: Callable[..., Iterator[Pair]] | None = None
+    lasting: str | None = None
+
+    @property
+    def remembers(self) -> bool:
+        """Whether there is more to remember of it than the last key that it gave."""
+        return self.state is not None or self.parts or self.opaque
 
 
 def same(a: object, b: object) -> bool:
@@ -165,6 +172,8 @@ def _container(value: Any) -> str:
     opening, closing = brackets.get(type(value), ('{', '}'))
     if isinstance(value, dict):
         parts = [f'{literal(k)}: {literal(v)}' for k, v in list(value.items())[:7]]
+    elif isinstance(value, (set, frozenset)):  # whose order differs in the next process
+        parts = sorted(map(literal, value), key=lambda text: (len(text), text))[:7]
     else:
         parts = [literal(v) for v, _ in zip(value, range(7), strict=False)]
     if len(value) > 7:

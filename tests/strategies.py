@@ -364,3 +364,20 @@ def pipes(
     source = draw(sources(seed, depth, failing, endless, one_shot, **options))
     made, _ = draw(stages(most=most, failing=failing, **options))
     return Pipe(source, made)
+
+
+@st.composite
+def in_other_modes(draw: Any, value: Any, modes: Any = in_this_process) -> Any:
+    """The same pipeline, where what runs elsewhere runs somewhere else."""
+    if isinstance(value, Pipe):
+        return Pipe(
+            draw(in_other_modes(value.source, modes)), tuple(draw(in_other_modes(each, modes)) for each in value.stages)
+        )
+    if not isinstance(value, Call):
+        return value
+    if value.name == 'prefetch':
+        return Call('prefetch', (draw(st.integers(1, 5)),))
+    if value.name == 'parallel_map':
+        kept = {k: v for k, v in value.kwargs.items() if k not in ('threads', 'processes', 'executor', 'in_flight')}
+        return Call('parallel_map', value.args, {**kept, **draw(modes)})
+    return Call(value.name, tuple(draw(in_other_modes(each, modes)) for each in value.args), value.kwargs)

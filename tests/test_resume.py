@@ -1,7 +1,7 @@
 """Runs that are stopped anywhere and go on in another one, bit for bit as if they had not been.
 
-What is behind the public API that is to come: `Chain.state()` says where the consumer stands, whatever was made ahead
-of it, and `Chain(…, state=…)` goes on from there, in another mode or with other numbers of workers if need be.
+What is behind the public API, see test_checkpoint: `Chain.state()` says where the consumer stands, whatever was made
+ahead of it, and `Chain(…, state=…)` goes on from there, in another mode or with other numbers of workers if need be.
 """
 
 import itertools
@@ -20,7 +20,7 @@ import pytest
 import strategies
 from hypothesis import assume, given
 from reference import Call, Pipe, bits, build, cost, digest, expected, noisy, often, parts
-from strategies import examples, pipes, stages
+from strategies import examples, in_other_modes, pipes, stages
 
 from itpipe import (
     NotRestartable,
@@ -45,7 +45,10 @@ from itpipe.background import Background
 from itpipe.binding import Sites
 from itpipe.run import Chain
 
-pytestmark = pytest.mark.usefixtures('fickle')
+pytestmark = [
+    pytest.mark.usefixtures('fickle'),
+    pytest.mark.filterwarnings('ignore:itpipe. nothing is known of'),
+]
 
 
 def opened(made, state=None, seed=None, pass_=0):
@@ -65,23 +68,6 @@ def receive(chain, count, pairs=None):
         chain.received(key)
         got.append(bits(value))
     return got
-
-
-@st.composite
-def in_other_modes(draw, value, modes=strategies.in_this_process):
-    """The same pipeline, where what runs elsewhere runs somewhere else."""
-    if isinstance(value, Pipe):
-        return Pipe(
-            draw(in_other_modes(value.source, modes)), tuple(draw(in_other_modes(each, modes)) for each in value.stages)
-        )
-    if not isinstance(value, Call):
-        return value
-    if value.name == 'prefetch':
-        return Call('prefetch', (draw(st.integers(1, 5)),))
-    if value.name == 'parallel_map':
-        kept = {k: v for k, v in value.kwargs.items() if k not in ('threads', 'processes', 'executor', 'in_flight')}
-        return Call('parallel_map', value.args, {**kept, **draw(modes)})
-    return Call(value.name, tuple(draw(in_other_modes(each, modes)) for each in value.args), value.kwargs)
 
 
 @contextmanager

@@ -1,0 +1,234 @@
+"""Any iterable as a source, whose n-th item has the key n."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from copy import deepcopy
+from itertools import islice
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+
+from .binding import Sites, Stop, note
+from .errors import NotRestartable
+from .keys import Key
+from .run import Opened, Run, Source
+from .steps import Pair, literal, same, shown
+
+__all__ = ['Items', 'Ordinals', 'Seeded', 'has_index', 'is_iterable']
+
+SELDOM: Final = 50
+"""How many times the time that the state of a source takes has to pass before it is asked for the next one; what came
+in between is read again where a run goes on."""
+
+
+class Ordinals:
+    """A source at work whose n-th item has the key n: `read(n)` goes on from there, `pick` makes single ones again.
+
+    `place` is where the n-th item lies in what the source draws from.
+    """
+
+    stateful = False
+    tracked = True
+
+    def __init__(
+        self,
+        read: Callable[[int], Iterator[Pair]],
+        pick: Callable[[Sequence[Any]], dict[Key, Any]],
+        places: Callable[[Sequence[Any]], list[Any]] = list,
+    ):
+        self.read, self.pick, self.indices = read, pick, places
+        self.position = 0
+
+    def start(self, entry: Any = None) -> Iterator[Pair]:
+        self.position = entry or 0
+        return self.read(self.position)
+
+    def commit(self, key: Any) -> None:
+        self.position = key + 1
+
+    def entry(self) -> Any:
+        return self.position
+
+    def remake(self, keys: Sequence[Key]) -> dict[Key, Any]:
+        return self.pick(keys)
+
+    def gives(self, key: Any) -> bool:
+        return isinstance(key, int)
+
+
+class _WithStates(Ordinals):
+    """Such a source over an iterable that has states itself: the last one before the consumer is remembered."""
+
+    stateful = True
+
+    def __init__(self, items: Items):
+        super().__init__(items.read, items.pick)
+        self.items = items
+        self.states: deque[tuple[int, Any]] = deque()
+
+    def start(self, entry: Any = None) -> Iterator[Pair]:
+        if entry is not None:
+            self.position = entry['position']
+            self.states.append((entry['at'], entry['state']))
+        return self.run(entry)
+
+    def run(self, entry: Any) -> Iterator[Pair]:
+        iterable: Any = self.items.iterable
+        start = 0
+        if entry is not None and entry['state'] is not None:
+            iterable.load_state_dict(deepcopy(entry['state']))
+            start = entry['at']
+        due = 0.0
+        key: Any
+        for key, value in self.items.follow(self.position, start):
+            if self.tracked and (begun := perf_counter()) >= due:
+                self.states.append((key + 1, deepcopy(iterable.state_dict())))
+                due = (1 + SELDOM) * perf_counter() - SELDOM * begun
+            yield key, value
+
+    def commit(self, key: Any) -> None:
+        self.position = key + 1
+        while len(self.states) > 1 and self.states[1][0] <= self.position:
+            self.states.popleft()
+
+    def entry(self) -> Any:
+        at, state = self.states[0] if self.states and self.states[0][0] <= self.position else (0, None)
+        return {'at': at, 'position': self.position, 'state': deepcopy(state)}
+
+
+class Items:
+    """Any iterable as a source."""
+
+    def __init__(self, iterable: Iterable[Any], seed: int | None = None):
+        self.iterable, self.seed = iterable, seed
+        self.spent = False
+
+    def open(self, sites: Sites, stop: Stop) -> Opened:
+        self.check()
+        if all(hasattr(self.iterable, name) for name in ('state_dict', 'load_state_dict')):
+            return _WithStates(self)
+        return Ordinals(self.read, self.pick)
+
+    def check(self) -> None:
+        if self.spent:
+            raise NotRestartable(
+                f'the stream reads from an iterator ({literal(self.iterable)}) that had its one run;'
+                ' give it something that can be iterated again, such as a list'
+            )
+
+    def read(self, start: int) -> Iterator[Pair]:
+        if start == 0 and _is_plain(self.iterable):
+            return enumerate(self.iterable)
+        return self.follow(start)
+
+    def follow(self, start: int, begin: int = 0) -> Iterator[Pair]:
+        """The items from the one at `start` on, where the iterable itself begins with the one at `begin`."""
+        self.check()
+        one_shot = isinstance(self.iterable, Iterator)
+        self.spent = one_shot
+        place = start - 1
+        iterator: Any = None
+        try:
+            iterator = iter(self.iterable)
+            for place, value in enumerate(_without(start - begin, iterator, None if begin else self.iterable), start):
+                yield place, value
+        except Exception as error:
+            note(error, f'the source {literal(self.iterable)}', place + 1)
+            raise
+        finally:
+            # what was made for this run is closed, and generators and runs; a file that was passed in is its owner's
+            if hasattr(iterator, 'close') and (not one_shot or hasattr(iterator, 'throw') or isinstance(iterator, Run)):
+                iterator.close()
+
+    def pick(self, keys: Sequence[Any]) -> dict[Key, Any]:
+        if has_index(self.iterable):
+            with suppress(NotImplementedError):  # torch's IterableDataset has a `__getitem__`
+                return {key: self.iterable[key] for key in keys}  # type: ignore[index]
+        wanted, last = set(keys), max(keys, default=-1)
+        if isinstance(self.iterable, Iterator):  # what it would be asked for is behind it, or must be left in it
+            raise NotRestartable(f'cannot make items of {literal(self.iterable)} again: it is a one-shot iterator')
+        return {key: value for key, value in enumerate(islice(self.iterable, last + 1)) if key in wanted}
+
+    def lasting(self) -> str:
+        return shown('stream', (), {} if self.seed is None else {'seed': self.seed})
+
+    def __repr__(self) -> str:
+        return literal(self.iterable) if self.seed is None else shown('stream', (self.iterable,), {'seed': self.seed})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Items) and self.seed == other.seed and same(self.iterable, other.iterable)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Seeded:
+    """A source with another seed for the stages behind it."""
+
+    def __init__(self, source: Source, seed: int | None):
+        self.source, self.seed = source, seed
+
+    def open(self, sites: Sites, stop: Stop) -> Opened:
+        return self.source.open(sites, stop)
+
+    def lasting(self) -> str:
+        return f'{self.source.lasting()}\n{shown("stream", (), {"seed": self.seed})}'
+
+    def __repr__(self) -> str:
+        return shown('stream', (self.source,), {'seed': self.seed})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Seeded) and (self.source, self.seed) == (other.source, other.seed)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _is_plain(iterable: object) -> bool:
+    return type(iterable) in (list, tuple, range, str, bytes, dict, set, frozenset, np.ndarray)
+
+
+def is_iterable(value: object) -> bool:
+    """Whether `iter` takes the value, which for arrays depends on their shape."""
+    kind = type(value)
+    return bool(getattr(kind, '__iter__', None) or hasattr(kind, '__getitem__')) and getattr(value, 'ndim', 1) != 0
+
+
+def has_index(value: Any) -> bool:
+    """Whether the items of an iterable are those at 0, 1, 2, …"""
+    if isinstance(value, (Sequence, np.ndarray)):
+        return True
+    if isinstance(value, (Mapping, AbstractSet)) or hasattr(value, 'iloc') or hasattr(value, 'keys'):
+        return False
+    return hasattr(value, '__getitem__') and hasattr(value, '__len__')
+
+
+_PLACED: Final[list[Any]] = [[], (), 'a', 'é', b'', range(1), range(2**70), np.zeros(1)]
+_WITH_PLACE: Final = tuple({type(iter(each)) for each in _PLACED})
+"""The iterators of Python's that can be told their place."""
+
+
+def _without(count: int, iterator: Any, iterable: Any) -> Iterator[Any]:
+    """The items but the first ones; `iterable` is what the iterator was made of, if it begins at the same item."""
+    if count and isinstance(iterator, _WITH_PLACE):
+        iterator.__setstate__(count)
+    elif count and has_index(iterable) and not isinstance(iterable, Iterator):
+        return _by_index(count, iterator, iterable)
+    elif count:
+        return islice(iterator, count, None)
+    return iterator  # type: ignore[no-any-return]
+
+
+def _by_index(start: int, iterator: Iterator[Any], sequence: Any) -> Iterator[Any]:
+    for place in range(start, len(sequence)):
+        try:
+            value = sequence[place]
+        except NotImplementedError:  # as in `pick`
+            if place > start:
+                raise
+            yield from islice(iterator, start, None)
+            return
+        yield value
