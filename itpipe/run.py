@@ -396,7 +396,6 @@ def keys_of(key: Key | None) -> list[Any]:
 
 def item_again(where: str, source: Source, steps: Sequence[Step | ItemStep], sites: Sites, key: Any) -> Any:
     """The value with this key, made again, from behind the last step that gives such keys."""
-    key = _as_key(key)
     chain = Chain(source, steps, sites, tracked=False)
     try:
         for index in range(len(chain.links) - 1, -2, -1):
@@ -408,13 +407,6 @@ def item_again(where: str, source: Source, steps: Sequence[Step | ItemStep], sit
     finally:
         chain.close()
     raise ValueError(f'{where}: `key` must be an ordinal or one of `item_keys`, got {key!r}')
-
-
-def _as_key(key: Any) -> Any:
-    """The key, also if it comes out of JSON, where pairs are lists."""
-    if isinstance(key, (list, tuple)) and not isinstance(key, Batch) and len(key) == 2:
-        return _as_key(key[0]), key[1]
-    return key
 
 
 def fused(steps: Sequence[Step | ItemStep]) -> list[Step]:

@@ -366,18 +366,32 @@ def pipes(
     return Pipe(source, made)
 
 
+HOW = ('threads', 'processes', 'executor', 'in_flight')
+
+
 @st.composite
 def in_other_modes(draw: Any, value: Any, modes: Any = in_this_process) -> Any:
-    """The same pipeline, where what runs elsewhere runs somewhere else."""
+    """The same pipeline, where what runs elsewhere runs somewhere else, or here."""
     if isinstance(value, Pipe):
-        return Pipe(
-            draw(in_other_modes(value.source, modes)), tuple(draw(in_other_modes(each, modes)) for each in value.stages)
-        )
+        made = [draw(in_another_mode(each, modes)) for each in value.stages]
+        return Pipe(draw(in_other_modes(value.source, modes)), tuple(itertools.chain.from_iterable(made)))
     if not isinstance(value, Call):
         return value
-    if value.name == 'prefetch':
-        return Call('prefetch', (draw(st.integers(1, 5)),))
-    if value.name == 'parallel_map':
-        kept = {k: v for k, v in value.kwargs.items() if k not in ('threads', 'processes', 'executor', 'in_flight')}
-        return Call('parallel_map', value.args, {**kept, **draw(modes)})
     return Call(value.name, tuple(draw(in_other_modes(each, modes)) for each in value.args), value.kwargs)
+
+
+@st.composite
+def in_another_mode(draw: Any, made: Any, modes: Any) -> tuple:
+    """Stages that do the same as this one."""
+    ahead = (Call('prefetch', (draw(st.integers(1, 5)),)),) if draw(st.integers(0, 3)) == 0 else ()
+    if not isinstance(made, Call) or made.name not in ('parallel_map', 'prefetch'):
+        return (made, *ahead)
+    if made.name == 'prefetch':
+        return ahead
+    kept = {k: v for k, v in made.kwargs.items() if k not in HOW}
+    if draw(st.booleans()) or 'ordered' in kept or 'on_error' in kept:
+        return (Call('parallel_map', made.args, {**kept, **draw(modes)}), *ahead)
+    f = made.args[0]
+    if isinstance(f, tuple):
+        return (*f, *ahead)
+    return (f if isinstance(f, Call) else Call('apply', made.args, kept), *ahead)
