@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from .background import GRACE, Background, still_running
 from .batching import batch_by
 from .binding import Sites, close_after
-from .checks import integer
+from .checks import integer, number
 from .combining import combine, combine_lists, combine_pad
 from .items import apply
 from .keys import END
 from .rng import check_seed, fresh_seed
 from .run import Chain
 from .stage import Stream, as_stage, no_stage, pipe
+from .stalls import Patience
 from .steps import Pair
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ['Infinite']
 
 B = TypeVar('B', covariant=True)
+STALL_TIMEOUT = 60.0
+"""Seconds."""
 
 
 @no_stage('it takes the stream, `Infinite(stream)`')
@@ -51,6 +54,9 @@ class Infinite(Generic[B]):
     iterates. Nothing starts before the first batch is asked for, and `close()`, leaving `with`, an error or dropping
     the last reference ends everything, an epoch that is being iterated included; after that, the next epoch starts from
     the beginning.
+
+    When a batch has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on, and
+    where in your functions; None turns that off. With `prefetch=0` only the waits for `parallel_map` are watched.
 
     It can be pickled as long as it has not started. A process forked from one in which it has started must `close()`
     it, or make its own, before using it.
@@ -94,6 +100,7 @@ class Infinite(Generic[B]):
         combiner: AnyFunction[B] | Stage[Any, B],
         prefetch: int | None = None,
         seed: int | None = None,
+        stall_timeout: float | None = STALL_TIMEOUT,
         **combiner_kwargs: Any,
     ) -> None: ...
     def __init__(
@@ -105,12 +112,15 @@ class Infinite(Generic[B]):
         combiner: Any = combine,
         prefetch: int | None = None,
         seed: int | None = None,
+        stall_timeout: float | None = STALL_TIMEOUT,
         **combiner_kwargs: Any,
     ):
         if batches_per_epoch is not None:
             integer('Infinite', 'batches_per_epoch', batches_per_epoch, least=1)
         if prefetch is not None:
             integer('Infinite', 'prefetch', prefetch, least=0)
+        if stall_timeout is not None and number('Infinite', 'stall_timeout', stall_timeout) <= 0:
+            raise ValueError(f'Infinite: `stall_timeout` must be positive, got {stall_timeout}')
         if batch_size is not None and not callable(batch_size):
             integer('Infinite', 'batch_size', batch_size, least=1)
         stages = [as_stage(each, f'Infinite: `transforms[{n}]`') for n, each in enumerate(transforms)]
@@ -123,6 +133,7 @@ class Infinite(Generic[B]):
         self.batches_per_epoch = batches_per_epoch
         self._prefetch = prefetch
         self._seed = check_seed('Infinite', seed)
+        self._stall_timeout = stall_timeout
         self._live: _Live | None = None
         self._starting = threading.Lock()
 
@@ -162,7 +173,7 @@ class Infinite(Generic[B]):
     def _start(self) -> _Live:
         with self._starting:
             if self._live is None:
-                live = _Live(self._stream, self._seed, self._prefetch)
+                live = _Live(self._stream, self._seed, self._prefetch, self._stall_timeout)
                 live.finalizer = weakref.finalize(self, live.close)
                 self._live = live
             return self._live
@@ -227,6 +238,8 @@ class Infinite(Generic[B]):
     def __repr__(self) -> str:
         given = {'batches_per_epoch': self.batches_per_epoch, 'prefetch': self._prefetch, 'seed': self._seed}
         options = ''.join(f', {name}={value}' for name, value in given.items() if value is not None)
+        if self._stall_timeout != STALL_TIMEOUT:
+            options += f', stall_timeout={self._stall_timeout}'
         return f'Infinite({self._stream!r}{options})'
 
 
@@ -247,7 +260,7 @@ def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:
 def _meant(name: str) -> str:
     from difflib import get_close_matches  # takes a while to import
 
-    own = ('batch_size', 'batches_per_epoch', 'combiner', 'prefetch', 'seed')
+    own = ('batch_size', 'batches_per_epoch', 'combiner', 'prefetch', 'seed', 'stall_timeout')
     close = [] if name in own else get_close_matches(name, own, n=1)
     return f': did you mean `{close[0]}`?' if close else ''
 
@@ -257,12 +270,15 @@ class _Live:
 
     finalizer: weakref.finalize[..., Any]
 
-    def __init__(self, stream: Stream[Any], seed: int | None, prefetch: int | None):
+    def __init__(self, stream: Stream[Any], seed: int | None, prefetch: int | None, stall_timeout: float | None):
         self.pid = os.getpid()
         self._stream = stream
         self._seed = seed
         self._fallback = fresh_seed() if stream.source.seed is None else stream.source.seed
         self._background = None if prefetch == 0 else Background('itpipe-Infinite', prefetch)
+        self._stall_timeout = stall_timeout
+        if self._background is not None:
+            self._background.patience = Patience('no batch has come out of Infinite', stall_timeout)
         self._lock = threading.RLock()
         self._closed = False
         self._pass = -1
@@ -314,8 +330,10 @@ class _Live:
         self._pass += 1
         self._ended = False
         if self._background is None:
+            self._chain.stop.stall_timeout = self._stall_timeout
             self._pairs = self._chain.pairs
         else:
+            self._background.upstream = self._chain.stop.parties
             self._pairs = self._background.run(self._chain.pairs, self._chain.close)
 
     def close(self) -> None:

@@ -10,11 +10,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
 from .binding import ItemFunction, Stop, note, noted
-from .checks import integer, truth
+from .checks import integer, number, truth
 from .keys import END
 from .pace import Pace
 from .run import each
 from .stage import Stage, factory, function_of
+from .stalls import Patience
 from .steps import STOP, ItemStep, Pair, State, Step, unchanged
 from .workers import Pool, Task, Threads
 
@@ -38,6 +39,7 @@ def parallel_map(
     in_flight: int | None = None,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
+    stall_timeout: float | None = None,
     **kwargs: Any,
 ) -> Stage[X, Y]: ...
 @overload
@@ -52,6 +54,7 @@ def parallel_map(
     in_flight: int | None = None,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
+    stall_timeout: float | None = None,
     **kwargs: Any,
 ) -> Stage[Any, Y]: ...
 @factory
@@ -66,6 +69,7 @@ def parallel_map(
     in_flight: int | None = None,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
+    stall_timeout: float | None = None,
     **kwargs: Any,
 ) -> Stage[Any, Any]:
     """`f(item, *args, **kwargs)` for each item, several at a time.
@@ -89,6 +93,9 @@ def parallel_map(
     A process that dies, killed by the system or crashed in native code, is replaced, and what it had is run again: no
     result is lost, none comes twice. An item on which more than `max_crashes` processes died, when each had no other,
     ends the run. Processes are replaced after `max_tasks_per_worker` items, if given, against memory leaks.
+
+    When a result has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on,
+    and where in your functions.
 
     Raises TypeError or ValueError for wrong arguments. While running: what `f` raises, as it was raised, and, in order,
     after the results before it; `NotPicklable` if something that must go to a process or come back cannot be pickled;
@@ -127,12 +134,21 @@ def parallel_map(
     written = kwargs | chosen
     written |= ({} if ordered else {'ordered': False}) | ({} if in_flight is None else {'in_flight': in_flight})
     written |= only_there
+    if stall_timeout is not None:
+        if number('parallel_map', 'stall_timeout', stall_timeout) <= 0:
+            raise ValueError(f'parallel_map: `stall_timeout` must be positive, got {stall_timeout}')
+        written['stall_timeout'] = stall_timeout
     function = function_of('parallel_map', f, args, kwargs)
     if isinstance(function.target, tuple) and not (args or kwargs):
         steps = function.target
     else:
         steps = (ItemStep('parallel_map', unchanged, (function,), (f, *args), written),)
-    options = (steps, partial(_open, where, given_there, in_flight, max_crashes, max_tasks_per_worker), STOP)
+    options = (
+        steps,
+        partial(_open, where, given_there, in_flight, max_crashes, max_tasks_per_worker),
+        STOP,
+        stall_timeout,
+    )
     if ordered:
         return Stage((Step('parallel_map', _ordered, options, (f, *args), written),))
     return Stage(
@@ -191,12 +207,19 @@ class _Upstream:
                 self.error = None  # its traceback holds this frame
 
 
-def _opened(open_pool: Callable[[ItemFunction], Pool], function: ItemFunction) -> Pool:
+def _opened(
+    open_pool: Callable[[ItemFunction], Pool], function: ItemFunction, stop: Stop, stall_timeout: float | None
+) -> Pool:
+    where = ' | '.join(function.names)
     try:
-        return open_pool(function)
+        pool = open_pool(function)
     except Exception as error:
-        note(error, ' | '.join(function.names), None)
+        note(error, where, None)
         raise
+    pool.where = where
+    seconds = stop.stall_timeout if stall_timeout is None else stall_timeout
+    pool.patience = Patience(f'no item has come out of {where}', seconds)
+    return pool
 
 
 def _result(pool: Pool, task: Task, function: ItemFunction) -> Any:
@@ -213,13 +236,14 @@ def _ordered(
     function: ItemFunction,
     open_pool: Callable[[ItemFunction], Pool],
     stop: Stop,
+    stall_timeout: float | None,
 ) -> Iterator[Pair]:
     upstream = _Upstream(items)
     window: deque[Task] = deque()
-    pool = _opened(open_pool, function)
+    pool = _opened(open_pool, function, stop, stall_timeout)
     pace = pool.pace
     slow = False
-    stop.add(pool.stop)
+    stop.add(pool)
     try:
         while True:
             while len(window) < pool.window and not pace.in_place and not (slow and window and window[0].settled):
@@ -240,7 +264,7 @@ def _ordered(
                 break
         upstream.raise_error()
     finally:
-        stop.remove(pool.stop)
+        stop.remove(pool)
         pool.close()
 
 
@@ -278,6 +302,7 @@ def _unordered(
     function: ItemFunction,
     open_pool: Callable[[ItemFunction], Pool],
     stop: Stop,
+    stall_timeout: float | None,
 ) -> Iterator[Pair]:
     again = list(state['slots'])
     upstream = _Upstream(items)
@@ -292,11 +317,11 @@ def _unordered(
             log.append((END if pair is None else pair[0], False))
         return pair
 
-    pool = _opened(open_pool, function)
+    pool = _opened(open_pool, function, stop, stall_timeout)
     pool.watch()
     pace = pool.pace
     running, slow = 0, False
-    stop.add(pool.stop)
+    stop.add(pool)
     try:
         while True:
             while running < pool.window and not pace.in_place and not (slow and pool.any_done):
@@ -325,7 +350,7 @@ def _unordered(
             yield task.key, _result(pool, task, function)
         upstream.raise_error()
     finally:
-        stop.remove(pool.stop)
+        stop.remove(pool)
         pool.close()
 
 

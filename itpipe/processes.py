@@ -6,9 +6,9 @@ be ended before the interpreter waits for it, and does not say which task a proc
 Each process has a socket to this one, and a thread here that waits for its answers. Tasks are sent several at once, as
 many as take about a millisecond; whoever finds a process with too little to do, the one who brings a task or the thread
 that got answers, hands out what is waiting. So no one may have to wait until a process takes a message: a pipe beside
-the socket, which a thread of the process's own watches, announces large ones. When that pipe is closed, which also
-happens when this process dies, however it does, the process ends. It is the leader of a process group, so that what the
-function has started ends with it, and Ctrl-C in a terminal does not reach it.
+the socket, which a thread of the process's own watches, announces large ones, and asks where in the function it is.
+When that pipe is closed, which also happens when this process dies, however it does, the process ends. It is the leader
+of a process group, so that what the function has started ends with it, and Ctrl-C in a terminal does not reach it.
 
 A message to a process is a list of offsets and one of tasks, a message from it a list of offsets and one of answers;
 the offsets are those of spans of shared memory, see `transport`, that the sender does not use any more.
@@ -34,6 +34,7 @@ from .binding import ItemFunction
 from .errors import WorkerCrashed
 from .keys import describe
 from .portable import Packed, dumps_call, dumps_function, loads_call, pack, unpack
+from .stalls import Stack, placed, stack_of
 from .transport import Arena, Borrower, Buffers, Large, Span, budget
 from .workers import Pool, Task, count_workers, usable_cores
 
@@ -52,6 +53,10 @@ CHEAP = 0.005
 """Seconds; where a task takes less, two are sent at once, and the next ones before these have been answered."""
 
 
+ANSWER = 1.0
+"""Seconds that processes have to say where they are."""
+WHERE = b'where'
+"""What they are asked by."""
 SMALL = 1 << 14
 """Bytes; a larger message may not fit into the socket, where it would have to wait for the process."""
 
@@ -79,6 +84,7 @@ class _Worker:
         self.control: Any = None
         self.sent = 0
         self.ready = False
+        self.asked = False
         self.left: float = inf
         self.borrower = Borrower(alone=True)
         self.lent: set[int] = set()
@@ -101,6 +107,23 @@ class _Worker:
         if len(data) > SMALL:
             self.control.send_bytes(b'%d' % self.sent)
         self.socket.send_bytes(data)
+
+    def ask(self) -> None:
+        """Ask where it is, unless it has not answered that yet."""
+        with suppress(EOFError, OSError):
+            while self.asked and self.control.poll():
+                self.place(0.0)
+            if self.ready and not self.asked:
+                self.control.send_bytes(WHERE)
+                self.asked = True
+
+    def place(self, seconds: float) -> tuple[int, Stack] | None:
+        """How many of its calls are done, though not answered, and the stack of the next one; None if it is silent."""
+        with suppress(EOFError, OSError):
+            if self.asked and self.control.poll(seconds):
+                self.asked = False
+                return pickle.loads(self.control.recv_bytes())  # type: ignore[no-any-return]
+        return None
 
     def kill(self) -> None:
         if self.process is None:
@@ -137,7 +160,7 @@ class Processes(Pool):
         self._waiting: deque[_Call] = deque()
         self._hungry = False
         self._slow, self._since = False, 0.0
-        self._lock = threading.Lock()
+        self._lock, self._asking = threading.Lock(), threading.Lock()
         self._cost = 1.0
         self._budget = budget() // (self.size + 1)
         self._arena = Arena(self._budget)
@@ -227,9 +250,10 @@ class Processes(Pool):
         except Exception as reason:
             error = reason
         worker.kill()
-        for end in (worker.socket, worker.control):
-            if end is not None:
-                end.close()
+        with self._asking:
+            for end in (worker.socket, worker.control):
+                if end is not None:
+                    end.close()
         if worker.process is not None:
             worker.process.join()
         with self._lock:
@@ -252,7 +276,7 @@ class Processes(Pool):
         if hasattr(signal, 'pthread_sigmask'):  # inherited: Ctrl-C waits until the process has said not to want it
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         worker.socket, theirs = self._context.Pipe()
-        its_control, worker.control = self._context.Pipe(duplex=False)
+        its_control, worker.control = self._context.Pipe()
         share = str(max(1, usable_cores() // self.size))
         environment = {name: share for name in NATIVE_THREADS if name not in os.environ}
         process = self._context.Process(
@@ -295,6 +319,22 @@ class Processes(Pool):
         if gone or retired:
             raise EOFError
 
+    def doing(self) -> str:
+        with self._asking:
+            with self._lock:
+                workers = [worker for worker in self._workers if worker.calls]
+                for worker in workers:
+                    worker.ask()
+            until = perf_counter() + ANSWER
+            places = [worker.place(max(0.0, until - perf_counter())) for worker in workers]
+        text = ''
+        for worker, place in zip(workers, places, strict=True):
+            done, stack = place or (0, [])
+            if calls := list(worker.calls):
+                who = f'{describe(calls[min(done, len(calls) - 1)].task.key)} in {_named(worker)}'
+                text += placed(who if place else f'{who}, which {SILENT}', stack)
+        return text
+
     def result(self, task: Task) -> Any:
         return unpack(super().result(task))
 
@@ -310,6 +350,14 @@ class Processes(Pool):
             join([worker.thread for worker in workers])
             self._arena.close()
         atexit.unregister(self.close)
+
+
+SILENT = 'does not answer: it is starting, or in native code that holds the interpreter lock'
+
+
+def _named(worker: _Worker) -> str:
+    pid = '' if worker.process is None else f' (pid {worker.process.pid})'
+    return f'process {worker.thread.name}{pid}'
 
 
 def _crash(worker: _Worker, call: _Call) -> WorkerCrashed:
@@ -341,14 +389,14 @@ def _work(socket: Any, control: Any, memory: int) -> None:
     if hasattr(os, 'register_at_fork'):  # else what the function forks would hide that this one has ended
         os.register_at_fork(after_in_child=socket.close)
     inbox = _Inbox(socket)
-    threading.Thread(target=_obey, args=(control, inbox), daemon=True).start()
+    answers: list[Any] = []
+    threading.Thread(target=_obey, args=(control, inbox, answers), daemon=True).start()
     arena, borrower = Arena(memory), Borrower()
     with suppress(EOFError, OSError):  # nobody is there any more, as the thread is about to notice
         function = inbox.next()
         while True:
             returned, tasks = pickle.loads(inbox.next())
             arena.take_back(returned)
-            answers: list[Any] = []
             begun = perf_counter()
             while tasks:
                 answers.append(_answer(function, arena, borrower, *tasks.pop(0)))
@@ -357,7 +405,8 @@ def _work(socket: Any, control: Any, memory: int) -> None:
                     ready = now
                 if not tasks or now - ready > TOGETHER:
                     socket.send_bytes(pickle.dumps((borrower.give_back(), now - begun, answers), protocol=5))
-                    answers, begun = [], now
+                    answers.clear()
+                    begun = now
     threading.Event().wait()
 
 
@@ -393,11 +442,16 @@ class _Inbox:
         return data
 
 
-def _obey(control: Any, inbox: _Inbox) -> None:
-    """Read large messages while a function runs; end this process, and what it has started, when nobody is there."""
+def _obey(control: Any, inbox: _Inbox, answers: list[Any]) -> None:
+    """Read large messages while a function runs, and say where that is; end this process, and what it has started, when
+    nobody is there."""
     with suppress(EOFError, OSError):
         while True:
-            inbox.read_up_to(int(control.recv_bytes()))
+            if (message := control.recv_bytes()) == WHERE:
+                place = len(answers), stack_of(threading.main_thread().ident)
+                control.send_bytes(pickle.dumps(place))
+            else:
+                inbox.read_up_to(int(message))
     if hasattr(os, 'killpg'):
         with suppress(OSError):
             os.killpg(os.getpid(), signal.SIGKILL)

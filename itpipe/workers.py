@@ -17,8 +17,9 @@ from typing import Any
 
 from .background import BEAT, join, signal
 from .binding import ItemFunction
-from .keys import Key
+from .keys import Key, describe
 from .pace import Pace
+from .stalls import Patience, placed, stack_of
 
 __all__ = ['Pool', 'Task', 'Threads', 'count_workers', 'usable_cores']
 
@@ -56,6 +57,7 @@ class Pool:
     def __init__(self, size: int, in_flight: int | None = None):
         self.size, self.in_flight = size, in_flight
         self.pace = Pace(known=True)
+        self.where, self.patience = '', Patience()
         self._pid = os.getpid()
         self._stopped = False
         self._awaited: Task | None = None
@@ -100,9 +102,10 @@ class Pool:
         """What the function returned, awaited, or what it raised."""
         if not task.settled:
             self._flush()
+            self.patience.begin()
         while not task.settled:
             self._check()
-            self._wait(task, BEAT)
+            self._wait(task, self.patience.beat(BEAT, self.doing))
         self._check()  # when it was, tasks are cancelled, and workers die
         value, error, task.value, task.error = task.value, task.error, None, None
         if error is None:
@@ -132,10 +135,11 @@ class Pool:
         assert self._done is not None
         if self._done.empty():
             self._flush()
+        self.patience.begin()
         while True:
             self._check()
             try:
-                task = self._done.get(timeout=BEAT)
+                task = self._done.get(timeout=self.patience.beat(BEAT, self.doing))
             except Empty:
                 continue
             if task is not None:
@@ -151,6 +155,10 @@ class Pool:
             raise RuntimeError(
                 'the workers belong to the process that this one was forked from: start a run of its own'
             )
+
+    def doing(self) -> str:
+        """Who works on which item, and where in it, for the warning of a stall; each kind of pool has its own way."""
+        raise NotImplementedError
 
     def stop(self) -> None:
         """Break all waits, and begin with no other task; from any thread."""
@@ -173,6 +181,7 @@ class Threads(Pool):
         self._function = function
         self._tasks: SimpleQueue[tuple[Task, Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._begun: dict[threading.Thread, Task] = {}
         atexit.register(self.close)
 
     def _send(self, task: Task, value: Any) -> None:
@@ -185,9 +194,11 @@ class Threads(Pool):
     def _serve(self) -> None:
         with suppress(Exception):  # whatever that library comes across
             _limit_native_threads(self.size)
+        thread = threading.current_thread()
         while (entry := self._tasks.get()) is not None:
             task, value = entry
             if not self._stopped:
+                self._begun[thread] = task
                 begun = perf_counter()
                 try:
                     value = self._function(task.key, value)
@@ -198,6 +209,12 @@ class Threads(Pool):
                     self._settle(task, value)
             del entry, task, value
         self._tasks.put(None)  # for the next thread
+
+    def doing(self) -> str:
+        at_work = [(thread, task) for thread, task in list(self._begun.items()) if not task.settled]
+        return ''.join(
+            placed(f'{describe(task.key)} in thread {thread.name}', stack_of(thread.ident)) for thread, task in at_work
+        )
 
     def close(self) -> None:
         if os.getpid() == self._pid:

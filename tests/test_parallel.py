@@ -526,6 +526,8 @@ def test_a_cluster_forgets_what_a_run_left(dask_threads: Any) -> None:
             TypeError,
             'parallel_map: `max_tasks_per_worker` goes with `processes`',
         ),
+        ({'threads': 1, 'stall_timeout': 0}, ValueError, 'parallel_map: `stall_timeout` must be positive, got 0'),
+        ({'threads': 1, 'stall_timeout': '5'}, TypeError, 'parallel_map: `stall_timeout` must be a number, got str'),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -556,6 +558,7 @@ def test_it_prints_as_it_was_written() -> None:
     written = 'parallel_map(pow, 2, mod=7, threads=2, ordered=False, in_flight=3)'
     assert repr(parallel_map(pow, 2, mod=7, threads=2, ordered=False, in_flight=3)) == written
     assert repr(parallel_map(abs, processes=-1)) == 'parallel_map(abs, processes=-1)'
+    assert repr(parallel_map(abs, threads=1, stall_timeout=5)) == 'parallel_map(abs, threads=1, stall_timeout=5)'
 
 
 class TestPace:
