@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import psutil
 import pytest
 from running import LIMIT, wait_until
 
@@ -156,9 +157,9 @@ def test_no_warning_of_who_has_time(clock: Clock, seconds: float | None) -> None
     assert patience.beat(0.5, str) == 0.5
 
 
-@pytest.mark.parametrize('ordered', [True, False])
+@pytest.mark.parametrize('way', ['ordered', 'unordered', 'Infinite'])
 def test_one_warning_for_each_stall_however_often_one_looks_up(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch, ordered: bool
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     beats = 0
     beat = Patience.beat
@@ -171,18 +172,27 @@ def test_one_warning_for_each_stall_however_often_one_looks_up(
         return beat(*args)
 
     def function(x: int) -> int:
+        assert asked.acquire(timeout=LIMIT)
         return held.function(x)
 
     monkeypatch.setattr(Patience, 'beat', count)
-    run = iter(range(3) | parallel_map(function, threads=1, ordered=ordered, in_flight=1, stall_timeout=60))
+    asked = threading.Semaphore(0)
+    if way == 'Infinite':
+        batch_iter = Infinite(range(3), function)
+        run = iter(batch_iter)
+    else:
+        run = iter(range(3) | parallel_map(function, threads=1, ordered=way == 'ordered', stall_timeout=60))
     for _ in range(3):
         clock.held, beats = None, 0
         held = clock.held = Held()
+        asked.release()
         with stalls(int) as texts:
             next(run)
         assert beats > 20
         assert len(texts) == 1
     assert list(run) == []
+    if way == 'Infinite':
+        batch_iter.close()
 
 
 def test_no_warning_of_a_consumer_that_takes_its_time(clock: Clock) -> None:
@@ -360,6 +370,7 @@ def test_a_process_that_does_not_say_where_it_is(tmp_path: Path, monkeypatch: py
     (worker,) = pool._workers
     who = '  item 0 in process itpipe-process-0 (pid …)'
     os.kill(worker.process.pid, signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(worker.process.pid).status() == psutil.STATUS_STOPPED, 'it has stopped')
     monkeypatch.setattr(itpipe.processes, 'ANSWER', 0.0)
     assert [plain(pool.doing()) for _ in range(3)] == 3 * [f'{who}, {SILENT}\n\n']
     os.kill(worker.process.pid, signal.SIGCONT)
@@ -407,6 +418,17 @@ def test_a_process_that_has_died_is_asked_in_vain(tmp_path: Path) -> None:
 # In Infinite
 
 
+class Awaited:
+    """Held, and the thread of an `Infinite` waits for that."""
+
+    def __init__(self, held: Any):
+        self.held = held
+
+    def is_held(self) -> bool:
+        (thread,) = [each for each in threading.enumerate() if each.name == 'itpipe-Infinite']
+        return self.held.is_held() and not stack_of(thread.ident)
+
+
 def stalled(held: Any, *stages: Any, **options: Any) -> str:
     """What is said when the first batch does not come."""
     with stalls(held.release) as texts, Infinite(range(1), *stages, batches_per_epoch=1, **options) as batch_iter:
@@ -438,7 +460,8 @@ def test_a_source_in_the_background(clock: Clock) -> None:
 
 
 def test_threads_that_the_background_waits_for(clock: Clock) -> None:
-    held = clock.held = Held()
+    held = Held()
+    clock.held = Awaited(held)
     text = stalled(held, parallel_map(held.function, threads=2), stall_timeout=60.5)
     assert text.replace('itpipe-1', 'itpipe-0') == (
         f'{BATCH.replace("60", "60.5")}{WAITS}parallel_map(hold, threads=2)\n  item 0 in thread itpipe-0\n  {IN_HOLD}'
@@ -446,7 +469,8 @@ def test_threads_that_the_background_waits_for(clock: Clock) -> None:
 
 
 def test_processes_that_the_background_waits_for(clock: Clock, tmp_path: Path) -> None:
-    held = clock.held = HeldThere(tmp_path)
+    held = HeldThere(tmp_path)
+    clock.held = Awaited(held)
     assert stalled(held, parallel_map(held.function, processes=1)) == (
         f'{BATCH}{WAITS}'
         f'parallel_map(hold, processes=1)\n  item 0 in process itpipe-process-0 (pid …)\n  File …, in hold\n'
@@ -454,7 +478,8 @@ def test_processes_that_the_background_waits_for(clock: Clock, tmp_path: Path) -
 
 
 def test_a_thread_that_prefetches_for_the_background(clock: Clock) -> None:
-    held = clock.held = Held()
+    held = Held()
+    clock.held = Awaited(held)
     text = stalled(held, held.function, prefetch(1))
     assert text == f'{BATCH}{WAITS}thread itpipe-prefetch\n  {IN_HOLD}'
 
