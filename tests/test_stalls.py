@@ -361,24 +361,40 @@ def test_of_several_items_that_a_process_has_it_is_the_one_that_runs(tmp_path: P
     pool.close()
 
 
-def test_a_process_that_does_not_say_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not asked again before it has answered; and late answers are not taken for new ones."""
-    held = HeldThere(tmp_path)
-    pool = pool_of(held.function)
-    task = pool.submit(0, 0)
-    await_beginning(held)
-    (worker,) = pool._workers
-    who = '  item 0 in process itpipe-process-0 (pid …)'
+def stop_process(worker: Any) -> None:
     os.kill(worker.process.pid, signal.SIGSTOP)
     wait_until(lambda: psutil.Process(worker.process.pid).status() == psutil.STATUS_STOPPED, 'it has stopped')
+
+
+def test_a_process_that_does_not_say_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not asked again before it has answered, and a late answer is not taken for a new one."""
+    (tmp_path / 'first').mkdir()
+    (tmp_path / 'second').mkdir()
+    first, second = HeldThere(tmp_path / 'first'), HeldThere(tmp_path / 'second')
+
+    def again(x: int) -> int:
+        return second.function(x)
+
+    def twice(x: int) -> int:
+        return again(first.function(x))
+
+    pool = pool_of(twice)
+    task = pool.submit(0, 0)
+    await_beginning(first)
+    (worker,) = pool._workers
+    who = '  item 0 in process itpipe-process-0 (pid …)'
+    stop_process(worker)
     monkeypatch.setattr(itpipe.processes, 'ANSWER', 0.0)
     assert [plain(pool.doing()) for _ in range(3)] == 3 * [f'{who}, {SILENT}\n\n']
     os.kill(worker.process.pid, signal.SIGCONT)
     assert worker.control.poll(LIMIT)
+    first.release()
+    await_beginning(second)
     monkeypatch.setattr(itpipe.processes, 'ANSWER', LIMIT)
-    assert [plain(pool.doing()) for _ in range(3)] == 3 * [f'{who}\n  File …, in hold\n\n']
+    where = ''.join(f'  File …, in {name}\n' for name in ('twice', 'again', 'hold'))
+    assert [plain(pool.doing()) for _ in range(3)] == 3 * [f'{who}\n{where}\n']
     assert not worker.control.poll()
-    held.release()
+    second.release()
     assert pool.result(task) == 0
     pool.close()
 
@@ -406,11 +422,12 @@ def test_a_process_that_has_died_is_asked_in_vain(tmp_path: Path) -> None:
     await_beginning(held)
     with pool._asking:  # until which its end is not dealt with
         (worker,) = pool._workers
+        stop_process(worker)
+        worker.ask()
         os.kill(worker.process.pid, signal.SIGKILL)
-        assert worker.control.poll(LIMIT)
         for _ in range(3):
-            worker.ask()
             assert worker.place(LIMIT) is None
+            worker.ask()
     pool.close()
 
 
