@@ -10,7 +10,7 @@ INSTALL := $(PY) -m pip install -qq --disable-pip-version-check
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 .NOTPARALLEL:
-.PHONY: help demo test check lint format types docs bench bench-peers test-all clean
+.PHONY: help demo test check lint format types docs bench bench-peers soak test-all clean
 
 help:  ## list the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench: $(VENV)/.dev  ## run the benchmarks: a table, also in build/benchmarks, w
 bench-peers:  ## the same next to other libraries, which get a .venv-peers of their own
 	@$(MAKE) --silent --no-print-directory VENV=.venv-peers .venv-peers/.peers
 	@.venv-peers/bin/python -m benchmarks --peers --output build/benchmarks-peers $(ARGS)
+
+soak: $(VENV)/.dev  ## live through ten minutes of kills, errors, breaks and restarts
+	@$(PY) tests/soak.py $(ARGS)
 
 # pyenv's python3.12 is on PATH even where it only says that another version is active: look where it would lead.
 test-all:  ## run the tests on every Python of 3.11, 3.12 and 3.13 that is here

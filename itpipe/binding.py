@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from copy import copy
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .keys import Key, describe
 from .rng import Draws, fresh_seed, generator, step_word
 from .stalls import Party
 from .steps import STOP, Function, ItemStep, Seed, show
 
-__all__ = ['Drawn', 'ItemFunction', 'Sites', 'Stop', 'bind_option', 'note', 'noted']
+if TYPE_CHECKING:
+    from .errors import Dropped
+    from .resources import Resource
+
+__all__ = ['KEPT', 'Drawn', 'ItemFunction', 'Sites', 'Stop', 'bind_option', 'note', 'noted']
+
+
+KEPT = 10_000
+"""The most dropped items of which a run remembers the errors."""
 
 
 def note(error: BaseException, where: str, key: Key | None) -> None:
@@ -98,13 +107,20 @@ class Drawn:
 class ItemFunction:
     """Item-wise steps bound to a run: the one way in which a function of an item is called, wherever it runs."""
 
-    __slots__ = ('calls', 'names', 'random')
+    __slots__ = ('calls', 'names', 'random', 'resource')
+
+    resource: Resource | None
+    """What each worker has to open before its first call."""
 
     def __init__(self, steps: Iterable[ItemStep], sites: Sites):
         steps = tuple(steps)
         self.calls = [bind_step(step, sites) for step in steps]
         self.names = [show(step) for step in steps]
         self.random = any(isinstance(call, Drawn) for call in self.calls)
+        self.resource = None
+
+    def stop(self) -> None:
+        """Break what waits within a call; from any thread."""
 
     def __call__(self, key: Key, value: Any) -> Any:
         call = None
@@ -173,9 +189,13 @@ def _call(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 class Stop:
-    """Breaks, from any thread, the waits of a run: all `parties` that it may be waiting for are stopped once."""
+    """Breaks, from any thread, the waits of a run: all `parties` that it may be waiting for are stopped once.
 
-    def __init__(self) -> None:
+    Being all that the steps of a run have in common, it has the list of what was `dropped`, too.
+    """
+
+    def __init__(self, dropped: deque[Dropped] | None = None) -> None:
+        self.dropped: deque[Dropped] = deque(maxlen=KEPT) if dropped is None else dropped
         self.parties: list[Party] = []
         self.called = False
         self.stall_timeout: float | None = None

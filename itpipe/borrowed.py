@@ -20,15 +20,15 @@ class Borrowed(Pool):
     """An executor: anything with `submit`, the futures of which have `result` at least."""
 
     def __init__(self, executor: Any, function: ItemFunction, in_flight: int | None = None):
-        super().__init__(_size(executor), in_flight)
-        self._executor, self._function = executor, _Portable(function)
+        super().__init__(_size(executor), function, in_flight)
+        self._executor, self._portable = executor, _Portable(function)
         self._distributed = type(executor).__module__.split('.')[0] == 'distributed'
         self._plain: dict[Task, Any] = {}
         self._theirs: dict[Task, Any] = {}
         self._idle = threading.Event()
 
     def _send(self, task: Task, value: Any) -> None:
-        call = _Call(self._function, task.key, value)
+        call = _Call(self._portable, task.key, value)
         if self._distributed:  # it would hide why a call cannot be pickled, and not compute the same one twice
             theirs = self._executor.submit(call.portable(), pure=False)
         else:
@@ -51,13 +51,16 @@ class Borrowed(Pool):
         if not self._theirs:
             self._idle.set()
 
-    def result(self, task: Task) -> Any:
+    def await_result(self, task: Task) -> None:
         if (theirs := self._plain.pop(task, None)) is not None:
             try:
                 task.value = theirs.result()
             except BaseException as error:
                 task.error = error
             task.settled = True
+        super().await_result(task)
+
+    def result(self, task: Task) -> Any:
         result = super().result(task)
         return unpack(result) if isinstance(result, Packed) else result
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ['NotPicklable', 'NotRestartable', 'StallWarning', 'WorkerCrashed']
+from typing import NamedTuple
+
+__all__ = ['Dropped', 'NotPicklable', 'NotRestartable', 'StallWarning', 'WorkerCrashed']
 
 
 class NotRestartable(RuntimeError):
@@ -19,3 +21,14 @@ class StallWarning(RuntimeWarning):
 
 class WorkerCrashed(RuntimeError):
     """Worker processes ended, or were killed, while they ran the function on the same item, too often to try again."""
+
+
+class Dropped(NamedTuple):
+    """An item that was left out because of an error, see `on_error` of `parallel_map`."""
+
+    ordinal: int
+    """The item's place in the source."""
+    stage: str
+    """Where the error was raised, as it prints."""
+    error: Exception
+    """The error; its traceback shows the lines, but does not hold what the function worked on."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .background import GRACE, Background, still_running
 from .batching import batch_by
-from .binding import Sites, close_after
+from .binding import KEPT, Sites, close_after
 from .checks import integer, number
 from .combining import combine, combine_lists, combine_pad
 from .items import apply
@@ -25,6 +26,7 @@ from .steps import Pair
 if TYPE_CHECKING:
     from typing import Self, Unpack
 
+    from .errors import Dropped
     from .stage import Stage
     from .typing import AnyFunction, Running
 
@@ -135,6 +137,7 @@ class Infinite(Generic[B]):
         self._seed = check_seed('Infinite', seed)
         self._stall_timeout = stall_timeout
         self._live: _Live | None = None
+        self._dropped: deque[Dropped] = deque(maxlen=KEPT)
         self._starting = threading.Lock()
 
     def __call__(self) -> Iterator[B]:
@@ -173,7 +176,8 @@ class Infinite(Generic[B]):
     def _start(self) -> _Live:
         with self._starting:
             if self._live is None:
-                live = _Live(self._stream, self._seed, self._prefetch, self._stall_timeout)
+                self._dropped = deque(maxlen=KEPT)
+                live = _Live(self._stream, self._seed, self._prefetch, self._stall_timeout, self._dropped)
                 live.finalizer = weakref.finalize(self, live.close)
                 self._live = live
             return self._live
@@ -197,6 +201,14 @@ class Infinite(Generic[B]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def dropped(self) -> list[Dropped]:
+        """What `on_error` of `parallel_map` has left out since the start, the last 10,000 at most; also after the end.
+
+        What is prefetched is ahead of the batches, and so may this be.
+        """
+        return list(self._dropped.copy())
 
     @property
     def closing_callback(self) -> Any:
@@ -229,10 +241,11 @@ class Infinite(Generic[B]):
     def __getstate__(self) -> dict[str, Any]:
         if self._live is not None:
             raise TypeError('Infinite: it has started and cannot be pickled; pickle it before, or close() it first')
-        return {name: value for name, value in self.__dict__.items() if name != '_starting'}
+        return {name: value for name, value in self.__dict__.items() if name not in ('_starting', '_dropped')}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
+        self._dropped = deque(maxlen=KEPT)
         self._starting = threading.Lock()
 
     def __repr__(self) -> str:
@@ -270,10 +283,17 @@ class _Live:
 
     finalizer: weakref.finalize[..., Any]
 
-    def __init__(self, stream: Stream[Any], seed: int | None, prefetch: int | None, stall_timeout: float | None):
+    def __init__(
+        self,
+        stream: Stream[Any],
+        seed: int | None,
+        prefetch: int | None,
+        stall_timeout: float | None,
+        dropped: deque[Dropped],
+    ):
         self.pid = os.getpid()
         self._stream = stream
-        self._seed = seed
+        self._seed, self._dropped = seed, dropped
         self._fallback = fresh_seed() if stream.source.seed is None else stream.source.seed
         self._background = None if prefetch == 0 else Background('itpipe-Infinite', prefetch)
         self._stall_timeout = stall_timeout
@@ -326,7 +346,7 @@ class _Live:
     def _begin(self) -> None:
         self._close_chain()
         sites = Sites(self._seed, self._pass + 1, self._fallback)
-        self._chain = Chain(self._stream.source, self._stream.steps, sites)
+        self._chain = Chain(self._stream.source, self._stream.steps, sites, dropped=self._dropped)
         self._pass += 1
         self._ended = False
         if self._background is None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
-from .binding import ItemFunction, Stop, note, noted
-from .checks import integer, number, truth
-from .keys import END
-from .pace import Pace
+from .binding import ItemFunction, Stop, close_after, note, noted
+from .checks import integer, is_function, number, truth
+from .errors import NotPicklable
+from .failures import SKIPPED, Failures, OnError, Policy, Retries, Retrying, policy_of, retries_of
+from .keys import END, Key
+from .resources import Resource, supplied
 from .run import each
 from .stage import Stage, factory, function_of
 from .stalls import Patience
@@ -37,6 +40,12 @@ def parallel_map(
     executor: Submits | None = None,
     ordered: bool = True,
     in_flight: int | None = None,
+    setup: Callable[[], Any] | None = None,
+    on_error: OnError = 'raise',
+    max_errors: float | None = None,
+    retries: int = 0,
+    retry_on: type[Exception] | tuple[type[Exception], ...] | None = None,
+    backoff: float = 0.1,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     stall_timeout: float | None = None,
@@ -52,6 +61,12 @@ def parallel_map(
     executor: Submits | None = None,
     ordered: bool = True,
     in_flight: int | None = None,
+    setup: Callable[[], Any] | None = None,
+    on_error: OnError = 'raise',
+    max_errors: float | None = None,
+    retries: int = 0,
+    retry_on: type[Exception] | tuple[type[Exception], ...] | None = None,
+    backoff: float = 0.1,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     stall_timeout: float | None = None,
@@ -67,6 +82,12 @@ def parallel_map(
     executor: Any = None,
     ordered: bool = True,
     in_flight: int | None = None,
+    setup: Callable[[], Any] | None = None,
+    on_error: OnError = 'raise',
+    max_errors: float | None = None,
+    retries: int = 0,
+    retry_on: type[Exception] | tuple[type[Exception], ...] | None = None,
+    backoff: float = 0.1,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     stall_timeout: float | None = None,
@@ -80,7 +101,9 @@ def parallel_map(
       that takes less than 30 µs is called in the thread of the run, where that is faster;
     - `processes=N`: in N processes, for pure Python. They are started without fork, for this run alone, and get the
       function once. Lambdas, closures and functions of a notebook will do. What goes to a process and comes back is
-      copied, arrays through shared memory. Native thread pools (BLAS, OpenMP) in them share the cores;
+      copied, arrays through shared memory; but large arrays that `f` refers to go there once for all processes, which
+      have them read-only, and memory-mapped ones are opened again by path. Native thread pools (BLAS, OpenMP) in them
+      share the cores;
     - `executor=E`: whatever has `submit`, such as a `concurrent.futures.Executor` or a dask `Client`. It is not shut
       down.
 
@@ -94,6 +117,22 @@ def parallel_map(
     result is lost, none comes twice. An item on which more than `max_crashes` processes died, when each had no other,
     ends the run. Processes are replaced after `max_tasks_per_worker` items, if given, against memory leaks.
 
+    `setup` is called once in each worker, thread or process, and `f` gets what it returned as keyword `setup`: a file,
+    a connection, a model. It is closed in the end, if it has `close`. (Then cheap functions run in threads, too; and
+    where `f` is a stage, the one function that it applies gets it. An executor has its own way.)
+
+    What becomes of an item on which `f` raises is said by
+
+    - `on_error`: `'raise'` ends the run, `'skip'` leaves the item out, and a function `(error, item, ordinal)` returns
+      one of the two, or what to put in the place of the result. What was left out is in `dropped` of the run or of
+      `Infinite`. An item that its workers die of counts as well; what cannot be pickled, an error in `setup`, and
+      workers that cannot be started always end the run;
+    - `max_errors`: a count, or a share of the items so far (but of the first hundred at the beginning), above which the
+      run ends with the error that was one too many;
+    - `retries`: so many times `f` is called again after an error of the class or classes `retry_on`, before all of the
+      above; in the same worker, after `backoff` seconds, twice as many each time, at most 60. Where `f` is random, it
+      draws the same again.
+
     When a result has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on,
     and where in your functions.
 
@@ -106,6 +145,9 @@ def parallel_map(
     >>> from itpipe import map_at
     >>> list([(1, -2), (3, -4)] | parallel_map(map_at(0, str) | map_at(1, abs), threads=2))
     [('1', 2), ('3', 4)]
+    >>> run = iter([4, 2, 0, 1] | parallel_map(lambda x: 1 / x, threads=2, on_error='skip'))
+    >>> list(run), [(each.ordinal, each.error) for each in run.dropped]
+    ([0.25, 0.5, 1.0], [(2, ZeroDivisionError('division by zero'))])
 
     See also: `apply`, the same without workers; `prefetch`; `Infinite`.
     """
@@ -123,6 +165,12 @@ def parallel_map(
     truth('parallel_map', 'ordered', ordered)
     if in_flight is not None:
         integer('parallel_map', 'in_flight', in_flight, least=1)
+    if setup is not None:
+        is_function('parallel_map', 'setup', setup)
+        if executor is not None:
+            raise TypeError('parallel_map: `setup` goes with `threads` or `processes`; an executor has its own way')
+    policy = policy_of('parallel_map', on_error, max_errors)
+    retrying = retries_of('parallel_map', retries, retry_on, backoff)
     only_there: dict[str, Any] = {}
     if integer('parallel_map', 'max_crashes', max_crashes, least=0) != 2:
         only_there['max_crashes'] = max_crashes
@@ -133,22 +181,26 @@ def parallel_map(
         raise TypeError(f'parallel_map: `{next(iter(only_there))}` goes with `processes`')
     written = kwargs | chosen
     written |= ({} if ordered else {'ordered': False}) | ({} if in_flight is None else {'in_flight': in_flight})
+    written |= {} if setup is None else {'setup': setup}
+    if policy is not None:
+        written |= {'on_error': on_error} | ({} if max_errors is None else {'max_errors': max_errors})
+    if retrying is not None:
+        written |= {'retries': retries, 'retry_on': retry_on} | ({} if backoff == 0.1 else {'backoff': backoff})
     written |= only_there
     if stall_timeout is not None:
         if number('parallel_map', 'stall_timeout', stall_timeout) <= 0:
             raise ValueError(f'parallel_map: `stall_timeout` must be positive, got {stall_timeout}')
         written['stall_timeout'] = stall_timeout
     function = function_of('parallel_map', f, args, kwargs)
+    resource = None if setup is None else Resource(setup)
+    if resource is not None:
+        function = supplied('parallel_map', function, resource)
     if isinstance(function.target, tuple) and not (args or kwargs):
         steps = function.target
     else:
         steps = (ItemStep('parallel_map', unchanged, (function,), (f, *args), written),)
-    options = (
-        steps,
-        partial(_open, where, given_there, in_flight, max_crashes, max_tasks_per_worker),
-        STOP,
-        stall_timeout,
-    )
+    open_pool = partial(_open, where, given_there, in_flight, max_crashes, max_tasks_per_worker, resource, retrying)
+    options = (steps, open_pool, policy, STOP, stall_timeout)
     if ordered:
         return Stage((Step('parallel_map', _ordered, options, (f, *args), written),))
     return Stage(
@@ -157,8 +209,18 @@ def parallel_map(
 
 
 def _open(
-    where: str, given: Any, in_flight: int | None, max_crashes: int, max_tasks: int | None, function: ItemFunction
+    where: str,
+    given: Any,
+    in_flight: int | None,
+    max_crashes: int,
+    max_tasks: int | None,
+    resource: Resource | None,
+    retries: Retries | None,
+    function: ItemFunction,
 ) -> Pool:
+    function.resource = resource
+    if retries is not None:
+        function = Retrying(function, retries)
     if where == 'threads':
         return Threads(given, function, in_flight)
     if where == 'processes':
@@ -222,77 +284,142 @@ def _opened(
     return pool
 
 
-def _result(pool: Pool, task: Task, function: ItemFunction) -> Any:
+@contextmanager
+def _at_work(pool: Pool, stop: Stop) -> Iterator[None]:
+    stop.add(pool)
     try:
+        yield
+    except Exception as error:
+        close_after(error, pool.close)
+        raise
+    except BaseException:
+        pool.close()
+        raise
+    else:
+        pool.close()
+    finally:
+        stop.remove(pool)
+
+
+def _failures(policy: Policy | None, function: ItemFunction, stop: Stop) -> Failures | None:
+    return None if policy is None else Failures(policy, ' | '.join(function.names), stop.dropped)
+
+
+def _result(pool: Pool, task: Task, failures: Failures | None) -> Any:
+    """What goes out for the task, SKIPPED if nothing does."""
+    awaited = False
+    try:
+        pool.await_result(task)
+        awaited = True
+        if failures is not None:
+            failures.seen += 1
         return pool.result(task)
     except Exception as error:
         if not noted(error):  # it was not the function that raised it
-            note(error, ' | '.join(function.names), task.key)
-        raise
+            note(error, ' | '.join(pool.function.names), task.key)
+        if failures is None or not awaited or task.fatal or isinstance(error, NotPicklable):
+            raise
+        return failures.outcome(error, task.key, task.item)
 
 
 def _ordered(
     items: Iterator[Pair],
     function: ItemFunction,
     open_pool: Callable[[ItemFunction], Pool],
+    policy: Policy | None,
     stop: Stop,
     stall_timeout: float | None,
 ) -> Iterator[Pair]:
     upstream = _Upstream(items)
     window: deque[Task] = deque()
-    pool = _opened(open_pool, function, stop, stall_timeout)
+    pool, failures = _opened(open_pool, function, stop, stall_timeout), _failures(policy, function, stop)
     pace = pool.pace
     slow = False
-    stop.add(pool)
-    try:
+    with _at_work(pool, stop):
         while True:
             while len(window) < pool.window and not pace.in_place and not (slow and window and window[0].settled):
                 begun = perf_counter()
                 if (pair := upstream.next()) is None:
                     break
                 slow = perf_counter() - begun > HELD
-                window.append(pool.submit(*pair))
+                window.append(pool.submit(*pair, keep=failures is not None and failures.keeps_items))
                 del pair
                 if not pace.known and len(window) == 1:
                     pool.try_out(window[0])
             if window:
                 task = window.popleft()
-                yield task.key, _result(pool, task, function)
+                if (value := _result(pool, task, failures)) is not SKIPPED:
+                    yield task.key, value
+                del value
             elif pace.in_place and not upstream.ended:
-                upstream.ended = yield from _in_place(upstream.items, function, pace, stop)
+                in_place = _in_place(upstream.items, pool, failures, stop)
+                upstream.ended = yield from (in_place if failures is None else _without_skipped(in_place))
             else:
                 break
         upstream.raise_error()
-    finally:
-        stop.remove(pool)
-        pool.close()
 
 
-def _in_place(pairs: Iterator[Pair], function: ItemFunction, pace: Pace, stop: Stop) -> Generator[Pair, None, bool]:
+def _in_place(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop: Stop) -> Generator[Pair, None, bool]:
     """Without workers, as long as that is faster; returns whether all pairs are done."""
-    count = 1
+    pace, count = pool.pace, 1
+    if failures is None and type(pool.function) is ItemFunction:
+        unwatched = partial(each, function=pool.function, stop=stop)
+    else:
+        unwatched = partial(_guarded, pool=pool, failures=failures, stop=stop)
     while True:
         begun = perf_counter()
-        if (yield from each(islice(pairs, count), function, stop)) is END:
+        if (yield from unwatched(islice(pairs, count))) is END:
             return True
         if perf_counter() - begun <= count * pace.CHEAP:
             count = min(2 * count, pace.UNWATCHED)
-        elif not (yield from _watched(pairs, function, pace, stop)):  # though it may be what is around that is slow
+        elif not (yield from _watched(pairs, pool, failures, stop)):  # though it may be what is around that is slow
             return False
 
 
-def _watched(pairs: Iterator[Pair], function: ItemFunction, pace: Pace, stop: Stop) -> Generator[Pair, None, bool]:
+def _watched(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop: Stop) -> Generator[Pair, None, bool]:
     """Some calls in place, each of them timed; returns whether they are still cheap."""
-    for key, value in islice(pairs, pace.AVERAGED):
+    for key, value in islice(pairs, pool.pace.AVERAGED):
         begun = perf_counter()
-        value = function(key, value)
+        value = _called(pool, key, value, failures, stop)
         seconds = perf_counter() - begun
-        stop.check()
         yield key, value
         del value
-        if not pace.still_cheap(seconds):
+        if not pool.pace.still_cheap(seconds):
             return False
     return True
+
+
+def _guarded(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop: Stop) -> Generator[Pair, None, Any]:
+    """The same as `each`, but for errors."""
+    key: Any = END
+    for key, value in pairs:
+        yield key, _called(pool, key, value, failures, stop)
+        del value
+    return key
+
+
+def _called(pool: Pool, key: Key, item: Any, failures: Failures | None, stop: Stop) -> Any:
+    if failures is None:
+        value = pool.function(key, item)
+        stop.check()
+        return value
+    failures.seen += 1
+    try:
+        return pool.function(key, item)
+    except Exception as error:
+        stop.check()
+        return failures.outcome(error, key, item)
+
+
+def _without_skipped(pairs: Generator[Pair, None, bool]) -> Generator[Pair, None, bool]:
+    while True:
+        try:
+            pair = next(pairs)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if pair[1] is not SKIPPED:
+            yield pair
+        del pair
 
 
 def _unordered(
@@ -301,6 +428,7 @@ def _unordered(
     log: deque[Any],
     function: ItemFunction,
     open_pool: Callable[[ItemFunction], Pool],
+    policy: Policy | None,
     stop: Stop,
     stall_timeout: float | None,
 ) -> Iterator[Pair]:
@@ -317,28 +445,28 @@ def _unordered(
             log.append((END if pair is None else pair[0], False))
         return pair
 
-    pool = _opened(open_pool, function, stop, stall_timeout)
+    pool, failures = _opened(open_pool, function, stop, stall_timeout), _failures(policy, function, stop)
     pool.watch()
     pace = pool.pace
     running, slow = 0, False
-    stop.add(pool)
-    try:
+    with _at_work(pool, stop):
         while True:
             while running < pool.window and not pace.in_place and not (slow and pool.any_done):
                 begun = perf_counter()
                 if (pair := pull()) is None:
                     break
                 slow = perf_counter() - begun > HELD
-                task = pool.submit(*pair)
+                task = pool.submit(*pair, keep=failures is not None and failures.keeps_items)
                 del pair
                 running += 1
                 if not pace.known and running == 1:
                     pool.try_out(task)
             if pace.in_place and not pool.any_done and running < pool.window:
                 pairs = iter(lambda: None if pool.any_done else pull(), None)
-                for key, value in _in_place(pairs, function, pace, stop):
+                for key, value in _in_place(pairs, pool, failures, stop):
                     log.append((key, True))
-                    yield key, value
+                    if value is not SKIPPED:
+                        yield key, value
                     del value
                 if not pace.in_place:
                     continue
@@ -347,11 +475,10 @@ def _unordered(
             task = pool.next_done()
             running -= 1
             log.append((task.key, True))
-            yield task.key, _result(pool, task, function)
+            if (value := _result(pool, task, failures)) is not SKIPPED:
+                yield task.key, value
+            del value
         upstream.raise_error()
-    finally:
-        stop.remove(pool)
-        pool.close()
 
 
 def _replay_unordered(log: deque[Any], position: list[Any], state: State) -> Iterator[Pair]:

@@ -11,17 +11,21 @@ from contextlib import suppress
 from copyreg import _slotnames  # type: ignore[attr-defined]
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from types import CodeType, NoneType, TracebackType
+from types import FunctionType, NoneType, TracebackType
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain, thawed
 from .binding import ItemFunction
 from .errors import NotPicklable
 from .keys import Key, describe
 from .stage import stage
 
-__all__ = ['Packed', 'dumps_call', 'dumps_function', 'loads_call', 'pack', 'unpack']
+__all__ = [
+    'Packed', 'dumps_call', 'dumps_function', 'loads_call', 'loads_function', 'loads_item', 'pack', 'unpack',
+    'without_values',
+]  # fmt: skip
 
 
 _ATOMS = {int, float, complex, bool, str, bytes, NoneType}
@@ -30,16 +34,18 @@ Apart: TypeAlias = 'Callable[[pickle.PickleBuffer], object]'
 """Takes a buffer that is to be sent apart from the pickle, or says by something true that it is not."""
 
 
-def dumps(value: Any, what: str, hint: str, apart: Apart | None = None) -> bytes:
-    """The pickle of a value, without the buffers that `apart` keeps.
+def dumps(value: Any, what: str, hint: str, apart: Apart | None = None, arrays: Arrays = COPIED) -> bytes:
+    """The pickle of a value, without the buffers that `apart` keeps, its arrays as `arrays` says.
 
     Raises an error that says what could not be pickled, why, and what to do.
     """
     if _is_plain(value):  # which is several times as fast
         return pickle.dumps(value, protocol=5, buffer_callback=apart)
     file = io.BytesIO()
+    pickler = _pickler()(file, protocol=5, buffer_callback=apart)
+    pickler.arrays, pickler.files = arrays, {}
     try:
-        _pickler()(file, protocol=5, buffer_callback=apart).dump(value)
+        pickler.dump(value)
     except Exception as error:
         raise NotPicklable(f'{what} cannot be pickled ({_said(error)}): {hint}') from error
     return file.getvalue()
@@ -51,7 +57,7 @@ def _is_plain(value: Any, depth: int = 4) -> bool:
     if kind in _ATOMS or isinstance(value, np.generic):
         return True
     if kind is np.ndarray:
-        return not value.dtype.hasobject
+        return is_plain(value)
     if kind not in (tuple, list, dict) or len(value) > 100 or not depth:
         return False
     parts = (*value, *value.values()) if kind is dict else value
@@ -63,9 +69,14 @@ def _pickler() -> Any:
     from cloudpickle import Pickler
 
     class Portable(Pickler):  # type: ignore[misc]
-        """Cloudpickle's, with three exceptions."""
+        """Cloudpickle's, with four exceptions."""
+
+        arrays: Arrays
+        files: dict[int, Any]
 
         def reducer_override(self, value: Any) -> Any:
+            if type(value) is np.ndarray or type(value) is np.memmap:
+                return self.arrays.reduce(value, self.files)
             # `numpy.random.normal` belongs to a generator, of which each process would get a copy in the same state
             for module, name in (('numpy.random.mtrand', '_rand'), ('random', '_inst')):
                 if value is getattr(sys.modules.get(module), name, self):
@@ -76,10 +87,16 @@ def _pickler() -> Any:
             if type(value) is getattr(torch, 'Tensor', None):
                 # what numpy does not have goes as usual: tensors that are not on the CPU, or have a gradient
                 with suppress(TypeError, RuntimeError):
-                    return torch.from_numpy, (value.numpy(),)
+                    return _tensor, (value.numpy(),)
             return super().reducer_override(value)
 
     return Portable
+
+
+def _tensor(array: Any) -> Any:
+    from torch import from_numpy
+
+    return from_numpy(thawed(array))  # there are no tensors that are read-only
 
 
 def loads(data: bytes, what: str, hint: str, buffers: Iterable[Any] = ()) -> Any:
@@ -98,26 +115,36 @@ def _said(error: BaseException) -> str:
 # Calls
 
 
-def dumps_function(function: ItemFunction) -> bytes:
-    """The function as it goes to a process."""
-    return dumps(function, 'the function', 'make what it needs inside it, or use threads')
+def dumps_function(function: ItemFunction, apart: Apart | None = None) -> bytes:
+    """The function as it goes to a process; with `apart`, to one of this machine, where its arrays are read-only."""
+    arrays = COPIED if apart is None else IN_FUNCTION
+    return dumps(function, 'the function', 'make what it needs inside it, or use threads', apart, arrays)
 
 
 def dumps_call(key: Key, value: Any, apart: Apart | None = None) -> bytes:
-    """An item as it goes to a process."""
-    return dumps((key, value), f'the value of {describe(key)}', 'make it inside the function, or use threads', apart)
+    """An item as it goes to a process; with `apart`, to one of this machine."""
+    what, hint = f'the value of {describe(key)}', 'make it inside the function, or use threads'
+    return dumps((key, value), what, hint, apart, COPIED if apart is None else IN_ITEM)
 
 
-@lru_cache(maxsize=8)
-def _loads_function(data: bytes) -> ItemFunction:
+def loads_function(data: bytes, buffers: Iterable[Any] = ()) -> ItemFunction:
+    """The function in the process."""
     hint = 'what it uses must be importable in the process'
-    return loads(data, 'the function', hint)  # type: ignore[no-any-return]
+    return loads(data, 'the function', hint, buffers)  # type: ignore[no-any-return]
 
 
-def loads_call(function: bytes, call: bytes, buffers: Iterable[Any] = ()) -> Any:
-    """What the function, which is unpickled once, makes of the item."""
+def loads_item(data: bytes, buffers: Iterable[Any] = ()) -> tuple[Key, Any]:
+    """The item in the process, as the function takes it."""
     hint = 'what it is made of must be importable in the process'
-    return _loads_function(function)(*loads(call, 'the value of an item', hint, buffers))
+    return loads(data, 'the value of an item', hint, buffers)  # type: ignore[no-any-return]
+
+
+_loads_function = lru_cache(maxsize=8)(loads_function)
+
+
+def loads_call(function: bytes, item: bytes) -> Any:
+    """What the function, which is unpickled once, makes of the item."""
+    return _loads_function(function)(*loads_item(item))
 
 
 @dataclass
@@ -273,6 +300,11 @@ def _builtin(kind: type[BaseException]) -> Any:
     return next(base for base in kind.__mro__ if base.__module__ == 'builtins')
 
 
+def without_values(tb: TracebackType | None) -> TracebackType | None:
+    """A traceback that reads like this one, but holds no frame of it."""
+    return _traceback(list(_frames(tb)))
+
+
 def _frames(tb: TracebackType | None) -> Iterator[tuple[str, int, str, str, str]]:
     for frame, line in traceback.walk_tb(tb):
         code = frame.f_code
@@ -280,14 +312,15 @@ def _frames(tb: TracebackType | None) -> Iterator[tuple[str, int, str, str, str]
 
 
 def _traceback(frames: list[tuple[str, int, str, str, str]]) -> TracebackType | None:
-    """A traceback that reads like the one in the other process: frames of the same files, lines and names."""
+    """A traceback that reads like the one it was made from: frames of the same files, lines and names, but empty."""
     result: TracebackType | None = None
-    blank: CodeType = compile('raise Exception', '', 'exec')
     for filename, line, name, qualname, module in reversed(frames):
-        code = blank.replace(co_filename=filename, co_name=name, co_qualname=qualname, co_firstlineno=line)
-        try:
-            exec(code, {'__name__': module, '__builtins__': {'Exception': Exception}})
-        except Exception as error:
-            frame = error.__traceback__.tb_next.tb_frame  # type: ignore[union-attr]
-            result = TracebackType(result, frame, -1, line)  # -1: no place in the line
+        code = _blank.__code__.replace(co_filename=filename, co_name=name, co_qualname=qualname, co_firstlineno=line)
+        # that of a generator which never runs: it knows no caller, whose values it would keep
+        frame = FunctionType(code, {'__name__': module})().gi_frame
+        result = TracebackType(result, frame, -1, line)  # -1: no place in the line
     return result
+
+
+def _blank() -> Iterator[None]:
+    yield

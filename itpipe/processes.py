@@ -11,13 +11,13 @@ When that pipe is closed, which also happens when this process dies, however it 
 of a process group, so that what the function has started ends with it, and Ctrl-C in a terminal does not reach it.
 
 A message to a process is a list of offsets and one of tasks, a message from it a list of offsets and one of answers;
-the offsets are those of spans of shared memory, see `transport`, that the sender does not use any more.
+the offsets are those of spans of shared memory, see `transport`, that the sender does not use any more. The function
+comes before all of them. Its large arrays are in a block, which the processes map when they unpickle it.
 """
 
 from __future__ import annotations
 
 import atexit
-import faulthandler
 import os
 import pickle
 import signal
@@ -33,9 +33,10 @@ from .background import join
 from .binding import ItemFunction
 from .errors import WorkerCrashed
 from .keys import describe
-from .portable import Packed, dumps_call, dumps_function, loads_call, pack, unpack
-from .stalls import Stack, placed, stack_of
-from .transport import Arena, Borrower, Buffers, Large, Span, budget
+from .portable import Packed, dumps_call, dumps_function, unpack
+from .stalls import Stack, placed
+from .transport import Arena, Block, Borrower, Buffers, Large, Span, budget
+from .worker import TOGETHER, WHERE, work
 from .workers import Pool, Task, count_workers, usable_cores
 
 __all__ = ['Processes']
@@ -45,18 +46,18 @@ NATIVE_THREADS = (
     'NUMEXPR_NUM_THREADS', 'NUMBA_NUM_THREADS',
 )  # fmt: skip
 """What native thread pools read their size from."""
-TOGETHER = 0.001
-"""Seconds of work that are sent at once, and after which an answer is not held back any more to be sent with others."""
+PARTING = 0.3
+"""Seconds that a process gets to close what it has set up."""
 MOST = 64
 """The most tasks that are sent at once."""
+UNSEEN = 2
+"""So many processes may have memory that cannot be seen here, before those that replace them get none."""
 CHEAP = 0.005
 """Seconds; where a task takes less, two are sent at once, and the next ones before these have been answered."""
 
 
 ANSWER = 1.0
 """Seconds that processes have to say where they are."""
-WHERE = b'where'
-"""What they are asked by."""
 SMALL = 1 << 14
 """Bytes; a larger message may not fit into the socket, where it would have to wait for the process."""
 
@@ -85,6 +86,9 @@ class _Worker:
         self.sent = 0
         self.ready = False
         self.asked = False
+        self.failure: BaseException | None = None
+        self.unseen = False
+        """Whether its memory could not be mapped here: then it is replaced, and what it had is run again."""
         self.left: float = inf
         self.borrower = Borrower(alone=True)
         self.lent: set[int] = set()
@@ -125,6 +129,20 @@ class _Worker:
                 return pickle.loads(self.control.recv_bytes())  # type: ignore[no-any-return]
         return None
 
+    def ask_to_end(self) -> None:
+        """Have the process end after the call that it is working on."""
+        with suppress(OSError):
+            self.control.send_bytes(b'-1')
+            self.socket.send_bytes(b'')
+
+    def note_failure(self, data: bytes | None) -> None:
+        """The process could not set up, or close, what its function needs."""
+        if data is not None:
+            try:
+                unpack(Packed(data, failed=True))
+            except BaseException as error:
+                self.failure = error
+
     def kill(self) -> None:
         if self.process is None:
             return
@@ -152,10 +170,11 @@ class Processes(Pool):
         # not by `get_context('loky')`, which joblib's own copy of loky may have taken over
         from loky.backend.context import LokyContext
 
-        super().__init__(count_workers(count), in_flight)
+        super().__init__(count_workers(count), function, in_flight)
         self._max_crashes, self._max_tasks = max_crashes, max_tasks or inf
         self._context = LokyContext()
-        self._function = dumps_function(function)
+        large = Large()
+        data = dumps_function(function, large)
         self._workers: list[_Worker] = []
         self._waiting: deque[_Call] = deque()
         self._hungry = False
@@ -165,6 +184,9 @@ class Processes(Pool):
         self._budget = budget() // (self.size + 1)
         self._arena = Arena(self._budget)
         self._unused: deque[int] = deque()
+        self._unseen = 0
+        self._block = Block(large)
+        self._first_message = pickle.dumps((data, self._block.span or list(large)), protocol=5)
         atexit.register(self.close)  # after loky, and with it multiprocessing, did: their turn comes later then
 
     @property
@@ -234,11 +256,11 @@ class Processes(Pool):
 
     def _fail(self, error: Exception) -> None:
         while self._waiting:
-            self._settle(self._waiting.popleft().task, error=error)
+            self._settle(self._waiting.popleft().task, error=error, fatal=True)
 
     def _attend(self, worker: _Worker) -> None:
         """Start the process and take its answers, until it ends or is killed."""
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             with self._lock:  # the one who starts it has told the others
                 pass
@@ -249,6 +271,9 @@ class Processes(Pool):
             error = reason if worker.process is None else None
         except Exception as reason:
             error = reason
+        if worker.ready and self.function.resource is not None:
+            self._part(worker)
+        error = error or worker.failure
         worker.kill()
         with self._asking:
             for end in (worker.socket, worker.control):
@@ -261,8 +286,8 @@ class Processes(Pool):
             calls = list(worker.calls)
             lost = calls[0] if error and calls else None
             for call in calls if error is None else ():
-                call.suspect = True
-                call.crashes += len(calls) == 1  # of several, it may have been another one
+                call.suspect = not worker.unseen or call.suspect
+                call.crashes += len(calls) == 1 and not worker.unseen  # of several, it may have been another one
                 if call.crashes > self._max_crashes:
                     lost = call
             self._waiting.extendleft(call for call in reversed(calls) if call is not lost)
@@ -270,7 +295,16 @@ class Processes(Pool):
             self._unused.extend(worker.lent - kept)
             self._hand_out()
         if lost is not None:
-            self._settle(lost.task, error=error or _crash(worker, lost))
+            self._settle(lost.task, error=error or _crash(worker, lost), fatal=error is not None)
+        if worker.failure is not None and (lost is None or self._stopped):
+            self._failures.append(worker.failure)
+
+    def _part(self, worker: _Worker) -> None:
+        """Let the process close what it has set up, but not for long."""
+        worker.ask_to_end()
+        with suppress(EOFError, OSError):
+            while worker.socket.poll(PARTING):
+                worker.note_failure(pickle.loads(worker.socket.recv_bytes())[-1])
 
     def _begin(self, worker: _Worker) -> None:
         if hasattr(signal, 'pthread_sigmask'):  # inherited: Ctrl-C waits until the process has said not to want it
@@ -279,8 +313,9 @@ class Processes(Pool):
         its_control, worker.control = self._context.Pipe()
         share = str(max(1, usable_cores() // self.size))
         environment = {name: share for name in NATIVE_THREADS if name not in os.environ}
+        memory = self._budget if self._unseen < UNSEEN else 0
         process = self._context.Process(
-            target=_work, args=(theirs, its_control, self._budget), name=worker.thread.name, env=environment
+            target=work, args=(theirs, its_control, memory), name=worker.thread.name, env=environment
         )
         process.start()
         worker.process = process
@@ -288,35 +323,38 @@ class Processes(Pool):
         its_control.close()
         if self._stopped:  # `close` may not have seen the process
             worker.kill()
-        worker.send_bytes(self._function)
+        worker.send_bytes(self._first_message)
         with self._lock:
             worker.ready = True
             if worker.calls:
                 worker.send(list(worker.calls))
 
     def _take(self, worker: _Worker) -> None:
-        returned, seconds, answers = pickle.loads(worker.socket.recv_bytes())
+        returned, seconds, answers, failure = pickle.loads(worker.socket.recv_bytes())
+        if failure is not None:
+            worker.note_failure(failure)
+            raise EOFError
         cost = seconds / len(answers)
-        done: list[tuple[Task, Packed | None, Exception | None]] = []
-        gone = False
+        done: list[tuple[Task, Packed]] = []
         with self._lock:
             self._cost = cost if self._cost == 1.0 else self._cost + 0.2 * (cost - self._cost)
+            for data, failed, buffers in answers:
+                try:
+                    done.append((worker.calls[0].task, Packed(data, failed, worker.borrower.views(buffers))))
+                except OSError:  # it has died and its memory went with it, or there is too little room for it here
+                    worker.unseen = True
+                    self._unseen += 1
+                    again = {call.buffers.offset for call in worker.calls if isinstance(call.buffers, Span)}
+                    returned = [offset for offset in returned if offset not in again]
+                    break
+                worker.calls.popleft()
             worker.lent.difference_update(returned)
             self._unused.extend(returned)
-            for data, failed, buffers in answers:
-                task = worker.calls[0].task
-                try:
-                    done.append((task, Packed(data, failed, worker.borrower.views(buffers)), None))
-                except OSError as error:
-                    if gone := not worker.process.is_alive():  # its memory went with it
-                        break
-                    done.append((task, None, error))
-                worker.calls.popleft()
             self._hand_out()
             retired = worker.left <= 0 and not worker.calls
-        for task, answer, failure in done:
-            self._settle(task, answer, failure)
-        if gone or retired:
+        for task, answer in done:
+            self._settle(task, answer)
+        if worker.unseen or retired:
             raise EOFError
 
     def doing(self) -> str:
@@ -345,11 +383,24 @@ class Processes(Pool):
                 with self._lock:  # from now on, no other is started
                     pass
             workers = list(self._workers)
+            if self.function.resource is not None:
+                self._part_with(workers)
             for worker in workers:
                 worker.kill()
             join([worker.thread for worker in workers])
             self._arena.close()
+            self._block.close()
         atexit.unregister(self.close)
+        self._raise_failure()
+
+    def _part_with(self, workers: list[_Worker]) -> None:
+        for worker in workers:
+            if worker.ready:
+                worker.ask_to_end()
+        deadline = perf_counter() + PARTING
+        for worker in workers:
+            if worker.ready and worker.thread is not threading.current_thread():
+                worker.thread.join(max(0.0, deadline - perf_counter()))
 
 
 SILENT = 'does not answer: it is starting, or in native code that holds the interpreter lock'
@@ -371,88 +422,3 @@ def _crash(worker: _Worker, call: _Call) -> WorkerCrashed:
         f'{times} died ({how}) while working on {describe(call.task.key)} alone; it may take too much memory, or crash'
         ' in native code'
     )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# In the process
-
-
-def _work(socket: Any, control: Any, memory: int) -> None:
-    if hasattr(os, 'setpgid'):
-        os.setpgid(0, 0)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # whoever of this group read from the terminal would be stopped
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, 'pthread_sigmask'):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    if 'PYTHONFAULTHANDLER' not in os.environ:
-        faulthandler.enable()
-    if hasattr(os, 'register_at_fork'):  # else what the function forks would hide that this one has ended
-        os.register_at_fork(after_in_child=socket.close)
-    inbox = _Inbox(socket)
-    answers: list[Any] = []
-    threading.Thread(target=_obey, args=(control, inbox, answers), daemon=True).start()
-    arena, borrower = Arena(memory), Borrower()
-    with suppress(EOFError, OSError):  # nobody is there any more, as the thread is about to notice
-        function = inbox.next()
-        while True:
-            returned, tasks = pickle.loads(inbox.next())
-            arena.take_back(returned)
-            begun = perf_counter()
-            while tasks:
-                answers.append(_answer(function, arena, borrower, *tasks.pop(0)))
-                now = perf_counter()
-                if len(answers) == 1:
-                    ready = now
-                if not tasks or now - ready > TOGETHER:
-                    socket.send_bytes(pickle.dumps((borrower.give_back(), now - begun, answers), protocol=5))
-                    answers.clear()
-                    begun = now
-    threading.Event().wait()
-
-
-def _answer(
-    function: bytes, arena: Arena, borrower: Borrower, call: bytes, buffers: Buffers
-) -> tuple[bytes, bool, Buffers]:
-    """What the call came to, as it is sent."""
-    large = Large()
-    packed = pack(lambda: loads_call(function, call, borrower.views(buffers)), apart=large)
-    return packed.data, packed.failed, () if packed.failed else arena.lend(large)
-
-
-class _Inbox:
-    """The messages that come, in order: read by who wants the next one, or ahead."""
-
-    def __init__(self, socket: Any):
-        self._socket, self._ahead, self._lock = socket, deque[bytes](), threading.Lock()
-        self._count = 0
-
-    def next(self) -> bytes:
-        with self._lock:
-            return self._ahead.popleft() if self._ahead else self._read()
-
-    def read_up_to(self, count: int) -> None:
-        """Read, ahead of who wants them, as many messages as this since the beginning; they must be on their way."""
-        with self._lock:
-            while self._count < count:
-                self._ahead.append(self._read())
-
-    def _read(self) -> bytes:
-        data: bytes = self._socket.recv_bytes()
-        self._count += 1
-        return data
-
-
-def _obey(control: Any, inbox: _Inbox, answers: list[Any]) -> None:
-    """Read large messages while a function runs, and say where that is; end this process, and what it has started, when
-    nobody is there."""
-    with suppress(EOFError, OSError):
-        while True:
-            if (message := control.recv_bytes()) == WHERE:
-                place = len(answers), stack_of(threading.main_thread().ident)
-                control.send_bytes(pickle.dumps(place))
-            else:
-                inbox.read_up_to(int(message))
-    if hasattr(os, 'killpg'):
-        with suppress(OSError):
-            os.killpg(os.getpid(), signal.SIGKILL)
-    os._exit(1)

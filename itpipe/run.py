@@ -23,6 +23,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .binding import ItemFunction, Sites, Stop, bind_option, close_after
+from .errors import Dropped
 from .keys import END, Key, decode, encode
 from .steps import STOP, ItemStep, Pair, State, Step, unchanged
 
@@ -155,8 +156,9 @@ class Chain:
         stop: Stop | None = None,
         state: State | None = None,
         tracked: bool = True,
+        dropped: deque[Dropped] | None = None,
     ):
-        self.sites, self.stop = sites, stop or Stop()
+        self.sites, self.stop = sites, stop or Stop(dropped)
         self._described, self._first_site = (source, steps), sites.number
         steps = fused(steps)
         # commits go up to the last opaque step, from where a run starts again at the beginning
@@ -268,6 +270,11 @@ class Run(Iterator[B]):
         if chain.stateful:  # if not, this is all that it would do
             chain.received(key)
         return value  # type: ignore[no-any-return]
+
+    @property
+    def dropped(self) -> list[Dropped]:
+        """What `on_error` has left out so far, the last 10,000 at most."""
+        return list(self._chain.stop.dropped.copy())
 
     def close(self) -> None:
         """End the run and close all that is upstream of it, the source included; again: does nothing."""

@@ -5,6 +5,8 @@ message. The other side maps the file once and makes views of a span. When the l
 span is among `Borrower.returned` and goes back with the next message, so that the same memory is used again, with the
 same pages, which is what makes this fast. No one ever waits for a span: where none is free, the buffers go through the
 pipe. A view outlives both processes' interest in the file: it holds the mapping.
+
+What all processes of a pool need, the arrays inside of its function, is in a `Block`, which each of them maps.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from io import FileIO
 from pickle import PickleBuffer
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-__all__ = ['LARGE', 'Arena', 'Borrower', 'Buffers', 'Large', 'Span', 'budget']
+__all__ = ['LARGE', 'Arena', 'Block', 'Borrower', 'Buffers', 'Large', 'Span', 'budget', 'mapped']
 
 LARGE = 1 << 15
 """Bytes from which on a buffer goes through shared memory."""
@@ -72,7 +75,7 @@ class Arena:
         self.size = size
         self._free = [(0, size)]
         self._lent: dict[int, int] = {}
-        self._file: int | None = None
+        self._file: FileIO | None = None
         self._path = ''
         self._memory: Bytes | None = None
 
@@ -83,13 +86,8 @@ class Arena:
         raw = [buffer.raw() for buffer in buffers]
         sizes = tuple(each.nbytes for each in raw)
         offset = self._find(sum(map(_aligned, sizes)))
-        if offset is None:
+        if offset is None or not self._write(raw, offset):
             return [bytes(each) if each.readonly else bytearray(each) for each in raw]
-        start, memory = offset, self._memory
-        assert memory is not None
-        for each, size in zip(raw, sizes, strict=True):
-            memory[start : start + size] = np.frombuffer(each, np.uint8)
-            start += _aligned(size)
         return Span(self._path, self.size, offset, sizes)
 
     def take_back(self, offsets: Sequence[int]) -> None:
@@ -107,11 +105,8 @@ class Arena:
 
     def close(self) -> None:
         """Give the file up; where there are views of it, its memory lives on."""
-        if self._file is not None:
-            os.close(self._file)
-            if not self._path.startswith('/proc/'):
-                with suppress(OSError):  # the other side may have done it
-                    os.unlink(self._path)
+        if (file := self._file) is not None:  # several threads may come here at once
+            _give_up(file, self._path)
         self._file = self._memory = None
         self._free = []
 
@@ -126,16 +121,25 @@ class Arena:
                 return start
         return None
 
+    def _write(self, buffers: Sequence[memoryview], offset: int) -> bool:
+        """Whether there was room for the buffers; the span is free again where there was none."""
+        file, memory, start = self._file, self._memory, offset
+        assert file is not None
+        assert memory is not None
+        for buffer in buffers:
+            if hasattr(os, 'memfd_create'):
+                memory[start : start + buffer.nbytes] = np.frombuffer(buffer, np.uint8)
+            elif not _fill(file, buffer, start):
+                self.take_back([offset])
+                return False
+            start += _aligned(buffer.nbytes)
+        return True
+
     def _open(self) -> bool:
         try:
-            if hasattr(os, 'memfd_create'):
-                self._file = os.memfd_create('itpipe')
-                self._path = f'/proc/{os.getpid()}/fd/{self._file}'
-            else:
-                self._file, self._path = tempfile.mkstemp(prefix='itpipe-')
-            os.truncate(self._file, self.size)
-            os.close(os.open(self._path, os.O_RDWR))  # which does not work where there is no /proc
-            self._memory = np.frombuffer(mmap.mmap(self._file, self.size), np.uint8)
+            self._file, self._path = _new_file()
+            self._file.truncate(self.size)
+            self._memory = np.frombuffer(mmap.mmap(self._file.fileno(), self.size), np.uint8)
         except OSError:
             self.close()
             return False
@@ -160,11 +164,7 @@ class Borrower:
             self._memory = self._mapped(buffers)
         whole: Bytes = np.ndarray(sum(map(_aligned, buffers.sizes)), np.uint8, self._memory, buffers.offset)
         self._leases[buffers.offset] = weakref.ref(whole, partial(self._returned, buffers.offset))
-        views, start = [], 0
-        for size in buffers.sizes:
-            views.append(whole[start : start + size])  # which holds `whole`, and with it the lease
-            start += _aligned(size)
-        return views
+        return _parts(whole, buffers.sizes)  # which hold `whole`, and with it the lease
 
     def give_back(self) -> list[int]:
         """The offsets of the spans that have come free since the last time."""
@@ -185,6 +185,99 @@ class Borrower:
     def _returned(self, offset: int, _: object) -> None:
         del self._leases[offset]
         self.returned.append(offset)
+
+
+class Block:
+    """Buffers that are copied once, to where any number of processes can map them until it is closed."""
+
+    def __init__(self, buffers: Sequence[PickleBuffer]):
+        self.span: Span | None = None
+        """Where they are; None if there are none, or the memory for them cannot be had."""
+        self._file: FileIO | None = None
+        self._path = ''
+        try:
+            if buffers:
+                self.span = self._copied(buffers)
+        except OSError:
+            self.close()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the file up; where it is mapped, its memory lives on."""
+        if (file := self._file) is not None:  # several threads may come here at once
+            _give_up(file, self._path)
+        self._file = None
+
+    def _copied(self, buffers: Sequence[PickleBuffer]) -> Span:
+        self._file, self._path = _new_file()
+        sizes = []
+        # By writing: where memory is short, that is an error, and to touch what `truncate` has promised a fatal signal.
+        with open(self._file.fileno(), 'wb', closefd=False) as file:
+            for buffer in buffers:
+                raw = buffer.raw()
+                file.write(raw)
+                file.write(bytes(_aligned(raw.nbytes) - raw.nbytes))
+                sizes.append(raw.nbytes)
+        return Span(self._path, sum(map(_aligned, sizes)), 0, tuple(sizes))
+
+
+def mapped(buffers: Buffers) -> Sequence[Any]:
+    """The buffers of a `Block`; who writes there gets a copy of that page, which nobody else sees."""
+    if not isinstance(buffers, Span):
+        return buffers
+    file = os.open(buffers.path, os.O_RDONLY)
+    try:
+        memory = mmap.mmap(file, buffers.size, access=mmap.ACCESS_COPY)
+    finally:
+        os.close(file)
+    return _parts(np.frombuffer(memory, np.uint8), buffers.sizes)
+
+
+def _new_file() -> tuple[FileIO, str]:
+    """A file, without a name if possible, and the path by which other processes can open it."""
+    if hasattr(os, 'memfd_create'):
+        number, name = os.memfd_create('itpipe'), ''
+    else:
+        number, name = tempfile.mkstemp(prefix='itpipe-')
+    file, path = FileIO(number, 'r+'), f'/proc/{os.getpid()}/fd/{number}'
+    try:
+        os.close(os.open(path, os.O_RDWR))  # which does not work where there is no /proc
+    except OSError:
+        if name:
+            return file, name
+        file.close()
+        raise
+    if name:
+        os.unlink(name)  # so that nothing is left of it, however this process ends
+    return file, path
+
+
+def _give_up(file: FileIO, path: str) -> None:
+    file.close()  # again: does nothing, where the number may be another file's by then
+    if not path.startswith('/proc/'):
+        with suppress(OSError):  # the other side may have done it
+            os.unlink(path)
+
+
+def _fill(file: FileIO, buffer: memoryview, start: int) -> bool:
+    """Write the buffer there; not through the mapping, where a disk that is full would kill this process."""
+    file.seek(start)
+    try:
+        while buffer:
+            buffer = buffer[file.write(buffer) :]
+    except OSError:
+        return False
+    return True
+
+
+def _parts(whole: Bytes, sizes: Sequence[int]) -> list[Bytes]:
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(whole[start : start + size])
+        start += _aligned(size)
+    return parts
 
 
 def _aligned(size: int) -> int:

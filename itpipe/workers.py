@@ -42,20 +42,24 @@ def count_workers(n: int) -> int:
 class Task:
     """An item on its way through a worker, and what came of it."""
 
-    __slots__ = ('error', 'key', 'settled', 'value')
+    __slots__ = ('error', 'fatal', 'item', 'key', 'settled', 'value')
 
     def __init__(self, key: Key):
         self.key = key
         self.value: Any = None
         self.error: BaseException | None = None
         self.settled = False
+        self.item: Any = None
+        """What went in, if that was to be kept."""
+        self.fatal = False
+        """Whether the error is not one of this item, but of the workers."""
 
 
 class Pool:
     """What `parallel_map` needs of workers; `_send` is what tells one kind from another."""
 
-    def __init__(self, size: int, in_flight: int | None = None):
-        self.size, self.in_flight = size, in_flight
+    def __init__(self, size: int, function: ItemFunction, in_flight: int | None = None):
+        self.size, self.function, self.in_flight = size, function, in_flight
         self.pace = Pace(known=True)
         self.where, self.patience = '', Patience()
         self._pid = os.getpid()
@@ -64,29 +68,32 @@ class Pool:
         self._wake = threading.Lock()
         self._wake.acquire()
         self._done: SimpleQueue[Task | None] | None = None
+        self._failures: list[BaseException] = []
 
     @property
     def window(self) -> int:
         """How many tasks may have been submitted and not been asked for: what was said, or what keeps workers busy."""
         return self.in_flight or 2 * self.size
 
-    def submit(self, key: Key, value: Any) -> Task:
-        """Have the function called with the item."""
+    def submit(self, key: Key, value: Any, keep: bool = False) -> Task:
+        """Have the function called with the item, which the task holds until then if it is to be kept."""
         task = Task(key)
+        if keep:
+            task.item = value
         try:
             if not self._stopped:
                 self._send(task, value)
         except Exception as error:  # it has to wait for its turn, too
-            self._settle(task, error=error)
+            self._settle(task, error=error, fatal=True)
         return task
 
     def _send(self, task: Task, value: Any) -> None:
         """Hand the item to a worker; each kind of pool has its own way."""
         raise NotImplementedError
 
-    def _settle(self, task: Task, value: Any = None, error: BaseException | None = None) -> None:
+    def _settle(self, task: Task, value: Any = None, error: BaseException | None = None, fatal: bool = False) -> None:
         if not task.settled:
-            task.value, task.error = value, error
+            task.value, task.error, task.fatal = value, error, fatal
             task.settled = True
             if self._done is not None:
                 self._done.put(task)
@@ -98,8 +105,8 @@ class Pool:
         self._wait(task, TRIAL)
         self.pace.known = True
 
-    def result(self, task: Task) -> Any:
-        """What the function returned, awaited, or what it raised."""
+    def await_result(self, task: Task) -> None:
+        """Wait until there is a result, or an error of the function; raises an error if there will be none."""
         if not task.settled:
             self._flush()
             self.patience.begin()
@@ -107,6 +114,10 @@ class Pool:
             self._check()
             self._wait(task, self.patience.beat(BEAT, self.doing))
         self._check()  # when it was, tasks are cancelled, and workers die
+
+    def result(self, task: Task) -> Any:
+        """What the function returned, awaited, or what it raised."""
+        self.await_result(task)
         value, error, task.value, task.error = task.value, task.error, None, None
         if error is None:
             return value
@@ -163,22 +174,30 @@ class Pool:
     def stop(self) -> None:
         """Break all waits, and begin with no other task; from any thread."""
         self._stopped = True
+        self.function.stop()
         signal(self._wake)
         if self._done is not None:
             self._done.put(None)
 
     def close(self) -> None:
-        """Stop, and wait until nothing of this pool is left; each kind of pool has its own way."""
+        """Stop, and wait until nothing of this pool is left; each kind of pool has its own way.
+
+        Raises what was raised when the workers closed what they had set up. Again: does nothing.
+        """
         raise NotImplementedError
+
+    def _raise_failure(self) -> None:
+        if self._failures:
+            failure, self._failures = self._failures[0], []
+            raise failure
 
 
 class Threads(Pool):
     """Threads that call the function; each of the first tasks starts one."""
 
     def __init__(self, count: int, function: ItemFunction, in_flight: int | None = None):
-        super().__init__(count_workers(count), in_flight)
-        self.pace = Pace()
-        self._function = function
+        super().__init__(count_workers(count), function, in_flight)
+        self.pace = Pace(known=function.resource is not None)
         self._tasks: SimpleQueue[tuple[Task, Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._begun: dict[threading.Thread, Task] = {}
@@ -194,27 +213,43 @@ class Threads(Pool):
     def _serve(self) -> None:
         with suppress(Exception):  # whatever that library comes across
             _limit_native_threads(self.size)
+        resource, failure = self.function.resource, None
+        if resource is not None:
+            try:
+                resource.open()
+            except BaseException as error:
+                failure = error
         thread = threading.current_thread()
         while (entry := self._tasks.get()) is not None:
             task, value = entry
-            if not self._stopped:
+            if failure is not None:
+                self._settle(task, error=failure, fatal=True)
+            elif not self._stopped:
                 self._begun[thread] = task
                 begun = perf_counter()
                 try:
-                    value = self._function(task.key, value)
+                    value = self.function(task.key, value)
                 except BaseException as error:
                     self._settle(task, error=error)
                 else:
-                    self.pace.seen(perf_counter() - begun)
+                    if resource is None:  # where there is one, calls can't be made in place
+                        self.pace.seen(perf_counter() - begun)
                     self._settle(task, value)
             del entry, task, value
         self._tasks.put(None)  # for the next thread
+        if resource is not None:
+            try:
+                resource.close()
+            except BaseException as error:
+                self._failures.append(error)
 
     def doing(self) -> str:
-        at_work = [(thread, task) for thread, task in list(self._begun.items()) if not task.settled]
-        return ''.join(
-            placed(f'{describe(task.key)} in thread {thread.name}', stack_of(thread.ident)) for thread, task in at_work
-        )
+        text = ''
+        for thread in list(self._threads):
+            task, stack = self._begun.get(thread), stack_of(thread.ident)
+            if stack if task is None else not task.settled:
+                text += placed(f'{describe(task.key) if task else "setup"} in thread {thread.name}', stack)
+        return text
 
     def close(self) -> None:
         if os.getpid() == self._pid:
@@ -222,6 +257,7 @@ class Threads(Pool):
             self.stop()
             join(self._threads)
         atexit.unregister(self.close)
+        self._raise_failure()
 
 
 def _limit_native_threads(size: int) -> None:

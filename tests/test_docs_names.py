@@ -32,5 +32,5 @@ def test_the_tutorial_shows_every_public_name():
     tutorial = (DOCS / 'tutorial.md').read_text(encoding='utf-8')
     code = ''.join(re.findall(r'```python\n(.*?)```', tutorial, re.DOTALL))
     used = re.findall(r'\w+', re.sub(r'(?m)^(>>> )?from \S+ import (\([^)]+\)|.*)', '', code))
-    not_for_calls = {'Stage', 'Stream', 'NotPicklable', 'NotRestartable', 'StallWarning', 'WorkerCrashed'}
+    not_for_calls = {'Stage', 'Stream', 'NotPicklable', 'NotRestartable', 'WorkerCrashed', 'Dropped', 'StallWarning'}
     assert {name.removeprefix('image.') for name in NAMES} - not_for_calls <= set(used)

@@ -1,6 +1,7 @@
 """The pool of processes: what dies, what is left, and what the processes get to see."""
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -378,6 +379,142 @@ def test_a_forked_process_leaves_the_processes_alone() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# What all processes share
+
+
+def pss(pids: list[int]) -> int:
+    """Bytes that these processes have, shared ones divided among those who share them."""
+    rollups = [Path(f'/proc/{pid}/smaps_rollup').read_text() for pid in pids]
+    return sum(1024 * int(line.split()[1]) for text in rollups for line in text.splitlines() if line.startswith('Pss:'))
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/smaps_rollup'), reason='the system does not tell')
+@pytest.mark.parametrize('mapped', [False, True])
+def test_an_array_that_all_processes_use_is_in_memory_once(tmp_path: Path, mapped: bool) -> None:
+    count, size = 4, 1 << 26
+    (tmp_path / 'array').write_bytes(bytes(size))
+
+    def used(data: Any, meet: Path) -> int:
+        def function(_: int) -> int:
+            assert not data.any()  # all of it is looked at
+            (meet / str(os.getpid())).touch()
+            wait_until(lambda: len(list(meet.iterdir())) == count, 'each process has an item')
+            return os.getpid()
+
+        meet.mkdir()
+        run = iter(range(count) | parallel_map(function, processes=count))
+        try:
+            pids = [next(run) for _ in range(count)]
+            assert len(set(pids)) == count
+            return pss(pids)
+        finally:
+            run.close()
+
+    data = np.memmap(tmp_path / 'array', np.uint8, 'r') if mapped else np.zeros(size, np.uint8)
+    cost = used(data, tmp_path / 'with') - used(data[:1000].copy(), tmp_path / 'without')
+    assert 0.9 * size < cost < 1.5 * size
+
+
+class Dataset:
+    def __init__(self, path: Path):
+        self.images = np.arange(10**5).reshape(10, 100, 100)
+        self.labels = {'names': list('abcdefghij'), 'weights': np.arange(10.0)}
+        np.save(path, self.images)
+        self.mapped = np.load(path, mmap_mode='r')
+
+    def load(self, x: int) -> Any:
+        assert not self.images.flags.writeable
+        assert isinstance(self.mapped, np.memmap)
+        assert np.array_equal(self.images, self.mapped)
+        return self.images[x], self.labels['names'][x], self.labels['weights'][x : x + 1], self.mapped[x]
+
+
+def test_a_dataset_and_what_comes_out_of_it(tmp_path: Path) -> None:
+    dataset = Dataset(tmp_path / 'images.npy')
+    for x, (image, name, weight, mapped) in enumerate(range(10) | parallel_map(dataset.load, processes=2)):
+        assert np.array_equal(image, dataset.images[x])
+        assert np.array_equal(mapped, image)
+        assert (name, weight[0]) == ('abcdefghij'[x], x)
+        assert type(image) is type(mapped) is np.ndarray
+        image += 1  # its own, as if it had gone through the pipe
+        weight += 1
+
+
+def test_what_all_processes_share_cannot_be_written_to() -> None:
+    scratch = np.zeros(10**5)
+
+    def function(x: int) -> None:
+        scratch[0] = x
+
+    note = 'itpipe: raised in parallel_map(function, processes=1), item 0'
+    with raises(ValueError, 'assignment destination is read-only', note):
+        list(range(3) | parallel_map(function, processes=1))
+
+
+def test_a_process_that_comes_later_sees_the_same(tmp_path: Path) -> None:
+    data = np.arange(10**5)
+
+    def function(x: int) -> Any:
+        return dies_once(tmp_path / 'died', int(data[x])) if x == 3 else int(data[x])
+
+    stage = parallel_map(function, processes=1, max_tasks_per_worker=4)
+    assert list(range(10) | stage) == list(range(10))
+
+
+def test_where_the_memory_cannot_be_had_arrays_go_through_the_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(itpipe.transport.Block, '_copied', refuse)
+    data, frozen = np.arange(10**5), np.arange(10**5) + 1
+    frozen.flags.writeable = False
+
+    def function(x: int) -> Any:
+        return data[x:], data.flags.writeable, frozen[x:], frozen.flags.writeable
+
+    for x, (got, *others) in enumerate(range(3) | parallel_map(function, processes=2)):
+        assert np.array_equal(got, data[x:])
+        assert got.flags.writeable
+        assert np.array_equal(others[1], frozen[x:])
+        assert (others[0], others[2]) == (False, False)
+
+
+@pytest.mark.skipif(not hasattr(os, 'memfd_create'), reason='nameless blocks are of Linux')
+def test_what_is_shared_goes_with_the_pool() -> None:
+    def files() -> int:
+        links = [Path('/proc/self/fd', fd) for fd in os.listdir('/proc/self/fd')]
+        return sum('memfd:itpipe' in os.readlink(link) for link in links if link.is_symlink())
+
+    data = np.arange(10**5)
+    for ending in ('close', 'error', 'drop'):
+        run = iter(range(4) | parallel_map(lambda x: 1 / int(data[3 - x]), processes=1))
+        next(run)
+        assert files() == 1
+        assert '/memfd:itpipe' not in Path('/proc/self/maps').read_text()  # only the processes have it mapped
+        if ending == 'close':
+            run.close()
+        elif ending == 'error':
+            with pytest.raises(ZeroDivisionError):
+                list(run)
+        del run
+        wait_until(lambda: files() == 0, 'the file is closed')
+
+
+def test_large_mapped_items_are_opened_again_and_come_back_as_copies(tmp_path: Path) -> None:
+    np.save(tmp_path / 'a.npy', np.arange(10**6).reshape(4, -1))
+    items = np.load(tmp_path / 'a.npy', mmap_mode='r')
+
+    def function(item: Any) -> Any:
+        return type(item) is np.memmap, item.filename, item
+
+    for given, (opened, name, got) in zip(items, items | parallel_map(function, processes=2), strict=True):
+        assert opened
+        assert Path(name) == tmp_path / 'a.npy'
+        assert type(got) is np.ndarray
+        assert np.array_equal(got, given)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # What a process gets to see
 
 
@@ -563,52 +700,63 @@ def test_no_more_processes_are_started_than_there_is_work_for() -> None:
     pool.close()
 
 
-def test_a_worker_that_dies_before_its_memory_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it had answered is made again by another one."""
+@pytest.mark.parametrize('dead', [True, False])
+def test_a_worker_whose_memory_cannot_be_seen(monkeypatch: pytest.MonkeyPatch, dead: bool) -> None:
+    """What it had answered is made again by another one, of what it had got: no other item has taken its memory."""
     views = itpipe.transport.Borrower.views
-    pool = pool_of(lambda x: (np.full(10**5, x), os.getpid()))
+    pool = Processes(1, function_of(lambda x: (x + 1, os.getpid())), max_crashes=0)
     pids = []
 
-    def kill_first(borrower: Any, buffers: Any) -> Any:
+    def hide_first(borrower: Any, buffers: Any) -> Any:
         if not pids:
             (worker,) = pool._workers
             pids.append(worker.process.pid)
-            worker.kill()
-            worker.process.join()
+            if dead:
+                worker.kill()
+                worker.process.join()
             raise FileNotFoundError
         return views(borrower, buffers)
 
-    monkeypatch.setattr(itpipe.transport.Borrower, 'views', kill_first)
+    monkeypatch.setattr(itpipe.transport.Borrower, 'views', hide_first)
     pool._cost = 1e-6
-    tasks = [pool.submit(key, key) for key in range(4)]
-    results = [pool.result(task) for task in tasks]
-    assert [int(array[0]) for array, _ in results] == [0, 1, 2, 3]
-    assert pids[0] not in {pid for _, pid in results}
+    tasks = [pool.submit(key, np.full(10**5, key)) for key in range(4)]
+    pool._flush()
+    wait_until(lambda: pids, 'there was an answer')
+    tasks += [pool.submit(key, np.full(10**5, key)) for key in range(4, 8)]  # which would take the memory
+    for key, task in enumerate(tasks):
+        array, pid = pool.result(task)
+        assert (array == key + 1).all()
+        assert pid not in pids
     pool.close()
 
 
-def test_memory_that_cannot_be_mapped_is_the_error_of_its_item(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_room_for_their_memory_workers_do_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> Any:
         raise OSError(24, 'Too many open files')
 
     monkeypatch.setattr(itpipe.transport.Borrower, '_mapped', refuse)
-    pool = pool_of(lambda x: np.full(10**5, x) if x else x)
-    with raises(OSError, '[Errno 24] Too many open files'):
-        pool.result(pool.submit(1, 1))
-    assert pool.result(pool.submit(0, 0)) == 0
-    pool.close()
+    arrays = list(range(20) | parallel_map(lambda x: np.full(10**5, x), processes=2, max_crashes=0))
+    assert [int(array[0]) for array in arrays] == list(range(20))
 
 
-def test_a_worker_that_dies_and_leaves_a_child(tmp_path: Path) -> None:
-    """The child has a copy of the socket; the death is seen all the same, and the child killed."""
+def forked() -> int:
+    if not (child := os.fork()):
+        time.sleep(1000)
+    return child
+
+
+def spawned() -> int:
+    return os.posix_spawnp('sleep', ['sleep', '1000'], os.environ)
+
+
+@pytest.mark.parametrize('start', [forked, spawned])
+def test_a_worker_that_dies_and_leaves_a_child(tmp_path: Path, start: Callable[[], int]) -> None:
+    """The child would have a copy of the socket; the death is seen all the same, and the child killed."""
     pid = tmp_path / 'pid'
 
     def function(x: int) -> int:
         if x == 2:
-            child = os.fork()
-            if child == 0:
-                time.sleep(1000)
-            pid.write_text(str(child))
+            pid.write_text(str(start()))
             os._exit(1)
         return x
 

@@ -298,6 +298,26 @@ def test_threads_that_have_nothing_to_do_are_not_shown(clock: Clock) -> None:
     assert re.findall(r'item .* in thread', text) == ['item 5 in thread']
 
 
+def test_a_thread_that_is_still_being_set_up(clock: Clock) -> None:
+    held = clock.held = Held()
+    function = held.function
+
+    def open_file() -> int:
+        return function(0)
+
+    def read(x: int, setup: int) -> int:
+        return x + setup
+
+    mapped = parallel_map(read, threads=1, setup=open_file, stall_timeout=60)
+    with stalls(held.release) as texts:
+        assert list(range(3) | mapped) == [0, 1, 2]
+    (text,) = texts
+    assert text == (
+        f'itpipe: no item has come out of {mapped!r} for 60 s\n  setup in thread itpipe-0\n'
+        f'  File …, in open_file\n  return function(0)\n  {IN_HOLD}'
+    )
+
+
 def test_batches_are_the_items_in_them(clock: Clock) -> None:
     held = clock.held = Held()
     function = held.function
@@ -556,12 +576,11 @@ def test_none_turns_it_off(clock: Clock, monkeypatch: pytest.MonkeyPatch, prefet
 
 @pytest.fixture
 def errors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Stalls are errors; what is said of functions that still run is not."""
+    """All warnings are errors, also that functions still run."""
     monkeypatch.setattr(itpipe.background, 'GRACE', 0.02)
     monkeypatch.setattr(itpipe.borrowed, 'GRACE', 0.02)
     with warnings.catch_warnings():
-        warnings.simplefilter('error', StallWarning)
-        warnings.simplefilter('ignore', ResourceWarning)
+        warnings.simplefilter('error')
         yield
 
 

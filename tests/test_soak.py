@@ -1,0 +1,10 @@
+"""A short form of the soak, `make soak`, which takes ten minutes."""
+
+import pytest
+from soak import soak
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_random_pipelines_lose_nothing_and_leave_nothing() -> None:
+    print(soak(seconds=20, seed=0))
