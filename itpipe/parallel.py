@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
 from .binding import ItemFunction, Stop, close_after, note, noted
-from .checks import integer, is_function, truth
+from .checks import integer, is_function, number, truth
 from .errors import NotPicklable
 from .failures import SKIPPED, Failures, OnError, Policy, Retries, Retrying, policy_of, retries_of
 from .keys import END, Key
@@ -19,6 +19,7 @@ from .resources import Resource, supplied
 from .run import each
 from .sizes import size
 from .stage import Stage, factory, function_of
+from .stalls import Patience
 from .steps import STOP, ItemStep, Pair, State, Step, unchanged
 from .workers import Pool, Task, Threads
 
@@ -48,6 +49,7 @@ def parallel_map(
     backoff: float = 0.1,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
+    stall_timeout: float | None = None,
     **kwargs: Any,
 ) -> Stage[X, Y]: ...
 @overload
@@ -68,6 +70,7 @@ def parallel_map(
     backoff: float = 0.1,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
+    stall_timeout: float | None = None,
     **kwargs: Any,
 ) -> Stage[Any, Y]: ...
 @factory
@@ -88,6 +91,7 @@ def parallel_map(
     backoff: float = 0.1,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
+    stall_timeout: float | None = None,
     **kwargs: Any,
 ) -> Stage[Any, Any]:
     """`f(item, *args, **kwargs)` for each item, several at a time.
@@ -135,6 +139,9 @@ def parallel_map(
     - `retries`: so many times `f` is called again after an error of the class or classes `retry_on`, before all of the
       above; in the same worker, after `backoff` seconds, twice as many each time, at most 60. Where `f` is random, it
       draws the same again.
+
+    When a result has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on,
+    and where in your functions.
 
     Raises TypeError or ValueError for wrong arguments. While running: what `f` raises, as it was raised, and, in order,
     after the results before it; `NotPicklable` if something that must go to a process or come back cannot be pickled;
@@ -186,6 +193,10 @@ def parallel_map(
     if retrying is not None:
         written |= {'retries': retries, 'retry_on': retry_on} | ({} if backoff == 0.1 else {'backoff': backoff})
     written |= only_there
+    if stall_timeout is not None:
+        if number('parallel_map', 'stall_timeout', stall_timeout) <= 0:
+            raise ValueError(f'parallel_map: `stall_timeout` must be positive, got {stall_timeout}')
+        written['stall_timeout'] = stall_timeout
     function = function_of('parallel_map', f, args, kwargs)
     resource = None if setup is None else Resource(setup)
     if resource is not None:
@@ -195,7 +206,7 @@ def parallel_map(
     else:
         steps = (ItemStep('parallel_map', unchanged, (function,), (f, *args), written),)
     open_pool = partial(_open, where, given_there, limit, max_crashes, max_tasks_per_worker, resource, retrying)
-    options = (steps, open_pool, policy, STOP)
+    options = (steps, open_pool, policy, STOP, stall_timeout)
     if ordered:
         return Stage((Step('parallel_map', _ordered, options, (f, *args), written),))
     return Stage(
@@ -264,25 +275,36 @@ class _Upstream:
                 self.error = None  # its traceback holds this frame
 
 
-def _opened(open_pool: Callable[[ItemFunction], Pool], function: ItemFunction) -> Pool:
+def _opened(
+    open_pool: Callable[[ItemFunction], Pool], function: ItemFunction, stop: Stop, stall_timeout: float | None
+) -> Pool:
+    where = ' | '.join(function.names)
     try:
-        return open_pool(function)
+        pool = open_pool(function)
     except Exception as error:
-        note(error, ' | '.join(function.names), None)
+        note(error, where, None)
         raise
+    pool.where = where
+    seconds = stop.stall_timeout if stall_timeout is None else stall_timeout
+    pool.patience = Patience(f'no item has come out of {where}', seconds)
+    return pool
 
 
 @contextmanager
 def _at_work(pool: Pool, stop: Stop) -> Iterator[None]:
-    stop.add(pool.stop)
+    stop.add(pool)
     try:
         yield
     except Exception as error:
         close_after(error, pool.close)
         raise
-    finally:
-        stop.remove(pool.stop)
+    except BaseException:
         pool.close()
+        raise
+    else:
+        pool.close()
+    finally:
+        stop.remove(pool)
 
 
 def _failures(policy: Policy | None, function: ItemFunction, stop: Stop) -> Failures | None:
@@ -312,10 +334,11 @@ def _ordered(
     open_pool: Callable[[ItemFunction], Pool],
     policy: Policy | None,
     stop: Stop,
+    stall_timeout: float | None,
 ) -> Iterator[Pair]:
     upstream = _Upstream(items)
     window: deque[Task] = deque()
-    pool, failures = _opened(open_pool, function), _failures(policy, function, stop)
+    pool, failures = _opened(open_pool, function, stop, stall_timeout), _failures(policy, function, stop)
     pace = pool.pace
     slow = False
     with _at_work(pool, stop):
@@ -413,6 +436,7 @@ def _unordered(
     open_pool: Callable[[ItemFunction], Pool],
     policy: Policy | None,
     stop: Stop,
+    stall_timeout: float | None,
 ) -> Iterator[Pair]:
     again = list(state['slots'])
     upstream = _Upstream(items)
@@ -427,7 +451,7 @@ def _unordered(
             log.append((END if pair is None else pair[0], False))
         return pair
 
-    pool, failures = _opened(open_pool, function), _failures(policy, function, stop)
+    pool, failures = _opened(open_pool, function, stop, stall_timeout), _failures(policy, function, stop)
     pool.watch()
     pace = pool.pace
     running, slow = 0, False

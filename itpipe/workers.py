@@ -17,10 +17,11 @@ from typing import Any
 
 from .background import BEAT, join, signal
 from .binding import ItemFunction
-from .keys import Key
+from .keys import Key, describe
 from .pace import Pace
 from .room import Room
 from .sizes import Bytes
+from .stalls import Patience, placed, stack_of
 
 __all__ = ['Pool', 'Task', 'Threads', 'count_workers', 'usable_cores']
 
@@ -64,6 +65,7 @@ class Pool:
         self.in_flight = in_flight if self._room is None else size
         self.size, self.function = size, function
         self.pace = Pace(known=True)
+        self.where, self.patience = '', Patience()
         self._pid = os.getpid()
         self._stopped = False
         self._awaited: Task | None = None
@@ -121,9 +123,10 @@ class Pool:
         """Wait until there is a result, or an error of the function; raises an error if there will be none."""
         if not task.settled:
             self._flush()
+            self.patience.begin()
         while not task.settled:
             self._check()
-            self._wait(task, BEAT)
+            self._wait(task, self.patience.beat(BEAT, self.doing))
         self._check()  # when it was, tasks are cancelled, and workers die
 
     def result(self, task: Task) -> Any:
@@ -159,10 +162,11 @@ class Pool:
         assert self._done is not None
         if self._done.empty():
             self._flush()
+        self.patience.begin()
         while True:
             self._check()
             try:
-                task = self._done.get(timeout=BEAT)
+                task = self._done.get(timeout=self.patience.beat(BEAT, self.doing))
             except Empty:
                 continue
             if task is not None:
@@ -178,6 +182,10 @@ class Pool:
             raise RuntimeError(
                 'the workers belong to the process that this one was forked from: start a run of its own'
             )
+
+    def doing(self) -> str:
+        """Who works on which item, and where in it, for the warning of a stall; each kind of pool has its own way."""
+        raise NotImplementedError
 
     def stop(self) -> None:
         """Break all waits, and begin with no other task; from any thread."""
@@ -208,6 +216,7 @@ class Threads(Pool):
         self.pace = Pace(known=function.resource is not None)
         self._tasks: SimpleQueue[tuple[Task, Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._begun: dict[threading.Thread, Task] = {}
         atexit.register(self.close)
 
     def _send(self, task: Task, value: Any) -> None:
@@ -226,11 +235,13 @@ class Threads(Pool):
                 resource.open()
             except BaseException as error:
                 failure = error
+        thread = threading.current_thread()
         while (entry := self._tasks.get()) is not None:
             task, value = entry
             if failure is not None:
                 self._settle(task, error=failure, fatal=True)
             elif not self._stopped:
+                self._begun[thread] = task
                 begun = perf_counter()
                 try:
                     value = self.function(task.key, value)
@@ -247,6 +258,14 @@ class Threads(Pool):
                 resource.close()
             except BaseException as error:
                 self._failures.append(error)
+
+    def doing(self) -> str:
+        text = ''
+        for thread in list(self._threads):
+            task, stack = self._begun.get(thread), stack_of(thread.ident)
+            if stack if task is None else not task.settled:
+                text += placed(f'{describe(task.key) if task else "setup"} in thread {thread.name}', stack)
+        return text
 
     def close(self) -> None:
         if os.getpid() == self._pid:
