@@ -13,15 +13,17 @@ import threading
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .background import BEAT, join, signal
 from .binding import ItemFunction
 from .keys import Key, describe
 from .pace import Pace
-from .room import Room
 from .sizes import Bytes
 from .stalls import Patience, placed, stack_of
+
+if TYPE_CHECKING:
+    from .room import Room
 
 __all__ = ['Pool', 'Task', 'Threads', 'count_workers', 'usable_cores']
 
@@ -61,8 +63,12 @@ class Pool:
     """What `parallel_map` needs of workers; `_send` is what tells one kind from another."""
 
     def __init__(self, size: int, function: ItemFunction, in_flight: int | None = None):
-        self._room = Room(in_flight) if isinstance(in_flight, Bytes) else None
-        self.in_flight = in_flight if self._room is None else size
+        self._room: Room | None = None
+        self.in_flight = in_flight
+        if isinstance(in_flight, Bytes):
+            from .room import Room  # takes a while to import, with all that it knows of processes
+
+            self._room, self.in_flight = Room(in_flight), size
         self.size, self.function = size, function
         self.pace = Pace(known=True)
         self.where, self.patience = '', Patience()

@@ -20,9 +20,9 @@ from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
 
 import itpipe.borrowed
 import itpipe.pace
-import itpipe.parallel
 import itpipe.processes
 import itpipe.room
+import itpipe.window
 import itpipe.workers
 from itpipe import apply, batch_by, map_at, parallel_map, prefetch, sample, stream, take, unpack, with_rng
 from itpipe.binding import ItemFunction, Sites
@@ -91,7 +91,7 @@ def pace(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     callspec = getattr(request.node, 'callspec', None)
     in_place = callspec is not None and callspec.params.get('workers') == 'in place'
     monkeypatch.setattr(itpipe.pace.Pace, 'CHEAP', 1000 if in_place else 0)
-    monkeypatch.setattr(itpipe.parallel, 'HELD', 1000)
+    monkeypatch.setattr(itpipe.window, 'HELD', 1000)
 
 
 @pytest.fixture(scope='module', params=['threads', 'in place', 'processes', *EXECUTORS, *PLAIN])
