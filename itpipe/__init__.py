@@ -2,7 +2,7 @@
 
 from .batching import batch_by
 from .combining import combine, combine_lists, combine_pad
-from .errors import Dropped, NotPicklable, NotRestartable, WorkerCrashed
+from .errors import Dropped, NotPicklable, NotRestartable, StallWarning, WorkerCrashed
 from .flow import filter_by, flatten, prefetch, reuse, shard, shuffle, skip, take
 from .infinite import Infinite
 from .items import apply, map_all, map_at, random_apply, sample_args, unpack, with_rng, zip_apply
@@ -18,6 +18,7 @@ __all__ = [
     'NotPicklable',
     'NotRestartable',
     'Stage',
+    'StallWarning',
     'Stream',
     'WorkerCrashed',
     'apply',

@@ -26,6 +26,7 @@ from typing import Any
 from .binding import close_after
 from .keys import END
 from .sizes import Bytes, expected, nbytes
+from .stalls import Party, Patience, report, shown, stack_of
 from .steps import Pair
 
 __all__ = ['BEAT', 'GRACE', 'Background', 'join', 'signal', 'still_running']
@@ -55,7 +56,10 @@ class Background:
     """A thread, started at the first `run`, that stays the same for every further one."""
 
     def __init__(self, name: str, depth: int | None = None):
-        self.name = name
+        self.name, self.where = name, f'thread {name}'
+        self.patience = Patience()
+        self.upstream: list[Party] = []
+        """Who else may be waited for."""
         self._limit = depth if isinstance(depth, Bytes) else None
         self._depth = depth or DEPTHS[0] if self._limit is None else MOST
         self._adaptive = depth is None
@@ -98,6 +102,8 @@ class Background:
 
     def _take(self) -> Any:
         ready = self._ready
+        if not ready:
+            self.patience.begin()
         while not ready:
             self._wait()
         entry = ready.popleft()
@@ -112,10 +118,19 @@ class Background:
             if not self._ready and not self._stopped:  # looked at again, after asking: the maker looks after appending
                 if self._thread is None or not self._thread.is_alive():
                     raise RuntimeError('the thread that makes the items is gone: was this process forked from its own?')
-                self._wake_taker.acquire(timeout=BEAT)
+                self._wake_taker.acquire(timeout=self.patience.beat(BEAT, self._report))
             self._urgent = False
         if self._stopped and not self._ready:
             raise RuntimeError('the run was closed while an item was awaited')
+
+    def _report(self) -> str:
+        return report([self, *self.upstream])
+
+    def doing(self) -> str:
+        """Where the thread is, for the warning of a stall."""
+        if self._thread is None or self._full:
+            return ''
+        return shown(stack_of(self._thread.ident)) or '  waits for those below\n'
 
     # The maker's side
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .keys import Key, describe
 from .rng import Draws, fresh_seed, generator, step_word
+from .stalls import Party
 from .steps import STOP, Function, ItemStep, Seed, show
 
 if TYPE_CHECKING:
@@ -195,23 +196,25 @@ def _call(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 class Stop:
-    """Breaks, from any thread, the waits of a run: `callbacks` of all that may be waiting are called once.
+    """Breaks, from any thread, the waits of a run: all `parties` that it may be waiting for are stopped once.
 
     Being all that the steps of a run have in common, it has the list of what was `dropped`, too.
     """
 
     def __init__(self, dropped: deque[Dropped] | None = None) -> None:
         self.dropped: deque[Dropped] = deque(maxlen=KEPT) if dropped is None else dropped
-        self.callbacks: list[Callable[[], object]] = []
+        self.parties: list[Party] = []
         self.called = False
+        self.stall_timeout: float | None = None
+        """For stages that have none of their own."""
 
-    def add(self, callback: Callable[[], object]) -> None:
-        self.callbacks.append(callback)
+    def add(self, party: Party) -> None:
+        self.parties.append(party)
         if self.called:
-            callback()
+            party.stop()
 
-    def remove(self, callback: Callable[[], object]) -> None:
-        self.callbacks.remove(callback)  # in place: another thread may be adding one
+    def remove(self, party: Party) -> None:
+        self.parties.remove(party)  # in place: another thread may be adding one
 
     def check(self) -> None:
         """Raise an error if the run was stopped; for whoever calls the user's functions without giving anything out."""
@@ -220,8 +223,8 @@ class Stop:
 
     def __call__(self) -> None:
         self.called = True
-        for callback in list(self.callbacks):
-            callback()
+        for party in list(self.parties):
+            party.stop()
 
 
 def bind_option(option: Any, sites: Sites, stop: Stop) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .background import GRACE, still_running
 from .binding import ItemFunction
-from .keys import Key
+from .keys import Batch, Key, describe
 from .portable import Packed, dumps_call, dumps_function, loads_call, pack, unpack
 from .workers import Pool, Task
 
@@ -63,6 +63,10 @@ class Borrowed(Pool):
     def result(self, task: Task) -> Any:
         result = super().result(task)
         return unpack(result) if isinstance(result, Packed) else result
+
+    def doing(self) -> str:
+        keys = Batch(task.key for task in [*self._theirs, *self._plain])
+        return f'  {describe(keys)} in {type(self._executor).__name__}\n' if keys else ''
 
     def stop(self) -> None:
         super().stop()

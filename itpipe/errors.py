@@ -1,10 +1,10 @@
-"""The exceptions that are itpipe's own; everything else arrives as your code raised it."""
+"""The exceptions and warnings that are itpipe's own; everything else arrives as your code raised it."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ['Dropped', 'NotPicklable', 'NotRestartable', 'WorkerCrashed']
+__all__ = ['Dropped', 'NotPicklable', 'NotRestartable', 'StallWarning', 'WorkerCrashed']
 
 
 class NotRestartable(RuntimeError):
@@ -13,6 +13,10 @@ class NotRestartable(RuntimeError):
 
 class NotPicklable(TypeError):
     """Something that has to go to another process, or to come back from one, cannot be pickled."""
+
+
+class StallWarning(RuntimeWarning):
+    """No item has come for as long as `stall_timeout`; says who has it, and where in your functions they are."""
 
 
 class WorkerCrashed(RuntimeError):

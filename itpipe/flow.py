@@ -284,9 +284,9 @@ def _reuse(
 
 def _prefetch(items: Iterator[Pair], stop: Stop, n: int) -> Iterator[Pair]:
     background = Background('itpipe-prefetch', depth=n)
-    stop.add(background.stop)
+    stop.add(background)
     try:
         yield from background.run(items)
     finally:
-        stop.remove(background.stop)
+        stop.remove(background)
         background.close()

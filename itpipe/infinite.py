@@ -14,7 +14,7 @@ from .background import GRACE, Background, still_running
 from .batching import batch_by
 from .binding import KEPT, Sites, close_after
 from .checkpoint import Pipeline, Place
-from .checks import integer
+from .checks import integer, number
 from .combining import combine, combine_lists, combine_pad
 from .items import apply
 from .keys import END, Key, ordinals
@@ -22,6 +22,7 @@ from .rng import check_seed, fresh_seed
 from .run import Chain, item_again, keys_of
 from .sizes import size
 from .stage import Stream, as_stage, no_stage, pipe
+from .stalls import Patience
 from .steps import Pair, State, literal
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ['Infinite']
 
 B = TypeVar('B', covariant=True)
+STALL_TIMEOUT = 60.0
+"""Seconds."""
 
 
 @no_stage('it takes the stream, `Infinite(stream)`')
@@ -56,6 +59,9 @@ class Infinite(Generic[B]):
     iterates. Nothing starts before the first batch is asked for, and `close()`, leaving `with`, an error or dropping
     the last reference ends everything, an epoch that is being iterated included; after that, the next epoch starts from
     the beginning.
+
+    When a batch has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on, and
+    where in your functions; None turns that off. With `prefetch=0` only the waits for `parallel_map` are watched.
 
     It can be pickled as long as it has not started. A process forked from one in which it has started must `close()`
     it, or make its own, before using it.
@@ -99,6 +105,7 @@ class Infinite(Generic[B]):
         combiner: AnyFunction[B] | Stage[Any, B],
         prefetch: int | str | None = None,
         seed: int | None = None,
+        stall_timeout: float | None = STALL_TIMEOUT,
         **combiner_kwargs: Any,
     ) -> None: ...
     def __init__(
@@ -110,11 +117,14 @@ class Infinite(Generic[B]):
         combiner: Any = combine,
         prefetch: int | str | None = None,
         seed: int | None = None,
+        stall_timeout: float | None = STALL_TIMEOUT,
         **combiner_kwargs: Any,
     ):
         if batches_per_epoch is not None:
             integer('Infinite', 'batches_per_epoch', batches_per_epoch, least=1)
         self._ahead = None if prefetch is None else size('Infinite', 'prefetch', prefetch, least=0)
+        if stall_timeout is not None and number('Infinite', 'stall_timeout', stall_timeout) <= 0:
+            raise ValueError(f'Infinite: `stall_timeout` must be positive, got {stall_timeout}')
         if batch_size is not None and not callable(batch_size):
             integer('Infinite', 'batch_size', batch_size, least=1)
         stages = [as_stage(each, f'Infinite: `transforms[{n}]`') for n, each in enumerate(transforms)]
@@ -127,6 +137,7 @@ class Infinite(Generic[B]):
         self.batches_per_epoch = batches_per_epoch
         self._prefetch = prefetch
         self._seed = check_seed('Infinite', seed)
+        self._stall_timeout = stall_timeout
         self._live: _Live | None = None
         self._last: _Live | None = None
         self._place: Place | None = None
@@ -170,7 +181,8 @@ class Infinite(Generic[B]):
         with self._starting:
             if self._live is None:
                 self._dropped = deque(maxlen=KEPT)
-                live = _Live(self._stream, self._seed, self._ahead, self._dropped, self._place or self._beginning())
+                place = self._place or self._beginning()
+                live = _Live(self._stream, self._seed, self._ahead, self._stall_timeout, self._dropped, place)
                 live.finalizer = weakref.finalize(self, live.close)
                 self._live, self._last, self._place = live, None, None
             return self._live
@@ -395,6 +407,8 @@ class Infinite(Generic[B]):
     def __repr__(self) -> str:
         given = {'batches_per_epoch': self.batches_per_epoch, 'prefetch': self._prefetch, 'seed': self._seed}
         options = ''.join(f', {name}={literal(value)}' for name, value in given.items() if value is not None)
+        if self._stall_timeout != STALL_TIMEOUT:
+            options += f', stall_timeout={self._stall_timeout}'
         return f'Infinite({self._stream!r}{options})'
 
 
@@ -415,7 +429,7 @@ def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:
 def _meant(name: str) -> str:
     from difflib import get_close_matches  # takes a while to import
 
-    own = ('batch_size', 'batches_per_epoch', 'combiner', 'prefetch', 'seed')
+    own = ('batch_size', 'batches_per_epoch', 'combiner', 'prefetch', 'seed', 'stall_timeout')
     close = [] if name in own else get_close_matches(name, own, n=1)
     return f': did you mean `{close[0]}`?' if close else ''
 
@@ -425,13 +439,24 @@ class _Live:
 
     finalizer: weakref.finalize[..., Any]
 
-    def __init__(self, stream: Stream[Any], seed: int | None, ahead: int | None, dropped: deque[Dropped], place: Place):
+    def __init__(
+        self,
+        stream: Stream[Any],
+        seed: int | None,
+        ahead: int | None,
+        stall_timeout: float | None,
+        dropped: deque[Dropped],
+        place: Place,
+    ):
         self.pid = os.getpid()
         self._stream = stream
         self._seed, self._dropped = seed, dropped
         self._begun_at = place
         self.entropy, self.pass_ = place.entropy, place.pass_
         self._background = None if ahead == 0 else Background('itpipe-Infinite', ahead)
+        self._stall_timeout = stall_timeout
+        if self._background is not None:
+            self._background.patience = Patience('no batch has come out of Infinite', stall_timeout)
         self._lock = threading.RLock()
         self._closed = False
         self.key: Key | None = None
@@ -516,8 +541,10 @@ class _Live:
         self._next_pass += 1
         self._ended = False
         if self._background is None:
+            self._chain.stop.stall_timeout = self._stall_timeout
             self._pairs = self._chain.pairs
         else:
+            self._background.upstream = self._chain.stop.parties
             self._pairs = self._background.run(self._chain.pairs, self._chain.close)
 
     def close(self) -> None:

@@ -1,26 +1,20 @@
-"""A map over an executor, ordered and bounded."""
+"""The stage that maps with workers: what is asked for. What then runs is in `window`."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from itertools import islice
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
-from .binding import ItemFunction, Stop, close_after, note, noted
-from .checks import integer, is_function, truth
-from .errors import NotPicklable
-from .failures import SKIPPED, Failures, OnError, Policy, Retries, Retrying, policy_of, retries_of
-from .keys import END, Key
+from . import window
+from .binding import ItemFunction
+from .checks import integer, is_function, number, truth
+from .failures import OnError, Retries, Retrying, policy_of, retries_of
 from .resources import Resource, supplied
-from .run import each
 from .sizes import size
 from .stage import Stage, factory, function_of
-from .steps import STOP, ItemStep, Pair, State, Step, show, shown, unchanged
-from .workers import Pool, Task, Threads
+from .steps import STOP, ItemStep, State, Step, show, shown, unchanged
+from .workers import Pool, Threads
 
 if TYPE_CHECKING:
     from .typing import AnyFunction, Map, S, Submits, X, Y
@@ -48,6 +42,7 @@ def parallel_map(
     backoff: float = 0.1,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
+    stall_timeout: float | None = None,
     **kwargs: Any,
 ) -> Stage[X, Y]: ...
 @overload
@@ -68,6 +63,7 @@ def parallel_map(
     backoff: float = 0.1,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
+    stall_timeout: float | None = None,
     **kwargs: Any,
 ) -> Stage[Any, Y]: ...
 @factory
@@ -88,6 +84,7 @@ def parallel_map(
     backoff: float = 0.1,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
+    stall_timeout: float | None = None,
     **kwargs: Any,
 ) -> Stage[Any, Any]:
     """`f(item, *args, **kwargs)` for each item, several at a time.
@@ -135,6 +132,9 @@ def parallel_map(
     - `retries`: so many times `f` is called again after an error of the class or classes `retry_on`, before all of the
       above; in the same worker, after `backoff` seconds, twice as many each time, at most 60. Where `f` is random, it
       draws the same again.
+
+    When a result has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on,
+    and where in your functions.
 
     Raises TypeError or ValueError for wrong arguments. While running: what `f` raises, as it was raised, and, in order,
     after the results before it; `NotPicklable` if something that must go to a process or come back cannot be pickled;
@@ -186,6 +186,10 @@ def parallel_map(
     if retrying is not None:
         written |= {'retries': retries, 'retry_on': retry_on} | ({} if backoff == 0.1 else {'backoff': backoff})
     written |= only_there
+    if stall_timeout is not None:
+        if number('parallel_map', 'stall_timeout', stall_timeout) <= 0:
+            raise ValueError(f'parallel_map: `stall_timeout` must be positive, got {stall_timeout}')
+        written['stall_timeout'] = stall_timeout
     function = function_of('parallel_map', f, args, kwargs)
     resource = None if setup is None else Resource(setup)
     if resource is not None:
@@ -196,16 +200,12 @@ def parallel_map(
         steps = (ItemStep('parallel_map', unchanged, (function,), (f, *args), written),)
     lasting = '\n'.join(map(show, steps)) if steps is function.target else shown('apply', (f, *args), kwargs)
     open_pool = partial(_open, where, given_there, limit, max_crashes, max_tasks_per_worker, resource, retrying)
-    options = (steps, open_pool, policy, STOP)
+    options = (steps, open_pool, policy, STOP, stall_timeout)
     if ordered:
-        return Stage((Step('parallel_map', _ordered, options, (f, *args), written, lasting=lasting),))
-    lasting = f'{lasting}\nparallel_map(ordered=False)'
+        return Stage((Step('parallel_map', window.ordered, options, (f, *args), written, lasting=lasting),))
     state: State = {'slots': []}
-    return Stage((
-        Step(
-            'parallel_map', _unordered, options, (f, *args), written, state, replay=_replay_unordered, lasting=lasting
-        ),
-    ))  # fmt: skip
+    step = Step('parallel_map', window.unordered, options, (f, *args), written, state, replay=window.replay_unordered)
+    return Stage((step._replace(lasting=f'{lasting}\nparallel_map(ordered=False)'),))
 
 
 def _open(
@@ -230,252 +230,3 @@ def _open(
     from .borrowed import Borrowed
 
     return Borrowed(given, function, in_flight)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What runs
-
-
-HELD = 0.001
-"""Seconds; where the source takes longer for an item, results that are ready do not wait for the next ones."""
-
-
-class _Upstream:
-    """The items, and the error with which they ended, kept until what came before it is delivered."""
-
-    def __init__(self, items: Iterator[Pair]):
-        self.items = items
-        self.error: Exception | None = None
-        self.ended = False
-
-    def next(self) -> Pair | None:
-        """The next pair, or None when there is no more."""
-        if self.ended:
-            return None
-        try:
-            return next(self.items)
-        except StopIteration:
-            self.ended = True
-        except Exception as error:
-            self.ended, self.error = True, error
-        return None
-
-    def raise_error(self) -> None:
-        """Raise what ended the items, if it was an error."""
-        if self.error is not None:
-            try:
-                raise self.error
-            finally:
-                self.error = None  # its traceback holds this frame
-
-
-def _opened(open_pool: Callable[[ItemFunction], Pool], function: ItemFunction) -> Pool:
-    try:
-        return open_pool(function)
-    except Exception as error:
-        note(error, ' | '.join(function.names), None)
-        raise
-
-
-@contextmanager
-def _at_work(pool: Pool, stop: Stop) -> Iterator[None]:
-    stop.add(pool.stop)
-    try:
-        yield
-    except Exception as error:
-        close_after(error, pool.close)
-        raise
-    finally:
-        stop.remove(pool.stop)
-        pool.close()
-
-
-def _failures(policy: Policy | None, function: ItemFunction, stop: Stop) -> Failures | None:
-    return None if policy is None else Failures(policy, ' | '.join(function.names), stop.dropped)
-
-
-def _result(pool: Pool, task: Task, failures: Failures | None) -> Any:
-    """What goes out for the task, SKIPPED if nothing does."""
-    awaited = False
-    try:
-        pool.await_result(task)
-        awaited = True
-        if failures is not None:
-            failures.seen += 1
-        return pool.result(task)
-    except Exception as error:
-        if not noted(error):  # it was not the function that raised it
-            note(error, ' | '.join(pool.function.names), task.key)
-        if failures is None or not awaited or task.fatal or isinstance(error, NotPicklable):
-            raise
-        return failures.outcome(error, task.key, task.item)
-
-
-def _ordered(
-    items: Iterator[Pair],
-    function: ItemFunction,
-    open_pool: Callable[[ItemFunction], Pool],
-    policy: Policy | None,
-    stop: Stop,
-) -> Iterator[Pair]:
-    upstream = _Upstream(items)
-    window: deque[Task] = deque()
-    pool, failures = _opened(open_pool, function), _failures(policy, function, stop)
-    pace = pool.pace
-    slow = False
-    with _at_work(pool, stop):
-        while True:
-            while pool.has_room(len(window)) and not pace.in_place and not (slow and window and window[0].settled):
-                begun = perf_counter()
-                if (pair := upstream.next()) is None:
-                    break
-                slow = perf_counter() - begun > HELD
-                window.append(pool.submit(*pair, keep=failures is not None and failures.keeps_items))
-                del pair
-                if not pace.known and len(window) == 1:
-                    pool.try_out(window[0])
-            if window:
-                task = window.popleft()
-                if (value := _result(pool, task, failures)) is not SKIPPED:
-                    yield task.key, value
-                del value
-            elif pace.in_place and not upstream.ended:
-                in_place = _in_place(upstream.items, pool, failures, stop)
-                upstream.ended = yield from (in_place if failures is None else _without_skipped(in_place))
-            else:
-                break
-        upstream.raise_error()
-
-
-def _in_place(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop: Stop) -> Generator[Pair, None, bool]:
-    """Without workers, as long as that is faster; returns whether all pairs are done."""
-    pace, count = pool.pace, 1
-    if failures is None and type(pool.function) is ItemFunction:
-        unwatched = partial(each, function=pool.function, stop=stop)
-    else:
-        unwatched = partial(_guarded, pool=pool, failures=failures, stop=stop)
-    while True:
-        begun = perf_counter()
-        if (yield from unwatched(islice(pairs, count))) is END:
-            return True
-        if perf_counter() - begun <= count * pace.CHEAP:
-            count = min(2 * count, pace.UNWATCHED)
-        elif not (yield from _watched(pairs, pool, failures, stop)):  # though it may be what is around that is slow
-            return False
-
-
-def _watched(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop: Stop) -> Generator[Pair, None, bool]:
-    """Some calls in place, each of them timed; returns whether they are still cheap."""
-    for key, value in islice(pairs, pool.pace.AVERAGED):
-        begun = perf_counter()
-        value = _called(pool, key, value, failures, stop)
-        seconds = perf_counter() - begun
-        yield key, value
-        del value
-        if not pool.pace.still_cheap(seconds):
-            return False
-    return True
-
-
-def _guarded(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop: Stop) -> Generator[Pair, None, Any]:
-    """The same as `each`, but for errors."""
-    key: Any = END
-    for key, value in pairs:
-        yield key, _called(pool, key, value, failures, stop)
-        del value
-    return key
-
-
-def _called(pool: Pool, key: Key, item: Any, failures: Failures | None, stop: Stop) -> Any:
-    if failures is None:
-        value = pool.function(key, item)
-        stop.check()
-        return value
-    failures.seen += 1
-    try:
-        return pool.function(key, item)
-    except Exception as error:
-        stop.check()
-        return failures.outcome(error, key, item)
-
-
-def _without_skipped(pairs: Generator[Pair, None, bool]) -> Generator[Pair, None, bool]:
-    while True:
-        try:
-            pair = next(pairs)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        if pair[1] is not SKIPPED:
-            yield pair
-        del pair
-
-
-def _unordered(
-    items: Iterator[Pair],
-    state: State,
-    log: deque[Any],
-    function: ItemFunction,
-    open_pool: Callable[[ItemFunction], Pool],
-    policy: Policy | None,
-    stop: Stop,
-) -> Iterator[Pair]:
-    again = list(state['slots'])
-    upstream = _Upstream(items)
-
-    def pull() -> Pair | None:
-        if again:
-            return again.pop(0)  # type: ignore[no-any-return]
-        if upstream.ended:
-            return None
-        pair = upstream.next()
-        if upstream.error is None:
-            log.append((END if pair is None else pair[0], False))
-        return pair
-
-    pool, failures = _opened(open_pool, function), _failures(policy, function, stop)
-    pool.watch()
-    pace = pool.pace
-    running, slow = 0, False
-    with _at_work(pool, stop):
-        while True:
-            while pool.has_room(running) and not pace.in_place and not (slow and pool.any_done):
-                begun = perf_counter()
-                if (pair := pull()) is None:
-                    break
-                slow = perf_counter() - begun > HELD
-                task = pool.submit(*pair, keep=failures is not None and failures.keeps_items)
-                del pair
-                running += 1
-                if not pace.known and running == 1:
-                    pool.try_out(task)
-            if pace.in_place and not pool.any_done and pool.has_room(running):
-                pairs = iter(lambda: None if pool.any_done else pull(), None)
-                for key, value in _in_place(pairs, pool, failures, stop):
-                    log.append((key, True))
-                    if value is not SKIPPED:
-                        yield key, value
-                    del value
-                if not pace.in_place:
-                    continue
-            if not running:
-                break
-            task = pool.next_done()
-            running -= 1
-            log.append((task.key, True))
-            if (value := _result(pool, task, failures)) is not SKIPPED:
-                yield task.key, value
-            del value
-        upstream.raise_error()
-
-
-def _replay_unordered(log: deque[Any], position: list[Any], state: State) -> Iterator[Pair]:
-    slots = state['slots']
-    while True:
-        key, came_out = log.popleft()
-        if came_out:
-            slots[:] = [pair for pair in slots if pair[0] != key]
-            yield key, None
-        else:
-            position[0] = key
-            if key is not END:
-                slots.append((key, None))

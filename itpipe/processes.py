@@ -6,9 +6,9 @@ be ended before the interpreter waits for it, and does not say which task a proc
 Each process has a socket to this one, and a thread here that waits for its answers. Tasks are sent several at once, as
 many as take about a millisecond; whoever finds a process with too little to do, the one who brings a task or the thread
 that got answers, hands out what is waiting. So no one may have to wait until a process takes a message: a pipe beside
-the socket, which a thread of the process's own watches, announces large ones. When that pipe is closed, which also
-happens when this process dies, however it does, the process ends. It is the leader of a process group, so that what the
-function has started ends with it, and Ctrl-C in a terminal does not reach it.
+the socket, which a thread of the process's own watches, announces large ones, and asks where in the function it is.
+When that pipe is closed, which also happens when this process dies, however it does, the process ends. It is the leader
+of a process group, so that what the function has started ends with it, and Ctrl-C in a terminal does not reach it.
 
 A message to a process is a list of offsets and one of tasks, a message from it a list of offsets and one of answers;
 the offsets are those of spans of shared memory, see `transport`, that the sender does not use any more. The function
@@ -34,8 +34,9 @@ from .binding import ItemFunction
 from .errors import WorkerCrashed
 from .keys import describe
 from .portable import Packed, dumps_call, dumps_function, unpack
+from .stalls import Stack, placed
 from .transport import Arena, Block, Borrower, Buffers, Large, Span, budget
-from .worker import TOGETHER, work
+from .worker import TOGETHER, WHERE, work
 from .workers import Pool, Task, count_workers, usable_cores
 
 __all__ = ['Processes']
@@ -57,6 +58,8 @@ LATE = 0.02
 """… but by a process that has not answered for so long, which may be at one that takes much longer."""
 
 
+ANSWER = 1.0
+"""Seconds that processes have to say where they are."""
 SMALL = 1 << 14
 """Bytes; a larger message may not fit into the socket, where it would have to wait for the process."""
 
@@ -86,6 +89,7 @@ class _Worker:
         self.ready = False
         self.answered = 0.0
         """When it did so last."""
+        self.asked = False
         self.failure: BaseException | None = None
         self.parting_failure: BaseException | None = None
         self.unseen = False
@@ -112,6 +116,23 @@ class _Worker:
         if len(data) > SMALL:
             self.control.send_bytes(b'%d' % self.sent)
         self.socket.send_bytes(data)
+
+    def ask(self) -> None:
+        """Ask where it is, unless it has not answered that yet."""
+        with suppress(EOFError, OSError):
+            while self.asked and self.control.poll():
+                self.place(0.0)
+            if self.ready and not self.asked:
+                self.control.send_bytes(WHERE)
+                self.asked = True
+
+    def place(self, seconds: float) -> tuple[int, Stack] | None:
+        """How many of its calls are done, though not answered, and the stack of the next one; None if it is silent."""
+        with suppress(EOFError, OSError):
+            if self.asked and self.control.poll(seconds):
+                self.asked = False
+                return pickle.loads(self.control.recv_bytes())  # type: ignore[no-any-return]
+        return None
 
     def ask_to_end(self) -> None:
         """Have the process end after the call that it is working on."""
@@ -165,7 +186,7 @@ class Processes(Pool):
         self._waiting: deque[_Call] = deque()
         self._hungry = False
         self._slow, self._since = False, 0.0
-        self._lock = threading.Lock()
+        self._lock, self._asking = threading.Lock(), threading.Lock()
         self._cost = 1.0
         self._budget = budget() // (self.size + 1)
         self._arena = Arena(self._budget)
@@ -271,9 +292,10 @@ class Processes(Pool):
             self._part(worker)
         error = error or worker.failure
         worker.kill()
-        for end in (worker.socket, worker.control):
-            if end is not None:
-                end.close()
+        with self._asking:
+            for end in (worker.socket, worker.control):
+                if end is not None:
+                    end.close()
         if worker.process is not None:
             worker.process.join()
         with self._lock:
@@ -306,7 +328,7 @@ class Processes(Pool):
         if hasattr(signal, 'pthread_sigmask'):  # inherited: Ctrl-C waits until the process has said not to want it
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         worker.socket, theirs = self._context.Pipe()
-        its_control, worker.control = self._context.Pipe(duplex=False)
+        its_control, worker.control = self._context.Pipe()
         share = str(max(1, usable_cores() // self.size))
         environment = {name: share for name in NATIVE_THREADS if name not in os.environ}
         memory = self._budget if self._unseen < UNSEEN else 0
@@ -354,6 +376,22 @@ class Processes(Pool):
         if worker.unseen or retired:
             raise EOFError
 
+    def doing(self) -> str:
+        with self._asking:
+            with self._lock:
+                workers = [worker for worker in self._workers if worker.calls]
+                for worker in workers:
+                    worker.ask()
+            until = perf_counter() + ANSWER
+            places = [worker.place(max(0.0, until - perf_counter())) for worker in workers]
+        text = ''
+        for worker, place in zip(workers, places, strict=True):
+            done, stack = place or (0, [])
+            if calls := list(worker.calls):
+                who = f'{describe(calls[min(done, len(calls) - 1)].task.key)} in {_named(worker)}'
+                text += placed(who if place else f'{who}, which {SILENT}', stack)
+        return text
+
     def result(self, task: Task) -> Any:
         return unpack(super().result(task))
 
@@ -382,6 +420,14 @@ class Processes(Pool):
         for worker in workers:
             if worker.ready and worker.thread is not threading.current_thread():
                 worker.thread.join(max(0.0, deadline - perf_counter()))
+
+
+SILENT = 'does not answer: it is starting, or in native code that holds the interpreter lock'
+
+
+def _named(worker: _Worker) -> str:
+    pid = '' if worker.process is None else f' (pid {worker.process.pid})'
+    return f'process {worker.thread.name}{pid}'
 
 
 def _crash(worker: _Worker, call: _Call) -> WorkerCrashed:

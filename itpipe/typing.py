@@ -84,6 +84,7 @@ class Running(TypedDict, total=False):
     batches_per_epoch: int | None
     prefetch: int | str | None
     seed: int | None
+    stall_timeout: float | None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

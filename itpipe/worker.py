@@ -17,12 +17,15 @@ from typing import Any, NoReturn
 
 from .binding import ItemFunction
 from .portable import loads_function, loads_item, pack
+from .stalls import stack_of
 from .transport import Arena, Borrower, Buffers, Large, mapped
 
-__all__ = ['TOGETHER', 'work']
+__all__ = ['TOGETHER', 'WHERE', 'work']
 
 TOGETHER = 0.001
 """Seconds of work that are sent at once, and after which an answer is not held back any more to be sent with others."""
+WHERE = b'where'
+"""What a process is sent to say where it is."""
 
 
 def work(socket: Any, control: Any, memory: int) -> None:
@@ -39,7 +42,8 @@ def work(socket: Any, control: Any, memory: int) -> None:
             os.set_inheritable(end.fileno(), False)
         os.register_at_fork(after_in_child=socket.close)
     inbox = _Inbox(socket)
-    threading.Thread(target=_obey, args=(control, inbox), daemon=True).start()
+    answers: list[Any] = []
+    threading.Thread(target=_obey, args=(control, inbox, answers), daemon=True).start()
     with suppress(EOFError, OSError):  # nobody is there any more
         data, shared = pickle.loads(inbox.next())
         function = cache(lambda: loads_function(data, mapped(shared)))  # when called: its errors are those of an item
@@ -48,7 +52,7 @@ def work(socket: Any, control: Any, memory: int) -> None:
             resource = function().resource
         opened = resource is None or _succeeds(resource.open, socket)
         if opened:
-            _serve(socket, inbox, function, memory)
+            _serve(socket, inbox, answers, function, memory)
             if resource is not None:
                 _succeeds(resource.close, socket, parting=True)
     with suppress(Exception):
@@ -63,12 +67,11 @@ def _succeeds(call: Callable[[], None], socket: Any, parting: bool = False) -> b
     return not packed.failed
 
 
-def _serve(socket: Any, inbox: _Inbox, function: Callable[[], ItemFunction], memory: int) -> None:
+def _serve(socket: Any, inbox: _Inbox, answers: list[Any], function: Callable[[], ItemFunction], memory: int) -> None:
     arena, borrower = Arena(memory), Borrower()
     while message := inbox.next():
         returned, tasks = pickle.loads(message)
         arena.take_back(returned)
-        answers: list[Any] = []
         begun = perf_counter()
         while tasks and not inbox.ended:
             answers.append(_answer(function, arena, borrower, *tasks.pop(0)))
@@ -77,7 +80,8 @@ def _serve(socket: Any, inbox: _Inbox, function: Callable[[], ItemFunction], mem
                 ready = now
             if not tasks or now - ready > TOGETHER:
                 socket.send_bytes(pickle.dumps((borrower.give_back(), now - begun, answers, None), protocol=5))
-                answers, begun = [], now
+                answers.clear()
+                begun = now
         if inbox.ended:
             return
 
@@ -116,11 +120,16 @@ class _Inbox:
         return data
 
 
-def _obey(control: Any, inbox: _Inbox) -> None:
-    """Read large messages while a function runs; end this process, and what it has started, when nobody is there."""
+def _obey(control: Any, inbox: _Inbox, answers: list[Any]) -> None:
+    """Read large messages while a function runs, and say where that is; end this process, and what it has started, when
+    nobody is there."""
     with suppress(EOFError, OSError):
         while True:
-            count = int(control.recv_bytes())
+            if (message := control.recv_bytes()) == WHERE:
+                place = len(answers), stack_of(threading.main_thread().ident)
+                control.send_bytes(pickle.dumps(place))
+                continue
+            count = int(message)
             inbox.ended = inbox.ended or count < 0
             inbox.read_up_to(count)
     _end()

@@ -13,14 +13,17 @@ import threading
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .background import BEAT, join, signal
 from .binding import ItemFunction
-from .keys import Key
+from .keys import Key, describe
 from .pace import Pace
-from .room import Room
 from .sizes import Bytes
+from .stalls import Patience, placed, stack_of
+
+if TYPE_CHECKING:
+    from .room import Room
 
 __all__ = ['Pool', 'Task', 'Threads', 'count_workers', 'usable_cores']
 
@@ -60,10 +63,15 @@ class Pool:
     """What `parallel_map` needs of workers; `_send` is what tells one kind from another."""
 
     def __init__(self, size: int, function: ItemFunction, in_flight: int | None = None):
-        self._room = Room(in_flight) if isinstance(in_flight, Bytes) else None
-        self.in_flight = in_flight if self._room is None else size
+        self._room: Room | None = None
+        self.in_flight = in_flight
+        if isinstance(in_flight, Bytes):
+            from .room import Room  # takes a while to import, with all that it knows of processes
+
+            self._room, self.in_flight = Room(in_flight), size
         self.size, self.function = size, function
         self.pace = Pace(known=True)
+        self.where, self.patience = '', Patience()
         self._pid = os.getpid()
         self._stopped = False
         self._awaited: Task | None = None
@@ -121,9 +129,10 @@ class Pool:
         """Wait until there is a result, or an error of the function; raises an error if there will be none."""
         if not task.settled:
             self._flush()
+            self.patience.begin()
         while not task.settled:
             self._check()
-            self._wait(task, BEAT)
+            self._wait(task, self.patience.beat(BEAT, self.doing))
         self._check()  # when it was, tasks are cancelled, and workers die
 
     def result(self, task: Task) -> Any:
@@ -159,10 +168,11 @@ class Pool:
         assert self._done is not None
         if self._done.empty():
             self._flush()
+        self.patience.begin()
         while True:
             self._check()
             try:
-                task = self._done.get(timeout=BEAT)
+                task = self._done.get(timeout=self.patience.beat(BEAT, self.doing))
             except Empty:
                 continue
             if task is not None:
@@ -178,6 +188,10 @@ class Pool:
             raise RuntimeError(
                 'the workers belong to the process that this one was forked from: start a run of its own'
             )
+
+    def doing(self) -> str:
+        """Who works on which item, and where in it, for the warning of a stall; each kind of pool has its own way."""
+        raise NotImplementedError
 
     def stop(self) -> None:
         """Break all waits, and begin with no other task; from any thread."""
@@ -208,6 +222,7 @@ class Threads(Pool):
         self.pace = Pace(known=function.resource is not None)
         self._tasks: SimpleQueue[tuple[Task, Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._begun: dict[threading.Thread, Task] = {}
         atexit.register(self.close)
 
     def _send(self, task: Task, value: Any) -> None:
@@ -226,11 +241,13 @@ class Threads(Pool):
                 resource.open()
             except BaseException as error:
                 failure = error
+        thread = threading.current_thread()
         while (entry := self._tasks.get()) is not None:
             task, value = entry
             if failure is not None:
                 self._settle(task, error=failure, fatal=True)
             elif not self._stopped:
+                self._begun[thread] = task
                 begun = perf_counter()
                 try:
                     value = self.function(task.key, value)
@@ -247,6 +264,14 @@ class Threads(Pool):
                 resource.close()
             except BaseException as error:
                 self._failures.append(error)
+
+    def doing(self) -> str:
+        text = ''
+        for thread in list(self._threads):
+            task, stack = self._begun.get(thread), stack_of(thread.ident)
+            if stack if task is None else not task.settled:
+                text += placed(f'{describe(task.key) if task else "setup"} in thread {thread.name}', stack)
+        return text
 
     def close(self) -> None:
         if os.getpid() == self._pid:

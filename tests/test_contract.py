@@ -97,6 +97,7 @@ STAGES = [
     (numbers, prefetch(2), numbers),
     (numbers, parallel_map(add, 1, threads=2), [n + 1 for n in numbers]),
     (numbers, parallel_map(add, 1, threads=2, ordered=False, in_flight=3), None),
+    (numbers, parallel_map(add, 1, threads=2, stall_timeout=50.0), [n + 1 for n in numbers]),
     (pairs, parallel_map(map_at(0, str) | unpack(swap), threads=2), [(b, str(a)) for a, b in pairs]),
     (numbers, batch_by(5), [numbers[:5], numbers[5:10], numbers[10:]]),
     (numbers, batch_by(5, drop_last=True), [numbers[:5], numbers[5:10]]),

@@ -538,6 +538,7 @@ def test_closing_in_another_thread_ends_the_wait_for_a_batch(infinite: Any) -> N
     consumer = threading.Thread(target=lambda: results.extend(batch_iter))
     consumer.start()
     assert begun.wait(LIMIT)
+    wait_until(lambda: results, 'the consumer has the first batch')
     live = batch_iter._live
     closing = threading.Thread(target=batch_iter.close)
     closing.start()
@@ -545,7 +546,7 @@ def test_closing_in_another_thread_ends_the_wait_for_a_batch(infinite: Any) -> N
     go_on.set()
     closing.join(LIMIT)
     consumer.join(LIMIT)
-    assert results[:1] == [0]
+    assert results[0] == 0
     assert len(closed) == 1
 
 
@@ -829,6 +830,8 @@ def unexpected(combiner: str, name: str) -> str:
         ({'seed': -1}, ValueError, 'Infinite: `seed` must not be negative, got -1'),
         ({'seed': 0.5}, TypeError, 'Infinite: `seed` must be an int or None, got float'),
         ({'seed': 'x'}, TypeError, 'Infinite: `seed` must be an int or None, got str'),
+        ({'stall_timeout': 0.0}, ValueError, 'Infinite: `stall_timeout` must be positive, got 0.0'),
+        ({'stall_timeout': True}, TypeError, 'Infinite: `stall_timeout` must be a number, got bool'),
         ({'combiner': combine_pad}, TypeError, 'Infinite: `combiner` goes with `batch_size`'),
         ({'padding_values': 0}, TypeError, 'Infinite: `padding_values` goes with `batch_size`'),
         (
@@ -837,6 +840,11 @@ def unexpected(combiner: str, name: str) -> str:
             'Infinite: `combiner` must be a stage or a function of one item, got int',
         ),
         ({'batch_sise': 2}, TypeError, 'Infinite: `batch_sise` goes with `batch_size`: did you mean `batch_size`?'),
+        (
+            {'stal_timeout': 2},
+            TypeError,
+            'Infinite: `stal_timeout` goes with `batch_size`: did you mean `stall_timeout`?',
+        ),
         ({'seeds': 2}, TypeError, 'Infinite: `seeds` goes with `batch_size`: did you mean `seed`?'),
         (
             {'batch_size': 2, 'size': 5},
@@ -877,6 +885,8 @@ def test_it_prints_as_the_stream_and_the_options() -> None:
         'Infinite(range(0, 3) | apply(abs) | flatten() | batch_by(2) | apply(combine),'
         ' batches_per_epoch=5, prefetch=0, seed=7)'
     )
+    assert repr(Infinite([1], stall_timeout=None)) == 'Infinite([1], stall_timeout=None)'
+    assert repr(Infinite([1], stall_timeout=60)) == 'Infinite([1])'
 
 
 def test_a_stage_of_ones_own_sees_one_pass_at_a_time(infinite: Any) -> None:

@@ -20,9 +20,9 @@ from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
 
 import itpipe.borrowed
 import itpipe.pace
-import itpipe.parallel
 import itpipe.processes
 import itpipe.room
+import itpipe.window
 import itpipe.workers
 from itpipe import apply, batch_by, map_at, parallel_map, prefetch, sample, stream, take, unpack, with_rng
 from itpipe.binding import ItemFunction, Sites
@@ -91,7 +91,7 @@ def pace(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     callspec = getattr(request.node, 'callspec', None)
     in_place = callspec is not None and callspec.params.get('workers') == 'in place'
     monkeypatch.setattr(itpipe.pace.Pace, 'CHEAP', 1000 if in_place else 0)
-    monkeypatch.setattr(itpipe.parallel, 'HELD', 1000)
+    monkeypatch.setattr(itpipe.window, 'HELD', 1000)
 
 
 @pytest.fixture(scope='module', params=['threads', 'in place', 'processes', *EXECUTORS, *PLAIN])
@@ -647,6 +647,8 @@ def test_a_cluster_forgets_what_a_run_left(dask_threads: Any) -> None:
             TypeError,
             'parallel_map: `max_tasks_per_worker` goes with `processes`',
         ),
+        ({'threads': 1, 'stall_timeout': 0}, ValueError, 'parallel_map: `stall_timeout` must be positive, got 0'),
+        ({'threads': 1, 'stall_timeout': '5'}, TypeError, 'parallel_map: `stall_timeout` must be a number, got str'),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -678,6 +680,7 @@ def test_it_prints_as_it_was_written() -> None:
     assert repr(parallel_map(pow, 2, mod=7, threads=2, ordered=False, in_flight=3)) == written
     assert repr(parallel_map(abs, processes=-1)) == 'parallel_map(abs, processes=-1)'
     assert repr(parallel_map(abs, threads=1, in_flight='1.5 GB')) == "parallel_map(abs, threads=1, in_flight='1.5 GB')"
+    assert repr(parallel_map(abs, threads=1, stall_timeout=5)) == 'parallel_map(abs, threads=1, stall_timeout=5)'
 
 
 def test_a_size_is_no_number_of_items() -> None:
