@@ -25,10 +25,17 @@ KEPT = 10_000
 """The most dropped items of which a run remembers the errors."""
 
 
+MOST_NOTES = 16
+"""On one error, which a function may keep and raise for every item."""
+
+
 def note(error: BaseException, where: str, key: Key | None) -> None:
     """Say on the error which stage and which item it comes from; the error stays what it was."""
+    text = f'itpipe: raised in {where}' + ('' if key is None else f', {describe(key)}')
     with suppress(Exception):  # an error may be frozen
-        error.add_note(f'itpipe: raised in {where}' + ('' if key is None else f', {describe(key)}'))
+        notes = getattr(error, '__notes__', ())
+        if text not in notes and len(notes) < MOST_NOTES:  # the same one may be raised again and again
+            error.add_note(text)
 
 
 def close_after(error: BaseException, close: Callable[[], object]) -> None:
@@ -36,7 +43,8 @@ def close_after(error: BaseException, close: Callable[[], object]) -> None:
     try:
         close()
     except Exception as second:
-        error.add_note(f'itpipe: closing raised {second!r} as well')
+        with suppress(Exception):  # an error may be frozen
+            error.add_note(f'itpipe: closing raised {second!r} as well')
 
 
 def noted(error: BaseException) -> bool:

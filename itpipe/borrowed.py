@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from .background import GRACE, still_running
-from .binding import ItemFunction
+from .binding import ItemFunction, noted
 from .keys import Batch, Key, describe
 from .portable import Packed, dumps_call, dumps_function, loads_call, pack, unpack
 from .workers import Pool, Task
@@ -46,8 +46,8 @@ class Borrowed(Pool):
         theirs = self._theirs.pop(task)
         try:
             self._settle(task, theirs.result())
-        except BaseException as error:
-            self._settle(task, error=error)
+        except BaseException as error:  # if it is not the function's, it is the executor's
+            self._settle(task, error=error, fatal=not noted(error))
         if not self._theirs:
             self._idle.set()
 
@@ -56,7 +56,7 @@ class Borrowed(Pool):
             try:
                 task.value = theirs.result()
             except BaseException as error:
-                task.error = error
+                task.error, task.fatal = error, not noted(error)
             task.settled = True
         super().await_result(task)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from .binding import ItemFunction
+from .binding import ItemFunction, note
 from .checks import integer, number
 from .errors import Dropped
 from .keys import Key, ordinals
@@ -55,11 +56,15 @@ def retries_of(where: str, retries: Any, retry_on: Any, backoff: Any) -> Retries
             raise TypeError(f'{where}: `retry_on` must be a class of exceptions or a tuple of such, got {got}')
     if not count:
         raise TypeError(f'{where}: `retry_on` goes with `retries`')
+    if not classes:
+        raise ValueError(f'{where}: `retry_on` must not be empty')
     return Retries(count, classes, seconds)
 
 
 def policy_of(where: str, on_error: Any, max_errors: Any) -> Policy | None:
     """The arguments, checked; None where every error ends the run."""
+    if isinstance(on_error, type):
+        raise TypeError(f"{where}: `on_error` must be 'raise', 'skip' or a function, got the class {on_error.__name__}")
     if not callable(on_error):
         if not isinstance(on_error, str):
             got = type(on_error).__name__
@@ -93,7 +98,7 @@ class Retrying(ItemFunction):
             try:
                 return self.function(key, value)
             except self.retries.on:
-                if self.stopped.wait(min(self.retries.backoff * 2**n, LONGEST)):
+                if self.stopped.wait(min(self.retries.backoff * 2.0 ** min(n, 64), LONGEST)):
                     raise
         return self.function(key, value)
 
@@ -117,10 +122,16 @@ class Failures:
         self.count += 1
         on_error, most = self.policy
         if most is not None and self.count > (max(1, most * max(self.seen, FIRST)) if most and most < 1 else most):
-            error.add_note(f'itpipe: with {self.count} errors, there were more than `max_errors={most}` allows')
+            with suppress(Exception):  # an error may be frozen
+                error.add_note(f'itpipe: with {self.count} errors, there were more than `max_errors={most}` allows')
             raise error
         ordinal = ordinals(key)[0]
-        choice = on_error if isinstance(on_error, str) else on_error(error, item, ordinal)
+        try:
+            choice = on_error if isinstance(on_error, str) else on_error(error, item, ordinal)
+        except Exception as second:
+            if second is not error:
+                note(second, f'`on_error` of {self.stage}', key)
+            raise
         if choice is None:
             raise TypeError(
                 f"{self.stage}: `on_error` must return 'raise', 'skip' or what to put in the item's place, got None"
@@ -143,6 +154,6 @@ def _light(error: Exception) -> Exception:
         each = todo.pop()
         if each is not None and id(each) not in seen:
             seen.add(id(each))
-            each.__traceback__ = without_values(each.__traceback__)
-            todo += each.__cause__, each.__context__
+            each.with_traceback(without_values(each.__traceback__))
+            todo += *getattr(each, 'exceptions', ()), each.__cause__, each.__context__
     return error

@@ -565,6 +565,7 @@ class _Live:
                 self._lock.release()
         else:
             still_running('thread that iterates')
+        self._pairs = iter(())  # which may hold the last batch, while this is kept for what it says of it
 
     def _close_chain(self) -> None:
         # Where there is a thread, it does this. What is upstream of a step that has ended may not have ended itself.

@@ -125,13 +125,13 @@ def parallel_map(
 
     - `on_error`: `'raise'` ends the run, `'skip'` leaves the item out, and a function `(error, item, ordinal)` returns
       one of the two, or what to put in the place of the result. What was left out is in `dropped` of the run or of
-      `Infinite`. An item that its workers die of counts as well; what cannot be pickled, an error in `setup`, and
-      workers that cannot be started always end the run;
+      `Infinite`. An item that its workers die of counts as well; items and results that cannot be pickled, an error in
+      `setup`, and workers that cannot be started always end the run;
     - `max_errors`: a count, or a share of the items so far (but of the first hundred at the beginning), above which the
       run ends with the error that was one too many;
     - `retries`: so many times `f` is called again after an error of the class or classes `retry_on`, before all of the
       above; in the same worker, after `backoff` seconds, twice as many each time, at most 60. Where `f` is random, it
-      draws the same again.
+      draws the same again; where `f` changes the item, it sees that.
 
     When a result has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on,
     and where in your functions.

@@ -11,6 +11,7 @@ from contextlib import suppress
 from copyreg import _slotnames  # type: ignore[attr-defined]
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from itertools import islice
 from types import FunctionType, NoneType, TracebackType
 from typing import Any, TypeAlias
 
@@ -300,9 +301,13 @@ def _builtin(kind: type[BaseException]) -> Any:
     return next(base for base in kind.__mro__ if base.__module__ == 'builtins')
 
 
+DEEPEST = 256
+"""The most frames of a traceback that is kept."""
+
+
 def without_values(tb: TracebackType | None) -> TracebackType | None:
     """A traceback that reads like this one, but holds no frame of it."""
-    return _traceback(list(_frames(tb)))
+    return _traceback(list(islice(_frames(tb), DEEPEST)))  # the same error, raised again, has ever more of them
 
 
 def _frames(tb: TracebackType | None) -> Iterator[tuple[str, int, str, str, str]]:

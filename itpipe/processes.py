@@ -71,6 +71,8 @@ class _Call:
     task: Task
     data: bytes
     buffers: Buffers
+    sent: Large
+    """What the buffers are copies of, which a process that died may have changed."""
     suspect: bool = False
     """Whether a process died that had it: then it is tried alone."""
     crashes: int = 0
@@ -87,6 +89,8 @@ class _Worker:
         self.control: Any = None
         self.sent = 0
         self.ready = False
+        self.is_set_up = False
+        """Whether it has unpickled the function, and opened what that needs."""
         self.answered = 0.0
         """When it did so last."""
         self.asked = False
@@ -191,7 +195,7 @@ class Processes(Pool):
         self._budget = budget() // (self.size + 1)
         self._arena = Arena(self._budget)
         self._unused: deque[int] = deque()
-        self._unseen = 0
+        self._unseen = self._stillborn = 0
         self._block = Block(large)
         self._first_message = pickle.dumps((data, self._block.span or list(large)), protocol=5)
         atexit.register(self.close)  # after loky, and with it multiprocessing, did: their turn comes later then
@@ -217,7 +221,7 @@ class Processes(Pool):
             now = perf_counter()
             self._slow = now - self._since > TOGETHER  # items come so slowly that there is no use in waiting for more
             self._since = now
-            self._waiting.append(_Call(task, data, self._arena.lend(large)))
+            self._waiting.append(_Call(task, data, self._arena.lend(large), large))
             self._hand_out()
 
     def _flush(self) -> None:
@@ -301,18 +305,24 @@ class Processes(Pool):
         with self._lock:
             self._workers.remove(worker)
             calls = list(worker.calls)
+            if error is None and not worker.is_set_up and not self._stopped:
+                self._stillborn += 1
+                if self._stillborn > self._max_crashes:
+                    error = _crash(worker, 'while it was being set up', self._stillborn)
             lost = calls[0] if error and calls else None
-            for call in calls if error is None else ():
+            for call in calls if error is None and worker.is_set_up else ():
                 call.suspect = not worker.unseen or call.suspect
                 call.crashes += len(calls) == 1 and not worker.unseen  # of several, it may have been another one
                 if call.crashes > self._max_crashes:
                     lost = call
             self._waiting.extendleft(call for call in reversed(calls) if call is not lost)
-            kept = {call.buffers.offset for call in self._waiting if isinstance(call.buffers, Span)}
-            self._unused.extend(worker.lent - kept)
+            for call in calls:
+                if call is not lost:
+                    call.buffers = self._arena.lend(call.sent)
+            self._unused.extend(worker.lent)
             self._hand_out()
         if lost is not None:
-            self._settle(lost.task, error=error or _crash(worker, lost), fatal=error is not None)
+            self._settle(lost.task, error=error or _crash_of(worker, lost), fatal=error is not None)
         if worker.parting_failure is not None:
             self._failures.append(worker.parting_failure)
 
@@ -352,6 +362,9 @@ class Processes(Pool):
         if failure is not None:
             worker.note_failure(*failure)
             raise EOFError
+        if not answers:
+            worker.is_set_up, self._stillborn = True, 0
+            return
         worker.answered = perf_counter()
         cost = seconds / len(answers)
         done: list[tuple[Task, Packed]] = []
@@ -363,8 +376,6 @@ class Processes(Pool):
                 except OSError:  # it has died and its memory went with it, or there is too little room for it here
                     worker.unseen = True
                     self._unseen += 1
-                    again = {call.buffers.offset for call in worker.calls if isinstance(call.buffers, Span)}
-                    returned = [offset for offset in returned if offset not in again]
                     break
                 worker.calls.popleft()
             worker.lent.difference_update(returned)
@@ -377,6 +388,9 @@ class Processes(Pool):
             raise EOFError
 
     def doing(self) -> str:
+        if not self._lock.acquire(timeout=ANSWER):
+            return f'  a process {SILENT}, and takes no message\n'
+        self._lock.release()
         with self._asking:
             with self._lock:
                 workers = [worker for worker in self._workers if worker.calls]
@@ -395,6 +409,14 @@ class Processes(Pool):
     def result(self, task: Task) -> Any:
         return unpack(super().result(task))
 
+    def stop(self) -> None:
+        super().stop()
+        if self._lock.acquire(timeout=PARTING):
+            self._lock.release()
+        else:  # who has it waits for a process that takes no message
+            for worker in list(self._workers):
+                worker.kill()
+
     def close(self) -> None:
         if os.getpid() == self._pid:
             self.stop()
@@ -402,10 +424,12 @@ class Processes(Pool):
                 with self._lock:  # from now on, no other is started
                     pass
             workers = list(self._workers)
-            if self.function.resource is not None:
-                self._part_with(workers)
-            for worker in workers:
-                worker.kill()
+            try:
+                if self.function.resource is not None:
+                    self._part_with(workers)
+            finally:
+                for worker in workers:
+                    worker.kill()
             join([worker.thread for worker in workers])
             self._arena.close()
             self._block.close()
@@ -430,14 +454,15 @@ def _named(worker: _Worker) -> str:
     return f'process {worker.thread.name}{pid}'
 
 
-def _crash(worker: _Worker, call: _Call) -> WorkerCrashed:
+def _crash_of(worker: _Worker, call: _Call) -> WorkerCrashed:
+    return _crash(worker, f'while working on {describe(call.task.key)} alone', call.crashes)
+
+
+def _crash(worker: _Worker, when: str, crashes: int) -> WorkerCrashed:
     code = worker.process.exitcode
     how = f'exit code {code}'
     if code is not None and code < 0:
         with suppress(ValueError):
             how = signal.Signals(-code).name
-    times = 'a worker process' if call.crashes == 1 else f'{call.crashes} worker processes, one after the other,'
-    return WorkerCrashed(
-        f'{times} died ({how}) while working on {describe(call.task.key)} alone; it may take too much memory, or crash'
-        ' in native code'
-    )
+    times = 'a worker process' if crashes == 1 else f'{crashes} worker processes, one after the other,'
+    return WorkerCrashed(f'{times} died ({how}) {when}; it may take too much memory, or crash in native code')

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from time import perf_counter
@@ -73,21 +72,26 @@ def _opened(
     return pool
 
 
-@contextmanager
-def _at_work(pool: Pool, stop: Stop) -> Iterator[None]:
-    stop.add(pool)
-    try:
-        yield
-    except Exception as error:
-        close_after(error, pool.close)
-        raise
-    except BaseException:
-        pool.close()
-        raise
-    else:
-        pool.close()
-    finally:
-        stop.remove(pool)
+class _AtWork:
+    """The pool is part of the run, and closed in the end.
+
+    Not by contextlib, which sets attributes of errors; these may refuse.
+    """
+
+    def __init__(self, pool: Pool, stop: Stop):
+        self.pool, self.stop = pool, stop
+
+    def __enter__(self) -> None:
+        self.stop.add(self.pool)
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            if isinstance(error, Exception):
+                close_after(error, self.pool.close)
+            else:
+                self.pool.close()
+        finally:
+            self.stop.remove(self.pool)
 
 
 def _failures(policy: Policy | None, function: ItemFunction, stop: Stop) -> Failures | None:
@@ -104,9 +108,11 @@ def _result(pool: Pool, task: Task, failures: Failures | None) -> Any:
             failures.seen += 1
         return pool.result(task)
     except Exception as error:
-        if not noted(error):  # it was not the function that raised it
+        if not (raised := noted(error)):  # it was not the function that raised it
             note(error, ' | '.join(pool.function.names), task.key)
-        if failures is None or not awaited or task.fatal or isinstance(error, NotPicklable):
+        if failures is None or not awaited or pool.stopped or task.fatal:
+            raise
+        if isinstance(error, NotPicklable) and not raised:
             raise
         return failures.outcome(error, task.key, task.item)
 
@@ -124,7 +130,7 @@ def ordered(
     pool, failures = _opened(open_pool, function, stop, stall_timeout), _failures(policy, function, stop)
     pace = pool.pace
     slow = False
-    with _at_work(pool, stop):
+    with _AtWork(pool, stop):
         while True:
             while pool.has_room(len(window)) and not pace.in_place and not (slow and window and window[0].settled):
                 begun = perf_counter()
@@ -238,7 +244,7 @@ def unordered(
     pool.watch()
     pace = pool.pace
     running, slow = 0, False
-    with _at_work(pool, stop):
+    with _AtWork(pool, stop):
         while True:
             while pool.has_room(running) and not pace.in_place and not (slow and pool.any_done):
                 begun = perf_counter()

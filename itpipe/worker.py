@@ -52,6 +52,9 @@ def work(socket: Any, control: Any, memory: int) -> None:
             resource = function().resource
         opened = resource is None or _succeeds(resource.open, socket)
         if opened:
+            if resource is not None:
+                inbox.stop = function().stop
+            socket.send_bytes(pickle.dumps(((), 0, (), None), protocol=5))
             _serve(socket, inbox, answers, function, memory)
             if resource is not None:
                 _succeeds(resource.close, socket, parting=True)
@@ -103,6 +106,8 @@ class _Inbox:
         self._count = 0
         self.ended = False
         """Whether this process has been asked to come to an end."""
+        self.stop: Callable[[], None] = lambda: None
+        """Breaks what waits within a call."""
 
     def next(self) -> bytes:
         with self._lock:
@@ -130,7 +135,9 @@ def _obey(control: Any, inbox: _Inbox, answers: list[Any]) -> None:
                 control.send_bytes(pickle.dumps(place))
                 continue
             count = int(message)
-            inbox.ended = inbox.ended or count < 0
+            if count < 0:
+                inbox.ended = True
+                inbox.stop()
             inbox.read_up_to(count)
     _end()
 

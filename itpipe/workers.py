@@ -154,6 +154,11 @@ class Pool:
             self._wake.acquire(timeout=seconds)  # or a signal in vain
         self._awaited = None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is to be awaited any more."""
+        return self._stopped
+
     def watch(self) -> None:
         """From now on, tasks are asked for by `next_done`, in the order in which they are settled."""
         self._done = SimpleQueue()

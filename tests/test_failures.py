@@ -6,7 +6,8 @@ import pickle
 import threading
 import weakref
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,11 @@ def odd_only(x: int) -> int:
     if x % 2 == 0:
         raise ValueError(f'{x} is even', x)
     return x
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    n: int
 
 
 class TestSkip:
@@ -101,6 +107,21 @@ class TestSkip:
         assert len(run.dropped) == 8
         assert [ref() for ref in made] == [None] * 8
 
+    def test_members_of_a_group_let_go_as_well(self) -> None:
+        made: list[weakref.ref] = []
+
+        def fail(x: int) -> None:
+            array = np.zeros(100)
+            made.append(weakref.ref(array))
+            try:
+                raise KeyError(x)
+            except KeyError as error:
+                raise ExceptionGroup('several', [error]) from None
+
+        run = iter(range(3) | parallel_map(fail, threads=1, on_error='skip'))
+        assert list(run) == []
+        assert [ref() for ref in made] == [None] * 3
+
     def test_everything_may_fail(self, workers: dict[str, Any], ordered: bool) -> None:
         assert list(range(0, 200, 2) | parallel_map(odd_only, **workers, ordered=ordered, on_error='skip')) == []
 
@@ -129,6 +150,49 @@ class TestSkip:
             for x in run:
                 results.append(x)
         assert sorted(results) == [1, 3]
+
+    def test_an_error_of_the_executor_ends_the_run(self) -> None:
+        executor = ThreadPoolExecutor(1)
+
+        def shut_down(x: int) -> int:
+            executor.shutdown(wait=False, cancel_futures=True)
+            return x
+
+        results = []
+        with pytest.raises((RuntimeError, CancelledError)):
+            for x in range(9) | parallel_map(shut_down, executor=executor, on_error='skip'):
+                results.append(x)
+        assert results == [0]
+
+    @pytest.mark.parametrize('options', [{}, {'on_error': 'skip', 'max_errors': 0}, {'on_error': lambda *_: 'raise'}])
+    def test_an_error_that_cannot_be_changed_stays_what_it_is(self, options: dict[str, Any]) -> None:
+        def fail(x: int) -> None:
+            raise Frozen(x)
+
+        with pytest.raises(Frozen) as caught:
+            list(range(3) | parallel_map(fail, threads=2, **options))
+        assert caught.value.n == 0
+
+    def test_the_same_error_for_every_item(self, workers: dict[str, Any]) -> None:
+        error = ValueError('always this one')
+
+        def fail(_: int) -> None:
+            raise error
+
+        run = iter(range(300) | parallel_map(fail, **workers, on_error='skip'))
+        assert list(run) == []
+        assert [each.ordinal for each in run.dropped] == list(range(300))
+        assert len(run.dropped[0].error.__notes__) <= 16
+
+    def test_an_error_that_cannot_be_pickled_is_an_error_of_its_item(self) -> None:
+        def fail(x: int) -> int:
+            if x == 2:
+                raise ValueError(threading.Lock())
+            return x
+
+        run = iter(range(4) | parallel_map(fail, processes=1, on_error='skip'))
+        assert list(run) == [0, 1, 3]
+        assert [(each.ordinal, type(each.error)) for each in run.dropped] == [(2, NotPicklable)]
 
     def test_what_cannot_be_pickled_ends_the_run(self) -> None:
         with pytest.raises(NotPicklable, match='the result cannot be pickled'):
@@ -351,10 +415,10 @@ class TestRetries:
                 return super().wait(timeout)
 
         monkeypatch.setattr(itpipe.failures, 'Event', Recorded)
-        stage = parallel_map(lambda _: 1 / 0, threads=1, retries=10, retry_on=ZeroDivisionError, backoff=0.5)
+        stage = parallel_map(lambda _: 1 / 0, threads=1, retries=1100, retry_on=ZeroDivisionError, backoff=0.5)
         with pytest.raises(ZeroDivisionError):
             list(range(1) | stage)
-        assert pauses == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60]
+        assert pauses == [0.5, 1, 2, 4, 8, 16, 32, *[60] * 1093]
 
     def test_closing_breaks_a_pause(self) -> None:
         begun = threading.Event()
@@ -404,6 +468,9 @@ class TestArguments:
         [
             ({'on_error': 'ignore'}, ValueError, "`on_error` must be 'raise', 'skip' or a function, got 'ignore'"),
             ({'on_error': None}, TypeError, "`on_error` must be 'raise', 'skip' or a function, got NoneType"),
+            ({'on_error': ValueError}, TypeError,
+             "`on_error` must be 'raise', 'skip' or a function, got the class ValueError"),
+            ({'retries': 1, 'retry_on': ()}, ValueError, '`retry_on` must not be empty'),
             ({'max_errors': 3}, TypeError, "`max_errors` goes with another `on_error` than 'raise'"),
             ({'on_error': 'skip', 'max_errors': -1}, ValueError, '`max_errors` must be at least 0, got -1'),
             ({'on_error': 'skip', 'max_errors': 1.5}, ValueError,

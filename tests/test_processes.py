@@ -184,8 +184,49 @@ class DeadlyToUnpickle:
 
 def test_a_function_that_kills_whoever_unpickles_it() -> None:
     with pytest.raises(WorkerCrashed) as caught:
-        list(range(3) | parallel_map(DeadlyToUnpickle(), processes=1))
-    assert str(caught.value) == died('exit code 5', 'item 0')
+        list(range(3) | parallel_map(DeadlyToUnpickle(), processes=1, on_error='skip'))
+    assert str(caught.value) == (
+        '3 worker processes, one after the other, died (exit code 5) while it was being set up;'
+        ' it may take too much memory, or crash in native code'
+    )
+
+
+def test_what_a_process_that_died_did_to_its_item_is_not_seen_by_the_next(tmp_path: Path) -> None:
+    """Large arrays lie in memory that the process may write to."""
+    died_once = tmp_path / 'died'
+
+    def function(array: np.ndarray) -> float:
+        array += 1
+        if array[0] == 3 and not died_once.exists():
+            died_once.touch()
+            os._exit(1)
+        return float(array[0])
+
+    arrays = [np.full(10_000, float(n)) for n in range(6)]
+    assert list(arrays | parallel_map(function, processes=1)) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_process_that_takes_no_large_message_is_told_of_and_closed() -> None:
+    def function(value: bytes) -> int:
+        if value[0] == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return value[0]
+
+    pool = pool_of(function)
+    assert pool.result(pool.submit(0, bytes(1))) == 0
+    (worker,) = pool._workers
+    pool._cost, pool._since, worker.answered = itpipe.processes.TOGETHER, inf, inf
+    for n in (1, 2):
+        pool.submit(n, bytes([n]))
+    process = psutil.Process(worker.process.pid)
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, 'the process has stopped')
+    stuck = threading.Thread(target=lambda: [pool.submit(n, bytes([n]) * 2**20) for n in (3, 4)])
+    stuck.start()
+    wait_until(pool._lock.locked, 'a message is stuck')
+    assert 'takes no message' in pool.doing()
+    pool.close()
+    stuck.join(LIMIT)
+    assert not stuck.is_alive()
 
 
 def raise_on_unpickling() -> None:

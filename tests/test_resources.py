@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import LIMIT, raises
+from running import LIMIT, raises, wait_until
 
 from itpipe import (
     Infinite,
+    WorkerCrashed,
     map_all,
     map_at,
     parallel_map,
@@ -56,6 +57,11 @@ def where(request: pytest.FixtureRequest) -> str:
 def used(x: int, setup: Log) -> tuple[int, str]:
     setup.check()
     return x, setup.where
+
+
+def stopped_when(path: Path, run: Any) -> None:
+    wait_until(path.exists, 'the function has begun')
+    run._chain.stop()
 
 
 class TestOncePerWorker:
@@ -128,6 +134,26 @@ class TestErrors:
         stage = parallel_map(lambda x, setup: x, **{where: 2}, setup=setup, on_error='skip')
         with raises(FileNotFoundError, "[Errno 2] No such file: 'data.h5'", 'itpipe: raised in setup=setup'):
             list(range(10) | stage)
+
+    def test_processes_that_die_in_setup_end_the_run(self) -> None:
+        with pytest.raises(WorkerCrashed, match=r'[34] worker processes.* \(exit code 3\) while it was being set up'):
+            list(range(10) | parallel_map(used, processes=2, setup=lambda: os._exit(3), on_error='skip'))
+
+    def test_the_pause_before_another_try_does_not_keep_it_from_being_closed(self, where: str, tmp_path: Path) -> None:
+        def fail(x: int, setup: Log) -> None:
+            setup.note('begun')
+            raise OSError
+
+        stage = parallel_map(
+            fail, **{where: 1}, setup=partial(Log, tmp_path), retries=1, retry_on=OSError, backoff=10 * LIMIT
+        )
+        run = iter(range(1) | stage)
+        stopping = threading.Thread(target=stopped_when, args=(tmp_path / 'begun', run))
+        stopping.start()
+        with pytest.raises(RuntimeError, match='the run was closed'):
+            next(run)
+        stopping.join()
+        assert seen(tmp_path, 'closed') == seen(tmp_path, 'opened') != []
 
     def test_an_error_in_closing_is_raised_at_the_end(self, where: str) -> None:
         class Bad:
