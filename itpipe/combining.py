@@ -399,9 +399,9 @@ def _padding(shape: Sequence[int], dtype: np.dtype[Any], value: Any, path: Path)
     zero = type(value) is int and value == 0
     if not (zero and dtype.kind in 'biufc'):  # which every such dtype has
         _fitting(value, dtype, path)
-    # Fastest is to fill what lies in the cache when the arrays come: all at once, or later one item at a time. Small
-    # zeros are made faster than other values, and very large ones come from the system, which has them for free.
-    if zero and not 2**22 < size <= 2**25:
+    # Zeros come from the system, which has them for free where they are many. Of other values, fastest is to fill what
+    # lies in the cache when the arrays come: all at once, or later one item at a time.
+    if zero:
         return np.zeros(shape, dtype), True
     if size <= 2**20:
         return np.full(shape, value, dtype), True
