@@ -160,7 +160,8 @@ def test_closing_waits_until_all_is_gone(monkeypatch):
         def close(self):
             pass
 
-    with pytest.raises(AssertionError, match=r'^still 3 of its threads and processes there after 0\.05 s$'):
+    # the workers may have done all items and be gone, but not the background thread
+    with pytest.raises(AssertionError, match=r'^still [123] of its threads and processes there after 0\.05 s$'):
         figures.closing_time(feed, Leaves())
     batches.close()
 
