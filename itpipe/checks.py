@@ -7,7 +7,7 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
-__all__ = ['integer', 'is_function', 'number', 'truth']
+__all__ = ['integer', 'is_function', 'number', 'positive', 'truth']
 
 
 def integer(where: str, name: str, value: object, least: int | None = None) -> int:
@@ -34,6 +34,14 @@ def number(where: str, name: str, value: object, least: float | None = None, mos
     if least is not None and value < least:
         raise ValueError(f'{where}: `{name}` must be at least {least}, got {value}')
     return value  # type: ignore[return-value]
+
+
+def positive(where: str, name: str, value: object) -> float:
+    """The value as a number above zero."""
+    result = number(where, name, value)
+    if result <= 0:
+        raise ValueError(f'{where}: `{name}` must be positive, got {value}')
+    return result
 
 
 def is_function(where: str, name: str, value: Any) -> Callable[..., Any]:

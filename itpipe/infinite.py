@@ -14,7 +14,7 @@ from .background import GRACE, Background, still_running
 from .batching import batch_by
 from .binding import KEPT, Sites, close_after
 from .checkpoint import Pipeline, Place
-from .checks import integer, number
+from .checks import integer, positive
 from .combining import combine, combine_lists, combine_pad
 from .items import apply
 from .keys import END, Key, ordinals
@@ -123,8 +123,8 @@ class Infinite(Generic[B]):
         if batches_per_epoch is not None:
             integer('Infinite', 'batches_per_epoch', batches_per_epoch, least=1)
         self._ahead = None if prefetch is None else size('Infinite', 'prefetch', prefetch, least=0)
-        if stall_timeout is not None and number('Infinite', 'stall_timeout', stall_timeout) <= 0:
-            raise ValueError(f'Infinite: `stall_timeout` must be positive, got {stall_timeout}')
+        if stall_timeout is not None:
+            positive('Infinite', 'stall_timeout', stall_timeout)
         if batch_size is not None and not callable(batch_size):
             integer('Infinite', 'batch_size', batch_size, least=1)
         stages = [as_stage(each, f'Infinite: `transforms[{n}]`') for n, each in enumerate(transforms)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from . import window
 from .binding import ItemFunction
-from .checks import integer, is_function, number, truth
+from .checks import integer, is_function, positive, truth
 from .failures import OnError, Retries, Retrying, policy_of, retries_of
 from .resources import Resource, supplied
 from .sizes import size
@@ -187,9 +187,7 @@ def parallel_map(
         written |= {'retries': retries, 'retry_on': retry_on} | ({} if backoff == 0.1 else {'backoff': backoff})
     written |= only_there
     if stall_timeout is not None:
-        if number('parallel_map', 'stall_timeout', stall_timeout) <= 0:
-            raise ValueError(f'parallel_map: `stall_timeout` must be positive, got {stall_timeout}')
-        written['stall_timeout'] = stall_timeout
+        written['stall_timeout'] = positive('parallel_map', 'stall_timeout', stall_timeout)
     function = function_of('parallel_map', f, args, kwargs)
     resource = None if setup is None else Resource(setup)
     if resource is not None:

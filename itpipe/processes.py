@@ -56,10 +56,9 @@ CHEAP = 0.005
 """Seconds; where a task takes less, two are sent at once, and the next ones before these have been answered …"""
 LATE = 0.02
 """… but by a process that has not answered for so long, which may be at one that takes much longer."""
-
-
 ANSWER = 1.0
 """Seconds that processes have to say where they are."""
+SILENT = 'does not answer: it is starting, or in native code that holds the interpreter lock'
 SMALL = 1 << 14
 """Bytes; a larger message may not fit into the socket, where it would have to wait for the process."""
 
@@ -264,8 +263,8 @@ class Processes(Pool):
             return worker
         if alone or worker.calls[0].suspect or worker.answered < late:
             return None
-        few = len(worker.calls) <= together if self._cost < CHEAP else False
-        return worker if few and len(self._waiting) >= together else None
+        ahead = self._cost < CHEAP and len(worker.calls) <= together <= len(self._waiting)
+        return worker if ahead else None
 
     def _start(self) -> None:
         worker = _Worker()
@@ -315,10 +314,10 @@ class Processes(Pool):
                 call.crashes += len(calls) == 1 and not worker.unseen  # of several, it may have been another one
                 if call.crashes > self._max_crashes:
                     lost = call
-            self._waiting.extendleft(call for call in reversed(calls) if call is not lost)
-            for call in calls:
-                if call is not lost:
-                    call.buffers = self._arena.lend(call.sent)
+            again = [call for call in calls if call is not lost and not self._stopped]
+            for call in again:
+                call.buffers = self._arena.lend(call.sent)
+            self._waiting.extendleft(reversed(again))
             self._unused.extend(worker.lent)
             self._hand_out()
         if lost is not None:
@@ -444,9 +443,6 @@ class Processes(Pool):
         for worker in workers:
             if worker.ready and worker.thread is not threading.current_thread():
                 worker.thread.join(max(0.0, deadline - perf_counter()))
-
-
-SILENT = 'does not answer: it is starting, or in native code that holds the interpreter lock'
 
 
 def _named(worker: _Worker) -> str:

@@ -94,8 +94,8 @@ class _AtWork:
             self.stop.remove(self.pool)
 
 
-def _failures(policy: Policy | None, function: ItemFunction, stop: Stop) -> Failures | None:
-    return None if policy is None else Failures(policy, ' | '.join(function.names), stop.dropped)
+def _failures(policy: Policy | None, pool: Pool, stop: Stop) -> Failures | None:
+    return None if policy is None else Failures(policy, pool.where, stop.dropped)
 
 
 def _result(pool: Pool, task: Task, failures: Failures | None) -> Any:
@@ -109,10 +109,9 @@ def _result(pool: Pool, task: Task, failures: Failures | None) -> Any:
         return pool.result(task)
     except Exception as error:
         if not (raised := noted(error)):  # it was not the function that raised it
-            note(error, ' | '.join(pool.function.names), task.key)
-        if failures is None or not awaited or pool.stopped or task.fatal:
-            raise
-        if isinstance(error, NotPicklable) and not raised:
+            note(error, pool.where, task.key)
+        of_item = awaited and not (pool.stopped or task.fatal or (isinstance(error, NotPicklable) and not raised))
+        if failures is None or not of_item:
             raise
         return failures.outcome(error, task.key, task.item)
 
@@ -127,7 +126,9 @@ def ordered(
 ) -> Iterator[Pair]:
     upstream = _Upstream(items)
     window: deque[Task] = deque()
-    pool, failures = _opened(open_pool, function, stop, stall_timeout), _failures(policy, function, stop)
+    pool = _opened(open_pool, function, stop, stall_timeout)
+    failures = _failures(policy, pool, stop)
+    keep = failures is not None and failures.keeps_items
     pace = pool.pace
     slow = False
     with _AtWork(pool, stop):
@@ -137,7 +138,7 @@ def ordered(
                 if (pair := upstream.next()) is None:
                     break
                 slow = perf_counter() - begun > HELD
-                window.append(pool.submit(*pair, keep=failures is not None and failures.keeps_items))
+                window.append(pool.submit(*pair, keep=keep))
                 del pair
                 if not pace.known and len(window) == 1:
                     pool.try_out(window[0])
@@ -185,7 +186,7 @@ def _watched(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop:
 
 
 def _guarded(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop: Stop) -> Generator[Pair, None, Any]:
-    """The same as `each`, but for errors."""
+    """What `each` does, where the call is more than those of the steps, or its errors may be left out."""
     key: Any = END
     for key, value in pairs:
         yield key, _called(pool, key, value, failures, stop)
@@ -240,7 +241,9 @@ def unordered(
             log.append((END if pair is None else pair[0], False))
         return pair
 
-    pool, failures = _opened(open_pool, function, stop, stall_timeout), _failures(policy, function, stop)
+    pool = _opened(open_pool, function, stop, stall_timeout)
+    failures = _failures(policy, pool, stop)
+    keep = failures is not None and failures.keeps_items
     pool.watch()
     pace = pool.pace
     running, slow = 0, False
@@ -251,7 +254,7 @@ def unordered(
                 if (pair := pull()) is None:
                     break
                 slow = perf_counter() - begun > HELD
-                task = pool.submit(*pair, keep=failures is not None and failures.keeps_items)
+                task = pool.submit(*pair, keep=keep)
                 del pair
                 running += 1
                 if not pace.known and running == 1:

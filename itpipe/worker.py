@@ -49,11 +49,8 @@ def work(socket: Any, control: Any, memory: int) -> None:
         function = cache(lambda: loads_function(data, mapped(shared)))  # when called: its errors are those of an item
         resource = None
         with suppress(BaseException):  # which it is going to raise again
-            resource = function().resource
-        opened = resource is None or _succeeds(resource.open, socket)
-        if opened:
-            if resource is not None:
-                inbox.stop = function().stop
+            resource, inbox.stop = function().resource, function().stop
+        if resource is None or _succeeds(resource.open, socket):
             socket.send_bytes(pickle.dumps(((), 0, (), None), protocol=5))
             _serve(socket, inbox, answers, function, memory)
             if resource is not None:
