@@ -12,6 +12,7 @@ from .binding import ItemFunction, note
 from .checks import integer, number
 from .errors import Dropped
 from .keys import Key, ordinals
+from .tracebacks import related, without_values
 
 __all__ = ['SKIPPED', 'Failures', 'OnError', 'Policy', 'Retries', 'Retrying', 'policy_of', 'retries_of']
 
@@ -146,14 +147,6 @@ class Failures:
 
 def _light(error: Exception) -> Exception:
     """The error, to be kept: its traceback reads as it did, but what the function worked on is let go."""
-    from .portable import without_values
-
-    todo: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while todo:
-        each = todo.pop()
-        if each is not None and id(each) not in seen:
-            seen.add(id(each))
-            each.with_traceback(without_values(each.__traceback__))
-            todo += *getattr(each, 'exceptions', ()), each.__cause__, each.__context__
+    for each in related(error):
+        each.with_traceback(without_values(each.__traceback__))
     return error

@@ -5,14 +5,12 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from copyreg import _slotnames  # type: ignore[attr-defined]
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from itertools import islice
-from types import FunctionType, NoneType, TracebackType
+from types import NoneType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,10 +20,10 @@ from .binding import ItemFunction
 from .errors import NotPicklable
 from .keys import Key, describe
 from .stage import stage
+from .tracebacks import frames_of, made_of, members, related
 
 __all__ = [
     'Packed', 'dumps_call', 'dumps_function', 'loads_call', 'loads_function', 'loads_item', 'pack', 'unpack',
-    'without_values',
 ]  # fmt: skip
 
 
@@ -191,26 +189,19 @@ class _Error:
 
 def _packed(error: BaseException) -> list[_Error]:
     """The error, and all that it was raised from or groups."""
-    found: dict[int, BaseException] = {}
-    places: dict[int, int] = {}
-    todo = [error]
-    while todo:
-        each = todo.pop()
-        if id(each) not in places:
-            places[id(each)] = len(places)
-            found[id(each)] = each
-            todo.extend(other for other in (each.__cause__, each.__context__, *_members(each)) if other is not None)
+    found = related(error)
+    places = {id(each): place for place, each in enumerate(found)}
     return [
         _Error(
             _dumps_error(each),
             _text(each),
-            list(_frames(each.__traceback__)),
+            list(frames_of(each.__traceback__)),
             each.__suppress_context__,
             places.get(id(each.__cause__)),
             places.get(id(each.__context__)),
-            [places[id(member)] for member in _members(each)],
+            [places[id(member)] for member in members(each)],
         )
-        for each in found.values()
+        for each in found
     ]
 
 
@@ -231,15 +222,11 @@ def _unpacked(packed: list[_Error]) -> BaseException:
 
     for place, each in enumerate(packed):
         error = restore(place)
-        error.__traceback__ = _traceback(each.frames)
+        error.__traceback__ = made_of(each.frames)
         error.__cause__ = None if each.cause is None else restore(each.cause)
         error.__context__ = None if each.context is None else restore(each.context)
         error.__suppress_context__ = each.suppress
     return errors[0]
-
-
-def _members(error: BaseException) -> tuple[BaseException, ...]:
-    return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
 
 
 def _dumps_error(error: BaseException) -> bytes:
@@ -247,7 +234,7 @@ def _dumps_error(error: BaseException) -> bytes:
 
     try:
         data: bytes = dumps(_recipe(error))
-        _restored(pickle.loads(data), list(_members(error)))
+        _restored(pickle.loads(data), list(members(error)))
         return data
     except Exception as reason:
         lost = NotPicklable(
@@ -299,33 +286,3 @@ def _restored(recipe: Any, members: list[BaseException]) -> BaseException:
 
 def _builtin(kind: type[BaseException]) -> Any:
     return next(base for base in kind.__mro__ if base.__module__ == 'builtins')
-
-
-DEEPEST = 256
-"""The most frames of a traceback that is kept."""
-
-
-def without_values(tb: TracebackType | None) -> TracebackType | None:
-    """A traceback that reads like this one, but holds no frame of it."""
-    return _traceback(list(islice(_frames(tb), DEEPEST)))  # the same error, raised again, has ever more of them
-
-
-def _frames(tb: TracebackType | None) -> Iterator[tuple[str, int, str, str, str]]:
-    for frame, line in traceback.walk_tb(tb):
-        code = frame.f_code
-        yield code.co_filename, line, code.co_name, code.co_qualname, str(frame.f_globals.get('__name__'))
-
-
-def _traceback(frames: list[tuple[str, int, str, str, str]]) -> TracebackType | None:
-    """A traceback that reads like the one it was made from: frames of the same files, lines and names, but empty."""
-    result: TracebackType | None = None
-    for filename, line, name, qualname, module in reversed(frames):
-        code = _blank.__code__.replace(co_filename=filename, co_name=name, co_qualname=qualname, co_firstlineno=line)
-        # that of a generator which never runs: it knows no caller, whose values it would keep
-        frame = FunctionType(code, {'__name__': module})().gi_frame
-        result = TracebackType(result, frame, -1, line)  # -1: no place in the line
-    return result
-
-
-def _blank() -> Iterator[None]:
-    yield
