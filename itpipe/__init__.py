@@ -1,6 +1,7 @@
 """Pure functions over iterators that compose with `|`, and a class that runs them in the background of training."""
 
 from .batching import batch_by
+from .checkpoint import merge_states
 from .combining import combine, combine_lists, combine_pad
 from .errors import Dropped, NotPicklable, NotRestartable, StallWarning, WorkerCrashed
 from .flow import filter_by, flatten, prefetch, reuse, shard, shuffle, skip, take
@@ -31,6 +32,7 @@ __all__ = [
     'load_by_random_id',
     'map_all',
     'map_at',
+    'merge_states',
     'mix',
     'parallel_map',
     'pipe',

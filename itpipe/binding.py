@@ -73,6 +73,11 @@ class Sites:
         return self._count[0]
 
     @property
+    def seeded(self) -> bool:
+        """Whether steps that have no seed of their own get one that was given."""
+        return self._given is not None or self._fallback is not None
+
+    @property
     def seed(self) -> int:
         """The seed of the steps that have none of their own."""
         for seed in (self._given, self._fallback):

@@ -1,22 +1,28 @@
-"""What is saved of a run: of which pipeline it is, and where its consumer stood; and what is refused."""
+"""What is saved of a run: of which pipeline it is, where its consumer stood, of which rank; and what is refused."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import zip_longest
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
+from .plan import last_shard
+from .ranks import deal, merge
 from .steps import ItemStep, State, Step, show, shown
 
 if TYPE_CHECKING:
     from .run import Source
 
-__all__ = ['FORMAT', 'Pipeline', 'Place', 'lasting']
+__all__ = ['FORMAT', 'Pipeline', 'Place', 'lasting', 'merge_states']
 
 FORMAT: Final = 1
 """The version of what is saved; one that is not known is refused."""
+MERGED: Final = 'merged'
+"""In the place of the rank: it is the state of all of them."""
 LONG: Final = 40
 """Characters; a step that takes more is known by its first ones and a checksum, which keeps states small."""
 
@@ -37,51 +43,140 @@ class Pipeline:
     """Writes and reads the states of one pipeline."""
 
     def __init__(self, source: Source, steps: Sequence[Step | ItemStep], seed: int | None = None):
-        lines = lasting(source, steps).splitlines()
+        told: list[Any] = list(steps)
+        self.shard: list[int] | None = None
+        if (place := last_shard(steps)) is not None:  # this one may be another rank's, or one of another number of them
+            self.shard = list(told[place].share)
+            told[place] = told[place]._replace(lasting=shown('shard', (), told[place].kwargs))
+        lines = lasting(source, told).splitlines()
         if seed is not None:
             lines.append(shown('Infinite', (), {'seed': seed}))
         self.text = '\n'.join(map(_brief, lines))
-        self._begun = crc32(self.text.encode())
 
     def state(self, entropy: int | None, pass_: int, batch: int, position: State | None) -> State:
         """A `Place` as JSON can hold it."""
-        return {
-            'itpipe': FORMAT,
-            'pipeline': self.text,
-            'entropy': entropy,
-            'pass': pass_,
-            'batch': batch,
-            'position': position,
-            'check': _check(self._begun, entropy, pass_, batch, position),
-        }
+        return _state(self.text, self.shard, Place(entropy, pass_, batch, position))
 
     def place(self, where: str, state: Any) -> Place:
         """The place that `state` made a state of; raises TypeError or ValueError, naming `where`, for anything else."""
-        if not isinstance(state, dict):
-            raise TypeError(f'{where}: `state` must be a dict, as `state_dict()` gives it, got {type(state).__name__}')
-        version = state.get('itpipe')
-        if isinstance(version, bool) or not isinstance(version, int):
-            raise ValueError(f'{where}: `state` is not a state of itpipe, in which "itpipe" is the number of a format')
-        if version != FORMAT:
-            raise ValueError(
-                f'{where}: `state` has format {version}, but this version of itpipe knows format {FORMAT} only'
-            )
-        for name in ('pipeline', 'entropy', 'pass', 'batch', 'position', 'check'):
-            if name not in state:
-                raise ValueError(f'{where}: `state` is incomplete, there is no "{name}" in it')
-        try:
-            place = Place(state['entropy'], state['pass'], state['batch'], _sorted(state['position']))
-            undamaged = state['check'] == _check(crc32(state['pipeline'].encode()), *place)
-            undamaged &= all(isinstance(number, int) and number >= 0 for number in (place.entropy or 0, *place[1:3]))
-        except Exception:  # it may be anything
-            undamaged = False
-        if not undamaged:
-            raise ValueError(f'{where}: `state` is damaged, its checksum is that of another one')
-        if state['pipeline'] != self.text:
+        place = _read(where, 'state', state)
+        there, here = state['shard'], self.shard
+        if state['pipeline'] != self.text and (there is None) == (here is None):  # or else, that is what differs
             raise ValueError(
                 f'{where}: `state` is that of another pipeline, {_difference(state["pipeline"], self.text)}'
             )
-        return place
+        if there == here:
+            return place
+        if there == MERGED and here is not None:
+            return place._replace(position=deal(place.position, *here))
+        raise ValueError(
+            f'{where}: `state` is that of {_ranks(there)}, this is {_ranks(here)}; what `merge_states`'
+            ' makes of the states of all ranks goes on with any number of them'
+        )
+
+
+def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """One state of the states of all ranks, with which any number of ranks goes on.
+
+    `states` are the `state_dict()`s of all ranks of one run, in any order, taken in the same pass over the source. Each
+    of the new ranks loads the result; then they get what no rank had received before, each item once, with the same
+    randomness. Items that were in the buffers of `shuffle` or `reuse` are dealt to the new ranks as well. Which items
+    make a batch, and in which order they come, is another matter, since there is another number of ranks.
+
+    Ranks that go on as they were need this not: each loads its own state.
+
+    Raises TypeError for what are not dicts; ValueError for what are not whole states, for states of different pipelines
+    or passes, if there is not one of each rank, and behind stages that count the items of their rank: `take`, `skip`,
+    and stages of your own.
+
+    >>> from itpipe import Infinite
+    >>> def batches(rank, ranks):
+    ...     return Infinite(range(12), batch_size=2, shard=(rank, ranks))
+    >>> states = []
+    >>> for rank in range(2):
+    ...     with batches(rank, 2) as batch_iter:
+    ...         print(next(batch_iter()))
+    ...         states.append(batch_iter.state_dict())
+    [0 2]
+    [1 3]
+    >>> with batches(0, 1) as batch_iter:
+    ...     batch_iter.load_state_dict(merge_states(states))
+    ...     print(*batch_iter)
+    [4 5] [6 7] [8 9] [10 11]
+
+    See also: `Infinite.load_state_dict`, `shard`.
+    """
+    where = 'merge_states'
+    states = list(states)
+    places = [_read(where, f'states[{n}]', state) for n, state in enumerate(states)]
+    if not states:
+        raise ValueError(f'{where}: `states` must not be empty')
+    for n, (state, place) in enumerate(zip(states, places, strict=True)):
+        if not isinstance(state['shard'], list):
+            raise ValueError(f'{where}: `states[{n}]` is that of {_ranks(state["shard"])}')
+        if state['pipeline'] != states[0]['pipeline']:
+            raise ValueError(
+                f'{where}: `states[{n}]` is that of another pipeline than `states[0]`,'
+                f' {_difference(state["pipeline"], states[0]["pipeline"])}'
+            )
+        if place.pass_ != places[0].pass_:
+            raise ValueError(
+                f'{where}: `states` must have been taken in the same pass over the source, but `states[0]` was taken in'
+                f' pass {places[0].pass_}, `states[{n}]` in pass {place.pass_}'
+            )
+    ranks = states[0]['shard'][1]
+    given = [state['shard'] for state in states]
+    if sorted(given) != [[rank, ranks] for rank in range(ranks)]:
+        raise ValueError(
+            f'{where}: `states` must be one of each rank of {ranks}, got those of {", ".join(map(_ranks, given))}'
+        )
+    in_order = [place for _, place in sorted(zip(given, places, strict=True), key=itemgetter(0))]
+    position = _sorted(merge(where, [place.position for place in in_order]))
+    batch = max(place.batch for place in places)
+    return _state(states[0]['pipeline'], MERGED, Place(in_order[0].entropy, places[0].pass_, batch, position))
+
+
+def _ranks(shard: Any) -> str:
+    if shard is None:
+        return 'a run without `shard`'
+    return 'merged ranks' if shard == MERGED else f'rank {shard[0]} of {shard[1]}'
+
+
+def _state(pipeline: str, shard: Any, place: Place) -> State:
+    return {
+        'itpipe': FORMAT,
+        'pipeline': pipeline,
+        'shard': shard,
+        'entropy': place.entropy,
+        'pass': place.pass_,
+        'batch': place.batch,
+        'position': place.position,
+        'check': _check(pipeline, shard, *place),
+    }
+
+
+def _read(where: str, name: str, state: Any) -> Place:
+    if not isinstance(state, dict):
+        raise TypeError(f'{where}: `{name}` must be a dict, as `state_dict()` gives it, got {type(state).__name__}')
+    version = state.get('itpipe')
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise ValueError(f'{where}: `{name}` is not a state of itpipe, in which "itpipe" is the number of a format')
+    if version != FORMAT:
+        raise ValueError(
+            f'{where}: `{name}` has format {version}, but this version of itpipe knows format {FORMAT} only'
+        )
+    for part in ('pipeline', 'shard', 'entropy', 'pass', 'batch', 'position', 'check'):
+        if part not in state:
+            raise ValueError(f'{where}: `{name}` is incomplete, there is no "{part}" in it')
+    try:
+        place = Place(state['entropy'], state['pass'], state['batch'], _sorted(state['position']))
+        undamaged = state['check'] == _check(state['pipeline'], state['shard'], *place)
+        undamaged &= all(isinstance(number, int) and number >= 0 for number in (place.entropy or 0, *place[1:3]))
+    except Exception:  # it may be anything
+        undamaged = False
+    if not undamaged:
+        raise ValueError(f'{where}: `{name}` is damaged, its checksum is that of another one')
+    return place
 
 
 def lasting(source: Source, steps: Sequence[Step | ItemStep]) -> str:
@@ -109,7 +204,7 @@ def _difference(there: str, here: str) -> str:
     return f'which has `{theirs.strip()}` where this one has `{ours.strip()}`'
 
 
-def _check(begun: int, entropy: int | None, pass_: int, batch: int, position: State | None) -> int:
+def _check(pipeline: str, shard: Any, entropy: int | None, pass_: int, batch: int, position: State | None) -> int:
     """A checksum; where the position is but a number, one that takes no time."""
     if position is None:
         at = -1
@@ -117,12 +212,18 @@ def _check(begun: int, entropy: int | None, pass_: int, batch: int, position: St
         at = crc32(repr(_own(position)).encode())
     else:
         at = position['source']
-    return (begun + 7 * (entropy or 0) + 1_009 * pass_ + 104_729 * batch + 1_299_709 * at) % 0x7FFFFFFF
+    of = _of(pipeline, repr(shard))
+    return (of + 7 * (entropy or 0) + 1_009 * pass_ + 104_729 * batch + 1_299_709 * at) % 0x7FFFFFFF
+
+
+@lru_cache(16)  # it is asked for with every batch
+def _of(pipeline: str, shard: str) -> int:
+    return crc32(f'{pipeline}\n{shard}'.encode())
 
 
 def _own(position: State | None) -> State | None:
     """The position without the states that sources have themselves, in which there may be anything."""
-    if position is None or type(position['source']) is int:
+    if position is None or not isinstance(position['source'], dict):
         return position
     source = position['source']
     if 'branches' in source:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, overload
 
 from .background import Background
 from .binding import ItemFunction, Stop, note
 from .checks import integer
+from .keys import END
+from .ranks import EVEN, Dealing, Even, check_rank
 from .rng import Draws, check_seed
 from .sizes import size
 from .stage import Stage, factory, function_of
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 else:
     Parts = Same = Stage
 
-__all__ = ['filter_by', 'flatten', 'prefetch', 'reuse', 'shard', 'shuffle', 'skip', 'take']
+__all__ = ['filter_by', 'flatten', 'prefetch', 'reuse', 'shard', 'shard_step', 'shuffle', 'skip', 'take']
 
 
 @overload
@@ -76,7 +80,7 @@ def take(n: int) -> Same:
     See also: `skip`, `shard`.
     """
     count = integer('take', 'n', n, least=0)
-    return Same((Step('take', _take, (count,), (n,), state={'taken': 0}, remake='pass'),))
+    return Same((Step('take', _take, (count,), (n,), state={'taken': 0}, remake='pass', counts=True),))
 
 
 @factory
@@ -91,28 +95,48 @@ def skip(n: int) -> Same:
     See also: `take`, `shard`.
     """
     count = integer('skip', 'n', n, least=0)
-    return Same((Step('skip', _skip, (count,), (n,), state={'skipped': 0}, remake='pass'),))
+    return Same((Step('skip', _skip, (count,), (n,), state={'skipped': 0}, remake='pass', counts=True),))
 
 
 @factory
-def shard(index: int, count: int) -> Same:
-    """Every `count`-th item, beginning with the one at `index`.
+def shard(index: int, count: int, even: Even = 'keep') -> Same:
+    """Every `count`-th item, beginning with the one at `index`: the part of one of `count` ranks.
 
     The shards 0 to `count - 1` of the same items are disjoint and together have all of them; a random stage behind it
-    does to each item what it would do without shards.
+    does to each item what it would do without shards. For that all ranks need the same seed, if what is upstream is
+    random.
 
-    Raises TypeError if an argument is not an int, ValueError if not 0 <= `index` < `count`.
+    No rank works on items of another: a shard runs before the item-wise stages that it is written behind (also those
+    within an ordered `parallel_map`, if that leaves nothing out), and before the items of a sequence are looked up. It
+    does not change places with stages that need to see the items, such as `filter_by`, `flatten` and `batch_by`.
+
+    `even` says what happens where `count` does not divide the number of items. With `'keep'` each item comes in one
+    shard, and some have one more than others; with `'drop'` the last few are left out, with `'repeat'` some of the
+    first ones come a second time, so that all shards have as many.
+
+    Raises TypeError if `index` or `count` is not an int; ValueError if not 0 <= `index` < `count`, for another `even`,
+    and, when it runs, if what is upstream is random and there is no seed.
 
     >>> list(range(8) | shard(1, 3))
     [1, 4, 7]
+    >>> list(range(8) | shard(2, 3)), list(range(8) | shard(2, 3, even='repeat')), list(range(8) | shard(1, 3, 'drop'))
+    ([2, 5], [2, 5, 0], [1, 4])
 
-    See also: `take`, `skip`.
+    See also: `Infinite`, which finds the place for it; `merge_states`; `take`, `skip`.
     """
-    count = integer('shard', 'count', count, least=1)
-    index = integer('shard', 'index', index, least=0)
-    if index >= count:
-        raise ValueError(f'shard: `index` must be less than `count` ({count}), got {index}')
-    return Same((Step('shard', _shard, (index, count), (index, count), state={'passed': 0}, remake='pass'),))
+    return Same((shard_step('shard', check_rank('shard', index, count, 'index', 'count'), even),))
+
+
+def shard_step(where: str, share: tuple[int, int], even: Even) -> Step:
+    """The step that lets pass what is dealt to one of so many ranks; errors in `even` name `where`."""
+    if even not in EVEN:
+        raise ValueError(f"{where}: `even` must be 'keep', 'drop' or 'repeat', got {even!r}")
+    written = {} if even == 'keep' else {'even': even}
+    state: State = {'begun': 0, 'passed': 0, 'seen': [], 'slots': []}
+    return Step(
+        'shard', _shard, (*share, even), share, written, state,
+        remake='pass', replay=_replay_shard, counts=True, share=share,
+    )  # fmt: skip
 
 
 @factory
@@ -180,7 +204,9 @@ def prefetch(n: int | str) -> Same:
 
     See also: `parallel_map`; `Infinite`, which does this with the whole stream.
     """
-    return Same((Step('prefetch', _prefetch, (STOP, size('prefetch', 'n', n)), (n,), remake='pass', lasting=''),))
+    return Same(
+        (Step('prefetch', _prefetch, (STOP, size('prefetch', 'n', n)), (n,), remake='pass', lasting='', itemwise=True),)
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -231,16 +257,53 @@ def _skip(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:
             state['skipped'] += 1
 
 
-def _shard(items: Iterator[Pair], state: State, index: int, count: int) -> Iterator[Pair]:
-    for pair in items:
-        place = state['passed']
-        state['passed'] = (place + 1) % count
-        if place == index:
-            yield pair
+def _shard(items: Iterator[Pair], state: State, log: deque[Any], index: int, count: int, even: Even) -> Iterator[Pair]:
+    """Where all ranks shall get as many, the slots are the first items, which may come again."""
+    dealing, slots = Dealing(state['begun'], state['seen']), state['slots']
+    places = dealing.lacking(enumerate(items, state['passed']), state['passed'])
+    fresh = even == 'repeat' and not slots
+    if fresh:
+        first = list(islice(places, max(index, 1)))
+        slots[:] = [pair for _, pair in first]
+        places = chain(first, places)
+    before, reached = (index - dealing.turn(state['passed'])) % count, state['passed']
+    while own := deque(islice(places, before + 1), maxlen=1):
+        place, pair = own.pop()
+        reached = place + 1
+        if dealing.turn(place) % count != index:
+            break  # there are no more
+        before, last = count - 1, pair[0]
+        if even == 'drop' and index < count - 1:
+            others = deque(islice(places, count - 1 - index), maxlen=1)
+            reached = others[0][0] + 1 if others else reached
+            if not others or dealing.turn(reached - 1) % count != count - 1:
+                break
+            before, last = index, others[0][1][0]
+        log.append((pair[0], last, reached, slots[:] if fresh else None))
+        fresh = False
+        yield pair
+        del pair
+    left = dealing.turn(reached) % count
+    if even == 'repeat' and slots and 0 < left <= index:
+        again = slots[(index - left) % len(slots)]
+        log.append((again[0], END, reached, []))
+        yield again
+    log.append((END, END, reached, None))
+
+
+def _replay_shard(log: deque[Any], position: list[Any], state: State) -> Iterator[Pair]:
+    while log:
+        key, position[0], state['passed'], slots = log.popleft()
+        if slots is not None:
+            state['slots'] = [(kept, None) for kept, _ in slots]
+        if key is not END:
+            yield key, None
 
 
 def _shuffle(items: Iterator[Pair], state: State, draws: Draws, size: int) -> Iterator[Pair]:
     slots = state['slots']
+    while len(slots) > size:  # as where there were more ranks before
+        yield _drawn(slots, state, draws)
     for pair in items:
         if len(slots) < size:
             slots.append(pair)
@@ -250,10 +313,14 @@ def _shuffle(items: Iterator[Pair], state: State, draws: Draws, size: int) -> It
         out, slots[at] = slots[at], pair
         yield out
     while slots:
-        at = draws.below(state['t'], len(slots))
-        state['t'] += 1
-        slots[at], slots[-1] = slots[-1], slots[at]
-        yield slots.pop()
+        yield _drawn(slots, state, draws)
+
+
+def _drawn(slots: list[Pair], state: State, draws: Draws) -> Pair:
+    at = draws.below(state['t'], len(slots))
+    state['t'] += 1
+    slots[at], slots[-1] = slots[-1], slots[at]
+    return slots.pop()
 
 
 def _reuse(

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from .background import GRACE, Background, still_running
 from .batching import batch_by
 from .binding import KEPT, Sites, close_after
 from .checkpoint import Pipeline, Place
 from .checks import integer, positive
 from .combining import combine, combine_lists, combine_pad
+from .flow import shard_step
 from .items import apply
-from .keys import END, Key, ordinals
+from .keys import END, ordinals
+from .live import Live
+from .plan import check_seeded, dealt
+from .ranks import Even, rank_of
 from .rng import check_seed, fresh_seed
-from .run import Chain, item_again, keys_of
+from .run import item_again, keys_of
 from .sizes import size
 from .stage import Stream, as_stage, no_stage, pipe
-from .stalls import Patience
-from .steps import Pair, State, literal
+from .steps import literal
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
@@ -62,6 +63,12 @@ class Infinite(Generic[B]):
 
     When a batch has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on, and
     where in your functions; None turns that off. With `prefetch=0` only the waits for `parallel_map` are watched.
+
+    With `shard=(rank, number of ranks)` it is the part of one of several training processes, which together get what
+    there is without it, each item once. `shard='env'` asks torch.distributed, if it is initialized, or else the
+    environment variables RANK and WORLD_SIZE. Items are dealt in turn, before anything is done with them but what
+    counts or orders items, such as `take` and `shuffle`; so no rank works on items of another. For `even` see the stage
+    `shard`. `batch_size` and `batches_per_epoch` are those of one rank, and all ranks need the same seed.
 
     It can be pickled as long as it has not started. A process forked from one in which it has started must `close()`
     it, or make its own, before using it.
@@ -106,6 +113,8 @@ class Infinite(Generic[B]):
         prefetch: int | str | None = None,
         seed: int | None = None,
         stall_timeout: float | None = STALL_TIMEOUT,
+        shard: tuple[int, int] | Literal['env'] | None = None,
+        even: Even = 'keep',
         **combiner_kwargs: Any,
     ) -> None: ...
     def __init__(
@@ -118,6 +127,8 @@ class Infinite(Generic[B]):
         prefetch: int | str | None = None,
         seed: int | None = None,
         stall_timeout: float | None = STALL_TIMEOUT,
+        shard: tuple[int, int] | Literal['env'] | None = None,
+        even: Even = 'keep',
         **combiner_kwargs: Any,
     ):
         if batches_per_epoch is not None:
@@ -134,12 +145,18 @@ class Infinite(Generic[B]):
         elif combiner is not combine or combiner_kwargs:
             given = 'combiner' if combiner is not combine else next(iter(combiner_kwargs))
             raise TypeError(f'Infinite: `{given}` goes with `batch_size`{_meant(given)}')
+        self._steps, self._shard, self._even = self._stream.steps, shard, even
+        if shard is not None:
+            self._steps = dealt(self._steps, shard_step('Infinite', rank_of('Infinite', 'shard', shard), even))
+        elif even != 'keep':
+            raise TypeError('Infinite: `even` goes with `shard`')
         self.batches_per_epoch = batches_per_epoch
         self._prefetch = prefetch
         self._seed = check_seed('Infinite', seed)
+        check_seeded('Infinite', self._stream.source, self._steps, self._seeded)
         self._stall_timeout = stall_timeout
-        self._live: _Live | None = None
-        self._last: _Live | None = None
+        self._live: Live | None = None
+        self._last: Live | None = None
         self._place: Place | None = None
         self._dropped: deque[Dropped] = deque(maxlen=KEPT)
         self._starting = threading.Lock()
@@ -177,21 +194,25 @@ class Infinite(Generic[B]):
             del entry
         live.epoch()
 
-    def _start(self) -> _Live:
+    def _start(self) -> Live:
         with self._starting:
             if self._live is None:
                 self._dropped = deque(maxlen=KEPT)
                 place = self._place or self._beginning()
-                live = _Live(self._stream, self._seed, self._ahead, self._stall_timeout, self._dropped, place)
+                source = self._stream.source
+                live = Live(source, self._steps, self._seed, self._ahead, self._stall_timeout, self._dropped, place)
                 live.finalizer = weakref.finalize(self, live.close)
                 self._live, self._last, self._place = live, None, None
             return self._live
 
     def _beginning(self) -> Place:
-        seeded = self._seed is not None or self._stream.source.seed is not None
-        return Place(None if seeded else fresh_seed())
+        return Place(None if self._seeded else fresh_seed())
 
-    def _end(self, live: _Live) -> None:
+    @property
+    def _seeded(self) -> bool:
+        return self._seed is not None or self._stream.source.seed is not None
+
+    def _end(self, live: Live) -> None:
         if self._live is live:
             self._live, self._last = None, live
         live.finalizer.detach()
@@ -213,7 +234,7 @@ class Infinite(Generic[B]):
 
     @cached_property
     def _pipeline(self) -> Pipeline:
-        return Pipeline(self._stream.source, self._stream.steps, self._seed)
+        return Pipeline(self._stream.source, self._steps, self._seed)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the training stands, as JSON can hold it: behind the batch received last, whatever is made ahead.
@@ -352,9 +373,9 @@ class Infinite(Generic[B]):
         See also: `item_keys`, `Stream.item`.
         """
         known = self._live or self._last or self._place or Place()
-        source, steps = self._stream.source, self._stream.steps
+        source = self._stream.source
         return item_again(
-            'Infinite.item', source, steps, Sites(self._seed, known.pass_, source.seed, known.entropy), key
+            'Infinite.item', source, self._steps, Sites(self._seed, known.pass_, source.seed, known.entropy), key
         )
 
     @property
@@ -407,6 +428,8 @@ class Infinite(Generic[B]):
     def __repr__(self) -> str:
         given = {'batches_per_epoch': self.batches_per_epoch, 'prefetch': self._prefetch, 'seed': self._seed}
         options = ''.join(f', {name}={literal(value)}' for name, value in given.items() if value is not None)
+        if self._shard is not None:
+            options += f', shard={self._shard!r}' + (f', even={self._even!r}' if self._even != 'keep' else '')
         if self._stall_timeout != STALL_TIMEOUT:
             options += f', stall_timeout={self._stall_timeout}'
         return f'Infinite({self._stream!r}{options})'
@@ -429,145 +452,6 @@ def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:
 def _meant(name: str) -> str:
     from difflib import get_close_matches  # takes a while to import
 
-    own = ('batch_size', 'batches_per_epoch', 'combiner', 'prefetch', 'seed', 'stall_timeout')
+    own = ('batch_size', 'batches_per_epoch', 'combiner', 'even', 'prefetch', 'seed', 'shard', 'stall_timeout')
     close = [] if name in own else get_close_matches(name, own, n=1)
     return f': did you mean `{close[0]}`?' if close else ''
-
-
-class _Live:
-    """The run of an `Infinite`, over all passes of its source."""
-
-    finalizer: weakref.finalize[..., Any]
-
-    def __init__(
-        self,
-        stream: Stream[Any],
-        seed: int | None,
-        ahead: int | None,
-        stall_timeout: float | None,
-        dropped: deque[Dropped],
-        place: Place,
-    ):
-        self.pid = os.getpid()
-        self._stream = stream
-        self._seed, self._dropped = seed, dropped
-        self._begun_at = place
-        self.entropy, self.pass_ = place.entropy, place.pass_
-        self._background = None if ahead == 0 else Background('itpipe-Infinite', ahead)
-        self._stall_timeout = stall_timeout
-        if self._background is not None:
-            self._background.patience = Patience('no batch has come out of Infinite', stall_timeout)
-        self._lock = threading.RLock()
-        self._closed = False
-        self.key: Key | None = None
-        self._seen: Chain | None = None
-        self._batch = place.batch
-        self._first_epoch = True
-        self._next_pass = place.pass_
-        self._ended = place.position is None
-        self._chain: Chain | None = None
-        self._pairs: Iterator[Pair] = iter(())
-
-    def check_process(self) -> None:
-        """Raise an error in a process that was forked from the one that this belongs to."""
-        if os.getpid() != self.pid:
-            raise RuntimeError(
-                f'Infinite: it was started in process {self.pid}, of which this one is a fork that has no'
-                ' background thread: close() it here first, then it starts anew, or make one in each process'
-            )
-
-    def epoch(self) -> int:
-        """Begin the next epoch; returns how many of its batches have been received, before this run."""
-        with self._lock:
-            first, self._first_epoch = self._first_epoch, False
-            if not first:
-                self._batch = 0
-            return self._batch
-
-    def next(self, received: int) -> Any:
-        """The batch behind the `received` ones of its epoch, or END when the pass has ended."""
-        with self._lock:
-            pair = None
-            try:
-                if not self._closed:
-                    pair = self._pull(again=not received)
-            except Exception:
-                if not self._closed:  # if it is, `close` in another thread has broken the wait
-                    raise
-            if pair is None or self._chain is None:
-                if not self._closed:
-                    self._ended, self._batch = True, 0
-                self._close_chain()
-                return END
-            self._chain.received(pair[0])
-            self.key, self._seen = pair[0], self._chain
-            self._batch = received + 1
-            return pair[1]
-
-    def place(self) -> tuple[int | None, int, int, State | None]:
-        """Where the consumer stands, a `Place`."""
-        with self._lock:
-            if self._chain is None:
-                return self._begun_at
-            if self._ended:
-                return self.entropy, self._next_pass, 0, None
-            return self.entropy, self.pass_, self._batch, self._chain.state()
-
-    def indices(self) -> list[Any]:
-        """The places in the data of the items in the batch received last."""
-        with self._lock:
-            return [] if self._seen is None or self.key is None else self._seen.indices(self.key)
-
-    def _pull(self, again: bool) -> Pair | None:
-        if self._ended:  # then `again` asks for the first batch of the next pass
-            if not again:
-                return None
-            self._begin()
-            again = False
-        elif self._chain is None:
-            self._begin(self._begun_at.position)
-        pair = next(self._pairs, None)
-        if pair is None and again:
-            self._begin()
-            pair = next(self._pairs, None)
-        return pair
-
-    def _begin(self, position: State | None = None) -> None:
-        self._close_chain()
-        source, steps = self._stream.source, self._stream.steps
-        sites = Sites(self._seed, self._next_pass, source.seed, self.entropy)
-        self._chain = Chain(source, steps, sites, state=position, dropped=self._dropped)
-        self.pass_ = self._next_pass
-        self._next_pass += 1
-        self._ended = False
-        if self._background is None:
-            self._chain.stop.stall_timeout = self._stall_timeout
-            self._pairs = self._chain.pairs
-        else:
-            self._background.upstream = self._chain.stop.parties
-            self._pairs = self._background.run(self._chain.pairs, self._chain.close)
-
-    def close(self) -> None:
-        """Stop the run, and wait until the thread that it runs in has closed it."""
-        if self._closed or os.getpid() != self.pid:
-            return
-        self._closed = True
-        if self._background is not None:
-            self._background.stop()
-        if self._chain is not None:
-            self._chain.stop()
-        if self._background is not None:
-            self._background.close()
-        elif self._lock.acquire(timeout=GRACE):
-            try:
-                self._close_chain()
-            finally:
-                self._lock.release()
-        else:
-            still_running('thread that iterates')
-        self._pairs = iter(())  # which may hold the last batch, while this is kept for what it says of it
-
-    def _close_chain(self) -> None:
-        # Where there is a thread, it does this. What is upstream of a step that has ended may not have ended itself.
-        if self._background is None and self._chain is not None:
-            self._chain.close()

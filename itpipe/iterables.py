@@ -9,7 +9,7 @@ from contextlib import suppress
 from copy import deepcopy
 from itertools import islice
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from .binding import Sites, Stop, note
 from .errors import NotRestartable
 from .keys import Key
 from .run import Opened, Run, Source
-from .steps import Pair, literal, same, shown
+from .steps import Pair, Step, literal, same, shown
 
-__all__ = ['Items', 'Ordinals', 'Seeded', 'has_index', 'is_iterable']
+__all__ = ['Items', 'Ordinals', 'Seeded', 'has_index', 'is_iterable', 'looked_up']
 
 SELDOM: Final = 50
 """How many times the time that the state of a source takes has to pass before it is asked for the next one; what came
@@ -29,7 +29,8 @@ in between is read again where a run goes on."""
 class Ordinals:
     """A source at work whose n-th item has the key n: `read(n)` goes on from there, `pick` makes single ones again.
 
-    `place` is where the n-th item lies in what the source draws from.
+    `indices` says where the items with these keys lie in what the source draws from. Where they can be looked up there,
+    `places(n)` are the indices from the n-th on, with their keys, and `look_up` makes items of them.
     """
 
     stateful = False
@@ -39,10 +40,19 @@ class Ordinals:
         self,
         read: Callable[[int], Iterator[Pair]],
         pick: Callable[[Sequence[Any]], dict[Key, Any]],
-        places: Callable[[Sequence[Any]], list[Any]] = list,
+        indices: Callable[[Sequence[Any]], list[Any]] = list,
+        places: Callable[[int], Iterator[Pair]] | None = None,
+        look_up: Step | None = None,
     ):
-        self.read, self.pick, self.indices = read, pick, places
+        self.read, self.pick, self.indices = read, pick, indices
+        self.places, self.look_up = places, look_up
         self.position = 0
+
+    def apart(self) -> Step | None:
+        if self.places is not None:
+            self.read = self.places
+            self.pick = lambda keys: dict(zip(keys, self.indices(keys), strict=True))
+        return self.look_up
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
         self.position = entry or 0
@@ -104,6 +114,8 @@ class _WithStates(Ordinals):
 class Items:
     """Any iterable as a source."""
 
+    random = False
+
     def __init__(self, iterable: Iterable[Any], seed: int | None = None):
         self.iterable, self.seed = iterable, seed
         self.spent = False
@@ -112,7 +124,10 @@ class Items:
         self.check()
         if all(hasattr(self.iterable, name) for name in ('state_dict', 'load_state_dict')):
             return _WithStates(self)
-        return Ordinals(self.read, self.pick)
+        if not has_index(self.iterable) or _has_no_index_after_all(self.iterable):
+            return Ordinals(self.read, self.pick)
+        step = looked_up(f'the source {literal(self.iterable)}', self.iterable)
+        return Ordinals(self.read, self.pick, places=self.places, look_up=step)
 
     def check(self) -> None:
         if self.spent:
@@ -125,6 +140,10 @@ class Items:
         if start == 0 and _is_plain(self.iterable):
             return enumerate(self.iterable)
         return self.follow(start)
+
+    def places(self, start: int) -> Iterator[Pair]:
+        rest = range(start, len(self.iterable))  # type: ignore[arg-type]
+        return zip(rest, rest, strict=True)
 
     def follow(self, start: int, begin: int = 0) -> Iterator[Pair]:
         """The items from the one at `start` on, where the iterable itself begins with the one at `begin`."""
@@ -170,7 +189,7 @@ class Seeded:
     """A source with another seed for the stages behind it."""
 
     def __init__(self, source: Source, seed: int | None):
-        self.source, self.seed = source, seed
+        self.source, self.seed, self.random = source, seed, source.random
 
     def open(self, sites: Sites, stop: Stop) -> Opened:
         return self.source.open(sites, stop)
@@ -185,6 +204,29 @@ class Seeded:
         return isinstance(other, Seeded) and (self.source, self.seed) == (other.source, other.seed)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def looked_up(where: str, sequence: Any) -> Step:
+    """The step that makes items of where they lie in the sequence."""
+    return Step('looked_up', _looked_up, (_Kept(sequence), where), itemwise=True)
+
+
+class _Kept(NamedTuple):
+    """An option that means nothing else, whatever it is."""
+
+    sequence: Any
+
+
+def _looked_up(places: Iterator[Pair], kept: _Kept, where: str) -> Iterator[Pair]:
+    sequence = kept.sequence
+    for key, place in places:
+        try:
+            value = sequence[place]
+        except Exception as error:
+            note(error, where, key)
+            raise
+        yield key, value
+        del value
 
 
 def _is_plain(iterable: object) -> bool:
@@ -204,6 +246,11 @@ def has_index(value: Any) -> bool:
     if isinstance(value, (Mapping, AbstractSet)) or hasattr(value, 'iloc') or hasattr(value, 'keys'):
         return False
     return hasattr(value, '__getitem__') and hasattr(value, '__len__')
+
+
+def _has_no_index_after_all(value: Any) -> bool:
+    """Whether it is one of torch's IterableDatasets, which have a `__getitem__` that raises NotImplementedError."""
+    return any(kind.__name__ == 'IterableDataset' for kind in type(value).__mro__)
 
 
 _PLACED: Final[list[Any]] = [[], (), 'a', 'é', b'', range(1), range(2**70), np.zeros(1)]

@@ -200,7 +200,9 @@ def parallel_map(
     open_pool = partial(_open, where, given_there, limit, max_crashes, max_tasks_per_worker, resource, retrying)
     options = (steps, open_pool, policy, STOP, stall_timeout)
     if ordered:
-        return Stage((Step('parallel_map', window.ordered, options, (f, *args), written, lasting=lasting),))
+        all_through = policy is None  # it leaves none out
+        step = Step('parallel_map', window.ordered, options, (f, *args), written, lasting=lasting, itemwise=all_through)
+        return Stage((step,))
     state: State = {'slots': []}
     step = Step('parallel_map', window.unordered, options, (f, *args), written, state, replay=window.replay_unordered)
     return Stage((step._replace(lasting=f'{lasting}\nparallel_map(ordered=False)'),))

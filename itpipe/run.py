@@ -3,40 +3,32 @@
 A run moves pairs `(key, value)` through a chain of generators; whoever consumes it strips the keys.
 
 Where the consumer stands. The run may be far ahead of its consumer. The consumer says which key it received last, and
-`Chain.commit` walks from there up to the source: a stateless step tells from a key that came out which keys had gone
-in. A stateful step is a generator over pairs that never looks at the values and keeps what it has to remember in a
-dict: numbers, and `slots`, the pairs that it holds. The chain logs the keys that go in, and a second instance of the
-same generator, the replica, is fed from that log until it has made the key in question; the replica's dict is then
-the state at the consumer.
+`Chain.commit` walks from there up to the source: each step, a `Link`, tells from a key that came out which keys had
+gone in.
 
-Starting again there. `Chain(…, state=…)` starts each stateful step from its dict, with the values of its slots made
-again: `remake` goes up through the steps and runs them on the keys asked for, and on no others. What cannot be made
-again, because a step now leaves it out, is left out where it would have come.
+Starting again there. `Chain(…, state=…)` starts each step that remembers something from its entry, with the values
+that it held made again: `remake` goes up through the steps and runs them on the keys asked for, and on no others.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain, islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .binding import ItemFunction, Sites, Stop, bind_option, close_after
+from .binding import ItemFunction, Sites, Stop, close_after
 from .checkpoint import Pipeline
 from .errors import Dropped
-from .keys import END, Batch, Key, decode, decode_all, describe, encode, encode_all, is_pair, ordinals
-from .steps import STOP, ItemStep, Pair, State, Step, itself, show, unchanged
+from .keys import END, Batch, Key, describe, ordinals
+from .link import Link, snapshot
+from .plan import check_seeded, each, fused, running
+from .steps import ItemStep, Pair, State, Step, itself, show
 
-__all__ = ['Chain', 'Opened', 'Run', 'Source', 'copy_state', 'each', 'item_again', 'keys_of', 'revive', 'snapshot']
+__all__ = ['Chain', 'Opened', 'Run', 'Source', 'item_again', 'keys_of']
 
 B = TypeVar('B', covariant=True)
-
-_MISSING: Final = object()
-"""In the place of a value in a slot: it could not be made again."""
 
 COMMIT_EVERY = 256
 """After so many deliveries the logs are replayed, so that they stay short however long the run. Behind a step with a
@@ -47,6 +39,8 @@ class Source(Protocol):
     """Where items come from: a description, which `open` makes live, once per run."""
 
     seed: int | None
+    random: bool
+    """Whether it draws, by its own seed or that of the run."""
 
     def open(self, sites: Sites, stop: Stop) -> Opened: ...
 
@@ -60,6 +54,12 @@ class Opened(Protocol):
     stateful: bool
     tracked: bool
     """Whether `commit` will be called; set before `start`. If not, nothing has to be remembered for it."""
+
+    def apart(self) -> Step | None:
+        """From now on, give where the items lie instead of them; returns the step that looks them up, if there is one.
+
+        Called before `start`.
+        """
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
         """The pairs from the beginning, or from where the consumer of another run stood when this was its entry."""
@@ -80,107 +80,6 @@ class Opened(Protocol):
         """Where the values of these keys lie in what the source draws from."""
 
 
-class Link:
-    """One step at work."""
-
-    def __init__(self, step: Step, sites: Sites, stop: Stop, tracked: bool = True):
-        self.step = step
-        self.options = tuple(bind_option(option, sites, stop) for option in step.options)
-        self.entry: Any = None
-        self.log: deque[Any] = deque(maxlen=None if tracked else 0)
-        self.position: list[Any] = [None]
-        self.replica: Iterator[Pair] | None = None
-
-    def start(
-        self, items: Iterator[Pair], entry: Any, upstream: Callable[[list[Key]], dict[Key, Any]]
-    ) -> Iterator[Pair]:
-        """The pairs that come out, from the beginning or from the entry of another run."""
-        step = self.step
-        self.entry = entry
-        if step.opaque and entry:
-            warnings.warn(
-                f'itpipe: nothing is known of `{show(step)}`, so it runs again from the beginning to item {entry}',
-                stacklevel=2,
-            )
-        if step.state is None:
-            return step.work(items, *self.options) if entry is None else self._resumed(items, upstream)
-        state = deepcopy(step.state) if entry is None else revive(entry)
-        self.entry = copy_state(state)
-        if step.replay is None:
-            self.replica = step.work(_replayed(self.log, self.position), self.entry, *self.options)
-        else:
-            self.replica = step.replay(self.log, self.position, self.entry)
-        return self._stateful(iter(()) if state.get('ended') else items, state, upstream)
-
-    def _stateful(
-        self, items: Iterator[Pair], state: State, upstream: Callable[[list[Key]], dict[Key, Any]]
-    ) -> Iterator[Pair]:
-        slots = state.get('slots', ())
-        if slots:
-            values = upstream([key for key, _ in slots])
-            slots[:] = [(key, values.get(key, _MISSING)) for key, _ in slots]
-        if self.step.replay is None:
-            pairs = self.step.work(_logged(items, self.log), state, *self.options)
-        else:
-            slots[:] = [pair for pair in slots if pair[1] is not _MISSING]
-            pairs = self.step.work(items, state, self.log, *self.options)
-        if any(value is _MISSING for _, value in slots):
-            pairs = (pair for pair in pairs if pair[1] is not _MISSING)
-        yield from pairs
-
-    def _resumed(self, items: Iterator[Pair], upstream: Callable[[list[Key]], dict[Key, Any]]) -> Iterator[Pair]:
-        if self.step.opaque:
-            yield from islice(self.step.work(items, *self.options), self.entry, None)
-            return
-        parent, last = decode(self.entry[0]), self.entry[1]
-        for key, value in self.step.work(iter(upstream([parent]).items()), *self.options):
-            if key[1] > last:  # type: ignore[index]
-                yield key, value
-        yield from self.step.work(items, *self.options)
-
-    def commit(self, key: Key) -> Any:
-        """The consumer has what was made of `key`; says up to which key this had consumed then, None for no news."""
-        if self.step.opaque:
-            self.entry = key + 1  # type: ignore[operator]
-            return None
-        if self.step.parts:
-            before, self.entry = self.entry, [encode(key[0]), key[1]]  # type: ignore[index]
-            return None if before and before[0] == self.entry[0] else self.step.origin(key)[-1]
-        if self.replica is None:
-            return self.step.origin(key)[-1]
-        self.position[0] = None
-        while next(self.replica)[0] != key:
-            pass
-        if self.position[0] is END:
-            self.entry['ended'] = True
-        return self.position[0]
-
-    def remake(self, keys: Sequence[Key], upstream: Callable[[list[Key]], dict[Key, Any]]) -> dict[Key, Any]:
-        """The values that had come out with these keys, made again from those upstream."""
-        origins = {key: self.step.origin(key) for key in keys}
-        values = upstream(list(dict.fromkeys(chain.from_iterable(origins.values()))))
-        if self.step.remake == 'list':
-            return {key: [values[part] for part in parts if part in values] for key, parts in origins.items()}
-        if self.step.remake == 'pass':
-            return {key: values[parts[-1]] for key, parts in origins.items() if parts[-1] in values}
-        return {key: value for key, value in self._work(iter(values.items())) if key in origins}
-
-    def gives(self, key: Any, upstream: Callable[[Any], bool]) -> bool:
-        """Whether such a key can come out, by its form."""
-        if self.step.opaque:
-            return isinstance(key, int)
-        if self.step.origin is itself:
-            return upstream(key)
-        if self.step.remake == 'list':
-            return isinstance(key, Batch) and all(map(upstream, key))
-        return is_pair(key) and upstream(key[0])
-
-    def _work(self, items: Iterator[Pair]) -> Iterator[Pair]:
-        if self.step.state is None:
-            return self.step.work(items, *self.options)
-        return self.step.work(items, deepcopy(self.step.state), deque(), *self.options)
-
-
 class Chain:
     """A source and its steps at work: `pairs` is what comes out."""
 
@@ -196,17 +95,25 @@ class Chain:
     ):
         self.sites, self.stop = sites, stop or Stop(dropped)
         self.described, self._first_site = (source, steps), sites.number
+        check_seeded('shard', source, steps, sites.seeded)
         steps = fused(steps)
+        order, behind = running(steps)
         # commits go up to the last opaque step, from where a run starts again at the beginning
         opaque = max((index for index, step in enumerate(steps) if step.opaque), default=-1)
         self.source = source.open(sites, self.stop)
         self.source.tracked = tracked and opaque < 0
+        look_up = self.source.apart() if behind else None
+        # random steps are numbered in reading order, those of the source first
         self.pairs = self.source.start(None if state is None else state['source'])
-        self.links = [Link(step, sites, self.stop, tracked and index >= opaque) for index, step in enumerate(steps)]
+        links = [Link(step, sites, self.stop, tracked and index >= opaque) for index, step in enumerate(steps)]
+        self.links = [links[place] for place in order]
+        self._look_up = None if look_up is None else Link(look_up, sites, self.stop)
+        if self._look_up is not None:
+            self.links.insert(behind, self._look_up)
         self._remembering = [link for link in self.links if link.step.remembers]
         # what gives keys as they are has nothing to say; of a batch, the last part was consumed last
-        self._commits: list[Callable[[Any], Any]] = [
-            itemgetter(-1) if link.step.origin is tuple and not link.step.remembers else link.commit
+        self._commits: list[tuple[Link, Callable[[Any], Any]]] = [
+            (link, itemgetter(-1) if link.step.origin is tuple and not link.step.remembers else link.commit)
             for link in reversed(self.links)
             if link.step.remembers or link.step.origin is not itself
         ]
@@ -215,7 +122,7 @@ class Chain:
         self._since = 0
         self._closing: list[Callable[[], object]] = []
         self._close_later(self.pairs)
-        if not isinstance(self.pairs, enumerate) and not (self.links and self.links[0].step.work is each):
+        if not isinstance(self.pairs, (enumerate, zip)) and not (self.links and self.links[0].step.work is each):
             self.pairs = each(self.pairs, ItemFunction((), sites), self.stop)  # to be stopped between items
         entries = iter(() if state is None else state['steps'])
         for index, link in enumerate(self.links):
@@ -241,10 +148,10 @@ class Chain:
         """Bring every entry to where the consumer stands."""
         key: Any = self.last
         self.last, self._since = None, 0
-        for commit in self._commits:
-            if key is None or key is END:
+        for link, commit in self._commits:
+            if key is None:
                 return
-            key = commit(key)
+            key = link.end() if key is END else commit(key)
         if key is not None and key is not END:
             self.source.commit(key)
 
@@ -269,7 +176,8 @@ class Chain:
         return self.links[index].remake(keys, partial(self.remake, index - 1))
 
     def _forward(self, index: int, keys: list[Key]) -> dict[Key, Any]:
-        source, steps = self.described
+        source, steps = self.described  # in which no step changes places with this one
+        index -= self._look_up in self.links[:index]
         again = Chain(source, fused(steps)[: index + 1], self.sites.again(self._first_site), self.stop)
         missing = set(keys)
         found: dict[Key, Any] = {}
@@ -407,89 +315,3 @@ def item_again(where: str, source: Source, steps: Sequence[Step | ItemStep], sit
     finally:
         chain.close()
     raise ValueError(f'{where}: `key` must be an ordinal or one of `item_keys`, got {key!r}')
-
-
-def fused(steps: Sequence[Step | ItemStep]) -> list[Step]:
-    """The steps, with neighbouring item-wise ones as one."""
-    result: list[Step] = []
-    items: list[ItemStep] = []
-    for step in steps:
-        if isinstance(step, ItemStep):
-            items.append(step)
-            continue
-        if items:
-            result.append(_each_step(items))
-            items = []
-        result.append(step)
-    return [*result, _each_step(items)] if items else result
-
-
-def _each_step(steps: list[ItemStep]) -> Step:
-    return Step('each', each, (tuple(steps), STOP))
-
-
-def each(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Generator[Pair, None, Any]:
-    """What the function makes of the items; returns the key of the last one, END if there was none."""
-    key: Any = END
-    if function.random:
-        for key, value in items:
-            yield key, function(key, value)
-            stop.check()
-        return key
-    first, *others = function.calls or [unchanged]
-    for key, value in items:  # the same without a call for each item, which is most of what such a step costs
-        call = first
-        try:
-            value = first(value)
-            for call in others:
-                value = call(value)
-        except StopIteration as error:
-            raise function.misplaced(error, call, key) from error
-        except Exception as error:
-            function.blame(error, call, key)
-            raise
-        if stop.called:
-            stop.check()
-        yield key, value
-        del value
-    return key
-
-
-# The state of a stateful step: live, its slots are pairs; in a replica, pairs without values; as JSON, encoded keys.
-
-
-def snapshot(entry: Any) -> Any:
-    """An entry as JSON can hold it, independent of the live one."""
-    if not isinstance(entry, dict):
-        return entry
-    return {
-        name: encode_all([key for key, _ in v]) if name == 'slots' else list(v) if isinstance(v, list) else v
-        for name, v in sorted(entry.items())
-    }
-
-
-def revive(entry: State) -> State:
-    """The state that `snapshot` made an entry of, with slots that have no values yet."""
-    return {
-        name: [(key, None) for key in decode_all(v)] if name == 'slots' else deepcopy(v) for name, v in entry.items()
-    }
-
-
-def copy_state(state: State) -> State:
-    """The state without the values."""
-    return {name: [(key, None) for key, _ in v] if name == 'slots' else deepcopy(v) for name, v in state.items()}
-
-
-def _logged(items: Iterator[Pair], log: deque[Any]) -> Iterator[Pair]:
-    for pair in items:
-        log.append(pair[0])
-        yield pair
-    log.append(END)
-
-
-def _replayed(log: deque[Any], position: list[Any]) -> Iterator[Pair]:
-    while True:
-        key = position[0] = log.popleft()
-        if key is END:
-            return
-        yield key, None

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, chain, count
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 from zlib import crc32
 
@@ -16,12 +16,12 @@ import numpy as np
 from .binding import Sites, Stop, note
 from .checkpoint import lasting
 from .checks import is_function, truth
-from .iterables import Ordinals
+from .iterables import Ordinals, looked_up
 from .keys import Key, is_pair
 from .rng import BLOCK, Draws, check_seed
 from .run import Chain, Opened
 from .stage import Stream, no_stage, stream
-from .steps import Pair, literal, same, shown
+from .steps import Pair, Step, literal, same, shown
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -200,6 +200,8 @@ class _Loaded:
 class _Sample:
     """Random indices into something, the t-th known without those before it."""
 
+    random = True
+
     def __init__(
         self,
         name: str,
@@ -219,9 +221,15 @@ class _Sample:
 
     def open(self, sites: Sites, stop: Stop) -> Opened:
         draws = Draws(sites.next(self.seed))
-        return Ordinals(partial(self.read, draws), partial(self.pick, draws), partial(self.places, draws))
+        return Ordinals(
+            partial(self.read, draws),
+            partial(self.pick, draws),
+            partial(self.indices, draws),
+            partial(self.places, draws),
+            looked_up(repr(self), self.sequence),
+        )
 
-    def indices(self, draws: Draws, number: int) -> np.ndarray[Any, Any]:
+    def block(self, draws: Draws, number: int) -> np.ndarray[Any, Any]:
         """The indices of the ordinals from `number * period` on, as many as a period has."""
         if not self.replace:
             if self.weights is None:
@@ -243,25 +251,30 @@ class _Sample:
         ordinal, sequence = start, self.sequence
         try:
             while True:
-                for ordinal, index in enumerate(self.indices(draws, number)[first:].tolist(), ordinal):  # noqa: B020
+                for ordinal, index in enumerate(self.block(draws, number)[first:].tolist(), ordinal):  # noqa: B020
                     yield ordinal, sequence[index]
                 ordinal, number, first = ordinal + 1, number + 1, 0
         except Exception as error:
             note(error, repr(self), ordinal)
             raise
 
-    def places(self, draws: Draws, keys: Sequence[Any]) -> list[int]:
+    def places(self, draws: Draws, start: int) -> Iterator[Pair]:
+        number, first = divmod(start, self.period)
+        blocks = chain([self.block(draws, number)[first:]], map(partial(self.block, draws), count(number + 1)))
+        return zip(count(start), chain.from_iterable(block.tolist() for block in blocks), strict=False)
+
+    def indices(self, draws: Draws, keys: Sequence[Any]) -> list[int]:
         found: dict[Any, int] = {}
         blocks: dict[int, Any] = {}
         for key in sorted(keys):
             number, place = divmod(key, self.period)
             if number not in blocks:
-                blocks = {number: self.indices(draws, number)}
+                blocks = {number: self.block(draws, number)}
             found[key] = int(blocks[number][place])
         return [found[key] for key in keys]
 
     def pick(self, draws: Draws, keys: Sequence[Any]) -> dict[Key, Any]:
-        return {key: self.sequence[index] for key, index in zip(keys, self.places(draws, keys), strict=True)}
+        return {key: self.sequence[index] for key, index in zip(keys, self.indices(draws, keys), strict=True)}
 
     def lasting(self) -> str:
         told = {name: value for name, value in self.written.items() if name != 'ids'}
@@ -281,6 +294,8 @@ class _Sample:
 
 
 class _Mix:
+    random = True
+
     def __init__(self, branches: tuple[Stream[Any], ...], weights: Any, seed: int | None, written: dict[str, Any]):
         self.branches, self.seed, self.written = branches, seed, written
         self.weights = [1.0] * len(branches) if weights is None else weights.tolist()
@@ -321,6 +336,9 @@ class _OpenedMix:
         self.t = 0
         self.ended: tuple[int, ...] = ()
 
+    def apart(self) -> Step | None:
+        return None
+
     def start(self, entry: Any = None) -> Iterator[Pair]:
         if not self.tracked:
             self.log = deque(maxlen=0)
@@ -334,8 +352,8 @@ class _OpenedMix:
 
     def run(self, t: int, ended: tuple[int, ...]) -> Iterator[Pair]:
         with ExitStack() as closing:
-            for chain in self.chains:
-                closing.callback(chain.close)
+            for each in self.chains:
+                closing.callback(each.close)
             alive, edges = self.choices(ended)
             while alive:
                 branch = alive[bisect_right(edges, self.draws.uniform(t) * edges[-1], hi=len(edges) - 1)]
@@ -363,7 +381,7 @@ class _OpenedMix:
             self.chains[done[1]].received(done[0])
 
     def entry(self) -> Any:
-        return {'branches': [chain.state() for chain in self.chains], 'ended': list(self.ended), 't': self.t}
+        return {'branches': [each.state() for each in self.chains], 'ended': list(self.ended), 't': self.t}
 
     def gives(self, key: Any) -> bool:
         return is_pair(key) and key[1] in range(len(self.chains)) and self.chains[key[1]].gives(key[0])
@@ -373,8 +391,8 @@ class _OpenedMix:
 
     def remake(self, keys: Sequence[Key]) -> dict[Key, Any]:
         result: dict[Key, Any] = {}
-        for n, chain in enumerate(self.chains):
+        for n, branch in enumerate(self.chains):
             own = [key[0] for key in keys if key[1] == n]  # type: ignore[index]
             if own:
-                result |= {(key, n): value for key, value in chain.remake(len(chain.links) - 1, own).items()}
+                result |= {(key, n): value for key, value in branch.remake(len(branch.links) - 1, own).items()}
         return result

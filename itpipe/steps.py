@@ -91,6 +91,12 @@ class Step(NamedTuple):
     - `opaque`: nothing is known of the keys, they are places in what comes out, and one starts again at the beginning;
     - `replay`: the replica of a stateful step whose order is not a function of its keys;
     - `lasting`: what must be the same where a run goes on, as text, if not all of its arguments.
+
+    And where other steps may stand, see `plan`:
+
+    - `itemwise`: each pair that goes in comes out, in order and with its key;
+    - `counts`: what comes out depends on how many pairs went in before;
+    - `share`: which of how many ranks' items come out.
     """
 
     name: str
@@ -105,11 +111,19 @@ class Step(NamedTuple):
     opaque: bool = False
     replay: Callable[..., Iterator[Pair]] | None = None
     lasting: str | None = None
+    itemwise: bool = False
+    counts: bool = False
+    share: tuple[int, int] | None = None
 
     @property
     def remembers(self) -> bool:
         """Whether there is more to remember of it than the last key that it gave."""
         return self.state is not None or self.parts or self.opaque
+
+    @property
+    def blind(self) -> bool:
+        """Whether it chooses and orders pairs whatever their values, so that they may as well get these behind it."""
+        return self.state is not None and self.remake == 'pass' and self.origin is itself
 
 
 def same(a: object, b: object) -> bool:

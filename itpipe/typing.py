@@ -85,6 +85,8 @@ class Running(TypedDict, total=False):
     prefetch: int | str | None
     seed: int | None
     stall_timeout: float | None
+    shard: tuple[int, int] | Literal['env'] | None
+    even: Literal['keep', 'drop', 'repeat']
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from .binding import ItemFunction, Stop, close_after, note, noted
 from .errors import NotPicklable
 from .failures import SKIPPED, Failures, Policy
 from .keys import END, Key
-from .run import each
+from .plan import each
 from .stalls import Patience
 from .steps import Pair, State
 from .workers import Pool, Task
@@ -281,7 +281,7 @@ def unordered(
 
 def replay_unordered(log: deque[Any], position: list[Any], state: State) -> Iterator[Pair]:
     slots = state['slots']
-    while True:
+    while log:
         key, came_out = log.popleft()
         if came_out:
             slots[:] = [pair for pair in slots if pair[0] != key]

@@ -124,6 +124,7 @@ def test_what_comes_after_a_state_is_what_would_have_come(executors, seed, data)
 @given(pipes(seed=None, endless=False, one_shot=False), st.data())
 @examples(200)
 def test_without_a_seed_a_state_has_what_was_drawn_instead(executors, pipe, data):
+    assume('shard(' not in repr(pipe))  # which needs a seed
     drawn = partial(next, itertools.count(data.draw(st.integers(0, 99))))  # never the same again
     with mock.patch('itpipe.infinite.fresh_seed', drawn):
         state, number, rest = interrupted(data, (pipe, None, 2, None, None), executors)
@@ -271,16 +272,16 @@ TRAINING = """
 
 def test_who_is_killed_at_any_moment_loses_nothing_and_sees_nothing_twice(tmp_path):
     """A state after each step is all that is needed."""
-    steps = 60
-    run_script(TRAINING, tmp_path / 'whole', steps)
     for _ in range(4):
-        training = start_script(TRAINING, tmp_path / 'killed', steps)
+        training = start_script(TRAINING, tmp_path / 'killed', 10**9)
         for _ in range(random.randrange(1, 14)):
             training.stdout.readline()
         training.kill()
         training.communicate()
         assert training.returncode == -signal.SIGKILL
+    steps = len((tmp_path / 'killed').read_text().splitlines()) + 10
     run_script(TRAINING, tmp_path / 'killed', steps)
+    run_script(TRAINING, tmp_path / 'whole', steps)
     whole, killed = (
         [json.loads(line)['batch'] for line in (tmp_path / name).read_text().splitlines()]
         for name in ('whole', 'killed')

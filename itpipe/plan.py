@@ -1,0 +1,124 @@
+"""In which order the steps of a stream run, which is that in which they are written, but for `shard`.
+
+No rank shall work on items of another. So `shard` runs before the item-wise steps that it is written behind, and so do
+the steps between that choose and order items without looking at them: each of these would see the same items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .binding import ItemFunction, Stop
+from .keys import END
+from .ranks import draws
+from .steps import STOP, ItemStep, Pair, Step, unchanged
+
+if TYPE_CHECKING:
+    from .run import Source
+
+__all__ = ['check_seeded', 'dealt', 'each', 'fused', 'last_shard', 'running']
+
+
+def fused(steps: Sequence[Step | ItemStep]) -> list[Step]:
+    """The steps, with neighbouring item-wise ones as one."""
+    result: list[Step] = []
+    items: list[ItemStep] = []
+    for step in steps:
+        if isinstance(step, ItemStep):
+            items.append(step)
+            continue
+        if items:
+            result.append(_each_step(items))
+            items = []
+        result.append(step)
+    return [*result, _each_step(items)] if items else result
+
+
+def _each_step(steps: list[ItemStep]) -> Step:
+    return Step('each', each, (tuple(steps), STOP), itemwise=True)
+
+
+def each(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Generator[Pair, None, Any]:
+    """What the function makes of the items; returns the key of the last one, END if there was none."""
+    key: Any = END
+    if function.random:
+        for key, value in items:
+            yield key, function(key, value)
+            stop.check()
+        return key
+    first, *others = function.calls or [unchanged]
+    for key, value in items:  # the same without a call for each item, which is most of what such a step costs
+        call = first
+        try:
+            value = first(value)
+            for call in others:
+                value = call(value)
+        except StopIteration as error:
+            raise function.misplaced(error, call, key) from error
+        except Exception as error:
+            function.blame(error, call, key)
+            raise
+        if stop.called:
+            stop.check()
+        yield key, value
+        del value
+    return key
+
+
+def running(steps: Sequence[Step]) -> tuple[list[int], int]:
+    """The places of the steps in the order in which they run, and behind how many the source's items are looked up.
+
+    0 is for a source that gives the items themselves.
+    """
+    order: list[int] = []
+    looked_up = 0
+    for place, step in enumerate(steps):
+        if step.share is None:
+            order.append(place)
+            continue
+        first = len(order)
+        while first and (steps[order[first - 1]].itemwise or steps[order[first - 1]].blind):
+            first -= 1
+        behind = [other for other in order[first:] if steps[other].itemwise]
+        before = [other for other in order[first:] if not steps[other].itemwise]
+        order[first:] = [*before, place, *behind]
+        if first == 0:
+            looked_up = len(before) + 1
+    return order, looked_up
+
+
+def dealt(steps: Sequence[Step | ItemStep], shard: Step) -> tuple[Step | ItemStep, ...]:
+    """The steps with `shard` where together the ranks get what there is without it, and do as little as can be.
+
+    That is behind all steps that count items, but before what leaves them out, takes them apart or puts them together.
+    """
+    counting = (n for n, step in enumerate(steps) if isinstance(step, Step) and (step.counts or step.opaque))
+    place = max(counting, default=-1) + 1
+    while place < len(steps) and _lets_pass(steps[place]):
+        place += 1
+    return (*steps[:place], shard, *steps[place:])
+
+
+def _lets_pass(step: Step | ItemStep) -> bool:
+    return isinstance(step, ItemStep) or step.itemwise or step.blind
+
+
+def check_seeded(where: str, source: Source, steps: Sequence[Step | ItemStep], seeded: bool) -> None:
+    """Raise an error if ranks would get what each of them draws by itself."""
+    shard = last_shard(steps)
+    if seeded or shard is None or steps[shard].share[1] == 1:  # type: ignore[union-attr, index]
+        return
+    alike = fused(steps[: shard + 1])
+    order, _ = running(alike)
+    before = order[: order.index(len(alike) - 1)]
+    if source.random or any(draws(alike[place]) for place in before):
+        raise ValueError(
+            f'{where}: the ranks need a seed, the same for all, or each would get items that it draws by itself;'
+            ' give the source or Infinite a `seed`'
+        )
+
+
+def last_shard(steps: Sequence[Step | ItemStep]) -> int | None:
+    """The place of the last step that deals items to ranks."""
+    return max((n for n, step in enumerate(steps) if isinstance(step, Step) and step.share is not None), default=None)
