@@ -243,6 +243,8 @@ def training(pairs: list[tuple[Image, int]], records: Stream[Record]) -> None:
     assert_type(Infinite(range(9), batch_size=2, combiner=sum, prefetch='512MB'), Infinite[int])
     assert_type(Infinite(range(9) | batch_by(2), prefetch='512MB'), Infinite[list[int]])
     assert_type(Infinite(range(9), batch_size=2, combiner=sum, stall_timeout=5), Infinite[int])
+    assert_type(Infinite(range(9), batch_size=2, combiner=sum, shard=(0, 2), even='drop'), Infinite[int])
+    assert_type(Infinite(range(9) | batch_by(2), shard='env'), Infinite[list[int]])
     assert_type(Infinite(pairs, batch_size=32), Infinite[Any])
     assert_type(Infinite(pairs, map_at(0, zoom, scale_factor=2), unpack(augment), prefetch=3), Infinite[Any])
     assert_type(Infinite(pairs, abs, batch_size=32, combiner=combine_pad, ratio=0), Infinite[Any])
