@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from itertools import zip_longest
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
@@ -52,10 +50,20 @@ class Pipeline:
         if seed is not None:
             lines.append(shown('Infinite', (), {'seed': seed}))
         self.text = '\n'.join(map(_brief, lines))
+        self._begun = _begun(self.text, self.shard)
 
     def state(self, entropy: int | None, pass_: int, batch: int, position: State | None) -> State:
         """A `Place` as JSON can hold it."""
-        return _state(self.text, self.shard, Place(entropy, pass_, batch, position))
+        return {
+            'itpipe': FORMAT,
+            'pipeline': self.text,
+            'shard': self.shard,
+            'entropy': entropy,
+            'pass': pass_,
+            'batch': batch,
+            'position': position,
+            'check': _check(self._begun, entropy, pass_, batch, position),
+        }
 
     def place(self, where: str, state: Any) -> Place:
         """The place that `state` made a state of; raises TypeError or ValueError, naming `where`, for anything else."""
@@ -130,29 +138,18 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
         raise ValueError(
             f'{where}: `states` must be one of each rank of {ranks}, got those of {", ".join(map(_ranks, given))}'
         )
-    in_order = [place for _, place in sorted(zip(given, places, strict=True), key=itemgetter(0))]
-    position = _sorted(merge(where, [place.position for place in in_order]))
-    batch = max(place.batch for place in places)
-    return _state(states[0]['pipeline'], MERGED, Place(in_order[0].entropy, places[0].pass_, batch, position))
+    in_order = sorted(zip(states, places, strict=True), key=lambda each: each[0]['shard'])
+    position = _sorted(merge(where, [place.position for _, place in in_order]))
+    first, place = in_order[0]
+    place = place._replace(batch=max(place.batch for place in places), position=position)
+    check = _check(_begun(first['pipeline'], MERGED), *place)
+    return first | {'shard': MERGED, 'batch': place.batch, 'position': position, 'check': check}
 
 
 def _ranks(shard: Any) -> str:
     if shard is None:
         return 'a run without `shard`'
     return 'merged ranks' if shard == MERGED else f'rank {shard[0]} of {shard[1]}'
-
-
-def _state(pipeline: str, shard: Any, place: Place) -> State:
-    return {
-        'itpipe': FORMAT,
-        'pipeline': pipeline,
-        'shard': shard,
-        'entropy': place.entropy,
-        'pass': place.pass_,
-        'batch': place.batch,
-        'position': place.position,
-        'check': _check(pipeline, shard, *place),
-    }
 
 
 def _read(where: str, name: str, state: Any) -> Place:
@@ -170,7 +167,7 @@ def _read(where: str, name: str, state: Any) -> Place:
             raise ValueError(f'{where}: `{name}` is incomplete, there is no "{part}" in it')
     try:
         place = Place(state['entropy'], state['pass'], state['batch'], _sorted(state['position']))
-        undamaged = state['check'] == _check(state['pipeline'], state['shard'], *place)
+        undamaged = state['check'] == _check(_begun(state['pipeline'], state['shard']), *place)
         undamaged &= all(isinstance(number, int) and number >= 0 for number in (place.entropy or 0, *place[1:3]))
     except Exception:  # it may be anything
         undamaged = False
@@ -204,7 +201,11 @@ def _difference(there: str, here: str) -> str:
     return f'which has `{theirs.strip()}` where this one has `{ours.strip()}`'
 
 
-def _check(pipeline: str, shard: Any, entropy: int | None, pass_: int, batch: int, position: State | None) -> int:
+def _begun(pipeline: str, shard: Any) -> int:
+    return crc32(f'{pipeline}\n{shard}'.encode())
+
+
+def _check(begun: int, entropy: int | None, pass_: int, batch: int, position: State | None) -> int:
     """A checksum; where the position is but a number, one that takes no time."""
     if position is None:
         at = -1
@@ -212,13 +213,7 @@ def _check(pipeline: str, shard: Any, entropy: int | None, pass_: int, batch: in
         at = crc32(repr(_own(position)).encode())
     else:
         at = position['source']
-    of = _of(pipeline, repr(shard))
-    return (of + 7 * (entropy or 0) + 1_009 * pass_ + 104_729 * batch + 1_299_709 * at) % 0x7FFFFFFF
-
-
-@lru_cache(16)  # it is asked for with every batch
-def _of(pipeline: str, shard: str) -> int:
-    return crc32(f'{pipeline}\n{shard}'.encode())
+    return (begun + 7 * (entropy or 0) + 1_009 * pass_ + 104_729 * batch + 1_299_709 * at) % 0x7FFFFFFF
 
 
 def _own(position: State | None) -> State | None:
