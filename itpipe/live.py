@@ -96,7 +96,7 @@ class Live:
         """Where the consumer stands, a `Place`."""
         with self._lock:
             if self._chain is None:
-                return self._begun_at
+                return self._begun_at._replace(batch=self._batch)
             if self._ended:
                 return self.entropy, self._next_pass, 0, None
             return self.entropy, self.pass_, self._batch, self._chain.state()

@@ -315,6 +315,21 @@ def test_the_first_epoch_is_the_rest_of_the_one_that_was_interrupted():
             assert [len(list(it)) for _ in lengths] == lengths
 
 
+def test_behind_an_epoch_of_which_nothing_was_left_the_next_one_is_whole():
+    it, _ = some(3)
+    state = it.state_dict()
+    it.close()
+    with batches() as it:
+        it.load_state_dict(state)
+        assert list(it) == []
+        state = it.state_dict()
+        following = [bits(batch) for batch in it]
+    assert len(following) == 2
+    with batches() as it:
+        it.load_state_dict(state)
+        assert [bits(batch) for batch in it] == following
+
+
 def test_between_epochs_the_next_one_is_whole():
     with batches(batches_per_epoch=2) as it:
         list(it)
