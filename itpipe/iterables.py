@@ -255,13 +255,13 @@ def _has_no_index_after_all(value: Any) -> bool:
 
 _PLACED: Final[list[Any]] = [[], (), 'a', 'é', b'', range(1), range(2**70), np.zeros(1)]
 _WITH_PLACE: Final = tuple({type(iter(each)) for each in _PLACED})
-"""The iterators of Python's that can be told their place."""
+"""The iterators of Python's that can be told their place, counted from the beginning."""
 
 
 def _without(count: int, iterator: Any, iterable: Any) -> Iterator[Any]:
     """The items but the first ones; `iterable` is what the iterator was made of, if it begins at the same item."""
-    if count and isinstance(iterator, _WITH_PLACE):
-        iterator.__setstate__(count)
+    if count and _is_plain(iterable) and isinstance(iterator, _WITH_PLACE):
+        iterator.__setstate__(count)  # of another iterable, it might not be at the beginning
     elif count and has_index(iterable) and not isinstance(iterable, Iterator):
         return _by_index(count, iterator, iterable)
     elif count:

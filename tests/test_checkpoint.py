@@ -715,6 +715,25 @@ def test_a_source_goes_on_at_the_place_itself(items):
         )
 
 
+class Headed:
+    """Gives what comes behind the first line."""
+
+    def __init__(self, lines):
+        self.lines = lines
+
+    def __iter__(self):
+        lines = iter(self.lines)
+        next(lines)
+        return lines
+
+
+@pytest.mark.parametrize('kind', [list, tuple, ''.join, np.array])
+@pytest.mark.parametrize('headed', [Headed, lambda lines: iter(Headed(lines))])
+def test_an_iterator_that_is_not_at_its_beginning_goes_on_from_where_it_was(kind, headed):
+    lines = kind(['h', 'a', 'b', 'c', 'd'])
+    assert gone_on(lambda: stream(headed(lines)), 1) == ['b', 'c', 'd']
+
+
 class WithStates:
     """A source that tells where it stands and goes there, as those of torch and Hugging Face do."""
 
