@@ -228,7 +228,8 @@ def unordered(
     stop: Stop,
     stall_timeout: float | None,
 ) -> Iterator[Pair]:
-    again = list(state['slots'])
+    again = state['slots'][:]
+    state['slots'].clear()  # or they are held as long as the run lasts
     upstream = _Upstream(items)
 
     def pull() -> Pair | None:

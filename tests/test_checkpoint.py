@@ -1,6 +1,7 @@
 """States that are saved, loaded elsewhere, and refused; and what is known of a batch that was received."""
 
 import copy
+import gc
 import itertools
 import json
 import pickle
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from collections import Counter, deque
 from functools import partial
 from unittest import mock
@@ -792,6 +794,35 @@ def test_a_stage_of_ones_own_runs_again_and_says_so():
     with pytest.warns(UserWarning, match=f'^{re.escape(message)}$') as caught:
         assert got + list(made.resume(run.state_dict())) == list(made)
     assert len(caught) == 1
+
+
+class Value:
+    pass
+
+
+@pytest.mark.parametrize(
+    'stages',
+    [
+        apply(lambda x: Value()) | shuffle(5),
+        apply(lambda x: Value()) | reuse(5, 3),
+        apply(lambda x: [Value(), Value()]) | flatten,
+        apply(lambda x: Value()) | parallel_map(lambda x: x, executor=Lazily(), in_flight=5, ordered=False),
+    ],
+    ids=repr,
+)
+def test_nothing_that_was_made_again_is_held_longer_than_it_would_have_been(stages):
+    def held(run):
+        """How many of the values that were received are still there, at the end."""
+        received = list(map(weakref.ref, itertools.islice(run, 13)))
+        gc.collect()
+        result = sum(value() is not None for value in received)
+        run.close()
+        return result
+
+    made = stream(range(20), seed=0) | stages
+    run = iter(made)
+    deque(itertools.islice(run, 5), maxlen=0)
+    assert held(made.resume(run.state_dict())) <= held(run)
 
 
 def test_an_item_that_is_skipped_now_was_lost_on_its_way_and_no_other():
