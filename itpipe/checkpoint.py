@@ -186,7 +186,7 @@ def lasting(source: Source, steps: Sequence[Step | ItemStep]) -> str:
 
 
 def _brief(line: str) -> str:
-    line = re.sub(' at 0x[0-9a-f]+', '', line)  # differs in the next process
+    line = re.sub(' at 0x[0-9a-fA-F]+', '', line)  # differs in the next process
     return line if len(line) <= LONG else f'{line[: LONG - 9]}…{crc32(line.encode()):08x}'
 
 

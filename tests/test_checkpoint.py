@@ -582,6 +582,7 @@ SAME = [
     (filter_by({8, 0}.__contains__), filter_by({0, 8}.__contains__)),
     (apply(max, [object()]), apply(max, [object()])),
     (apply(max, Told()), apply(max, Told())),
+    (apply(max, np.random.default_rng(0)), apply(max, np.random.default_rng(0))),
 ]
 OTHERS = [
     (parallel_map(abs, threads=2), parallel_map(abs, threads=2, ordered=False)),
