@@ -68,7 +68,7 @@ class Ordinals:
         return self.pick(keys)
 
     def gives(self, key: Any) -> bool:
-        return isinstance(key, int)
+        return isinstance(key, int) and key >= 0
 
 
 class _WithStates(Ordinals):

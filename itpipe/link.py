@@ -134,7 +134,7 @@ class Link:
     def gives(self, key: Any, upstream: Callable[[Any], bool]) -> bool:
         """Whether such a key can come out, by its form."""
         if self.step.opaque:
-            return isinstance(key, int)
+            return isinstance(key, int) and key >= 0
         if self.step.origin is itself:
             return upstream(key)
         if self.step.remake == 'list':

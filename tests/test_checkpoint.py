@@ -945,6 +945,11 @@ def test_behind_a_stage_of_ones_own_the_places_are_not_known():
         run.indices
 
 
+@stage
+def skips_none(items):
+    yield from items
+
+
 def test_what_is_no_item_is_refused():
     made = range(9) | filter_by(lambda x: x != 4) | batch_by(2)
     assert made.item(3) == 3
@@ -952,6 +957,9 @@ def test_what_is_no_item_is_refused():
         made.item(4)
     with raises(ValueError, 'Stream.item: `key` must be an ordinal or one of `item_keys`, got (3, 1)'):
         made.item((3, 1))
+    for source in (range(9), sample(range(9)), range(9) | skips_none()):
+        with raises(ValueError, 'Stream.item: `key` must be an ordinal or one of `item_keys`, got -1'):
+            stream(source).item(-1)
     with raises(ValueError, "Infinite.item: `key` must be an ordinal or one of `item_keys`, got 'x'"):
         Infinite(made).item('x')
     with raises(LookupError, 'Stream.item: there is no item 4'):
