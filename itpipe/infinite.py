@@ -214,7 +214,7 @@ class Infinite(Generic[B]):
 
     def _end(self, live: Live) -> None:
         if self._live is live:
-            self._live, self._last = None, live
+            self._last, self._live = live, None  # in this order: another thread may ask for the state
         live.finalizer.detach()
         live.close()
 
@@ -265,11 +265,13 @@ class Infinite(Generic[B]):
         See also: `load_state_dict`; `Stream.resume`, for a run without `Infinite`.
         """
         live = self._live or self._last
-        if live is not None:
-            return self._pipeline.state(*live.place())
-        with self._starting:
-            self._place = self._place or self._beginning()
-            return self._pipeline.state(*self._place)
+        if live is None:
+            with self._starting:
+                live = self._live or self._last  # another thread may have started it
+                if live is None:
+                    self._place = self._place or self._beginning()
+                    return self._pipeline.state(*self._place)
+        return self._pipeline.state(*live.place())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the one stood of which `state` is the `state_dict()`: the next batch is the one behind it.

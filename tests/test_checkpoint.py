@@ -376,6 +376,21 @@ def test_after_the_end_a_state_is_still_that_of_the_last_batch():
         assert bits(next(other())) == bits(first)
 
 
+def test_a_state_that_another_thread_takes_during_close_is_that_of_the_last_batch():
+    """While this one closes: after each attribute that it sets."""
+    taken = []
+
+    class Looked(Infinite):
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if name in ('_live', '_last') and hasattr(self, '_starting') and not self._starting.locked():
+                taken.append(self.state_dict()['position'])
+
+    with Looked(range(10), batch_size=2, prefetch=0) as it:
+        next(it())
+    assert taken == [{'source': 2, 'steps': []}] * 2
+
+
 def test_after_an_error_one_can_go_on_behind_the_last_batch():
     broken = [True]
 
