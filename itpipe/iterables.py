@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from copy import deepcopy
+from functools import partial
 from itertools import islice
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from .keys import Key
 from .run import Opened, Run, Source
 from .steps import Pair, Step, literal, same, shown
 
-__all__ = ['Items', 'Ordinals', 'Seeded', 'has_index', 'is_iterable', 'looked_up']
+__all__ = ['Items', 'Ordinals', 'Seeded', 'has_index', 'is_iterable', 'look_up', 'looking_up']
 
 SELDOM: Final = 50
 """How many times the time that the state of a source takes has to pass before it is asked for the next one; what came
@@ -126,8 +127,13 @@ class Items:
             return _WithStates(self)
         if not has_index(self.iterable) or _has_no_index_after_all(self.iterable):
             return Ordinals(self.read, self.pick)
-        step = looked_up(f'the source {literal(self.iterable)}', self.iterable)
+        step = looking_up(self.iterable, self.where)
         return Ordinals(self.read, self.pick, places=self.places, look_up=step)
+
+    @property
+    def where(self) -> str:
+        """What is said on errors."""
+        return f'the source {literal(self.iterable)}'
 
     def check(self) -> None:
         if self.spent:
@@ -157,7 +163,7 @@ class Items:
             for place, value in enumerate(_without(start - begin, iterator, None if begin else self.iterable), start):
                 yield place, value
         except Exception as error:
-            note(error, f'the source {literal(self.iterable)}', place + 1)
+            note(error, self.where, place + 1)
             raise
         finally:
             # what was made for this run is closed, and generators and runs; a file that was passed in is its owner's
@@ -167,7 +173,7 @@ class Items:
     def pick(self, keys: Sequence[Any]) -> dict[Key, Any]:
         if has_index(self.iterable):
             with suppress(NotImplementedError):  # torch's IterableDataset has a `__getitem__`
-                return {key: self.iterable[key] for key in keys}  # type: ignore[index]
+                return dict(look_up(zip(keys, keys, strict=True), self.iterable, self.where))
         wanted, last = set(keys), max(keys, default=-1)
         if isinstance(self.iterable, Iterator):  # what it would be asked for is behind it, or must be left in it
             raise NotRestartable(f'cannot make items of {literal(self.iterable)} again: it is a one-shot iterator')
@@ -206,19 +212,8 @@ class Seeded:
     __hash__ = None  # type: ignore[assignment]
 
 
-def looked_up(where: str, sequence: Any) -> Step:
-    """The step that makes items of where they lie in the sequence."""
-    return Step('looked_up', _looked_up, (_Kept(sequence), where), itemwise=True)
-
-
-class _Kept(NamedTuple):
-    """An option that means nothing else, whatever it is."""
-
-    sequence: Any
-
-
-def _looked_up(places: Iterator[Pair], kept: _Kept, where: str) -> Iterator[Pair]:
-    sequence = kept.sequence
+def look_up(places: Iterable[Pair], sequence: Any, where: str) -> Iterator[Pair]:
+    """The items at these places of a sequence; `where` is what is said on an error."""
     for key, place in places:
         try:
             value = sequence[place]
@@ -227,6 +222,11 @@ def _looked_up(places: Iterator[Pair], kept: _Kept, where: str) -> Iterator[Pair
             raise
         yield key, value
         del value
+
+
+def looking_up(sequence: Any, where: str) -> Step:
+    """The step that does so."""
+    return Step('look_up', partial(look_up, sequence=sequence, where=where), itemwise=True)
 
 
 def _is_plain(iterable: object) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from .binding import Sites, Stop, note
 from .checkpoint import lasting
 from .checks import is_function, truth
-from .iterables import Ordinals, looked_up
+from .iterables import Ordinals, look_up, looking_up
 from .keys import Key, is_pair
 from .rng import BLOCK, Draws, check_seed
 from .run import Chain, Opened
@@ -226,7 +226,7 @@ class _Sample:
             partial(self.pick, draws),
             partial(self.indices, draws),
             partial(self.places, draws),
-            looked_up(repr(self), self.sequence),
+            looking_up(self.sequence, repr(self)),
         )
 
     def block(self, draws: Draws, number: int) -> np.ndarray[Any, Any]:
@@ -274,7 +274,8 @@ class _Sample:
         return [found[key] for key in keys]
 
     def pick(self, draws: Draws, keys: Sequence[Any]) -> dict[Key, Any]:
-        return {key: self.sequence[index] for key, index in zip(keys, self.indices(draws, keys), strict=True)}
+        places = zip(keys, self.indices(draws, keys), strict=True)
+        return dict(look_up(places, self.sequence, repr(self)))
 
     def lasting(self) -> str:
         told = {name: value for name, value in self.written.items() if name != 'ids'}

@@ -812,6 +812,28 @@ def test_a_stage_of_ones_own_runs_again_and_says_so():
     assert len(caught) == 1
 
 
+class Broken(Watched):
+    def __getitem__(self, index):
+        raise OSError('gone')
+
+    def __repr__(self):
+        return 'broken'
+
+
+@pytest.mark.parametrize(
+    ('source', 'where'), [(stream, 'the source broken'), (partial(sample, seed=0), 'sample(broken, seed=0)')]
+)
+def test_an_error_of_the_data_says_where_it_is_from_also_when_an_item_is_made_again(source, where):
+    run = iter(source(Watched(100)) | shuffle(5, seed=0))
+    next(run)
+    state = run.state_dict()
+    first = state['position']['steps'][0]['slots'][0]
+    with raises(OSError, 'gone', f'itpipe: raised in {where}, item {first}'):
+        list((source(Broken(100)) | shuffle(5, seed=0)).resume(state))
+    with raises(OSError, 'gone', f'itpipe: raised in {where}, item 7'):
+        source(Broken(100)).item(7)
+
+
 class Value:
     pass
 
