@@ -65,6 +65,7 @@ class Link:
         if slots:
             values = upstream([key for key, _ in slots])
             slots[:] = [(key, values.get(key, _MISSING)) for key, _ in slots]
+            del values  # or they are held as long as the run lasts
         if self.step.replay is None:
             pairs = self.step.work(_logged(items, self.log), state, *self.options)
         else:
@@ -80,10 +81,11 @@ class Link:
             return
         last = {decode(code): n for code, n in self.entry}
         values = upstream(list(last))
-        begun = ((key, values[key]) for key in last if key in values)
+        begun = ((key, values.pop(key)) for key in last if key in values)
         for key, value in self.step.work(begun, *self.options):
             if key[1] > last[key[0]]:  # type: ignore[index]
                 yield key, value
+            del value
         yield from self.step.work(items, *self.options)
 
     def commit(self, key: Key) -> Any:

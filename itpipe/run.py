@@ -119,7 +119,6 @@ class Chain:
         ]
         self.stateful = self.source.stateful or any(link.step.state is not None for link in self.links)
         self.last: Key | None = None
-            del values  # or they are held as long as the run lasts
         self._since = 0
         self._closing: list[Callable[[], object]] = []
         self._close_later(self.pairs)
@@ -137,7 +136,6 @@ class Chain:
         if hasattr(items, 'close'):
             self._closing.append(partial(_close, items))
 
-            del value
     def received(self, key: Key) -> None:
         """The consumer has received `key`."""
         self.last = key
