@@ -19,6 +19,8 @@ __all__ = ['SKIPPED', 'Failures', 'OnError', 'Policy', 'Retries', 'Retrying', 'p
 OnError: TypeAlias = "Literal['raise', 'skip'] | Callable[[Exception, Any, int], Any]"
 """What to do about an error: always the same, or what a function of error, item and ordinal says."""
 
+BACKOFF = 0.1
+"""Seconds before the second try, where nothing is said."""
 LONGEST = 60.0
 """Seconds between two tries, at most."""
 FIRST = 100
@@ -45,18 +47,19 @@ class Policy(NamedTuple):
 def retries_of(where: str, retries: Any, retry_on: Any, backoff: Any) -> Retries | None:
     """The arguments, checked; None for no retries."""
     count = integer(where, 'retries', retries, least=0)
-    seconds = number(where, 'backoff', backoff, least=0)
-    if retry_on is None:
-        if count:
-            raise TypeError(f'{where}: `retries` needs `retry_on`, the class or classes of errors to try again after')
+    seconds = BACKOFF if backoff is None else number(where, 'backoff', backoff, least=0)
+    if not count:
+        for name, given in ('retry_on', retry_on), ('backoff', backoff):
+            if given is not None:
+                raise TypeError(f'{where}: `{name}` goes with `retries`')
         return None
+    if retry_on is None:
+        raise TypeError(f'{where}: `retries` needs `retry_on`, the class or classes of errors to try again after')
     classes = retry_on if isinstance(retry_on, tuple) else (retry_on,)
     for each in classes:
         if not (isinstance(each, type) and issubclass(each, Exception)):
             got = each.__name__ if isinstance(each, type) else type(each).__name__
             raise TypeError(f'{where}: `retry_on` must be a class of exceptions or a tuple of such, got {got}')
-    if not count:
-        raise TypeError(f'{where}: `retry_on` goes with `retries`')
     if not classes:
         raise ValueError(f'{where}: `retry_on` must not be empty')
     return Retries(count, classes, seconds)

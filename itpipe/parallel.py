@@ -39,7 +39,7 @@ def parallel_map(
     max_errors: float | None = None,
     retries: int = 0,
     retry_on: type[Exception] | tuple[type[Exception], ...] | None = None,
-    backoff: float = 0.1,
+    backoff: float | None = None,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     stall_timeout: float | None = None,
@@ -60,7 +60,7 @@ def parallel_map(
     max_errors: float | None = None,
     retries: int = 0,
     retry_on: type[Exception] | tuple[type[Exception], ...] | None = None,
-    backoff: float = 0.1,
+    backoff: float | None = None,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     stall_timeout: float | None = None,
@@ -81,7 +81,7 @@ def parallel_map(
     max_errors: float | None = None,
     retries: int = 0,
     retry_on: type[Exception] | tuple[type[Exception], ...] | None = None,
-    backoff: float = 0.1,
+    backoff: float | None = None,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     stall_timeout: float | None = None,
@@ -130,8 +130,8 @@ def parallel_map(
     - `max_errors`: a count, or a share of the items so far (but of the first hundred at the beginning), above which the
       run ends with the error that was one too many;
     - `retries`: so many times `f` is called again after an error of the class or classes `retry_on`, before all of the
-      above; in the same worker, after `backoff` seconds, twice as many each time, at most 60. Where `f` is random, it
-      draws the same again; where `f` changes the item, it sees that.
+      above; in the same worker, after `backoff` seconds (by default 0.1), twice as many each time, at most 60. Where
+      `f` is random, it draws the same again; where `f` changes the item, it sees that.
 
     When a result has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on,
     and where in your functions.
@@ -184,7 +184,7 @@ def parallel_map(
     if policy is not None:
         written |= {'on_error': on_error} | ({} if max_errors is None else {'max_errors': max_errors})
     if retrying is not None:
-        written |= {'retries': retries, 'retry_on': retry_on} | ({} if backoff == 0.1 else {'backoff': backoff})
+        written |= {'retries': retries, 'retry_on': retry_on} | ({} if backoff is None else {'backoff': backoff})
     written |= only_there
     if stall_timeout is not None:
         written['stall_timeout'] = positive('parallel_map', 'stall_timeout', stall_timeout)

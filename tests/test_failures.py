@@ -480,6 +480,9 @@ class TestArguments:
             ({'retries': 2}, TypeError,
              '`retries` needs `retry_on`, the class or classes of errors to try again after'),
             ({'retry_on': OSError}, TypeError, '`retry_on` goes with `retries`'),
+            ({'backoff': 0.1}, TypeError, '`backoff` goes with `retries`'),
+            ({'retries': 0, 'backoff': 1}, TypeError, '`backoff` goes with `retries`'),
+            ({'backoff': '1s'}, TypeError, '`backoff` must be a number, got str'),
             ({'retries': 1, 'retry_on': int}, TypeError,
              '`retry_on` must be a class of exceptions or a tuple of such, got int'),
             ({'retries': 1, 'retry_on': (OSError, 'x')}, TypeError,
@@ -500,8 +503,10 @@ class TestArguments:
         )
         assert pickle.loads(pickle.dumps(stage)) == stage
         assert stage != parallel_map(abs, threads=2, on_error='skip')
+        text = 'parallel_map(abs, threads=2, retries=2, retry_on=OSError)'
+        assert repr(parallel_map(abs, threads=2, retries=2, retry_on=OSError)) == text
 
     def test_the_defaults_change_nothing(self) -> None:
-        plain = parallel_map(abs, threads=2, on_error='raise', retries=0, max_errors=None)
+        plain = parallel_map(abs, threads=2, on_error='raise', retries=0, max_errors=None, backoff=None)
         assert plain == parallel_map(abs, threads=2)
         assert list([-1] | plain | apply(str)) == ['1']
