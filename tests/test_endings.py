@@ -7,6 +7,7 @@ it: it goes on with the very next item, and ends when it is let go of, or with t
 import itertools
 import os
 import signal
+import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
@@ -57,6 +58,14 @@ def minus(item: Any, here: int) -> tuple[Any, int, int]:
     if 'STARTED' not in os.environ:
         os.environ['STARTED'] = str(os.posix_spawnp('sleep', ['sleep', '1000'], os.environ))
     return -item, os.getpid(), int(os.environ['STARTED'])
+
+
+SIGNALLED = threading.Event()
+"""Set by the handler of a signal: what a thread waits in is not broken. In a process it is another one."""
+
+
+def wait_for_the_signal() -> None:
+    SIGNALLED.wait()
 
 
 def read(result: tuple[Any, int, int]) -> tuple[int, int, int]:
@@ -123,6 +132,35 @@ def worker_killed(run: Any) -> Received:
     return received + finished(run)
 
 
+def signalled(run: Any) -> Received:
+    """The handler of a signal raises while the run is being waited for."""
+    received, here = [], threading.get_ident()
+
+    def handler(*_: Any) -> None:
+        SIGNALLED.set()
+        sys.exit()
+
+    def is_awaited() -> bool:
+        return len(received) == 2 * FEW and 'itpipe' in sys._current_frames()[here].f_code.co_filename
+
+    def send() -> None:
+        wait_until(is_awaited, 'the run is being waited for')
+        os.kill(HERE, signal.SIGTERM)
+
+    SIGNALLED.clear()
+    before = signal.signal(signal.SIGTERM, handler)
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        with pytest.raises(SystemExit):
+            for result in run:
+                received.append(read(result))
+    finally:
+        sender.join()
+        signal.signal(signal.SIGTERM, before)
+    return received
+
+
 ENDINGS: dict[str, Callable[[Any], Received]] = {
     'finished': finished,
     'break': broken_off,
@@ -130,13 +168,15 @@ ENDINGS: dict[str, Callable[[Any], Received]] = {
     'exception in the consumer': consumer_fails,
     'close': closed,
     'del': deleted,
+    'signal': signalled,
     'worker killed': worker_killed,
     'workers keep dying': raises(WorkerCrashed),
 }
 GO_ON = {'break', 'exception in the consumer', 'del'}
 ENDED = {'finished', 'worker killed'}
 """Where the source has, and the thread of an `Infinite` waits for the next epoch."""
-FAILED = {'error in the function', 'workers keep dying'}
+FAILED = {'error in the function', 'signal', 'workers keep dying'}
+OPTIONS = {'signal': {'in_flight': 1}, 'workers keep dying': {'max_crashes': 0}}
 
 
 def cells() -> Iterator[Any]:
@@ -160,12 +200,14 @@ def test_nothing_remains(where: str, ending: str, source: str, kind: str, held: 
         if -item[0] == bad:
             if ending == 'error in the function':
                 return 1 // 0
+            if ending == 'signal':
+                wait_for_the_signal()
             if ending == 'workers keep dying':
                 os.kill(os.getpid(), signal.SIGKILL)
         return minus(item, here)
 
-    options = {'max_crashes': 0} if ending == 'workers keep dying' else {}
-    items = SOURCES[source](marks) | parallel_map(function, HERE, **{where: WHERE[where]}, **options)
+    options = {where: WHERE[where]} | OPTIONS.get(ending, {})
+    items = SOURCES[source](marks) | parallel_map(function, HERE, **options)
     if source == 'sample' and ending in ENDED:
         items = items | take(COUNT)
     runs = [KINDS[kind](items)]
@@ -213,7 +255,7 @@ SCRIPT = """
             os.environ['STARTED'] = str(os.posix_spawnp('sleep', ['sleep', '1000'], os.environ))
         return -item
 
-    def runs(source):
+    def runs(source, function=function):
         for kind in iter, Infinite:
             items_of = {'list': lambda: items, 'generator': generated, 'sample': lambda: sample(items)}[source]
             yield kind(items_of() | parallel_map(function, **{where: 1}))
@@ -260,6 +302,58 @@ def test_a_signal_ends_the_interpreter_and_nothing_remains(where: str, ending: s
     assert err.endswith('KeyboardInterrupt\n' if ending == 'Ctrl-C' else '')
     wait_until(lambda: not session(script.pid) and all(map(is_gone, others)), 'processes of the script are gone')
     assert not [name for name in shared_memory(script.pid) if str(script.pid) in name]
+
+
+WHILE_AWAITED = """
+    kind, error, signalled = source, {'SystemExit': SystemExit(3)}.get(ending, KeyboardInterrupt), []
+
+    def handler(*_):
+        signalled.append(True)  # what a thread waits in is not broken
+        raise error
+
+    def waits(item):
+        while item[0] == 200 and not signalled:  # in a process, where this is another list, for ever
+            threading.Event().wait(0.01)
+        return function(item)
+
+    def tell():
+        main = threading.main_thread().ident
+        while 'itpipe' not in sys._current_frames()[main].f_code.co_filename:
+            threading.Event().wait(0.01)
+        print('ready', flush=True)
+
+    signal.signal(signal.SIGTERM, handler)
+    each = dict(zip(['stream', 'Infinite'], runs('generator', waits)))
+    awaited = each.pop(kind)
+    for other in each.values():
+        next(iter(other))
+    for n, _ in enumerate(awaited):
+        if n == 100:  # those that travel with the one that waits may be held back
+            threading.Thread(target=tell, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize(
+    ('error', 'code', 'last'),
+    [('SystemExit', 3, ''), ('KeyboardInterrupt', -signal.SIGINT, 'KeyboardInterrupt\n')],
+)
+@pytest.mark.parametrize('where', WHERE)
+def test_what_the_handler_of_a_signal_raises_while_a_run_is_awaited_ends_the_interpreter(
+    where: str, error: str, code: int, last: str, kind: str
+) -> None:
+    with start_script(textwrap.dedent(SCRIPT) + textwrap.dedent(WHILE_AWAITED), where, error, kind) as script:
+        try:
+            assert script.stdout.readline() == 'ready\n'
+            others = set(session(script.pid)) - {script.pid}
+            script.send_signal(signal.SIGTERM)
+            out, err = script.communicate(timeout=LIMIT)
+        finally:
+            script.kill()
+    assert (script.returncode, out) == (code, 'closed\n' * 2)
+    assert err.count('Traceback (most recent call last)') == bool(last)
+    assert err.endswith(last)
+    wait_until(lambda: not session(script.pid) and all(map(is_gone, others)), 'processes of the script are gone')
 
 
 LEFT_OPEN = """
