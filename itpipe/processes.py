@@ -5,8 +5,9 @@ be ended before the interpreter waits for it, and does not say which task a proc
 
 Each process has a socket to this one, and a thread here that waits for its answers. Tasks are sent several at once, as
 many as take about a millisecond; whoever finds a process with too little to do, the one who brings a task or the thread
-that got answers, hands out what is waiting. So no one may have to wait until a process takes a message: a pipe beside
-the socket, which a thread of the process's own watches, announces large ones, and asks where in the function it is.
+that got answers, hands out what is waiting. So no one may have to wait until a process takes a message: a large one
+lies in shared memory, and what is sent says where. If there is no room for it, it is sent when the process has nothing
+else to do. A pipe beside the socket, which a thread of the process's own watches, asks where in the function it is.
 When that pipe is closed, which also happens when this process dies, however it does, the process ends. It is the leader
 of a process group, so that what the function has started ends with it, and Ctrl-C in a terminal does not reach it.
 
@@ -26,6 +27,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
+from pickle import PickleBuffer
 from time import perf_counter
 from typing import Any
 
@@ -36,7 +38,7 @@ from .keys import describe
 from .portable import Packed, dumps_call, dumps_function, unpack
 from .stalls import Stack, placed
 from .transport import Arena, Block, Borrower, Buffers, Large, Span, budget
-from .worker import TOGETHER, WHERE, work
+from .worker import END, TOGETHER, WHERE, work
 from .workers import Pool, Task, count_workers, usable_cores
 
 __all__ = ['Processes']
@@ -60,7 +62,7 @@ ANSWER = 1.0
 """Seconds that processes have to say where they are."""
 SILENT = 'does not answer: it is starting, or in native code that holds the interpreter lock'
 SMALL = 1 << 14
-"""Bytes; a larger message may not fit into the socket, where it would have to wait for the process."""
+"""Bytes; a larger message may not fit into the socket, and whoever sends it would have to wait for the process."""
 
 
 @dataclass(eq=False)
@@ -79,15 +81,18 @@ class _Call:
 
 
 class _Worker:
-    """A process with the calls that it has not answered yet; it is sent none before it is `ready`."""
+    """A process with the calls that it has not answered yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, arena: Arena) -> None:
+        self.arena = arena
         self.calls: deque[_Call] = deque()
+        self.unsent: deque[tuple[int, bytes]] = deque()
+        """The last ones of them as messages, with the number of calls in each."""
         self.process: Any = None
         self.socket: Any = None
         self.control: Any = None
-        self.sent = 0
         self.ready = False
+        """Whether it can be asked where it is, and to end."""
         self.is_set_up = False
         """Whether it has unpickled the function, and opened what that needs."""
         self.answered = 0.0
@@ -105,20 +110,29 @@ class _Worker:
     def give(self, calls: list[_Call]) -> None:
         self.left -= len(calls)
         self.calls.extend(calls)
-        if self.ready:
-            self.send(calls)
+        spans = [call.buffers for call in calls]
+        message = pickle.dumps((self.borrower.give_back(), [(call.data, call.buffers) for call in calls]), protocol=5)
+        if len(message) > SMALL:
+            spans.append(span := self.arena.lend([PickleBuffer(message)]))
+            if isinstance(span, Span):
+                message = pickle.dumps(span)
+        self.lent.update(span.offset for span in spans if isinstance(span, Span))
+        self.unsent.append((len(calls), message))
+        self.send()
 
-    def send(self, calls: list[_Call]) -> None:
-        self.lent.update(call.buffers.offset for call in calls if isinstance(call.buffers, Span))
-        message = self.borrower.give_back(), [(call.data, call.buffers) for call in calls]
-        with suppress(OSError):  # it has died, as its thread is about to notice
-            self.send_bytes(pickle.dumps(message, protocol=5))
+    @property
+    def is_at_work(self) -> bool:
+        return len(self.calls) > sum(count for count, _ in self.unsent)
 
-    def send_bytes(self, data: bytes) -> None:
-        self.sent += 1
-        if len(data) > SMALL:
-            self.control.send_bytes(b'%d' % self.sent)
-        self.socket.send_bytes(data)
+    def send(self) -> None:
+        """Send of the messages what it takes at once: when it is at work, only small ones."""
+        while self.unsent and self.is_set_up:
+            message = self.unsent[0][1]
+            if len(message) > SMALL and self.is_at_work:
+                return
+            self.unsent.popleft()
+            with suppress(OSError):  # it has died, as its thread is about to notice
+                self.socket.send_bytes(message)
 
     def ask(self) -> None:
         """Ask where it is, unless it has not answered that yet."""
@@ -140,7 +154,7 @@ class _Worker:
     def ask_to_end(self) -> None:
         """Have the process end after the call that it is working on."""
         with suppress(OSError):
-            self.control.send_bytes(b'-1')
+            self.control.send_bytes(END)
             self.socket.send_bytes(b'')
 
     def note_failure(self, data: bytes, parting: bool) -> None:
@@ -267,7 +281,7 @@ class Processes(Pool):
         return worker if ahead else None
 
     def _start(self) -> None:
-        worker = _Worker()
+        worker = _Worker(self._arena)
         worker.left = self._max_tasks
         name = f'itpipe-process-{len(self._workers)}'
         worker.thread = threading.Thread(target=self._attend, args=(worker,), name=name, daemon=True)
@@ -350,11 +364,8 @@ class Processes(Pool):
         its_control.close()
         if self._stopped:  # `close` may not have seen the process
             worker.kill()
-        worker.send_bytes(self._first_message)
-        with self._lock:
-            worker.ready = True
-            if worker.calls:
-                worker.send(list(worker.calls))
+        worker.socket.send_bytes(self._first_message)
+        worker.ready = True
 
     def _take(self, worker: _Worker) -> None:
         returned, seconds, answers, failure = pickle.loads(worker.socket.recv_bytes())
@@ -362,7 +373,9 @@ class Processes(Pool):
             worker.note_failure(*failure)
             raise EOFError
         if not answers:
-            worker.is_set_up, self._stillborn = True, 0
+            with self._lock:
+                worker.is_set_up, self._stillborn = True, 0
+                worker.send()
             return
         worker.answered = perf_counter()
         cost = seconds / len(answers)
@@ -379,6 +392,7 @@ class Processes(Pool):
                 worker.calls.popleft()
             worker.lent.difference_update(returned)
             self._unused.extend(returned)
+            worker.send()
             self._hand_out()
             retired = worker.left <= 0 and not worker.calls
         for task, answer in done:

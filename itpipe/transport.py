@@ -1,10 +1,11 @@
 """Arrays between processes through shared memory, so that what goes through the pipe only says where they are.
 
 Each side that sends owns an `Arena`: one file without a name, of which it lends spans, one for the buffers of each
-message. The other side maps the file once and makes views of a span. When the last view is gone, the offset of the
-span is among `Borrower.returned` and goes back with the next message, so that the same memory is used again, with the
-same pages, which is what makes this fast. No one ever waits for a span: where none is free, the buffers go through the
-pipe. A view outlives both processes' interest in the file: it holds the mapping.
+message. The other side maps the file once and makes views of a span. When the last view is gone, the offset of the span
+is among `Borrower.returned` and goes back with the next message, so that the same memory is used again, with the same
+pages, which is what makes this fast. No one ever waits for a span: where none is free, the buffers go through the pipe.
+A message that is too long for the pipe is lent like a buffer. A view outlives both processes' interest in the file: it
+holds the mapping.
 
 What all processes of a pool need, the arrays inside of its function, is in a `Block`, which each of them maps.
 """

@@ -8,7 +8,6 @@ import pickle
 import signal
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -18,14 +17,16 @@ from typing import Any, NoReturn
 from .binding import ItemFunction
 from .portable import loads_function, loads_item, pack
 from .stalls import stack_of
-from .transport import Arena, Borrower, Buffers, Large, mapped
+from .transport import Arena, Borrower, Buffers, Large, Span, mapped
 
-__all__ = ['TOGETHER', 'WHERE', 'work']
+__all__ = ['END', 'TOGETHER', 'WHERE', 'work']
 
 TOGETHER = 0.001
 """Seconds of work that are sent at once, and after which an answer is not held back any more to be sent with others."""
 WHERE = b'where'
-"""What a process is sent to say where it is."""
+"""What a process is sent to say where it is …"""
+END = b'end'
+"""… and to come to an end."""
 
 
 def work(socket: Any, control: Any, memory: int) -> None:
@@ -41,18 +42,17 @@ def work(socket: Any, control: Any, memory: int) -> None:
         for end in (socket, control):
             os.set_inheritable(end.fileno(), False)
         os.register_at_fork(after_in_child=socket.close)
-    inbox = _Inbox(socket)
-    answers: list[Any] = []
-    threading.Thread(target=_obey, args=(control, inbox, answers), daemon=True).start()
+    course, answers = _Course(), list[Any]()
+    threading.Thread(target=_obey, args=(control, course, answers), daemon=True).start()
     with suppress(EOFError, OSError):  # nobody is there any more
-        data, shared = pickle.loads(inbox.next())
+        data, shared = pickle.loads(socket.recv_bytes())
         function = cache(lambda: loads_function(data, mapped(shared)))  # when called: its errors are those of an item
         resource = None
         with suppress(BaseException):  # which it is going to raise again
-            resource, inbox.stop = function().resource, function().stop
+            resource, course.stop = function().resource, function().stop
         if resource is None or _succeeds(resource.open, socket):
             socket.send_bytes(pickle.dumps(((), 0, (), None), protocol=5))
-            _serve(socket, inbox, answers, function, memory)
+            _serve(socket, course, answers, function, memory)
             if resource is not None:
                 _succeeds(resource.close, socket, parting=True)
     with suppress(Exception):
@@ -67,13 +67,13 @@ def _succeeds(call: Callable[[], None], socket: Any, parting: bool = False) -> b
     return not packed.failed
 
 
-def _serve(socket: Any, inbox: _Inbox, answers: list[Any], function: Callable[[], ItemFunction], memory: int) -> None:
+def _serve(socket: Any, course: _Course, answers: list[Any], function: Callable[[], ItemFunction], memory: int) -> None:
     arena, borrower = Arena(memory), Borrower()
-    while message := inbox.next():
-        returned, tasks = pickle.loads(message)
+    while message := socket.recv_bytes():
+        returned, tasks = _read(message, borrower)
         arena.take_back(returned)
         begun = perf_counter()
-        while tasks and not inbox.ended:
+        while tasks and not course.ended:
             answers.append(_answer(function, arena, borrower, *tasks.pop(0)))
             now = perf_counter()
             if len(answers) == 1:
@@ -82,8 +82,13 @@ def _serve(socket: Any, inbox: _Inbox, answers: list[Any], function: Callable[[]
                 socket.send_bytes(pickle.dumps((borrower.give_back(), now - begun, answers, None), protocol=5))
                 answers.clear()
                 begun = now
-        if inbox.ended:
+        if course.ended:
             return
+
+
+def _read(message: bytes, borrower: Borrower) -> Any:
+    content = pickle.loads(message)
+    return pickle.loads(borrower.views(content)[0]) if isinstance(content, Span) else content
 
 
 def _answer(
@@ -95,47 +100,25 @@ def _answer(
     return packed.data, packed.failed, () if packed.failed else arena.lend(large)
 
 
-class _Inbox:
-    """The messages that come, in order: read by who wants the next one, or ahead."""
+class _Course:
+    """What the two threads of this process tell each other."""
 
-    def __init__(self, socket: Any):
-        self._socket, self._ahead, self._lock = socket, deque[bytes](), threading.Lock()
-        self._count = 0
-        self.ended = False
-        """Whether this process has been asked to come to an end."""
-        self.stop: Callable[[], None] = lambda: None
-        """Breaks what waits within a call."""
-
-    def next(self) -> bytes:
-        with self._lock:
-            return self._ahead.popleft() if self._ahead else self._read()
-
-    def read_up_to(self, count: int) -> None:
-        """Read, ahead of who wants them, as many messages as this since the beginning; they must be on their way."""
-        with self._lock:
-            while self._count < count:
-                self._ahead.append(self._read())
-
-    def _read(self) -> bytes:
-        data: bytes = self._socket.recv_bytes()
-        self._count += 1
-        return data
+    ended = False
+    """Whether this process has been asked to come to an end."""
+    stop: Callable[[], None] = staticmethod(lambda: None)
+    """Breaks what waits within a call."""
 
 
-def _obey(control: Any, inbox: _Inbox, answers: list[Any]) -> None:
-    """Read large messages while a function runs, and say where that is; end this process, and what it has started, when
-    nobody is there."""
+def _obey(control: Any, course: _Course, answers: list[Any]) -> None:
+    """Say where the function is; end this process, and what it has started, when nobody is there."""
     with suppress(EOFError, OSError):
         while True:
-            if (message := control.recv_bytes()) == WHERE:
+            if control.recv_bytes() == WHERE:
                 place = len(answers), stack_of(threading.main_thread().ident)
                 control.send_bytes(pickle.dumps(place))
-                continue
-            count = int(message)
-            if count < 0:
-                inbox.ended = True
-                inbox.stop()
-            inbox.read_up_to(count)
+            else:
+                course.ended = True
+                course.stop()
     _end()
 
 

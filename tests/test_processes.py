@@ -206,21 +206,55 @@ def test_what_a_process_that_died_did_to_its_item_is_not_seen_by_the_next(tmp_pa
     assert list(arrays | parallel_map(function, processes=1)) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_process_that_takes_no_large_message_is_told_of_and_closed() -> None:
+def await_stopping(worker: Any) -> None:
+    process = psutil.Process(worker.process.pid)
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, 'the process has stopped')
+
+
+@pytest.mark.parametrize('there_is_room', [True, False])
+def test_nobody_waits_for_a_process_at_work_to_take_a_large_message(there_is_room: bool) -> None:
     def function(value: bytes) -> int:
         if value[0] == 1:
             os.kill(os.getpid(), signal.SIGSTOP)
         return value[0]
 
     pool = pool_of(function)
+    if not there_is_room:
+        pool._arena.close()
     assert pool.result(pool.submit(0, bytes(1))) == 0
     (worker,) = pool._workers
     pool._cost, pool._since, worker.answered = itpipe.processes.TOGETHER, inf, inf
-    for n in (1, 2):
-        pool.submit(n, bytes([n]))
-    process = psutil.Process(worker.process.pid)
-    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, 'the process has stopped')
-    stuck = threading.Thread(target=lambda: [pool.submit(n, bytes([n]) * 2**20) for n in (3, 4)])
+    tasks = [pool.submit(n, bytes([n])) for n in (1, 2)]
+    await_stopping(worker)
+    tasks += [pool.submit(n, bytes([n]) * 2**20) for n in (3, 4)]
+    assert len(worker.calls) == 4
+    assert pool._arena.lent == there_is_room
+    assert 'item 1 in process' in pool.doing()
+    os.kill(worker.process.pid, signal.SIGCONT)
+    assert [pool.result(task) for task in tasks] == [1, 2, 3, 4]
+    pool.close()
+
+
+def test_the_memory_of_large_messages_is_used_again() -> None:
+    pool = pool_of(len)
+    for n in range(10):
+        tasks = [pool.submit((n, k), ['text'] * 10_000) for k in range(10)]
+        assert [pool.result(task) for task in tasks] == [10_000] * 10
+    assert pool._arena.lent <= 10
+    assert pool._arena._free[-1][0] < 2**20
+    pool.close()
+
+
+def test_a_process_that_takes_no_large_message_is_told_of_and_closed() -> None:
+    """There is no room for it in shared memory."""
+    pool = pool_of(len)
+    pool._arena.close()
+    assert pool.result(pool.submit(0, bytes(1))) == 1
+    (worker,) = pool._workers
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    await_stopping(worker)
+    pool._since = -inf  # so that it is sent at once
+    stuck = threading.Thread(target=pool.submit, args=(1, bytes(2**20)))
     stuck.start()
     wait_until(pool._lock.locked, 'a message is stuck')
     assert 'takes no message' in pool.doing()
