@@ -73,34 +73,74 @@ class Ordinals:
 
 
 class _WithStates(Ordinals):
-    """Such a source over an iterable that has states itself: the last one before the consumer is remembered."""
+    """Such a source over an iterable that has states itself: the last one before the consumer is remembered.
+
+    Where it stands belongs to the iterable, not to an iterator over it. Some also begin where they were left, or at the
+    state that was loaded last: so they are rewound to their first state, but not where the next pass comes in its turn,
+    which may be another one to them. `set_epoch`, as those of Hugging Face have it, tells them which pass it is.
+    """
 
     stateful = True
 
-    def __init__(self, items: Items):
-        super().__init__(items.read, items.pick)
-        self.items = items
+    def __init__(self, items: Items, pass_: int):
+        super().__init__(items.read, self.read_aside)
+        self.items, self.pass_, self.resumed = items, pass_, False
         self.states: deque[tuple[int, Any]] = deque()
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
         if entry is not None:
-            self.position = entry['position']
+            self.position, self.resumed = entry['position'], True
             self.states.append((entry['at'], entry['state']))
         return self.run(entry)
 
     def run(self, entry: Any) -> Iterator[Pair]:
-        iterable: Any = self.items.iterable
+        items = self.items
+        iterable: Any = items.iterable
         start = 0
-        if entry is not None and entry['state'] is not None:
+        self.rewind(iterable)
+        loaded = entry is not None and entry['state'] is not None
+        if loaded:
             iterable.load_state_dict(deepcopy(entry['state']))
             start = entry['at']
         due = 0.0
         key: Any
-        for key, value in self.items.follow(self.position, start):
-            if self.tracked and (begun := perf_counter()) >= due:
-                self.states.append((key + 1, deepcopy(iterable.state_dict())))
-                due = (1 + SELDOM) * perf_counter() - SELDOM * begun
-            yield key, value
+        items.running += 1
+        try:
+            for key, value in items.follow(self.position, start):
+                if self.tracked and (begun := perf_counter()) >= due:
+                    self.states.append((key + 1, deepcopy(iterable.state_dict())))
+                    due = (1 + SELDOM) * perf_counter() - SELDOM * begun
+                yield key, value
+            items.moved = loaded
+        finally:
+            items.running -= 1
+
+    def rewind(self, iterable: Any) -> None:
+        items = self.items
+        if not items.first:
+            with suppress(Exception):  # some have none before they have begun
+                items.first = [deepcopy(iterable.state_dict())]
+        elif self.resumed or self.pass_ < items.pass_ or (items.moved and self.pass_ == items.pass_):
+            iterable.load_state_dict(deepcopy(items.first[0]))
+        if hasattr(iterable, 'set_epoch'):
+            iterable.set_epoch(self.pass_)
+        if iterable is items.iterable:
+            items.moved, items.pass_ = True, self.pass_
+
+    def read_aside(self, keys: Sequence[Any]) -> dict[Key, Any]:
+        items = self.items
+        if has_index(items.iterable):
+            return items.pick(keys)
+        iterable: Any = items.iterable
+        if items.running:
+            try:
+                iterable = deepcopy(iterable)
+            except Exception as error:
+                raise NotRestartable(
+                    f'cannot make items of {literal(iterable)} again while it is read: it cannot be copied'
+                ) from error
+        self.rewind(iterable)
+        return Items(iterable).pick(keys)
 
     def commit(self, key: Any) -> None:
         self.position = key + 1
@@ -120,11 +160,15 @@ class Items:
     def __init__(self, iterable: Iterable[Any], seed: int | None = None):
         self.iterable, self.seed = iterable, seed
         self.spent = False
+        self.first: list[Any] = []
+        """The first state of an iterable that has states, if it is known."""
+        self.moved, self.pass_, self.running = False, 0, 0
+        """Whether it may not be at the beginning, in which pass it was read last, and how many are reading it."""
 
     def open(self, sites: Sites, stop: Stop) -> Opened:
         self.check()
         if all(hasattr(self.iterable, name) for name in ('state_dict', 'load_state_dict')):
-            return _WithStates(self)
+            return _WithStates(self, sites.pass_)
         if not has_index(self.iterable) or _has_no_index_after_all(self.iterable):
             return Ordinals(self.read, self.pick)
         step = looking_up(self.iterable, self.where)

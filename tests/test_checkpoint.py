@@ -28,6 +28,7 @@ from strategies import examples, in_other_modes, pipes, stages
 
 from itpipe import (
     Infinite,
+    NotRestartable,
     apply,
     batch_by,
     filter_by,
@@ -787,6 +788,83 @@ def test_a_source_with_states_is_asked(seldom, made_ahead):
             assert got == [[n] for n in [*range(20), *range(20)]]
             if seldom == 0:
                 assert source.given == [*range(received, 20), *range(20)]
+
+
+class Persistent:
+    """As an IterableDataset of Hugging Face: each pass begins at the state loaded last, if that is of this epoch."""
+
+    def __init__(self, size):
+        self.size, self.epoch, self.place, self.loaded = size, 0, 0, None
+
+    def __iter__(self):
+        of_this = self.loaded is not None and self.loaded['epoch'] == self.epoch
+        self.place = self.loaded['place'] if of_this else 0
+        while self.place < self.size:
+            self.place += 1
+            yield 100 * self.epoch + self.place - 1
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def state_dict(self):
+        return {'place': self.place, 'epoch': self.epoch}
+
+    def load_state_dict(self, state):
+        self.loaded = state
+
+
+@pytest.mark.parametrize('received', [3, 13, 23])
+@pytest.mark.parametrize('stages', [batch_by(1), shuffle(4, seed=0) | batch_by(1)])
+def test_a_source_that_begins_at_the_state_loaded_last_begins_at_the_beginning(received, stages):
+    def passes(it, count):
+        return [bits(batch) for _ in range(count) for batch in it]
+
+    with mock.patch('itpipe.iterables.SELDOM', 0):
+        with Infinite(stream(Persistent(10)) | stages) as it:
+            whole = passes(it, 4)
+        with Infinite(stream(Persistent(10)) | stages, batches_per_epoch=received) as it:
+            before = it.state_dict()
+            deque(itertools.islice(itertools.chain.from_iterable(itertools.repeat(it)), received), maxlen=0)
+            state = it.state_dict()
+        it = Infinite(stream(Persistent(10)) | stages)
+        for _ in range(2):
+            it.load_state_dict(state)
+            rest = passes(it, 4)
+            assert rest[: 40 - received] == whole[received:]
+            it.load_state_dict(before)
+            assert passes(it, 1) == whole[:10]
+            it.close()
+            assert bits(next(it())) == whole[0]
+        it.close()
+
+
+@pytest.mark.parametrize('kind', [Persistent, WithStates])
+def test_to_make_an_item_again_disturbs_no_source_with_states(kind):
+    with mock.patch('itpipe.iterables.SELDOM', 0), Infinite(kind(10), prefetch=0) as it:
+        epoch = it()
+        got = [next(epoch), next(epoch), next(epoch)]
+        assert it.item(1) == 1
+        got.append(next(epoch))
+        state = it.state_dict()
+        assert got + list(epoch) == list(range(10))
+        it.load_state_dict(state)
+        assert list(it) == list(range(4, 10))
+
+
+def test_what_cannot_be_copied_is_not_disturbed_to_make_an_item_again():
+    class Uncopied(WithStates):
+        def __deepcopy__(self, memo):
+            raise TypeError('no')
+
+        def __repr__(self):
+            return 'uncopied'
+
+    with Infinite(Uncopied(10), prefetch=0) as it:
+        epoch = it()
+        next(epoch)
+        with raises(NotRestartable, 'cannot make items of uncopied again while it is read: it cannot be copied'):
+            it.item(1)
+        assert list(epoch) == list(range(1, 10))
 
 
 def test_what_a_buffer_held_of_a_source_with_states_is_read_again():
