@@ -31,8 +31,10 @@ __all__ = ['Chain', 'Opened', 'Run', 'Source', 'item_again', 'keys_of']
 B = TypeVar('B', covariant=True)
 
 COMMIT_EVERY = 256
-"""After so many deliveries the logs are replayed, so that they stay short however long the run. Behind a step with a
-log, one that drops nearly all items makes it grow by a key an item until the next delivery."""
+"""After so many deliveries the logs are replayed, so that they stay short however long the run …"""
+LONG = 10_000
+"""… and earlier if one has more keys than this: behind a step with a log, one that drops nearly all items makes it grow
+by a key an item until the next delivery."""
 
 
 class Source(Protocol):
@@ -118,6 +120,9 @@ class Chain:
             if link.step.remembers or link.step.origin is not itself
         ]
         self.stateful = self.source.stateful or any(link.step.state is not None for link in self.links)
+        source_log = getattr(self.source, 'log', None)
+        self._logs: list[deque[Any]] = [] if source_log is None else [source_log]
+        self._logs += [link.log for link in self.links if link.step.state is not None]
         self.last: Key | None = None
         self._since = 0
         self._closing: list[Callable[[], object]] = []
@@ -143,6 +148,11 @@ class Chain:
             self._since += 1
             if self._since >= COMMIT_EVERY:
                 self.commit()
+                return
+            for log in self._logs:
+                if len(log) > LONG:
+                    self.commit()
+                    return
 
     def commit(self) -> None:
         """Bring every entry to where the consumer stands."""

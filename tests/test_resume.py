@@ -405,6 +405,20 @@ def test_a_state_does_not_grow_with_the_run():
     assert max(sizes) < 300
 
 
+@pytest.mark.parametrize(
+    ('source', 'log'),
+    [
+        (stream(range(10**6), seed=0) | shuffle(10), lambda chain: chain.links[0].log),
+        (range(10**6) | shard(0, 2), lambda chain: chain.links[0].log),
+        (mix(range(10**6), seed=0), lambda chain: chain.source.log),
+    ],
+)
+def test_what_is_remembered_of_items_that_were_left_out_does_not_grow_with_the_run(source, log):
+    with running(source | filter_by(lambda x: x % 1000 == 0)) as chain:
+        receive(chain, 40)
+        assert len(log(chain)) < 20_000
+
+
 def test_the_state_of_a_large_shuffle_is_its_keys():
     with running(sample(range(10**6), seed=0) | shuffle(10_000)) as chain:
         receive(chain, 12_000)
