@@ -159,7 +159,7 @@ class Infinite(Generic[B]):
         self._last: Live | None = None
         self._place: Place | None = None
         self._dropped: deque[Dropped] = deque(maxlen=KEPT)
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
 
     def __call__(self) -> Iterator[B]:
         """The batches of the next epoch."""
@@ -198,7 +198,7 @@ class Infinite(Generic[B]):
         with self._starting:
             if self._live is None:
                 self._dropped = deque(maxlen=KEPT)
-                place = self._place or self._beginning()
+                place = self._place = self._place or self._beginning()
                 source = self._stream.source
                 live = Live(source, self._steps, self._seed, self._ahead, self._stall_timeout, self._dropped, place)
                 live.finalizer = weakref.finalize(self, live.close)
@@ -245,6 +245,8 @@ class Infinite(Generic[B]):
 
         It takes some microseconds, and some hundred bytes; with `shuffle` and `reuse` what their buffers hold is in it,
         too, as numbers.
+
+        Raises RuntimeError if a signal handler calls it in the very moment in which a batch is received.
 
         >>> from itpipe import shuffle
         >>> with Infinite(range(8), shuffle(4), batch_size=2, batches_per_epoch=3, seed=0) as batch_iter:
@@ -425,7 +427,7 @@ class Infinite(Generic[B]):
         self.__dict__ |= state
         self._last = None
         self._dropped = deque(maxlen=KEPT)
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
 
     def __repr__(self) -> str:
         given = {'batches_per_epoch': self.batches_per_epoch, 'prefetch': self._prefetch, 'seed': self._seed}

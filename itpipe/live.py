@@ -50,6 +50,8 @@ class Live:
         self.key: Key | None = None
         self._seen: Chain | None = None
         self._batch = place.batch
+        self._moving = False
+        """Whether what is known of where the consumer stands is about to change."""
         self._first_epoch = True
         self._next_pass = place.pass_
         self._ended = place.position is None
@@ -87,9 +89,11 @@ class Live:
                     self._ended, self._batch = True, 0
                 self._close_chain()
                 return END
+            self._moving = True
             self._chain.received(pair[0])
             self.key, self._seen = pair[0], self._chain
             self._batch = received + 1
+            self._moving = False
             return pair[1]
 
     def place(self) -> tuple[int | None, int, int, State | None]:
@@ -99,7 +103,16 @@ class Live:
                 return self._begun_at._replace(batch=self._batch)
             if self._ended:
                 return self.entropy, self._next_pass, 0, None
-            return self.entropy, self.pass_, self._batch, self._chain.state()
+            if self._moving:  # the lock keeps other threads out, but not a signal handler of this one
+                raise RuntimeError(
+                    'Infinite.state_dict: called by a signal handler in the very moment in which a batch is received;'
+                    ' let the handler set a flag, and take the state in the loop'
+                )
+            self._moving = True
+            try:
+                return self.entropy, self.pass_, self._batch, self._chain.state()
+            finally:
+                self._moving = False
 
     def indices(self) -> list[Any]:
         """The places in the data of the items in the batch received last."""

@@ -59,6 +59,9 @@ def through_json(state):
     return json.loads(json.dumps(state, sort_keys=True))
 
 
+flatten_twice = apply(lambda x: [x, x]) | flatten
+
+
 def add_noise(x, rng):
     return x + rng.random()
 
@@ -382,14 +385,56 @@ def test_a_state_that_another_thread_takes_during_close_is_that_of_the_last_batc
     taken = []
 
     class Looked(Infinite):
+        begun = False
+
         def __setattr__(self, name, value):
             super().__setattr__(name, value)
-            if name in ('_live', '_last') and hasattr(self, '_starting') and not self._starting.locked():
+            if name in ('_live', '_last') and self.begun:
                 taken.append(self.state_dict()['position'])
 
     with Looked(range(10), batch_size=2, prefetch=0) as it:
         next(it())
+        it.begun = True
     assert taken == [{'source': 2, 'steps': []}] * 2
+
+
+def test_a_signal_handler_gets_a_whole_state_or_an_error():
+    """It may run anywhere in this thread, here at each line of the package while a batch is received."""
+    made = mix(range(40), range(60), seed=2) | shuffle(3) | flatten_twice | shuffle(5) | batch_by(2)
+    with Infinite(made, seed=0) as it:
+        whole = list(it)
+    states, errors = [], []
+
+    def handler(frame, event, _):
+        if event == 'line' and not frame.f_code.co_name.startswith(('state_dict', 'place')):
+            try:
+                states.append(through_json(it.state_dict()))
+            except RuntimeError as error:
+                errors.append(str(error))
+        return handler if 'itpipe' in frame.f_code.co_filename else None
+
+    with Infinite(made, seed=0, prefetch=0) as it, mock.patch('itpipe.run.COMMIT_EVERY', 2):
+        epoch = it()
+        for _ in range(6):
+            next(epoch)
+        before = sys.gettrace()
+        sys.settrace(handler)
+        try:
+            for _ in range(6):
+                next(epoch)
+        finally:
+            sys.settrace(before)
+    (message,) = set(errors)
+    assert message == (
+        'Infinite.state_dict: called by a signal handler in the very moment in which a batch is received;'
+        ' let the handler set a flag, and take the state in the loop'
+    )
+    states = {json.dumps(state): state for state in states}
+    assert len(states) == 7
+    for received, state in enumerate(states.values(), 6):
+        with Infinite(made, seed=0) as it:
+            it.load_state_dict(state)
+            assert (state['batch'], list(it)) == (received, whole[received:])
 
 
 def test_after_an_error_one_can_go_on_behind_the_last_batch():
