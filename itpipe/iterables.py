@@ -9,6 +9,7 @@ from contextlib import suppress
 from copy import deepcopy
 from functools import partial
 from itertools import islice
+from math import inf
 from time import perf_counter
 from typing import Any, Final
 
@@ -84,12 +85,12 @@ class _WithStates(Ordinals):
 
     def __init__(self, items: Items, pass_: int):
         super().__init__(items.read, self.read_aside)
-        self.items, self.pass_, self.resumed = items, pass_, False
+        self.items, self.pass_ = items, pass_
         self.states: deque[tuple[int, Any]] = deque()
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
         if entry is not None:
-            self.position, self.resumed = entry['position'], True
+            self.position, self.items.pass_ = entry['position'], inf
             self.states.append((entry['at'], entry['state']))
         return self.run(entry)
 
@@ -120,7 +121,7 @@ class _WithStates(Ordinals):
         if not items.first:
             with suppress(Exception):  # some have none before they have begun
                 items.first = [deepcopy(iterable.state_dict())]
-        elif self.resumed or self.pass_ < items.pass_ or (items.moved and self.pass_ == items.pass_):
+        elif self.pass_ < items.pass_ or (items.moved and self.pass_ == items.pass_):
             iterable.load_state_dict(deepcopy(items.first[0]))
         if hasattr(iterable, 'set_epoch'):
             iterable.set_epoch(self.pass_)
@@ -140,6 +141,8 @@ class _WithStates(Ordinals):
                     f'cannot make items of {literal(iterable)} again while it is read: it cannot be copied'
                 ) from error
         self.rewind(iterable)
+        if iterable is items.iterable:
+            items.pass_ = inf
         return Items(iterable).pick(keys)
 
     def commit(self, key: Any) -> None:
@@ -162,8 +165,9 @@ class Items:
         self.spent = False
         self.first: list[Any] = []
         """The first state of an iterable that has states, if it is known."""
-        self.moved, self.pass_, self.running = False, 0, 0
-        """Whether it may not be at the beginning, in which pass it was read last, and how many are reading it."""
+        self.pass_, self.moved, self.running = 0.0, False, 0
+        """Of such: in which pass it was read last (inf: the next one rewinds it, whichever it is), whether that may not
+        have ended by itself, and how many are reading it."""
 
     def open(self, sites: Sites, stop: Stop) -> Opened:
         self.check()

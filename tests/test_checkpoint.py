@@ -884,6 +884,21 @@ def test_a_source_that_begins_at_the_state_loaded_last_begins_at_the_beginning(r
 
 
 @pytest.mark.parametrize('kind', [Persistent, WithStates])
+def test_a_source_with_states_of_which_only_a_buffer_was_left_begins_at_the_beginning(kind):
+    with Infinite(stream(kind(10)) | shuffle(4, seed=0)) as it:
+        got = list(itertools.islice(it, 8))
+        state = it.state_dict()
+        rest = [[*it], [*it]]
+        assert len(got + rest[0]) == len(rest[1]) == 10
+        for _ in range(2):
+            it.load_state_dict(state)
+            assert [[*it], [*it]] == rest
+    with Infinite(stream(kind(10)) | shuffle(4, seed=0)) as it:
+        it.load_state_dict(state)
+        assert [[*it], [*it]] == rest
+
+
+@pytest.mark.parametrize('kind', [Persistent, WithStates])
 def test_to_make_an_item_again_disturbs_no_source_with_states(kind):
     with mock.patch('itpipe.iterables.SELDOM', 0), Infinite(kind(10), prefetch=0) as it:
         epoch = it()
