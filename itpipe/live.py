@@ -54,7 +54,7 @@ class Live:
         """Whether what is known of where the consumer stands is about to change."""
         self._first_epoch = True
         self._next_pass = place.pass_
-        self._ended = place.position is None
+        self._ended = self._from_beginning = place.position is None
         self._chain: Chain | None = None
         self._pairs: Iterator[Pair] = iter(())
 
@@ -103,6 +103,8 @@ class Live:
                 return self._begun_at._replace(batch=self._batch)
             if self._ended:
                 return self.entropy, self._next_pass, 0, None
+            if self._from_beginning and self._seen is not self._chain:  # if the pass is empty, it is an epoch still
+                return self.entropy, self.pass_, self._batch, None
             if self._moving:  # the lock keeps other threads out, but not a signal handler of this one
                 raise RuntimeError(
                     'Infinite.state_dict: called by a signal handler in the very moment in which a batch is received;'
@@ -140,6 +142,7 @@ class Live:
         self.pass_ = self._next_pass
         self._next_pass += 1
         self._ended = False
+        self._from_beginning = position is None
         if self._background is None:
             self._chain.stop.stall_timeout = self._stall_timeout
             self._pairs = self._chain.pairs

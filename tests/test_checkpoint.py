@@ -456,6 +456,31 @@ def test_after_an_error_one_can_go_on_behind_the_last_batch():
     assert got == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 
+def test_after_an_error_before_its_first_batch_a_pass_that_is_empty_is_an_epoch_still():
+    broken = []
+
+    def f(x):
+        if broken:
+            raise OSError('gone')
+        return x
+
+    def some_passes():
+        kept = range(2) | apply(f) | with_rng(add_noise) | filter_by(lambda x: x % 1 < 0.3)
+        return Infinite(kept, seed=0)
+
+    with some_passes() as it:
+        whole = [list(it) for _ in range(20)]
+    empty = whole.index([], 1)
+    with some_passes() as it:
+        assert [list(it) for _ in range(empty)] == whole[:empty]
+        broken.append(True)
+        with pytest.raises(OSError, match='gone'):
+            list(it)
+        broken.clear()
+        it.load_state_dict(it.state_dict())
+        assert [list(it) for _ in range(20 - empty)] == whole[empty:]
+
+
 def test_to_load_a_state_ends_the_run_that_goes_on():
     it, _ = some(1)
     state = it.state_dict()
