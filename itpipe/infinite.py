@@ -17,6 +17,7 @@ from .combining import combine, combine_lists, combine_pad
 from .flow import shard_step
 from .items import apply
 from .keys import END, ordinals
+from .lightning import closing_callback
 from .live import Live
 from .plan import check_seeded, dealt
 from .ranks import Even, rank_of
@@ -204,6 +205,10 @@ class Infinite(Generic[B]):
                 live.finalizer = weakref.finalize(self, live.close)
                 self._live, self._last, self._place = live, None, None
             return self._live
+
+    def _leave_epoch(self) -> None:
+        """Let the next epoch be a new one, whatever is left of that in which a loaded state was taken."""
+        self._start().epoch()
 
     def _beginning(self) -> Place:
         return Place(None if self._seeded else fresh_seed())
@@ -394,29 +399,12 @@ class Infinite(Generic[B]):
     def closing_callback(self) -> Any:
         """A callback for Lightning's `Trainer` that closes this when training ends, however it does.
 
+        It also puts where this stands into Lightning's checkpoints, so that `trainer.fit(…, ckpt_path=…)` goes on
+        there. Within an epoch that needs `batches_per_epoch`.
+
         Raises ImportError if neither `lightning` nor `pytorch_lightning` is installed.
         """
-        try:
-            from lightning.pytorch.callbacks import Callback
-        except ImportError:
-            try:
-                from pytorch_lightning.callbacks import Callback
-            except ImportError:
-                raise ImportError('Infinite.closing_callback: needs Lightning: pip install lightning') from None
-
-        class Closing(Callback):  # type: ignore[misc]
-            """Closes an `Infinite`."""
-
-            def __init__(self, batch_iter: Infinite[Any]):
-                self.batch_iter = batch_iter
-
-            def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-                self.batch_iter.close()
-
-            def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-                self.batch_iter.close()
-
-        return Closing(self)
+        return closing_callback(self)
 
     def __getstate__(self) -> dict[str, Any]:
         if self._live is not None:

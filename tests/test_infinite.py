@@ -7,7 +7,6 @@ import multiprocessing
 import pickle
 import sys
 import threading
-import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -671,47 +670,6 @@ def test_dropped_while_the_generators_raise_when_closed() -> None:
     finally:
         sys.unraisablehook, sys.excepthook = hook, excepthook
     assert [str(error) for error in unraisable] == ['cannot close']
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Lightning
-
-
-@pytest.mark.parametrize('package', ['lightning.pytorch', 'pytorch_lightning'])
-def test_the_closing_callback_closes_however_training_ends(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    class Callback:
-        pass
-
-    name = ''
-    for part in f'{package}.callbacks'.split('.'):
-        name = f'{name}.{part}'.strip('.')
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    if package == 'pytorch_lightning':
-        monkeypatch.setitem(sys.modules, 'lightning', None)
-    sys.modules[f'{package}.callbacks'].Callback = Callback  # type: ignore[attr-defined]
-
-    before = threading.enumerate()
-    batch_iter = Infinite(range(10**9), batches_per_epoch=2)
-    callback = batch_iter.closing_callback
-    assert isinstance(callback, Callback)
-    for end in (
-        lambda: callback.teardown(None, None, 'fit'),
-        lambda: callback.on_exception(None, None, KeyboardInterrupt()),
-        lambda: callback.on_exception(trainer=None, pl_module=None, exception=ValueError()),
-        lambda: callback.teardown(trainer=None, pl_module=None, stage='test'),
-    ):
-        assert list(batch_iter) == [0, 1]
-        assert threading.enumerate() != before
-        end()
-        assert threading.enumerate() == before
-        end()
-
-
-def test_without_lightning_there_is_no_closing_callback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, 'lightning', None)
-    monkeypatch.setitem(sys.modules, 'pytorch_lightning', None)
-    with raises(ImportError, 'Infinite.closing_callback: needs Lightning: pip install lightning'):
-        Infinite([1]).closing_callback
 
 
 # ---------------------------------------------------------------------------------------------------------------------

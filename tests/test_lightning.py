@@ -1,0 +1,205 @@
+"""The callback for Lightning: it closes an `Infinite`, and has it in the checkpoints.
+
+What Lightning calls is imitated here, so that these tests run without it; the last ones train with the real one.
+"""
+
+import re
+import sys
+import threading
+import types
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from running import raises
+
+import itpipe.lightning
+from itpipe import Infinite, shuffle
+
+
+@pytest.mark.parametrize('package', ['lightning.pytorch', 'pytorch_lightning'])
+def test_the_closing_callback_closes_however_training_ends(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    class Callback:
+        pass
+
+    name = ''
+    for part in f'{package}.callbacks'.split('.'):
+        name = f'{name}.{part}'.strip('.')
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    if package == 'pytorch_lightning':
+        monkeypatch.setitem(sys.modules, 'lightning', None)
+    sys.modules[f'{package}.callbacks'].Callback = Callback  # type: ignore[attr-defined]
+
+    before = threading.enumerate()
+    batch_iter = Infinite(range(10**9), batches_per_epoch=2)
+    callback = batch_iter.closing_callback
+    assert isinstance(callback, Callback)
+    for end in (
+        lambda: callback.teardown(None, None, 'fit'),
+        lambda: callback.on_exception(None, None, KeyboardInterrupt()),
+        lambda: callback.on_exception(trainer=None, pl_module=None, exception=ValueError()),
+        lambda: callback.teardown(trainer=None, pl_module=None, stage='test'),
+    ):
+        assert list(batch_iter) == [0, 1]
+        assert threading.enumerate() != before
+        end()
+        assert threading.enumerate() == before
+        end()
+
+
+def test_without_lightning_there_is_no_closing_callback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'lightning', None)
+    monkeypatch.setitem(sys.modules, 'pytorch_lightning', None)
+    with raises(ImportError, 'Infinite.closing_callback: needs Lightning: pip install lightning'):
+        Infinite([1]).closing_callback
+
+
+class Trainer:
+    """What the callback asks of Lightning's: what it trains on, whether an epoch ends, and what it is running."""
+
+    def __init__(self, loader: Any, last: bool = False, fn: str = 'fit'):
+        self.train_dataloader, self.is_last_batch, self.state = loader, last, types.SimpleNamespace(fn=fn)
+
+
+@pytest.fixture
+def _lightning(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ('lightning', 'lightning.pytorch', 'lightning.pytorch.callbacks'):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules['lightning.pytorch.callbacks'].Callback = object  # type: ignore[attr-defined]
+
+
+def numbers(length: int | None = 4, start: int = 0) -> Infinite[Any]:
+    return Infinite(range(start, start + 12), shuffle(6), batches_per_epoch=length, seed=0)
+
+
+def save(trainer: Trainer, *callbacks: Any) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = {}
+    for callback in callbacks:
+        callback.on_save_checkpoint(trainer, None, checkpoint)
+    return checkpoint
+
+
+@pytest.mark.usefixtures('_lightning')
+@pytest.mark.parametrize('taken', range(1, 5))
+@pytest.mark.parametrize('length', [4, 6])
+def test_a_checkpoint_goes_on_behind_the_last_batch(taken: int, length: int) -> None:
+    """Within an epoch with the rest of it, at its end with the next, though `batch_iter` has more for this one."""
+    with numbers(length) as batch_iter:
+        first = batch_iter()
+        for _ in range(taken):
+            next(first)
+        checkpoint = save(Trainer(batch_iter, last=taken == 4), batch_iter.closing_callback)
+        rest = [*first] if taken < 4 else []
+        following = [*batch_iter]
+    with numbers(length) as batch_iter:
+        callback = batch_iter.closing_callback
+        trainer = Trainer(batch_iter)
+        callback.on_load_checkpoint(trainer, None, checkpoint)
+        batch_iter.load_state_dict(numbers(length).state_dict())  # as Lightning does, of its own accord
+        callback.on_train_start(trainer, None)
+        if taken < 4:
+            assert [*batch_iter] == rest
+        assert [*batch_iter] == following
+        state = batch_iter.state_dict()
+        callback.on_train_start(trainer, None)  # of another `fit`
+        assert batch_iter.state_dict() == state
+
+
+@pytest.mark.usefixtures('_lightning')
+def test_each_of_several_goes_on_by_its_own_state() -> None:
+    with numbers() as train, numbers(2, start=100) as valid:
+        epoch = train()
+        next(epoch)
+        assert len([*valid]) == 2
+        checkpoint = save(Trainer(train), train.closing_callback, valid.closing_callback)
+        rest = [*epoch], [*valid]
+    with numbers() as train, numbers(2, start=100) as valid:
+        callbacks = train.closing_callback, valid.closing_callback
+        for callback in callbacks:
+            callback.on_load_checkpoint(Trainer(train), None, checkpoint)
+        for callback in callbacks:
+            callback.on_train_start(Trainer(train), None)
+        assert ([*train], [*valid]) == rest
+
+
+@pytest.mark.usefixtures('_lightning')
+def test_a_checkpoint_says_nothing_to_what_is_tested() -> None:
+    """Nor does one in which there is nothing of this, as those of other programs."""
+    with numbers() as batch_iter:
+        first = [*batch_iter]
+        checkpoint = save(Trainer(batch_iter), batch_iter.closing_callback)
+    for trainer, given in ((Trainer(batch_iter, fn='test'), checkpoint), (Trainer(batch_iter), {})):
+        with numbers() as batch_iter:
+            callback = batch_iter.closing_callback
+            callback.on_load_checkpoint(trainer, None, given)
+            callback.on_train_start(trainer, None)
+            assert [*batch_iter] == first
+
+
+@pytest.mark.usefixtures('_lightning')
+def test_without_a_length_only_the_end_of_an_epoch_is_exact_and_a_warning_says_so() -> None:
+    with numbers(None) as batch_iter:
+        epoch = batch_iter()
+        next(epoch)
+        with pytest.warns(UserWarning, match='^' + re.escape(itpipe.lightning.AHEAD) + '$'):
+            save(Trainer(batch_iter), batch_iter.closing_callback)
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            save(Trainer(None), batch_iter.closing_callback)  # one for validation, whose batches are not counted
+            assert len([*epoch]) == 11
+            checkpoint = save(Trainer(batch_iter, last=True), batch_iter.closing_callback)
+        following = [*batch_iter]
+    with numbers(None) as batch_iter:
+        callback = batch_iter.closing_callback
+        callback.on_load_checkpoint(Trainer(batch_iter), None, checkpoint)
+        ahead = batch_iter()
+        got = [next(ahead)]  # as Lightning does before the training starts
+        callback.on_train_start(Trainer(batch_iter), None)
+        assert [*got, *ahead] == following
+
+
+@pytest.mark.filterwarnings('default')
+@pytest.mark.leaves_threads('torch and Lightning keep what they start')
+@pytest.mark.timeout(300)
+def test_a_training_with_lightning_itself_goes_on_exactly(tmp_path: Path) -> None:
+    """From checkpoints after each step, and from those at the ends of epochs: batches and losses are the same."""
+    torch = pytest.importorskip('torch')
+    lightning = pytest.importorskip('lightning.pytorch')
+
+    class Model(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.seen = torch.nn.Linear(1, 1), []
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = (self.layer(torch.from_numpy(batch)) ** 2).mean()
+            self.seen.append((self.current_epoch, batch_idx, batch.tolist(), loss.item()))
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.parameters(), lr=0.1)
+
+    def fit(checkpoint: Path | None = None, **when: Any) -> list[Any]:
+        torch.manual_seed(0)
+        data = np.arange(40, dtype=np.float32)[:, None]
+        batch_iter = Infinite(data, shuffle(20), batch_size=4, batches_per_epoch=3, seed=0)
+        saving = lightning.callbacks.ModelCheckpoint(tmp_path, '{step}', save_top_k=-1, **when)
+        quiet = {'logger': False, 'enable_progress_bar': False, 'enable_model_summary': False, 'accelerator': 'cpu'}
+        model = Model()
+        callbacks = [saving, batch_iter.closing_callback]
+        lightning.Trainer(max_epochs=4, callbacks=callbacks, **quiet).fit(model, batch_iter, ckpt_path=checkpoint)
+        return model.seen
+
+    for when, count in (({'every_n_train_steps': 1}, 10), ({'save_on_train_epoch_end': True}, 4)):
+        whole = fit(**when)
+        checkpoints = {int(path.stem.removeprefix('step=')): path for path in tmp_path.glob('*.ckpt')}
+        assert len(whole) == 10
+        assert len(checkpoints) == count
+        for step, path in checkpoints.items():
+            path.rename(tmp_path / f'{step}.old')
+        for step in checkpoints:
+            assert fit(tmp_path / f'{step}.old', **when) == whole[step:]
+        for path in tmp_path.iterdir():
+            path.unlink()
