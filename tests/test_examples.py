@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted(path for path in (ROOT / 'examples').glob('*.py') if not path.name.startswith('_'))
-ARGUMENTS = {'digits.py': ['--epochs', '2']}
+ARGUMENTS = {'digits.py': ['--epochs', '2'], 'resume.py': ['--epochs', '2']}
 SECONDS = 120
 
 
