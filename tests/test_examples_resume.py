@@ -2,6 +2,7 @@
 
 import importlib.util
 import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -62,6 +63,14 @@ def test_the_old_checkpoint_stays_until_the_new_one_is_whole(resume, monkeypatch
     resume.save(path, {'step': 30})
     assert pickle.loads(path.read_bytes()) == {'step': 30}
     assert [*tmp_path.iterdir()] == [path]
+
+
+def test_the_documentation_shows_lines_of_it():
+    page = (SCRIPT.parent.parent / 'docs' / 'resuming.md').read_text(encoding='utf-8')
+    blocks = re.findall(r'<!-- not run: a part of examples/resume.py.*?```python\n(.*?)```', page, re.DOTALL)
+    lines = {line.strip() for line in SCRIPT.read_text(encoding='utf-8').splitlines()}
+    assert len(blocks) == 2
+    assert {line.strip() for block in blocks for line in block.splitlines()} <= lines
 
 
 def test_wrong_arguments(resume, monkeypatch, capsys):
