@@ -19,7 +19,7 @@ from .binding import Sites, Stop, note
 from .errors import NotRestartable
 from .keys import Key
 from .run import Opened, Run, Source
-from .steps import Pair, Step, literal, same, shown
+from .steps import STOP, Pair, Step, literal, same, shown
 
 __all__ = ['Items', 'Ordinals', 'Seeded', 'has_index', 'is_iterable', 'look_up', 'looking_up']
 
@@ -221,7 +221,7 @@ class Items:
     def pick(self, keys: Sequence[Any]) -> dict[Key, Any]:
         if has_index(self.iterable):
             with suppress(NotImplementedError):  # torch's IterableDataset has a `__getitem__`
-                return dict(look_up(zip(keys, keys, strict=True), self.iterable, self.where))
+                return dict(look_up(zip(keys, keys, strict=True), Stop(), self.iterable, self.where))
         wanted, last = set(keys), max(keys, default=-1)
         if isinstance(self.iterable, Iterator):  # what it would be asked for is behind it, or must be left in it
             raise NotRestartable(f'cannot make items of {literal(self.iterable)} again: it is a one-shot iterator')
@@ -260,7 +260,7 @@ class Seeded:
     __hash__ = None  # type: ignore[assignment]
 
 
-def look_up(places: Iterable[Pair], sequence: Any, where: str) -> Iterator[Pair]:
+def look_up(places: Iterable[Pair], stop: Stop, sequence: Any, where: str) -> Iterator[Pair]:
     """The items at these places of a sequence; `where` is what is said on an error."""
     for key, place in places:
         try:
@@ -268,13 +268,14 @@ def look_up(places: Iterable[Pair], sequence: Any, where: str) -> Iterator[Pair]
         except Exception as error:
             note(error, where, key)
             raise
+        stop.check()
         yield key, value
         del value
 
 
 def looking_up(sequence: Any, where: str) -> Step:
     """The step that does so."""
-    return Step('look_up', partial(look_up, sequence=sequence, where=where), itemwise=True)
+    return Step('look_up', partial(look_up, sequence=sequence, where=where), (STOP,), itemwise=True)
 
 
 def _is_plain(iterable: object) -> bool:

@@ -275,7 +275,7 @@ class _Sample:
 
     def pick(self, draws: Draws, keys: Sequence[Any]) -> dict[Key, Any]:
         places = zip(keys, self.indices(draws, keys), strict=True)
-        return dict(look_up(places, self.sequence, repr(self)))
+        return dict(look_up(places, Stop(), self.sequence, repr(self)))
 
     def lasting(self) -> str:
         told = {name: value for name, value in self.written.items() if name != 'ids'}

@@ -258,6 +258,22 @@ def test_of_a_sequence_each_rank_looks_up_its_own(options):
         assert batch_iter.indices == list(got[-4:])
 
 
+@pytest.mark.parametrize('made_of', [stream, sample])
+def test_nothing_more_is_looked_up_once_it_is_closed(made_of):
+    """Also in the midst of a batch."""
+
+    class Closing(Data):
+        def __getitem__(self, index):
+            if len(self.asked) == 2:
+                batch_iter.close()
+            return super().__getitem__(index)
+
+    data = Closing(1000)
+    batch_iter = Infinite(made_of(data), batch_size=100, combiner=list, shard=(0, 2), seed=0)
+    assert list(batch_iter) == []
+    assert len(data.asked) == 3
+
+
 def test_what_is_random_is_drawn_as_without_ranks():
     described = stream(range(20), seed=3) | with_rng(lambda x, rng: (x, rng.random())) | shuffle(4) | with_rng(
         lambda x, rng: (*x, rng.random())
