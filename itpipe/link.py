@@ -108,8 +108,6 @@ class Link:
     def end(self) -> Any:
         """The consumer has had all that there is; says the same as `commit`."""
         if self.replica is not None:
-            if self.entry.get('ended'):
-                return None
             self.position[0] = None
             for _ in self.replica:
                 pass
@@ -120,6 +118,8 @@ class Link:
 
     def _consumed(self) -> Any:
         if self.position[0] is END:
+            if self.entry.get('ended'):  # then upstream knows, or has not even begun
+                return None
             self.entry['ended'] = True
         return self.position[0]
 

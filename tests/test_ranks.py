@@ -421,6 +421,19 @@ def test_what_is_in_buffers_is_dealt_too():
     assert sorted(got + slots) == [x for x in range(max(got + slots) + 1) if x % 5]
 
 
+def test_buffers_that_one_rank_has_emptied_since_its_last_state_are_empty():
+    """While those of another are not: what its source gave had all been read before, at the first state."""
+    described = stream(range(16)) | filter_by(lambda x: True) | shuffle(4) | shuffle(2)
+    for first in range(1, 8):
+        one, other = Rank(described, 0, 2, seed=0).go_on(first), Rank(described, 1, 2, seed=0).go_on(1)
+        one.batch_iter.state_dict()
+        one.go_on(7 - first)
+        got = one.got + other.got
+        rest = Rank(described, 0, 1, merge_states([one.state(), other.state()]), seed=0).go_on()
+        rest.batch_iter.close()
+        assert sorted(got + rest.got) == list(range(16))
+
+
 class Endless:
     def __iter__(self):
         return itertools.count()
