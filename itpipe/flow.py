@@ -107,15 +107,16 @@ def shard(index: int, count: int, even: Even = 'keep') -> Same:
     random.
 
     No rank works on items of another: a shard runs before the item-wise stages that it is written behind (also those
-    within an ordered `parallel_map`, if that leaves nothing out), and before the items of a sequence are looked up. It
-    does not change places with stages that need to see the items, such as `filter_by`, `flatten` and `batch_by`.
+    within a `parallel_map`, if that leaves nothing out), and before the items of a sequence are looked up. It does not
+    change places with stages that need to see the items, such as `filter_by`, `flatten` and `batch_by`.
 
     `even` says what happens where `count` does not divide the number of items. With `'keep'` each item comes in one
     shard, and some have one more than others; with `'drop'` the last few are left out, with `'repeat'` some of the
     first ones come a second time, so that all shards have as many.
 
     Raises TypeError if `index` or `count` is not an int; ValueError if not 0 <= `index` < `count`, for another `even`,
-    and, when it runs, if what is upstream is random and there is no seed.
+    and, when it runs, if what is upstream is random and there is no seed, or gives items in the order in which they
+    are done.
 
     >>> list(range(8) | shard(1, 3))
     [1, 4, 7]

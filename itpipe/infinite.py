@@ -19,7 +19,7 @@ from .items import apply
 from .keys import END, ordinals
 from .lightning import closing_callback
 from .live import Live
-from .plan import check_seeded, dealt
+from .plan import check_alike, dealt
 from .ranks import Even, rank_of
 from .rng import check_seed, fresh_seed
 from .run import item_again, keys_of
@@ -154,7 +154,7 @@ class Infinite(Generic[B]):
         self.batches_per_epoch = batches_per_epoch
         self._prefetch = prefetch
         self._seed = check_seed('Infinite', seed)
-        check_seeded('Infinite', self._stream.source, self._steps, self._seeded)
+        check_alike('Infinite', self._stream.source, self._steps, self._seeded)
         self._stall_timeout = stall_timeout
         self._live: Live | None = None
         self._last: Live | None = None

@@ -159,6 +159,7 @@ class Items:
     """Any iterable as a source."""
 
     random = False
+    ordered = True
 
     def __init__(self, iterable: Iterable[Any], seed: int | None = None):
         self.iterable, self.seed = iterable, seed
@@ -243,7 +244,8 @@ class Seeded:
     """A source with another seed for the stages behind it."""
 
     def __init__(self, source: Source, seed: int | None):
-        self.source, self.seed, self.random = source, seed, source.random
+        self.source, self.seed = source, seed
+        self.random, self.ordered = source.random, source.ordered
 
     def open(self, sites: Sites, stop: Stop) -> Opened:
         return self.source.open(sites, stop)

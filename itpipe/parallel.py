@@ -199,13 +199,13 @@ def parallel_map(
     lasting = '\n'.join(map(show, steps)) if steps is function.target else shown('apply', (f, *args), kwargs)
     open_pool = partial(_open, where, given_there, limit, max_crashes, max_tasks_per_worker, resource, retrying)
     options = (steps, open_pool, policy, STOP, stall_timeout)
+    all_through = policy is None  # it leaves none out
     if ordered:
-        all_through = policy is None  # it leaves none out
         step = Step('parallel_map', window.ordered, options, (f, *args), written, lasting=lasting, itemwise=all_through)
         return Stage((step,))
     state: State = {'slots': []}
     step = Step('parallel_map', window.unordered, options, (f, *args), written, state, replay=window.replay_unordered)
-    return Stage((step._replace(lasting=f'{lasting}\nparallel_map(ordered=False)'),))
+    return Stage((step._replace(lasting=f'{lasting}\nparallel_map(ordered=False)', itemwise=all_through),))
 
 
 def _open(

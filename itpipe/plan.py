@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from .binding import ItemFunction, Stop
 from .keys import END
 from .ranks import draws
-from .steps import STOP, ItemStep, Pair, Step, unchanged
+from .steps import STOP, ItemStep, Pair, Step, unchanged, unordered
 
 if TYPE_CHECKING:
     from .run import Source
 
-__all__ = ['check_seeded', 'dealt', 'each', 'fused', 'last_shard', 'running']
+__all__ = ['check_alike', 'dealt', 'each', 'fused', 'last_shard', 'running']
 
 
 def fused(steps: Sequence[Step | ItemStep]) -> list[Step]:
@@ -104,15 +104,20 @@ def _lets_pass(step: Step | ItemStep) -> bool:
     return isinstance(step, ItemStep) or step.itemwise or step.blind
 
 
-def check_seeded(where: str, source: Source, steps: Sequence[Step | ItemStep], seeded: bool) -> None:
-    """Raise an error if ranks would get what each of them draws by itself."""
-    shard = last_shard(steps)
-    if seeded or shard is None or steps[shard].share[1] == 1:  # type: ignore[union-attr, index]
+def check_alike(where: str, source: Source, steps: Sequence[Step | ItemStep], seeded: bool) -> None:
+    """Raise an error if what is dealt to ranks would not be the same for all, as what each of them draws by itself."""
+    among_several = [n for n, step in enumerate(steps) if isinstance(step, Step) and step.share and step.share[1] > 1]
+    if not among_several:
         return
-    alike = fused(steps[: shard + 1])
+    alike = fused(steps[: among_several[-1] + 1])
     order, _ = running(alike)
-    before = order[: order.index(len(alike) - 1)]
-    if source.random or any(draws(alike[place]) for place in before):
+    before = [alike[place] for place in order[: order.index(len(alike) - 1)]]
+    if not source.ordered or any(map(unordered, before)):
+        raise ValueError(
+            f'{where}: the ranks need items in the same order, but before they are dealt there is a `parallel_map`'
+            ' with `ordered=False`, which gives them to each rank in another one; leave that out'
+        )
+    if not seeded and (source.random or any(map(draws, before))):
         raise ValueError(
             f'{where}: the ranks need a seed, the same for all, or each would get items that it draws by itself;'
             ' give the source or Infinite a `seed`'

@@ -23,7 +23,7 @@ from .checkpoint import Pipeline
 from .errors import Dropped
 from .keys import END, Batch, Key, describe, ordinals
 from .link import Link, snapshot
-from .plan import check_seeded, each, fused, running
+from .plan import check_alike, each, fused, running
 from .steps import ItemStep, Pair, State, Step, itself, show
 
 __all__ = ['Chain', 'Opened', 'Run', 'Source', 'item_again', 'keys_of']
@@ -43,6 +43,8 @@ class Source(Protocol):
     seed: int | None
     random: bool
     """Whether it draws, by its own seed or that of the run."""
+    ordered: bool
+    """Whether the order of its items does not depend on which of them are made first."""
 
     def open(self, sites: Sites, stop: Stop) -> Opened: ...
 
@@ -97,7 +99,7 @@ class Chain:
     ):
         self.sites, self.stop = sites, stop or Stop(dropped)
         self.described, self._first_site = (source, steps), sites.number
-        check_seeded('shard', source, steps, sites.seeded)
+        check_alike('shard', source, steps, sites.seeded)
         steps = fused(steps)
         order, behind = running(steps)
         # commits go up to the last opaque step, from where a run starts again at the beginning

@@ -21,7 +21,7 @@ from .keys import Key, is_pair
 from .rng import BLOCK, Draws, check_seed
 from .run import Chain, Opened
 from .stage import Stream, no_stage, stream
-from .steps import Pair, Step, literal, same, shown
+from .steps import Pair, Step, literal, same, shown, unordered
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -201,6 +201,7 @@ class _Sample:
     """Random indices into something, the t-th known without those before it."""
 
     random = True
+    ordered = True
 
     def __init__(
         self,
@@ -300,6 +301,8 @@ class _Mix:
     def __init__(self, branches: tuple[Stream[Any], ...], weights: Any, seed: int | None, written: dict[str, Any]):
         self.branches, self.seed, self.written = branches, seed, written
         self.weights = [1.0] * len(branches) if weights is None else weights.tolist()
+        steps = chain.from_iterable(branch.steps for branch in branches)
+        self.ordered = all(branch.source.ordered for branch in branches) and not any(map(unordered, steps))
 
     def open(self, sites: Sites, stop: Stop) -> Opened:
         return _OpenedMix(self, sites, stop)

@@ -14,7 +14,7 @@ from .keys import Key
 
 __all__ = [
     'STOP', 'Function', 'ItemStep', 'Pair', 'Seed', 'State', 'Step', 'itself', 'literal', 'parent', 'show', 'shown',
-    'unchanged',
+    'unchanged', 'unordered',
 ]  # fmt: skip
 
 Pair: TypeAlias = 'tuple[Key, Any]'
@@ -94,7 +94,7 @@ class Step(NamedTuple):
 
     And where other steps may stand, see `plan`:
 
-    - `itemwise`: each pair that goes in comes out, in order and with its key;
+    - `itemwise`: each pair that goes in comes out, with its key, and in order if that matters;
     - `counts`: what comes out depends on how many pairs went in before;
     - `share`: which of how many ranks' items come out.
     """
@@ -124,6 +124,11 @@ class Step(NamedTuple):
     def blind(self) -> bool:
         """Whether it chooses and orders pairs whatever their values, so that they may as well get these behind it."""
         return self.state is not None and self.remake == 'pass' and self.origin is itself
+
+
+def unordered(step: Step | ItemStep) -> bool:
+    """Whether what comes out first depends on what is done first."""
+    return isinstance(step, Step) and step.replay is not None and step.share is None
 
 
 def same(a: object, b: object) -> bool:

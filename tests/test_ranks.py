@@ -706,6 +706,7 @@ def test_wrong_ranks(options, kind, message):
 
 
 SEEDED = 'the ranks need a seed, the same for all'
+unordered_map = parallel_map(stays_itself, threads=3, ordered=False)
 
 
 @pytest.mark.parametrize(
@@ -744,6 +745,46 @@ def test_ranks_that_would_draw_by_themselves_need_a_seed(described):
 def test_ranks_that_draw_nothing_before_items_are_dealt_need_no_seed(described):
     with Infinite(described, shard=(0, 2), batches_per_epoch=2) as batch_iter:
         assert len(list(batch_iter)) == 2
+
+
+@pytest.mark.parametrize(
+    'described',
+    [
+        stream(Data(24)) | unordered_map | skip(1) | take(20) | apply(abs),
+        stream(Data(24)) | unordered_map | shuffle(9, seed=0) | take(20),
+    ],
+    ids=repr,
+)
+def test_items_are_dealt_and_counted_before_a_map_that_gives_them_in_any_order(described):
+    """What comes out of it first differs from rank to rank."""
+    assert len(set(itertools.chain(*all_of(described, 3)))) == 20
+    assert len(set(itertools.chain(*(described | shard(rank, 3) for rank in range(3))))) == 20
+
+
+@pytest.mark.parametrize(
+    'described',
+    [
+        stream(range(9)) | unordered_map | filter_by(lambda x: x % 2) | take(3),
+        stream(range(9)) | parallel_map(abs, threads=2, ordered=False, on_error='skip') | skip(1),
+        mix(stream(range(9)) | unordered_map, range(9), seed=0),
+        stream(mix(mix(stream(range(9)) | unordered_map | filter_by(abs)), seed=0), seed=1),
+    ],
+    ids=repr,
+)
+def test_ranks_that_would_get_items_in_another_order_each_are_refused(described):
+    with pytest.raises(ValueError, match=r'^Infinite: the ranks need items in the same order, .*; leave that out$'):
+        Infinite(described, shard=(0, 2))
+    with pytest.raises(ValueError, match=r'^shard: the ranks need items in the same order, .*; leave that out$'):
+        list(described | shard(0, 2))
+    with Infinite(described, shard=(0, 1)) as batch_iter:
+        assert len(list(batch_iter)) > 2
+
+
+def test_a_shard_of_several_is_checked_before_one_of_one():
+    with pytest.raises(ValueError, match=f'^Infinite: {SEEDED}'):
+        Infinite(sample(range(9)) | shard(0, 2), shard=(0, 1))
+    with pytest.raises(ValueError, match=f'^shard: {SEEDED}'):
+        list(stream(range(9)) | shuffle(3) | shard(0, 2) | shard(0, 1))
 
 
 def test_what_is_random_before_a_stage_that_stays_behind_it_needs_a_seed():
