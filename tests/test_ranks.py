@@ -326,6 +326,20 @@ def test_sources_without_an_index_are_read_by_all():
     assert list({'a': 1, 'b': 2, 'c': 3} | shard(0, 2)) == ['a', 'c']
 
 
+def test_a_dataset_that_has_an_item_for_any_number_ends_where_it_says():
+    """With ranks and without them: torch's map-style datasets need not raise IndexError."""
+
+    class Squares:
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            return index**2
+
+    assert list(itertools.islice(stream(Squares()), 9)) == [0, 1, 4, 9, 16]
+    assert all_of(Squares(), 2) == [[0, 4, 16], [1, 9]]
+
+
 @pytest.mark.parametrize(
     ('even', 'size', 'expected'),
     [
