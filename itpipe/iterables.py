@@ -294,8 +294,8 @@ def has_index(value: Any) -> bool:
     """Whether the items of an iterable are those at 0, 1, 2, …"""
     if isinstance(value, (Sequence, np.ndarray)):
         return True
-    if isinstance(value, (Mapping, AbstractSet)) or hasattr(value, 'iloc') or hasattr(value, 'keys'):
-        return False
+    if isinstance(value, (Mapping, AbstractSet)) or any(hasattr(value, name) for name in ('iloc', 'keys', 'columns')):
+        return False  # such as tables, whose index is of rows, while iterating gives columns
     return hasattr(value, '__getitem__') and hasattr(value, '__len__')
 
 

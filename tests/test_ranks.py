@@ -322,6 +322,22 @@ def test_sources_without_an_index_are_read_by_all():
             raise NotImplementedError
 
     assert all_of(IterableDataset(), 2) == [['a', 'c', 'e'], ['b', 'd']]
+
+    class Table:
+        """As that of polars: of other things by index than by iterating."""
+
+        columns = ('x', 'y', 'z')
+
+        def __iter__(self):
+            return iter(self.columns)
+
+        def __len__(self):
+            return 100
+
+        def __getitem__(self, index):
+            return f'row {index}'
+
+    assert all_of(Table(), 2) == [['x', 'z'], ['y']]
     assert list((letter for letter in 'abcde') | shard(1, 2)) == ['b', 'd']
     assert list({'a': 1, 'b': 2, 'c': 3} | shard(0, 2)) == ['a', 'c']
 
