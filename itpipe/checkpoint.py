@@ -93,9 +93,9 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
     Ranks that go on as they were need this not: each loads its own state.
 
-    Raises TypeError for what are not dicts; ValueError for what are not whole states, for states of different pipelines
-    or passes, if there is not one of each rank, and behind stages that count the items of their rank: `take`, `skip`,
-    and stages of your own.
+    Raises TypeError for what is not an iterable of dicts; ValueError for what are not whole states, for states of
+    different pipelines or passes, if there is not one of each rank, and behind stages that count the items of their
+    rank: `take`, `skip`, and stages of your own.
 
     >>> from itpipe import Infinite
     >>> def batches(rank, ranks):
@@ -115,6 +115,8 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
     See also: `Infinite.load_state_dict`, `shard`.
     """
     where = 'merge_states'
+    if isinstance(states, dict) or not isinstance(states, Iterable):
+        raise TypeError(f'{where}: `states` must be the states of all ranks, got {type(states).__name__}')
     states = list(states)
     places = [_read(where, f'states[{n}]', state) for n, state in enumerate(states)]
     if not states:

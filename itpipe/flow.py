@@ -130,7 +130,7 @@ def shard(index: int, count: int, even: Even = 'keep') -> Same:
 
 def shard_step(where: str, share: tuple[int, int], even: Even) -> Step:
     """The step that lets pass what is dealt to one of so many ranks; errors in `even` name `where`."""
-    if even not in EVEN:
+    if not isinstance(even, str) or even not in EVEN:
         raise ValueError(f"{where}: `even` must be 'keep', 'drop' or 'repeat', got {even!r}")
     written = {} if even == 'keep' else {'even': even}
     state: State = {'begun': 0, 'passed': 0, 'seen': [], 'slots': []}

@@ -67,9 +67,10 @@ class Infinite(Generic[B]):
 
     With `shard=(rank, number of ranks)` it is the part of one of several training processes, which together get what
     there is without it, each item once. `shard='env'` asks torch.distributed, if it is initialized, or else the
-    environment variables RANK and WORLD_SIZE. Items are dealt in turn, before anything is done with them but what
-    counts or orders items, such as `take` and `shuffle`; so no rank works on items of another. For `even` see the stage
-    `shard`. `batch_size` and `batches_per_epoch` are those of one rank, and all ranks need the same seed.
+    environment variables RANK and WORLD_SIZE. Items are dealt in turn, as early as can be: mostly before anything is
+    done with them but what counts or orders items, such as `take` and `shuffle`, so that no rank works on items of
+    another. For `even` see the stage `shard`. `batch_size` and `batches_per_epoch` are those of one rank, and all ranks
+    need the same seed, and data in the same order.
 
     It can be pickled as long as it has not started. A process forked from one in which it has started must `close()`
     it, or make its own, before using it.

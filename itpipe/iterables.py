@@ -317,7 +317,7 @@ def _without(count: int, iterator: Any, iterable: Any) -> Iterator[Any]:
         return _by_index(count, iterator, iterable)
     elif count:
         return islice(iterator, count, None)
-    elif has_index(iterable) and not hasattr(type(iterable), '__iter__'):  # torch's map-style datasets: never IndexError
+    if has_index(iterable) and not hasattr(type(iterable), '__iter__'):  # torch's map-style datasets: never IndexError
         return islice(iterator, len(iterable))
     return iterator  # type: ignore[no-any-return]
 

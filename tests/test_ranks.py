@@ -548,6 +548,8 @@ ended = states_of(range(3), [5, 0])
     ('states', 'kind', 'message'),
     [
         ([], ValueError, 'merge_states: `states` must not be empty'),
+        (two[0], TypeError, 'merge_states: `states` must be the states of all ranks, got dict'),
+        (None, TypeError, 'merge_states: `states` must be the states of all ranks, got NoneType'),
         (two[:1], ValueError, 'merge_states: `states` must be one of each rank of 2, got those of rank 0 of 2'),
         (
             [two[0], two[0]],
@@ -594,7 +596,7 @@ ended = states_of(range(3), [5, 0])
             'merge_states: `states` are not of one run: their ranks began at different places',
         ),
     ],
-    ids=range(12),
+    ids=range(14),
 )  # fmt: skip
 def test_what_cannot_be_merged(states, kind, message):
     with pytest.raises(kind) as caught:
@@ -727,6 +729,11 @@ def test_the_environment_is_not_read_if_nobody_asks(monkeypatch):
         ({'shard': (0, 0)}, ValueError, 'Infinite: `shard[1]` must be at least 1, got 0'),
         ({'shard': (0, 2), 'even': 'no'}, ValueError, "Infinite: `even` must be 'keep', 'drop' or 'repeat', got 'no'"),
         ({'even': 'drop'}, TypeError, 'Infinite: `even` goes with `shard`'),
+        (
+            {'shard': (0, 2), 'even': np.arange(2)},
+            ValueError,
+            "Infinite: `even` must be 'keep', 'drop' or 'repeat', got array([0, 1])",
+        ),
     ],
 )
 def test_wrong_ranks(options, kind, message):
