@@ -17,7 +17,7 @@ from .steps import STOP, ItemStep, Pair, Step, unchanged, unordered
 if TYPE_CHECKING:
     from .run import Source
 
-__all__ = ['check_alike', 'dealt', 'each', 'fused', 'last_shard', 'running']
+__all__ = ['apart', 'check_alike', 'dealt', 'each', 'fused', 'last_shard', 'running']
 
 
 def fused(steps: Sequence[Step | ItemStep]) -> list[Step]:
@@ -86,6 +86,17 @@ def running(steps: Sequence[Step]) -> tuple[list[int], int]:
         if first == 0:
             looked_up = len(before) + 1
     return order, looked_up
+
+
+def apart(steps: Sequence[Step]) -> tuple[list[int], int, list[int]]:
+    """As `running`, but without the item-wise steps that may run behind what is dealt later, whose places are the last.
+
+    These are not those that work on several items at once, as `parallel_map` does.
+    """
+    one_by_one = [step if step.work is each else step._replace(itemwise=False) for step in steps]
+    order, looked_up = running([*one_by_one, Step('dealt', each, share=(0, 1))])
+    end = order.index(len(steps))
+    return order[:end], looked_up, order[end + 1 :]
 
 
 def dealt(steps: Sequence[Step | ItemStep], shard: Step) -> tuple[Step | ItemStep, ...]:

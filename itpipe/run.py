@@ -23,7 +23,7 @@ from .checkpoint import Pipeline
 from .errors import Dropped
 from .keys import END, Batch, Key, describe, ordinals
 from .link import Link, snapshot
-from .plan import check_alike, each, fused, running
+from .plan import apart, check_alike, each, fused, running
 from .steps import ItemStep, Pair, State, Step, itself, show
 
 __all__ = ['Chain', 'Opened', 'Run', 'Source', 'item_again', 'keys_of']
@@ -85,7 +85,10 @@ class Opened(Protocol):
 
 
 class Chain:
-    """A source and its steps at work: `pairs` is what comes out."""
+    """A source and its steps at work: `pairs` is what comes out.
+
+    If it is not to be complete, the last item-wise steps are left to `finish`, which does them for one item.
+    """
 
     def __init__(
         self,
@@ -96,12 +99,13 @@ class Chain:
         state: State | None = None,
         tracked: bool = True,
         dropped: deque[Dropped] | None = None,
+        complete: bool = True,
     ):
         self.sites, self.stop = sites, stop or Stop(dropped)
         self.described, self._first_site = (source, steps), sites.number
         check_alike('shard', source, steps, sites.seeded)
         steps = fused(steps)
-        order, behind = running(steps)
+        order, behind, left = (*running(steps), []) if complete else apart(steps)
         # commits go up to the last opaque step, from where a run starts again at the beginning
         opaque = max((index for index, step in enumerate(steps) if step.opaque), default=-1)
         self.source = source.open(sites, self.stop)
@@ -111,8 +115,11 @@ class Chain:
         self.pairs = self.source.start(None if state is None else state['source'])
         links = [Link(step, sites, self.stop, tracked and index >= opaque) for index, step in enumerate(steps)]
         self.links = [links[place] for place in order]
+        self._left = [links[place] for place in left]
         self._look_up = None if look_up is None else Link(look_up, sites, self.stop)
-        if self._look_up is not None:
+        if self._look_up is not None and behind > len(self.links):
+            self._left.insert(0, self._look_up)
+        elif self._look_up is not None:
             self.links.insert(behind, self._look_up)
         self._remembering = [link for link in self.links if link.step.remembers]
         # what gives keys as they are has nothing to say; of a batch, the last part was consumed last
@@ -142,6 +149,14 @@ class Chain:
     def _close_later(self, items: Iterator[Pair]) -> None:
         if hasattr(items, 'close'):
             self._closing.append(partial(_close, items))
+
+    def finish(self, key: Key, value: Any) -> Any:
+        """What the steps that were left out make of the value."""
+        pairs: Iterator[Pair] = iter([(key, value)])
+        for link in self._left:
+            pairs = link.step.work(pairs, *link.options)
+        ((_, value),) = pairs
+        return value
 
     def received(self, key: Key) -> None:
         """The consumer has received `key`."""

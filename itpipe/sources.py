@@ -323,6 +323,14 @@ class _Mix:
     __hash__ = None  # type: ignore[assignment]
 
 
+def _finished(pairs: Iterator[Pair], chains: list[Chain]) -> Iterator[Pair]:
+    key: Any
+    for key, value in pairs:
+        value = chains[key[1]].finish(key[0], value)
+        yield key, value
+        del value
+
+
 class _OpenedMix:
     """A mix at work: a chain per branch, the number of draws made, and the branches that have ended.
 
@@ -331,6 +339,7 @@ class _OpenedMix:
 
     stateful = True
     tracked = True
+    complete = True
 
     def __init__(self, mix: _Mix, sites: Sites, stop: Stop):
         self.mix, self.sites, self.stop = mix, sites, stop
@@ -341,7 +350,8 @@ class _OpenedMix:
         self.ended: tuple[int, ...] = ()
 
     def apart(self) -> Step | None:
-        return None
+        self.complete = False
+        return Step('finished', _finished, (self.chains,), itemwise=True)
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
         if not self.tracked:
@@ -351,7 +361,8 @@ class _OpenedMix:
         for n, branch in enumerate(self.mix.branches):
             state = None if entry is None else entry['branches'][n]
             sites = self.sites.branch(branch.source.seed)
-            self.chains.append(Chain(branch.source, branch.steps, sites, self.stop, state, self.tracked))
+            made = Chain(branch.source, branch.steps, sites, self.stop, state, self.tracked, complete=self.complete)
+            self.chains.append(made)
         return self.run(self.t, self.ended)
 
     def run(self, t: int, ended: tuple[int, ...]) -> Iterator[Pair]:

@@ -239,6 +239,45 @@ def test_the_stage_moves_as_well(upstream):
     assert len(data.asked) == len(set(calls))
 
 
+@pytest.mark.parametrize(
+    'mixed',
+    [
+        lambda f, a, b: mix(stream(a) | apply(f), sample(b) | take(30) | apply(f)),
+        lambda f, a, b: mix(stream(a) | apply(f) | shuffle(4) | apply(f), b) | shuffle(5) | apply(f),
+        lambda f, a, b: mix(mix(stream(a) | apply(f), b) | apply(f), mix(range(5)) | skip(1)) | apply(f) | take(50),
+        lambda f, a, b: mix(stream(a) | shard(0, 2) | apply(f), b, weights=[0, 1]),
+        lambda f, a, b: mix(stream(a) | shard(0, 2) | shuffle(3) | apply(f), b) | prefetch(3) | shard(0, 2),
+    ],
+)
+def test_no_rank_works_on_items_of_another_that_are_mixed(mixed):
+    calls, data, everything = [], [Data(30), Data(30)], []
+    noisy = with_rng(lambda x, rng: seen_by(calls)((x if isinstance(x, int) else x[0], rng.random())))
+    described = mixed(noisy, *data)
+    whole = list(stream(described, seed=0))
+    for rank in range(3):
+        calls.clear()
+        for each_data in data:
+            each_data.asked.clear()
+        with Infinite(described, batch_size=1, combiner=list, shard=(rank, 3), seed=0) as batch_iter:
+            got, keys = [], []
+            for [x] in batch_iter:
+                got.append(x)
+                keys += batch_iter.item_keys
+                assert batch_iter.item(keys[-1]) == x
+                assert len(batch_iter.indices) == 1
+        asked = sum(len(each_data.asked) for each_data in data)
+        assert asked <= 2 * len(got)  # and as often by `item`
+        assert len(calls) <= 6 * len(got)
+        everything += got
+    assert each(everything) == each(whole)
+
+
+def test_a_mix_of_streams_with_workers_runs_them_in_every_rank():
+    calls = []
+    described = mix(stream(range(10)) | apply(seen_by(calls)) | parallel_map(abs, threads=2), seed=0)
+    assert (list(described | shard(0, 2)), calls) == ([0, 2, 4, 6, 8], list(range(10)))
+
+
 def test_the_stage_moves_not_before_what_needs_to_see_the_items():
     calls = []
     got = list(range(12) | apply(seen_by(calls)) | filter_by(lambda x: x % 2) | shard(1, 3))
