@@ -95,7 +95,8 @@ def skip(n: int) -> Same:
     See also: `take`, `shard`.
     """
     count = integer('skip', 'n', n, least=0)
-    return Same((Step('skip', _skip, (count,), (n,), state={'skipped': 0}, remake='pass', counts=True),))
+    state = {'skipped': 0}
+    return Same((Step('skip', _skip, (count,), (n,), {}, state, remake='pass', replay=_replay_skip, counts=True),))
 
 
 @factory
@@ -250,12 +251,19 @@ def _take(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:
             return
 
 
-def _skip(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:
-    for pair in items:
-        if state['skipped'] == n:
-            yield pair
-        else:
-            state['skipped'] += 1
+def _skip(items: Iterator[Pair], state: State, log: deque[Any], n: int) -> Iterator[Pair]:
+    for pair in islice(items, n - state['skipped'], None):
+        log.append((pair[0], n))
+        yield pair
+        del pair
+    log.append((END, n))
+
+
+def _replay_skip(log: deque[Any], position: list[Any], state: State) -> Iterator[Pair]:
+    while log:
+        position[0], state['skipped'] = log.popleft()
+        if position[0] is not END:
+            yield position[0], None
 
 
 def _shard(items: Iterator[Pair], state: State, log: deque[Any], index: int, count: int, even: Even) -> Iterator[Pair]:

@@ -69,7 +69,8 @@ class Link:
         if self.step.replay is None:
             pairs = self.step.work(_logged(items, self.log), state, *self.options)
         else:
-            slots[:] = [pair for pair in slots if pair[1] is not _MISSING]
+            if slots:
+                slots[:] = [pair for pair in slots if pair[1] is not _MISSING]
             pairs = self.step.work(items, state, self.log, *self.options)
         if any(value is _MISSING for _, value in slots):
             pairs = (pair for pair in pairs if pair[1] is not _MISSING)

@@ -89,7 +89,7 @@ class Step(NamedTuple):
       on, or as their list;
     - `parts`: many values come out of one, with keys `(key, 0)`, `(key, 1)`, …;
     - `opaque`: nothing is known of the keys, they are places in what comes out, and one starts again at the beginning;
-    - `replay`: the replica of a stateful step whose order is not a function of its keys;
+    - `replay`: the replica of a stateful step that keeps its log itself: `work(items, state, log, *options)`;
     - `lasting`: what must be the same where a run goes on, as text, if not all of its arguments.
 
     And where other steps may stand, see `plan`:
@@ -128,7 +128,7 @@ class Step(NamedTuple):
 
 def unordered(step: Step | ItemStep) -> bool:
     """Whether what comes out first depends on what is done first."""
-    return isinstance(step, Step) and step.replay is not None and step.share is None
+    return isinstance(step, Step) and step.replay is not None and not step.blind
 
 
 def same(a: object, b: object) -> bool:

@@ -423,3 +423,10 @@ def test_the_state_of_a_large_shuffle_is_its_keys():
     with running(sample(range(10**6), seed=0) | shuffle(10_000)) as chain:
         receive(chain, 12_000)
         assert 10_000 * 4 < len(json.dumps(chain.state())) < 200_000
+
+
+def test_what_is_skipped_is_not_remembered():
+    with running(stream(range(300_000)) | skip(200_000)) as chain:
+        receive(chain, 1)
+        assert len(chain.links[0].log) == 1
+        assert chain.state() == {'source': 200_001, 'steps': [{'skipped': 200_000}]}
