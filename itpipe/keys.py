@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain, islice
+from operator import index
 from typing import Any, Final, TypeAlias
 
 __all__ = [
-    'END', 'Batch', 'Key', 'decode', 'decode_all', 'describe', 'encode', 'encode_all', 'is_pair', 'ordinals', 'word',
+    'END', 'Batch', 'Key', 'as_key', 'decode', 'decode_all', 'describe', 'encode', 'encode_all', 'is_pair', 'ordinals',
+    'word',
 ]  # fmt: skip
 
 Key: TypeAlias = 'int | tuple[Any, ...]'
@@ -114,6 +116,22 @@ def decode(code: Any) -> Key:
     if isinstance(code, (list, tuple)) and len(code) == 2:
         return (decode(code[0]), code[1])
     raise TypeError(f'not the code of a key: {code!r}')
+
+
+def as_key(value: Any) -> Any:
+    """A key that went through JSON or numpy as it was; anything else as it is.
+
+    >>> as_key([[3, 0], 1])
+    ((3, 0), 1)
+    """
+    if isinstance(value, (list, tuple)) and not isinstance(value, Batch):
+        return tuple(map(as_key, value))
+    if isinstance(value, bool) or not hasattr(type(value), '__index__'):
+        return value
+    try:
+        return index(value)
+    except TypeError:  # an array has an index or not, depending on its shape
+        return value
 
 
 def encode_all(keys: Sequence[Any]) -> Any:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from .binding import ItemFunction, Sites, Stop, close_after
 from .checkpoint import Pipeline
 from .errors import Dropped
-from .keys import END, Batch, Key, describe, ordinals
+from .keys import END, Batch, Key, as_key, describe, ordinals
 from .link import Link, snapshot
 from .plan import apart, check_alike, each, fused, running
 from .steps import ItemStep, Pair, State, Step, itself, show
@@ -331,6 +331,7 @@ def keys_of(key: Key | None) -> list[Any]:
 
 def item_again(where: str, source: Source, steps: Sequence[Step | ItemStep], sites: Sites, key: Any) -> Any:
     """The value with this key, made again, from behind the last step that gives such keys."""
+    key = as_key(key)
     chain = Chain(source, steps, sites, tracked=False)
     try:
         for index in range(len(chain.links) - 1, -2, -1):

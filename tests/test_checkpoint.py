@@ -1152,7 +1152,8 @@ def skips_none(items):
 
 def test_what_is_no_item_is_refused():
     made = range(9) | filter_by(lambda x: x != 4) | batch_by(2)
-    assert made.item(3) == 3
+    assert made.item(3) == made.item(np.int64(3)) == 3
+    assert (['ab', 'cd'] | flatten | reuse(2, 2)).item([[1, 0], 1]) == 'c'  # as JSON has it
     with raises(LookupError, 'Stream.item: there is no item 4'):
         made.item(4)
     with raises(ValueError, 'Stream.item: `key` must be an ordinal or one of `item_keys`, got (3, 1)'):
