@@ -5,6 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from .checkpoint import merge_states
+from .ranks import distributed
+
 if TYPE_CHECKING:
     from .infinite import Infinite
 
@@ -30,7 +33,7 @@ def closing_callback(batch_iter: Infinite[Any]) -> Any:
         """Closes an `Infinite`, and has it in the checkpoints.
 
         Lightning saves and loads the states of loaders by itself, but does not load that of a checkpoint made at the
-        end of an epoch, and behind the last batch of one it does not begin the next.
+        end of an epoch, and behind the last batch of one it does not begin the next. It saves those of rank 0 only.
         """
 
         def __init__(self, batch_iter: Infinite[Any]):
@@ -45,11 +48,21 @@ def closing_callback(batch_iter: Infinite[Any]) -> Any:
                 warnings.warn(AHEAD, stacklevel=2)
             # The trainer's epoch may be shorter than that of `batch_iter`.
             ended = trainer.is_last_batch or state['batch'] == length
-            checkpoint.setdefault('itpipe', []).append({'state': state, 'ended': bool(ended)})
+            states = [state]
+            if not trainer.interrupted and (torch := distributed()) is not None:  # else the others may not be here
+                torch.all_gather_object(states := [state] * torch.get_world_size(), state)
+            checkpoint.setdefault('itpipe', []).append({'states': states, 'ended': bool(ended)})
 
         def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
             if trainer.state.fn == 'fit' and checkpoint.get('itpipe'):
-                self.saved = checkpoint['itpipe'].pop(0)  # callbacks load in the order in which they have saved
+                saved = checkpoint['itpipe'].pop(0)  # callbacks load in the order in which they have saved
+                states, own = saved['states'], _own(saved['states'], self.batch_iter._pipeline.shard)
+                self.saved = {'state': own, 'ended': saved['ended']}
+                loop = checkpoint.get('loops', {}).get('fit_loop', {}).get('state_dict', {})
+                if 'combined_loader' in loop:  # which Lightning loads by itself
+                    loop['combined_loader'] = [
+                        own if _same(each, states[0]) else each for each in loop['combined_loader']
+                    ]
                 if self.batch_iter.batches_per_epoch is None:
                     self.load()  # before Lightning takes the first batch
 
@@ -71,3 +84,15 @@ def closing_callback(batch_iter: Infinite[Any]) -> Any:
             self.batch_iter.close()
 
     return Closing(batch_iter)
+
+
+def _own(states: list[dict[str, Any]], shard: list[int] | None) -> dict[str, Any]:
+    """What this rank is to load, of the states of all that there were."""
+    if shard is None:
+        torch = distributed()
+        return states[0 if torch is None else torch.get_rank() % len(states)]
+    return next((state for state in states if state['shard'] == shard), None) or merge_states(states)
+
+
+def _same(one: Any, other: dict[str, Any]) -> bool:
+    return isinstance(one, dict) and all(one.get(name) == other[name] for name in ('pipeline', 'check'))

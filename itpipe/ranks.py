@@ -17,7 +17,7 @@ from .checks import integer
 from .keys import decode_all, encode_all
 from .steps import ItemStep, Seed, State, Step
 
-__all__ = ['EVEN', 'Dealing', 'Even', 'check_rank', 'deal', 'draws', 'merge', 'rank_of']
+__all__ = ['EVEN', 'Dealing', 'Even', 'check_rank', 'deal', 'distributed', 'draws', 'merge', 'rank_of']
 
 T = TypeVar('T')
 
@@ -76,9 +76,14 @@ def check_rank(where: str, rank: Any, ranks: Any, name: str, name_of_all: str) -
     return rank, ranks
 
 
-def _rank_of_process(where: str) -> tuple[int, int]:
+def distributed() -> Any:
+    """`torch.distributed` where it is initialized, else None."""
     torch: Any = sys.modules.get('torch.distributed')
-    if torch is not None and torch.is_available() and torch.is_initialized():
+    return torch if torch is not None and torch.is_available() and torch.is_initialized() else None
+
+
+def _rank_of_process(where: str) -> tuple[int, int]:
+    if (torch := distributed()) is not None:
         return torch.get_rank(), torch.get_world_size()
     given = {name: os.environ.get(name, '') for name in ('RANK', 'WORLD_SIZE')}
     if not all(given.values()):

@@ -3,11 +3,13 @@
 What Lightning calls is imitated here, so that these tests run without it; the last ones train with the real one.
 """
 
+import copy
 import re
 import sys
 import threading
 import types
 import warnings
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,8 @@ def test_without_lightning_there_is_no_closing_callback(monkeypatch: pytest.Monk
 
 class Trainer:
     """What the callback asks of Lightning's: what it trains on, whether an epoch ends, and what it is running."""
+
+    interrupted = False
 
     def __init__(self, loader: Any, last: bool = False, fn: str = 'fit'):
         self.train_dataloader, self.is_last_batch, self.state = loader, last, types.SimpleNamespace(fn=fn)
@@ -158,6 +162,111 @@ def test_without_a_length_only_the_end_of_an_epoch_is_exact_and_a_warning_says_s
         got = [next(ahead)]  # as Lightning does before the training starts
         callback.on_train_start(Trainer(batch_iter), None)
         assert [*got, *ahead] == following
+
+
+class Distributed(types.ModuleType):
+    """As `torch.distributed` on each rank in turn, of which the states are known."""
+
+    rank = 0
+
+    def __init__(self, *states: dict[str, Any]):
+        self.states = states
+
+    def is_available(self) -> bool:
+        return True
+
+    is_initialized = is_available
+
+    def get_rank(self) -> int:
+        return self.rank
+
+    def get_world_size(self) -> int:
+        return len(self.states)
+
+    def all_gather_object(self, gathered: list[Any], state: dict[str, Any]) -> None:
+        assert state == self.states[self.rank]
+        gathered[:] = self.states
+
+
+def one_of(rank: int, ranks: int) -> Infinite[Any]:
+    return Infinite(range(21), shuffle(6), batches_per_epoch=4, seed=0, shard=(rank, ranks))
+
+
+def loaded(checkpoint: dict[str, Any], batch_iter: Infinite[Any]) -> None:
+    """Into `batch_iter` and, before the training starts, by Lightning itself."""
+    checkpoint, callback = copy.deepcopy(checkpoint), batch_iter.closing_callback
+    callback.on_load_checkpoint(Trainer(batch_iter), None, checkpoint)
+    stranger, own = checkpoint['loops']['fit_loop']['state_dict']['combined_loader']
+    assert stranger == {'of': 'another'}
+    batch_iter.load_state_dict(own)
+    callback.on_train_start(Trainer(batch_iter), None)
+
+
+@pytest.mark.usefixtures('_lightning')
+@pytest.mark.parametrize('ranks', [1, 2, 3, 4])
+def test_each_rank_goes_on_by_its_own_state_and_another_number_by_that_of_all(
+    ranks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    olds = [one_of(rank, 3) for rank in range(3)]
+    epochs = [old() for old in olds]
+    got = [next(epoch) for epoch in epochs for _ in range(3)]
+    torch = Distributed(*(old.state_dict() for old in olds))
+    monkeypatch.setitem(sys.modules, 'torch.distributed', torch)
+    checkpoint = save(Trainer(olds[0]), olds[0].closing_callback)
+    loaders = [{'of': 'another'}, olds[0].state_dict()]
+    checkpoint['loops'] = {'fit_loop': {'state_dict': {'combined_loader': loaders}}}
+
+    rest = []
+    for rank in range(ranks):
+        with one_of(rank, ranks) as batch_iter:
+            loaded(checkpoint, batch_iter)
+            within = [*batch_iter]
+            assert len(within) == 1
+            following = (item for _ in range(4) for item in batch_iter)
+            rest.append([*within, *islice(following, 12 // ranks - 1)])
+    if ranks == 3:
+        assert rest == [[*epoch, *old] for epoch, old in zip(epochs, olds, strict=True)]
+    assert sorted(sum(rest, got)) == [*range(21)]
+    for old in olds:
+        old.close()
+
+
+@pytest.mark.usefixtures('_lightning')
+def test_ranks_that_are_not_dealt_items_go_on_by_their_own_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a seed each has other randomness."""
+
+    def batches() -> Infinite[Any]:
+        return Infinite(range(12), shuffle(12), batches_per_epoch=4)
+
+    olds = [batches(), batches()]
+    epochs = [old() for old in olds]
+    for epoch in epochs:
+        next(epoch)
+    torch = Distributed(*(old.state_dict() for old in olds))
+    monkeypatch.setitem(sys.modules, 'torch.distributed', torch)
+    checkpoint = save(Trainer(olds[0]), olds[0].closing_callback)
+    checkpoint['loops'] = {'fit_loop': {'state_dict': {'combined_loader': [{'of': 'another'}, olds[0].state_dict()]}}}
+    for torch.rank, (epoch, old) in enumerate(zip(epochs, olds, strict=True)):
+        with batches() as batch_iter, old:
+            loaded(checkpoint, batch_iter)
+            assert [*batch_iter] == [*epoch]
+
+
+@pytest.mark.usefixtures('_lightning')
+def test_what_is_saved_because_one_rank_failed_does_not_wait_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    with one_of(1, 2) as batch_iter:
+        monkeypatch.setitem(sys.modules, 'torch.distributed', Distributed())
+        trainer = Trainer(batch_iter)
+        trainer.interrupted = True
+        checkpoint = save(trainer, batch_iter.closing_callback)
+        rest = [*batch_iter]
+    with one_of(1, 2) as batch_iter, one_of(0, 2) as other:
+        callback = batch_iter.closing_callback
+        callback.on_load_checkpoint(Trainer(batch_iter), None, copy.deepcopy(checkpoint))
+        callback.on_train_start(Trainer(batch_iter), None)
+        assert [*batch_iter] == rest
+        with raises(ValueError, 'merge_states: `states` must be one of each rank of 2, got those of rank 1 of 2'):
+            other.closing_callback.on_load_checkpoint(Trainer(other), None, checkpoint)
 
 
 @pytest.mark.filterwarnings('default')
