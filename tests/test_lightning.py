@@ -4,7 +4,10 @@ What Lightning calls is imitated here, so that these tests run without it; the l
 """
 
 import copy
+import json
+import os
 import re
+import subprocess
 import sys
 import threading
 import types
@@ -312,3 +315,82 @@ def test_a_training_with_lightning_itself_goes_on_exactly(tmp_path: Path) -> Non
             assert fit(tmp_path / f'{step}.old', **when) == whole[step:]
         for path in tmp_path.iterdir():
             path.unlink()
+
+
+RANKS = """
+import json, sys
+import lightning.pytorch as L
+import torch
+from itpipe import Infinite, combine_lists, shuffle
+
+where, place, ranks, steps, checkpoint = sys.argv[1:]
+
+
+def batches(shard):
+    options = {'batch_size': 2, 'batches_per_epoch': 4, 'seed': 0, 'combiner': combine_lists}
+    return Infinite(range(60), shuffle(20), shard=shard, **options)
+
+
+class Model(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.seen = torch.nn.Linear(1, 1), []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append([self.current_epoch, batch_idx, batch, self.layer.weight.item()])
+        return (self.layer(torch.tensor(batch, dtype=torch.float32)[:, None]) ** 2).mean()
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.1)
+
+    def on_train_end(self):
+        with open(f'{where}/{self.global_rank}.json', 'w') as file:
+            json.dump(self.seen, file)
+
+
+class Data(L.LightningDataModule):
+    def setup(self, stage):
+        self.batch_iter = batches('env')
+        self.trainer.callbacks.append(self.batch_iter.closing_callback)
+
+    def train_dataloader(self):
+        return self.batch_iter
+
+
+saving = L.callbacks.ModelCheckpoint(where, '{step}', save_top_k=-1, every_n_train_steps=1)
+quiet = {'logger': False, 'enable_progress_bar': False, 'enable_model_summary': False, 'accelerator': 'cpu'}
+trainer = L.Trainer(devices=int(ranks), strategy='ddp', max_steps=int(steps), callbacks=[saving], **quiet)
+if place == 'setup':
+    trainer.fit(Model(), datamodule=Data(), ckpt_path=checkpoint or None)
+else:
+    batch_iter = batches((trainer.global_rank, trainer.world_size))
+    trainer.callbacks.append(batch_iter.closing_callback)
+    trainer.fit(Model(), batch_iter, ckpt_path=checkpoint or None)
+"""
+
+
+@pytest.mark.timeout(300)
+def test_ranks_with_lightning_itself_go_on_exactly_and_others_with_each_item_once(tmp_path: Path) -> None:
+    pytest.importorskip('torch')
+    pytest.importorskip('lightning.pytorch')
+    script = tmp_path / 'train.py'
+    script.write_text(RANKS)
+
+    def fit(place: str, ranks: int, steps: int, checkpoint: Path | str = '') -> list[Any]:
+        where = tmp_path / f'{place}-{ranks}'
+        where.mkdir()
+        environment = os.environ | {'PYTHONPATH': str(Path(itpipe.__file__).parents[1]), 'OMP_NUM_THREADS': '1'}
+        subprocess.run(
+            [sys.executable, script, where, place, str(ranks), str(steps), checkpoint], env=environment, check=True
+        )
+        return [json.loads(path.read_text()) for path in sorted(where.glob('*.json'))]
+
+    whole = fit('setup', 2, 15)
+    assert sorted(item for rank in whole for _, _, batch, _ in rank for item in batch) == [*range(60)]
+    checkpoint = tmp_path / 'setup-2' / 'step=6.ckpt'
+    assert fit('trainer', 2, 15, checkpoint) == [rank[6:] for rank in whole]
+    rest = fit('trainer', 1, 24, checkpoint)
+    assert len(rest) == 1
+    seen = [*(rank[:6] for rank in whole), *rest]
+    assert sorted(item for rank in seen for _, _, batch, _ in rank for item in batch) == [*range(60)]
