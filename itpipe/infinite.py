@@ -401,7 +401,8 @@ class Infinite(Generic[B]):
         """A callback for Lightning's `Trainer` that closes this when training ends, however it does.
 
         It also puts where this stands into Lightning's checkpoints, so that `trainer.fit(…, ckpt_path=…)` goes on
-        there. Within an epoch that needs `batches_per_epoch`.
+        there. Within an epoch that needs `batches_per_epoch`. Of several ranks each goes on by itself; if their number
+        is another, by `merge_states`.
 
         Raises ImportError if neither `lightning` nor `pytorch_lightning` is installed.
         """
