@@ -4,6 +4,7 @@ import builtins
 import functools
 import gc
 import os
+import re
 import sys
 import threading
 import time
@@ -54,7 +55,7 @@ def descriptors() -> Iterator[tuple[int, str]]:
 def shared_memory(pid: int | None = None) -> Iterator[str]:
     """Named blocks and semaphores of this process, or another; those of others on this machine come and go."""
     own = str(os.getpid() if pid is None else pid)
-    return (name for name in listdir('/dev/shm') if name.startswith('itpipe') or own in name)
+    return (name for name in listdir('/dev/shm') if name.startswith('itpipe') or own in re.findall(r'\d+', name))
 
 
 @functools.lru_cache(maxsize=1)
