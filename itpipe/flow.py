@@ -288,7 +288,7 @@ def _shard(items: Iterator[Pair], state: State, log: deque[Any], index: int, cou
             if not others or dealing.turn(reached - 1) % count != count - 1:
                 break
             before, last = index, others[0][1][0]
-        log.append((pair[0], last, reached, slots[:] if fresh else None))
+        log.append((pair[0], last, reached, [(key, None) for key, _ in slots] if fresh else None))
         fresh = False
         yield pair
         del pair
@@ -304,7 +304,7 @@ def _replay_shard(log: deque[Any], position: list[Any], state: State) -> Iterato
     while log:
         key, position[0], state['passed'], slots = log.popleft()
         if slots is not None:
-            state['slots'] = [(kept, None) for kept, _ in slots]
+            state['slots'] = slots
         if key is not END:
             yield key, None
 

@@ -149,7 +149,7 @@ class Infinite(Generic[B]):
             raise TypeError(f'Infinite: `{given}` goes with `batch_size`{_meant(given)}')
         self._steps, self._shard, self._even = self._stream.steps, shard, even
         if shard is not None:
-            self._steps = dealt(self._steps, shard_step('Infinite', rank_of('Infinite', 'shard', shard), even))
+            self._steps = dealt(self._steps, shard_step('Infinite', rank_of('Infinite', shard), even))
         elif even != 'keep':
             raise TypeError('Infinite: `even` goes with `shard`')
         self.batches_per_epoch = batches_per_epoch

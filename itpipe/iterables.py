@@ -37,6 +37,7 @@ class Ordinals:
 
     stateful = False
     tracked = True
+    log = ()
 
     def __init__(
         self,
@@ -176,10 +177,8 @@ class Items:
             return _WithStates(self, sites.pass_)
         if not has_index(self.iterable) or _has_no_index_after_all(self.iterable):
             return Ordinals(self.read, self.pick)
-        step = looking_up(self.iterable, self.where)
-        return Ordinals(self.read, self.pick, places=self.places, look_up=step)
+        return Ordinals(self.read, self.pick, places=self.places, look_up=looking_up(self.iterable, self.where))
 
-    @property
     def where(self) -> str:
         """What is said on errors."""
         return f'the source {literal(self.iterable)}'
@@ -212,7 +211,7 @@ class Items:
             for place, value in enumerate(_without(start - begin, iterator, None if begin else self.iterable), start):
                 yield place, value
         except Exception as error:
-            note(error, self.where, place + 1)
+            note(error, self.where(), place + 1)
             raise
         finally:
             # what was made for this run is closed, and generators and runs; a file that was passed in is its owner's
@@ -262,20 +261,20 @@ class Seeded:
     __hash__ = None  # type: ignore[assignment]
 
 
-def look_up(places: Iterable[Pair], stop: Stop, sequence: Any, where: str) -> Iterator[Pair]:
-    """The items at these places of a sequence; `where` is what is said on an error."""
+def look_up(places: Iterable[Pair], stop: Stop, sequence: Any, where: Callable[[], str]) -> Iterator[Pair]:
+    """The items at these places of a sequence; `where()` is what is said on an error."""
     for key, place in places:
         try:
             value = sequence[place]
         except Exception as error:
-            note(error, where, key)
+            note(error, where(), key)
             raise
         stop.check()
         yield key, value
         del value
 
 
-def looking_up(sequence: Any, where: str) -> Step:
+def looking_up(sequence: Any, where: Callable[[], str]) -> Step:
     """The step that does so."""
     return Step('look_up', partial(look_up, sequence=sequence, where=where), (STOP,), itemwise=True)
 
@@ -300,7 +299,10 @@ def has_index(value: Any) -> bool:
 
 
 def _has_no_index_after_all(value: Any) -> bool:
-    """Whether it is one of torch's IterableDatasets, which have a `__getitem__` that raises NotImplementedError."""
+    """Whether it is one of torch's IterableDatasets, which have a `__getitem__` that raises NotImplementedError.
+
+    By name, since this has to be known before any item is asked for; where one is, the error tells.
+    """
     return any(kind.__name__ == 'IterableDataset' for kind in type(value).__mro__)
 
 

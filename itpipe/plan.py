@@ -78,7 +78,7 @@ def running(steps: Sequence[Step]) -> tuple[list[int], int]:
             order.append(place)
             continue
         first = len(order)
-        while first and (steps[order[first - 1]].itemwise or steps[order[first - 1]].blind):
+        while first and _lets_pass(steps[order[first - 1]]):
             first -= 1
         behind = [other for other in order[first:] if steps[other].itemwise]
         before = [other for other in order[first:] if not steps[other].itemwise]
@@ -117,10 +117,10 @@ def _lets_pass(step: Step | ItemStep) -> bool:
 
 def check_alike(where: str, source: Source, steps: Sequence[Step | ItemStep], seeded: bool) -> None:
     """Raise an error if what is dealt to ranks would not be the same for all, as what each of them draws by itself."""
-    among_several = [n for n, step in enumerate(steps) if isinstance(step, Step) and step.share and step.share[1] > 1]
-    if not among_several:
+    shard = last_shard(steps, least=2)
+    if shard is None:
         return
-    alike = fused(steps[: among_several[-1] + 1])
+    alike = fused(steps[: shard + 1])
     order, _ = running(alike)
     before = [alike[place] for place in order[: order.index(len(alike) - 1)]]
     if not source.ordered or any(map(unordered, before)):
@@ -135,6 +135,7 @@ def check_alike(where: str, source: Source, steps: Sequence[Step | ItemStep], se
         )
 
 
-def last_shard(steps: Sequence[Step | ItemStep]) -> int | None:
-    """The place of the last step that deals items to ranks."""
-    return max((n for n, step in enumerate(steps) if isinstance(step, Step) and step.share is not None), default=None)
+def last_shard(steps: Sequence[Step | ItemStep], least: int = 1) -> int | None:
+    """The place of the last step that deals items to ranks, to at least so many."""
+    shards = ((n, step.share[1]) for n, step in enumerate(steps) if isinstance(step, Step) and step.share is not None)
+    return max((n for n, ranks in shards if ranks >= least), default=None)

@@ -58,13 +58,13 @@ class Dealing:
         return chain((item for item in irregular if self.lacks(item[0])), items)
 
 
-def rank_of(where: str, name: str, shard: Any) -> tuple[int, int]:
+def rank_of(where: str, shard: Any) -> tuple[int, int]:
     """The rank and the number of ranks that `shard` says; for 'env', of the process."""
     if isinstance(shard, str) and shard == 'env':
         return _rank_of_process(where)
     if not isinstance(shard, (tuple, list)) or len(shard) != 2:
-        raise TypeError(f"{where}: `{name}` must be (rank, number of ranks) or 'env', got {shard!r}")
-    return check_rank(where, shard[0], shard[1], f'{name}[0]', f'{name}[1]')
+        raise TypeError(f"{where}: `shard` must be (rank, number of ranks) or 'env', got {shard!r}")
+    return check_rank(where, shard[0], shard[1], 'shard[0]', 'shard[1]')
 
 
 def check_rank(where: str, rank: Any, ranks: Any, name: str, name_of_all: str) -> tuple[int, int]:

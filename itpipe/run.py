@@ -13,7 +13,7 @@ that it held made again: `remake` goes up through the steps and runs them on the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -58,6 +58,10 @@ class Opened(Protocol):
     stateful: bool
     tracked: bool
     """Whether `commit` will be called; set before `start`. If not, nothing has to be remembered for it."""
+
+    @property
+    def log(self) -> Collection[Any]:
+        """What it remembers for that, of what the consumer has not received yet."""
 
     def apart(self) -> Step | None:
         """From now on, give where the items lie instead of them; returns the step that looks them up, if there is one.
@@ -129,9 +133,7 @@ class Chain:
             if link.step.remembers or link.step.origin is not itself
         ]
         self.stateful = self.source.stateful or any(link.step.state is not None for link in self.links)
-        source_log = getattr(self.source, 'log', None)
-        self._logs: list[deque[Any]] = [] if source_log is None else [source_log]
-        self._logs += [link.log for link in self.links if link.step.state is not None]
+        self._logs = [self.source.log, *(link.log for link in self.links if link.step.state is not None)]
         self.last: Key | None = None
         self._since = 0
         self._closing: list[Callable[[], object]] = []

@@ -227,7 +227,7 @@ class _Sample:
             partial(self.pick, draws),
             partial(self.indices, draws),
             partial(self.places, draws),
-            looking_up(self.sequence, repr(self)),
+            looking_up(self.sequence, self.__repr__),
         )
 
     def block(self, draws: Draws, number: int) -> np.ndarray[Any, Any]:
@@ -276,7 +276,7 @@ class _Sample:
 
     def pick(self, draws: Draws, keys: Sequence[Any]) -> dict[Key, Any]:
         places = zip(keys, self.indices(draws, keys), strict=True)
-        return dict(look_up(places, Stop(), self.sequence, repr(self)))
+        return dict(look_up(places, Stop(), self.sequence, self.__repr__))
 
     def lasting(self) -> str:
         told = {name: value for name, value in self.written.items() if name != 'ids'}
