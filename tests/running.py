@@ -1,5 +1,7 @@
 """For the tests of what runs at the same time: executors of several kinds, and scripts in their own interpreter."""
 
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -49,6 +51,19 @@ class AtOnce:
                 callback(self)
 
         return Future()
+
+
+def through_json(state: Any) -> Any:
+    """What is left of a state that was saved as JSON, the entries of its dicts in another order."""
+    return json.loads(json.dumps(state, sort_keys=True))
+
+
+def module_of(script: Path) -> Any:
+    """A script as a module, without what it does when it is run."""
+    spec: Any = importlib.util.spec_from_file_location(script.stem, script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @contextmanager

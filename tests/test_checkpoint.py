@@ -23,7 +23,7 @@ import pytest
 import strategies
 from hypothesis import assume, given, settings
 from reference import Call, Pipe, bits, build, expected, fragile, noisy
-from running import ROOT, AtOnce, Lazily, environment, raises, run_script, start_script
+from running import ROOT, AtOnce, Lazily, environment, raises, run_script, start_script, through_json
 from strategies import examples, in_other_modes, pipes, stages
 
 from itpipe import (
@@ -53,10 +53,6 @@ pytestmark = [
     pytest.mark.usefixtures('fickle'),
     pytest.mark.filterwarnings('ignore:itpipe. nothing is known of'),
 ]
-
-
-def through_json(state):
-    return json.loads(json.dumps(state, sort_keys=True))
 
 
 flatten_twice = apply(lambda x: [x, x]) | flatten

@@ -1,12 +1,12 @@
 """examples/digits.py, where running it as it is does not lead: MNIST's files, and a model that has not learned."""
 
 import gzip
-import importlib.util
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from running import module_of
 
 for name in ('matplotlib', 'sklearn', 'threadpoolctl', 'tqdm'):
     pytest.importorskip(name)
@@ -17,10 +17,7 @@ USAGE = 'usage: digits.py [-h] [--epochs EPOCHS] [--mnist DIR] [--out OUT]\n'
 
 @pytest.fixture(scope='module')
 def digits():
-    spec = importlib.util.spec_from_file_location('digits', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of(SCRIPT)
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """examples/resume.py, where running it as it is does not lead: losses that differ, and a save that breaks off."""
 
-import importlib.util
 import pickle
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from running import module_of
 
 for name in ('matplotlib', 'sklearn', 'threadpoolctl'):
     pytest.importorskip(name)
@@ -16,10 +16,7 @@ SCRIPT = Path(__file__).parent.parent / 'examples' / 'resume.py'
 
 @pytest.fixture(scope='module')
 def resume():
-    spec = importlib.util.spec_from_file_location('resume', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of(SCRIPT)
 
 
 @pytest.mark.parametrize(

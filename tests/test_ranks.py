@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from reference import bits, build, expected
-from running import LIMIT, start_script
+from running import LIMIT, start_script, through_json
 from strategies import examples, in_other_modes, pipes
 
 from itpipe import (
@@ -45,10 +45,6 @@ pytestmark = [
     pytest.mark.usefixtures('fickle'),
     pytest.mark.filterwarnings('ignore:itpipe. nothing is known of'),
 ]
-
-
-def through_json(state):
-    return json.loads(json.dumps(state, sort_keys=True))
 
 
 def each(values):
