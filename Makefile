@@ -10,16 +10,20 @@ INSTALL := $(PY) -m pip install -qq --disable-pip-version-check
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 .NOTPARALLEL:
-.PHONY: help demo test check lint format types docs bench bench-peers soak test-all clean
+.PHONY: help demo test integrations check lint format types docs bench bench-peers soak test-all clean
 
 help:  ## list the targets
-	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.examples  ## train a digit classifier through itpipe
 	@$(PY) examples/digits.py $(ARGS)
 
 test: $(VENV)/.dev  ## run the tests
 	@$(PY) -m pytest $(ARGS)
+
+# The release of torch is pinned: what is newest may bring gigabytes for other devices.
+integrations: $(VENV)/.dev  ## install the libraries that some tests try itpipe with, and are left out without: torch, …
+	@$(INSTALL) torch==2.13.0 --editable '.[integrations]'
 
 check: lint types test  ## everything that must pass: format, lint, types, tests
 
