@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .errors import Dropped
     from .resources import Resource
 
-__all__ = ['KEPT', 'Drawn', 'ItemFunction', 'Sites', 'Stop', 'bind_option', 'note', 'noted']
+__all__ = ['KEPT', 'Drawn', 'ItemFunction', 'Sites', 'Stop', 'bind_option', 'note', 'noted', 'remark']
 
 
 KEPT = 10_000
@@ -31,7 +31,11 @@ MOST_NOTES = 16
 
 def note(error: BaseException, where: str, key: Key | None) -> None:
     """Say on the error which stage and which item it comes from; the error stays what it was."""
-    text = f'itpipe: raised in {where}' + ('' if key is None else f', {describe(key)}')
+    remark(error, f'itpipe: raised in {where}' + ('' if key is None else f', {describe(key)}'))
+
+
+def remark(error: BaseException, text: str) -> None:
+    """Say something more on the error, if it is not said there yet."""
     with suppress(Exception):  # an error may be frozen
         notes = getattr(error, '__notes__', ())
         if text not in notes and len(notes) < MOST_NOTES:  # the same one may be raised again and again

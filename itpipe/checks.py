@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import lru_cache, partial
+from inspect import isasyncgenfunction, iscoroutinefunction
 from numbers import Real
-from typing import Any
+from typing import Any, Final
 
-__all__ = ['integer', 'is_function', 'number', 'positive', 'truth']
+__all__ = ['integer', 'is_function', 'not_async', 'number', 'positive', 'truth']
+
+_CACHED: Final = type(lru_cache(len))
 
 
 def integer(where: str, name: str, value: object, least: int | None = None) -> int:
@@ -48,7 +52,22 @@ def is_function(where: str, name: str, value: Any) -> Callable[..., Any]:
     """The value, which must be callable."""
     if not callable(value):
         raise TypeError(f'{where}: `{name}` must be a function, got {type(value).__name__}')
+    not_async(f'{where}: `{name}`', value)
     return value  # type: ignore[no-any-return]
+
+
+def not_async(what: str, function: Any) -> None:
+    """Raise an error, which begins with `what`, for a function whose results would have to be awaited."""
+    while isinstance(function, (partial, staticmethod, _CACHED)):
+        function = function.func if isinstance(function, partial) else function.__wrapped__
+    for each in (function, getattr(type(function), '__call__', None)):  # noqa: B004
+        if iscoroutinefunction(each) or isasyncgenfunction(each):
+            kind = 'an async generator function' if isasyncgenfunction(each) else 'a coroutine function (`async def`)'
+            raise TypeError(
+                f'{what} must be a function that returns its result, got {kind}, which nothing here would await;'
+                ' let a plain function run it, such as `lambda x: asyncio.run(f(x))`, in `parallel_map(…, threads=…)`'
+                ' for several at once'
+            )
 
 
 def truth(where: str, name: str, value: object) -> bool:

@@ -9,7 +9,7 @@ from threading import Event
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from .binding import ItemFunction, note
-from .checks import integer, number
+from .checks import integer, not_async, number
 from .errors import Dropped
 from .keys import Key, ordinals
 from .tracebacks import related, without_values
@@ -75,6 +75,7 @@ def policy_of(where: str, on_error: Any, max_errors: Any) -> Policy | None:
             raise TypeError(f"{where}: `on_error` must be 'raise', 'skip' or a function, got {got}")
         if on_error not in ('raise', 'skip'):
             raise ValueError(f"{where}: `on_error` must be 'raise', 'skip' or a function, got {on_error!r}")
+    not_async(f'{where}: `on_error`', on_error)
     if max_errors is not None:
         if isinstance(max_errors, float):
             if not 0 < max_errors < 1:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from .background import Background
 from .binding import ItemFunction, Stop, note
 from .checks import integer
+from .iterables import is_iterable, iterate
 from .keys import END
 from .ranks import EVEN, Dealing, Even, check_rank
 from .rng import Draws, check_seed
@@ -227,10 +228,10 @@ def _flatten(items: Iterator[Pair]) -> Iterator[Pair]:
     for key, value in items:
         position = -1
         try:
-            for position, part in enumerate(value):
+            for position, part in enumerate(iterate(value)):
                 yield (key, position), part
         except Exception as error:
-            if position < 0 and isinstance(error, TypeError) and not hasattr(type(value), '__iter__'):
+            if position < 0 and isinstance(error, TypeError) and not is_iterable(value):
                 error = TypeError(f'flatten: items must be iterable, got {type(value).__name__}')
                 note(error, 'flatten()', key)
                 raise error from None

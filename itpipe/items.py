@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from .checks import is_function, number
+from .iterables import is_iterable, iterate
 from .stage import Stage, factory, function_of
 from .steps import Function, ItemStep, unchanged
 
@@ -281,7 +282,9 @@ def _zip_applied(functions: tuple[Callable[[Any], Any], ...], item: Any) -> Any:
 
 
 def _unpacked(f: Callable[..., Any], item: Any) -> Any:
-    return f(**item) if isinstance(item, dict) else f(*item)
+    if isinstance(item, (tuple, list)):
+        return f(*item)
+    return f(**item) if isinstance(item, dict) else f(*(iterate(item) if is_iterable(item) else item))
 
 
 def _random_apply(p: float, rng: np.random.Generator, f: Callable[..., Any]) -> Callable[..., Any]:

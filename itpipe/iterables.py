@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -15,13 +16,24 @@ from typing import Any, Final
 
 import numpy as np
 
-from .binding import Sites, Stop, note
+from .binding import Sites, Stop, note, remark
 from .errors import NotRestartable
 from .keys import Key
 from .run import Opened, Run, Source
 from .steps import STOP, Pair, Step, literal, same, shown
 
-__all__ = ['Items', 'Ordinals', 'Seeded', 'has_index', 'is_iterable', 'look_up', 'looking_up']
+__all__ = [
+    'Items',
+    'Ordinals',
+    'Seeded',
+    'is_iterable',
+    'iterate',
+    'length',
+    'look_up',
+    'looking_up',
+    'misplaced',
+    'promised',
+]
 
 SELDOM: Final = 50
 """How many times the time that the state of a source takes has to pass before it is asked for the next one; what came
@@ -58,7 +70,7 @@ class Ordinals:
         return self.look_up
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
-        self.position = entry or 0
+        self.position = entry['position'] if isinstance(entry, dict) else entry or 0
         return self.read(self.position)
 
     def commit(self, key: Any) -> None:
@@ -75,11 +87,14 @@ class Ordinals:
 
 
 class _WithStates(Ordinals):
-    """Such a source over an iterable that has states itself: the last one before the consumer is remembered.
+    """Such a source over an iterable that has states itself: one from before the consumer is remembered.
 
     Where it stands belongs to the iterable, not to an iterator over it. Some also begin where they were left, or at the
     state that was loaded last: so they are rewound to their first state, but not where the next pass comes in its turn,
     which may be another one to them. `set_epoch`, as those of Hugging Face have it, tells them which pass it is.
+
+    A state is only used if at least one item came after it, since some begin anew from one that was taken at the end.
+    A state is not asked for before another one is loaded, since some then do not go on from that.
     """
 
     stateful = True
@@ -88,41 +103,67 @@ class _WithStates(Ordinals):
         super().__init__(items.read, self.read_aside)
         self.items, self.pass_ = items, pass_
         self.states: deque[tuple[int, Any]] = deque()
+        self.beginning: Any = None
+        """The state at the beginning of this pass, if it is known."""
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
-        if entry is not None:
+        at, state = 0, None
+        if isinstance(entry, dict):
             self.position, self.items.pass_ = entry['position'], inf
-            self.states.append((entry['at'], entry['state']))
-        return self.run(entry)
+            if not self.items.reread and entry['state'] is not None:
+                at, (self.beginning, state) = entry['at'], entry['state']
+                state = self.beginning if at == 0 else state
+                if self.beginning is not None and not self.items.first:
+                    self.items.first = [self.beginning]
+                self.states.append((at, state))
+        elif entry is not None:  # it was read again, which is for whoever goes on to choose
+            self.position, self.items.pass_ = entry, inf
+        return self.run(at, state)
 
-    def run(self, entry: Any) -> Iterator[Pair]:
+    def run(self, at: int, state: Any) -> Iterator[Pair]:
         items = self.items
         iterable: Any = items.iterable
-        start = 0
-        self.rewind(iterable)
-        loaded = entry is not None and entry['state'] is not None
+        loaded = state is not None
+        self.rewind(iterable, ask=not loaded)
         if loaded:
-            iterable.load_state_dict(deepcopy(entry['state']))
-            start = entry['at']
+            iterable.load_state_dict(deepcopy(state))
+        before = None if loaded or not self.tracked or items.reread else self.asked(iterable)
         due = 0.0
         key: Any
         items.running += 1
         try:
-            for key, value in items.follow(self.position, start):
-                if self.tracked and (begun := perf_counter()) >= due:
+            begin = 0 if only_index(iterable) else at
+            for key, value in items.follow(self.position, begin, partial(self.begun, before)):
+                if self.tracked and not items.reread and (asked := perf_counter()) >= due:
                     self.states.append((key + 1, deepcopy(iterable.state_dict())))
-                    due = (1 + SELDOM) * perf_counter() - SELDOM * begun
+                    due = (1 + SELDOM) * perf_counter() - SELDOM * asked
                 yield key, value
             items.moved = loaded
         finally:
             items.running -= 1
 
-    def rewind(self, iterable: Any) -> None:
+    def begun(self, before: Any) -> None:
+        """It may be at its first item; if `iter` has changed nothing, as with a generator, it may not be there yet."""
+        if before is not None and not same(now := self.asked(self.items.iterable), before):
+            self.beginning = now
+        elif before is not None and self.items.first:
+            self.beginning = self.items.first[0]
+        if before is not None and self.beginning is not None:
+            self.states.append((0, self.beginning))
+
+    def asked(self, iterable: Any) -> Any:
+        """Its state, if it has one: some have none before they have begun."""
+        try:
+            return deepcopy(iterable.state_dict())
+        except Exception:
+            return None
+
+    def rewind(self, iterable: Any, ask: bool = True) -> None:
         items = self.items
         if not items.first:
-            with suppress(Exception):  # some have none before they have begun
-                items.first = [deepcopy(iterable.state_dict())]
-        elif self.pass_ < items.pass_ or (items.moved and self.pass_ == items.pass_):
+            first = self.asked(iterable) if ask else None
+            items.first = [] if first is None else [first]
+        elif ask and (self.pass_ < items.pass_ or (items.moved and self.pass_ == items.pass_)):
             iterable.load_state_dict(deepcopy(items.first[0]))
         if hasattr(iterable, 'set_epoch'):
             iterable.set_epoch(self.pass_)
@@ -131,7 +172,7 @@ class _WithStates(Ordinals):
 
     def read_aside(self, keys: Sequence[Any]) -> dict[Key, Any]:
         items = self.items
-        if has_index(items.iterable):
+        if items.indexed():
             return items.pick(keys)
         iterable: Any = items.iterable
         if items.running:
@@ -141,53 +182,85 @@ class _WithStates(Ordinals):
                 raise NotRestartable(
                     f'cannot make items of {literal(iterable)} again while it is read: it cannot be copied'
                 ) from error
-        self.rewind(iterable)
+        self.rewind(iterable, ask=self.beginning is None)
+        if self.beginning is not None:
+            iterable.load_state_dict(deepcopy(self.beginning))
         if iterable is items.iterable:
             items.pass_ = inf
         return Items(iterable).pick(keys)
 
     def commit(self, key: Any) -> None:
         self.position = key + 1
-        while len(self.states) > 1 and self.states[1][0] <= self.position:
+        while len(self.states) > 1 and self.states[1][0] < self.position:
             self.states.popleft()
 
     def entry(self) -> Any:
-        at, state = self.states[0] if self.states and self.states[0][0] <= self.position else (0, None)
-        return {'at': at, 'position': self.position, 'state': deepcopy(state)}
+        self.items.warn()
+        at, state = self.states[0] if self.states else (0, None)
+        if state is None or at >= self.position > 0:
+            return {'at': 0, 'position': self.position, 'state': None}
+        return {'at': at, 'position': self.position, 'state': deepcopy([self.beginning, state if at else None])}
 
 
 class Items:
-    """Any iterable as a source."""
+    """Any iterable as a source.
+
+    With `reread` it is read again up to the place where a run goes on, whatever else it would allow.
+    """
 
     random = False
     ordered = True
 
-    def __init__(self, iterable: Iterable[Any], seed: int | None = None):
-        self.iterable, self.seed = iterable, seed
-        self.spent = False
+    def __init__(self, iterable: Iterable[Any], seed: int | None = None, reread: bool = False):
+        self.iterable, self.seed, self.reread = iterable, seed, reread
+        self.spent = self.ended = False
+        """Whether it was read before, and whether up to its end then."""
+        self.warned = False
         self.first: list[Any] = []
         """The first state of an iterable that has states, if it is known."""
         self.pass_, self.moved, self.running = 0.0, False, 0
         """Of such: in which pass it was read last (inf: the next one rewinds it, whichever it is), whether that may not
-        have ended by itself, and how many are reading it."""
+        have ended by itself; and of all, how many are reading it."""
 
     def open(self, sites: Sites, stop: Stop) -> Opened:
         self.check()
         if all(hasattr(self.iterable, name) for name in ('state_dict', 'load_state_dict')):
             return _WithStates(self, sites.pass_)
-        if not has_index(self.iterable) or _has_no_index_after_all(self.iterable):
+        if not self.indexed():
             return Ordinals(self.read, self.pick)
         return Ordinals(self.read, self.pick, places=self.places, look_up=looking_up(self.iterable, self.where))
+
+    def indexed(self) -> bool:
+        """Whether its items are looked up rather than read again."""
+        return only_index(self.iterable) or (not self.reread and has_index(self.iterable))
 
     def where(self) -> str:
         """What is said on errors."""
         return f'the source {literal(self.iterable)}'
 
     def check(self) -> None:
-        if self.spent:
-            raise NotRestartable(
-                f'the stream reads from an iterator ({literal(self.iterable)}) that had its one run;'
-                ' give it something that can be iterated again, such as a list'
+        """Raise an error for an iterator that had its run, unless it may begin anew, which is seen when it is asked."""
+        if not self.spent or self.ended or (not self.running and (self.first or _may_rewind(self.iterable))):
+            return
+        raise self.had_its_run()
+
+    def had_its_run(self) -> NotRestartable:
+        return NotRestartable(
+            f'the stream reads from an iterator ({literal(self.iterable)}) that had its one run;'
+            ' give it something that can be iterated again, such as a list'
+        )
+
+    def warn(self) -> None:
+        """Say once if a run does not go on exactly from the states of the source."""
+        if self.warned:
+            return
+        self.warned = True
+        if not self.reread and _has_buffer(self.iterable):
+            warnings.warn(
+                f'itpipe: {type(self.iterable).__name__} has a `.shuffle(buffer_size=…)`, but not what is in the buffer'
+                ' in its own state, so a run that goes on from there loses some items and repeats others; use `shuffle`'
+                ' of itpipe behind it instead, or `stream(…, reread=True)`, which reads it again up to the place',
+                stacklevel=2,
             )
 
     def read(self, start: int) -> Iterator[Pair]:
@@ -196,45 +269,63 @@ class Items:
         return self.follow(start)
 
     def places(self, start: int) -> Iterator[Pair]:
-        rest = range(start, len(self.iterable))  # type: ignore[arg-type]
+        rest = range(start, length(self.iterable) or 0)
         return zip(rest, rest, strict=True)
 
-    def follow(self, start: int, begin: int = 0) -> Iterator[Pair]:
+    def follow(self, start: int, begin: int = 0, begun: Callable[[], None] | None = None) -> Iterator[Pair]:
         """The items from the one at `start` on, where the iterable itself begins with the one at `begin`."""
         self.check()
         one_shot = isinstance(self.iterable, Iterator)
-        self.spent = one_shot
+        again, self.spent, self.ended = self.spent, one_shot, False
         place = start - 1
         iterator: Any = None
+        self.running += 1
         try:
             iterator = iter(self.iterable)
-            for place, value in enumerate(_without(start - begin, iterator, None if begin else self.iterable), start):
+            if begun is not None:
+                begun()
+            items = self.once_more(iterator) if again else iterator
+            for place, value in enumerate(_without(start - begin, items, None if begin else self.iterable), start):
                 yield place, value
+            self.ended = True
         except Exception as error:
-            note(error, self.where(), place + 1)
+            if not isinstance(error, NotRestartable):
+                note(error, self.where(), place + 1)
             raise
         finally:
+            self.running -= 1
             # what was made for this run is closed, and generators and runs; a file that was passed in is its owner's
             if hasattr(iterator, 'close') and (not one_shot or hasattr(iterator, 'throw') or isinstance(iterator, Run)):
                 iterator.close()
 
+    def once_more(self, iterator: Iterator[Any]) -> Iterator[Any]:
+        """What an iterator gives that was read before: some begin anew, as datasets whose `__iter__` returns them."""
+        try:
+            yield next(iterator)
+        except StopIteration:
+            raise self.had_its_run() from None
+        yield from iterator
+
     def pick(self, keys: Sequence[Any]) -> dict[Key, Any]:
-        if has_index(self.iterable):
+        if self.indexed():
             with suppress(NotImplementedError):  # torch's IterableDataset has a `__getitem__`
                 return dict(look_up(zip(keys, keys, strict=True), Stop(), self.iterable, self.where))
         wanted, last = set(keys), max(keys, default=-1)
         if isinstance(self.iterable, Iterator):  # what it would be asked for is behind it, or must be left in it
             raise NotRestartable(f'cannot make items of {literal(self.iterable)} again: it is a one-shot iterator')
-        return {key: value for key, value in enumerate(islice(self.iterable, last + 1)) if key in wanted}
+        return {key: value for key, value in enumerate(islice(iterate(self.iterable), last + 1)) if key in wanted}
 
     def lasting(self) -> str:
         return shown('stream', (), {} if self.seed is None else {'seed': self.seed})
 
     def __repr__(self) -> str:
-        return literal(self.iterable) if self.seed is None else shown('stream', (self.iterable,), {'seed': self.seed})
+        told = ({} if self.seed is None else {'seed': self.seed}) | ({'reread': True} if self.reread else {})
+        return shown('stream', (self.iterable,), told) if told else literal(self.iterable)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Items) and self.seed == other.seed and same(self.iterable, other.iterable)
+        return isinstance(other, Items) and same(
+            (self.seed, self.reread, self.iterable), (other.seed, other.reread, other.iterable)
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -266,8 +357,13 @@ def look_up(places: Iterable[Pair], stop: Stop, sequence: Any, where: Callable[[
     for key, place in places:
         try:
             value = sequence[place]
+        except StopIteration as error:
+            instead = misplaced(error, sequence, place)
+            note(instead, where(), key)
+            raise instead from error
         except Exception as error:
             note(error, where(), key)
+            promised(error, sequence, place)
             raise
         stop.check()
         yield key, value
@@ -279,8 +375,28 @@ def looking_up(sequence: Any, where: Callable[[], str]) -> Step:
     return Step('look_up', partial(look_up, sequence=sequence, where=where), (STOP,), itemwise=True)
 
 
+def misplaced(error: StopIteration, sequence: Any, place: Any) -> RuntimeError:
+    """The error instead of one that would be taken for the end."""
+    return RuntimeError(f'`__getitem__({place})` of {literal(sequence)} raised {error!r}')
+
+
+def promised(error: Exception, sequence: Any, place: Any) -> None:
+    """Say on an IndexError that there should be an item, if that is so."""
+    with suppress(Exception):
+        if isinstance(error, IndexError) and place < (size := length(sequence)):
+            remark(error, f'itpipe: by its length, {literal(sequence)} has {size} items, and so one at {place}')
+
+
+def iterate(iterable: Any) -> Iterator[Any]:
+    """The items, as by `iter`, but no error of one of them is taken for the end."""
+    return iter(iterable) if _is_plain(iterable) else _without(0, iter(iterable), iterable)
+
+
 def _is_plain(iterable: object) -> bool:
-    return type(iterable) in (list, tuple, range, str, bytes, dict, set, frozenset, np.ndarray)
+    return type(iterable) in _PLAIN
+
+
+_PLAIN: Final = frozenset({list, tuple, range, str, bytes, dict, set, frozenset, np.ndarray})
 
 
 def is_iterable(value: object) -> bool:
@@ -289,21 +405,76 @@ def is_iterable(value: object) -> bool:
     return bool(getattr(kind, '__iter__', None) or hasattr(kind, '__getitem__')) and getattr(value, 'ndim', 1) != 0
 
 
+def length(value: Any) -> int | None:
+    """How many items it says it has; None if it does not say."""
+    kind = type(value)
+    try:
+        if hasattr(kind, '__len__'):
+            return len(value)
+        if all(hasattr(kind, trait) for trait in ('shape', 'dtype', 'ndim')) and value.ndim:  # as zarr's arrays
+            return int(value.shape[0])
+    except NotImplementedError:
+        pass
+    except Exception as error:
+        note(error, f'the length of {literal(value)}', None)
+        raise
+    return None
+
+
+def only_index(value: Any) -> bool:
+    """Whether its items are those at 0, 1, 2, … up to its length, and there is no other way to them.
+
+    What Python makes of such a `__getitem__`, and what `abc.Sequence` has, takes an IndexError of an item for the end.
+    Without a length, that is what it means.
+    """
+    kind = type(value)
+    own = getattr(kind, '__iter__', Sequence.__iter__) is not Sequence.__iter__
+    return not own and hasattr(kind, '__getitem__') and length(value) is not None
+
+
 def has_index(value: Any) -> bool:
     """Whether the items of an iterable are those at 0, 1, 2, …"""
-    if isinstance(value, (Sequence, np.ndarray)):
+    if isinstance(value, np.ndarray) or only_index(value):
         return True
-    if isinstance(value, (Mapping, AbstractSet)) or any(hasattr(value, name) for name in ('iloc', 'keys', 'columns')):
+    if isinstance(value, (Mapping, AbstractSet)) or not hasattr(type(value), '__getitem__'):
+        return False
+    if any(hasattr(value, name) for name in ('iloc', 'keys', 'columns')) and not isinstance(value, Sequence):
         return False  # such as tables, whose index is of rows, while iterating gives columns
-    return hasattr(value, '__getitem__') and hasattr(value, '__len__')
+    if any(kind.__name__ == 'IterableDataset' for kind in type(value).__mro__):
+        return False  # torch's has a `__getitem__`: by name, as it has to be known before any item is asked for
+    with suppress(Exception):  # then it is iterated
+        return length(value) is not None
+    return False
 
 
-def _has_no_index_after_all(value: Any) -> bool:
-    """Whether it is one of torch's IterableDatasets, which have a `__getitem__` that raises NotImplementedError.
+def _may_rewind(iterator: Any) -> bool:
+    """Whether what returns itself as its iterator does anything before that, such as to begin anew."""
+    code = getattr(getattr(type(iterator), '__iter__', None), '__code__', None)
+    return code is not None and code.co_code != _RETURNS_ITSELF
 
-    By name, since this has to be known before any item is asked for; where one is, the error tells.
-    """
-    return any(kind.__name__ == 'IterableDataset' for kind in type(value).__mro__)
+
+_RETURNS_ITSELF: Final = (lambda self: self).__code__.co_code
+
+
+def _has_buffer(iterable: Any) -> bool:
+    """Whether it has one of Hugging Face's buffers, which are not in its states; or what it holds that has a state."""
+    seen: dict[int, Any] = {}
+    left = [iterable]
+    while left and len(seen) < 10_000:
+        each = left.pop()
+        if id(each) in seen:
+            continue
+        seen[id(each)] = each
+        if isinstance(each, (list, tuple)):
+            left += each[:1000]
+        elif isinstance(each, dict):
+            left += islice(each.values(), 1000)
+        elif hasattr(type(each), 'state_dict'):
+            shuffles = any(kind.__name__ == 'BufferShuffledExamplesIterable' for kind in type(each).__mro__)
+            if shuffles and getattr(each, 'buffer_size', 2) > 1:
+                return True
+            left += getattr(each, '__dict__', {}).values()
+    return False
 
 
 _PLACED: Final[list[Any]] = [[], (), 'a', 'é', b'', range(1), range(2**70), np.zeros(1)]
@@ -311,26 +482,54 @@ _WITH_PLACE: Final = tuple({type(iter(each)) for each in _PLACED})
 """The iterators of Python's that can be told their place, counted from the beginning."""
 
 
-def _without(count: int, iterator: Any, iterable: Any) -> Iterator[Any]:
+class _Indexed:
+    def __getitem__(self, index: int) -> Any:
+        raise IndexError
+
+
+_UNTIL_ERROR: Final = type(iter(_Indexed()))
+"""What Python makes of a `__getitem__`."""
+
+
+def _until_error(iterator: Any) -> tuple[Any, int] | None:
+    """The sequence that an iterator reads until an error, and the place in it where it stands; None for all others."""
+    if type(iterator) is _UNTIL_ERROR:
+        sequence, place = (*iterator.__reduce__()[1:], 0)[:2]
+        return sequence[0], place
+    frame = iterator.gi_frame if getattr(iterator, 'gi_code', None) is Sequence.__iter__.__code__ else None
+    if frame is None:
+        return None
+    return frame.f_locals['self'], frame.f_locals.get('i', -1) + 1
+
+
+def _without(count: int, iterator: Any, iterable: Any) -> Any:
     """The items but the first ones; `iterable` is what the iterator was made of, if it begins at the same item."""
     if count and _is_plain(iterable) and isinstance(iterator, _WITH_PLACE):
         iterator.__setstate__(count)  # of another iterable, it might not be at the beginning
-    elif count and has_index(iterable) and not isinstance(iterable, Iterator):
-        return _by_index(count, iterator, iterable)
-    elif count:
-        return islice(iterator, count, None)
-    if has_index(iterable) and not hasattr(type(iterable), '__iter__'):  # torch's map-style datasets: never IndexError
-        return islice(iterator, len(iterable))
-    return iterator  # type: ignore[no-any-return]
+        return iterator
+    found = _until_error(iterator)  # which may be of what `__iter__` of the iterable has made it of
+    if found is not None and length(found[0]) is not None:
+        return _by_index(count + found[1], found[0], iterator if type(iterator) is _UNTIL_ERROR else None)
+    if count and not isinstance(iterable, Iterator) and has_index(iterable):
+        return _by_index(count, iterable, otherwise=islice(iterator, count, None))
+    return islice(iterator, count, None) if count else iterator
 
 
-def _by_index(start: int, iterator: Iterator[Any], sequence: Any) -> Iterator[Any]:
-    for place in range(start, len(sequence)):
+def _by_index(start: int, sequence: Any, moved: Any = None, otherwise: Iterator[Any] | None = None) -> Iterator[Any]:
+    """The items from `start` on; `moved` is an iterator that is to stand behind each, as it would if it were asked."""
+    for place in range(start, length(sequence) or 0):
         try:
             value = sequence[place]
         except NotImplementedError:  # as in `pick`
-            if place > start:
+            if otherwise is None or place > start:
                 raise
-            yield from islice(iterator, start, None)
+            yield from otherwise
             return
+        except StopIteration as error:
+            raise misplaced(error, sequence, place) from error
+        except Exception as error:
+            promised(error, sequence, place)
+            raise
+        if moved is not None:
+            moved.__setstate__(place + 1)
         yield value

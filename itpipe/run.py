@@ -270,6 +270,11 @@ class Run(Iterator[B]):
             self.close()
             raise
         except BaseException as error:
+            if _is_running(error):
+                raise RuntimeError(
+                    'two threads have asked one run for an item at the same time, or the run has asked itself;'
+                    ' give each thread a run of its own, by `iter(stream)`, or let them share an `Infinite`'
+                ) from None
             close_after(error, self.close)
             raise
         chain = self._chain
@@ -324,6 +329,12 @@ class Run(Iterator[B]):
     def __del__(self) -> None:
         if hasattr(self, '_chain'):
             self.close()
+
+
+def _is_running(error: BaseException) -> bool:
+    """Whether the generator that was asked is running, rather than one within it."""
+    asked = error.__traceback__
+    return asked is not None and asked.tb_next is None and error.args == ('generator already executing',)
 
 
 def keys_of(key: Key | None) -> list[Any]:

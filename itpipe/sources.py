@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import accumulate, chain, count
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
 from zlib import crc32
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from .binding import Sites, Stop, note
 from .checkpoint import lasting
 from .checks import is_function, truth
-from .iterables import Ordinals, look_up, looking_up
+from .iterables import Ordinals, length, look_up, looking_up, misplaced, promised
 from .keys import Key, is_pair
 from .rng import BLOCK, Draws, check_seed
 from .run import Chain, Opened
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from .typing import Drawing, Indexed, X, Y, Z
 
 __all__ = ['load_by_random_id', 'mix', 'sample']
+
+Blocks: TypeAlias = 'Callable[[int], np.ndarray[Any, Any]]'
 
 
 @no_stage('it makes a stream, with which a pipeline begins')
@@ -56,9 +58,9 @@ def sample(
 
     See also: `load_by_random_id`, `mix`, `shuffle`.
     """
-    _check_sequence('sample', 'sequence', sequence)
+    size = _check_sequence('sample', 'sequence', sequence)
     written = _written(replace=(truth('sample', 'replace', replace), True), seed=(seed, None))
-    return Stream(_Sample('sample', sequence, len(sequence), (sequence,), weights, replace, seed, written))
+    return Stream(_Sample('sample', sequence, size, (sequence,), weights, replace, seed, written))
 
 
 @overload
@@ -97,10 +99,10 @@ def load_by_random_id(
         raise ValueError('load_by_random_id: `loaders` must not be empty')
     for n, loader in enumerate(loaders):
         is_function('load_by_random_id', f'loaders[{n}]', loader)
-    _check_sequence('load_by_random_id', 'ids', ids)
+    size = _check_sequence('load_by_random_id', 'ids', ids)
     written = {'ids': ids} | _written(seed=(seed, None))
     loaded = _Loaded(loaders, ids)
-    return Stream(_Sample('load_by_random_id', loaded, len(ids), loaders, weights, True, seed, written))
+    return Stream(_Sample('load_by_random_id', loaded, size, loaders, weights, True, seed, written))
 
 
 @overload
@@ -135,24 +137,33 @@ def mix(*streams: Iterable[Any], weights: npt.ArrayLike | None = None, seed: int
     return Stream(_Mix(branches, _check_weights('mix', weights, len(branches)), check_seed('mix', seed), written))
 
 
-def _check_sequence(where: str, name: str, value: Any) -> None:
+def _check_sequence(where: str, name: str, value: Any) -> int:
     if isinstance(value, (Mapping, set, frozenset)) or hasattr(value, 'iloc') or not hasattr(value, '__getitem__'):
         raise TypeError(f'{where}: `{name}` must be a sequence (len and access by index), got {type(value).__name__}')
     try:
-        size = len(value)
-    except TypeError:
-        raise TypeError(f'{where}: `{name}` must have a length, got {type(value).__name__}') from None
+        size = length(value)
+    except TypeError as error:
+        raise TypeError(f'{where}: `{name}` must have a length, got {type(value).__name__}') from error
+    if size is None:
+        raise TypeError(f'{where}: `{name}` must have a length, got {type(value).__name__}')
     if not size:
         raise ValueError(f'{where}: `{name}` must not be empty')
+    return size
 
 
 def _check_weights(where: str, weights: Any, count: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     if weights is None:
         return None
     try:
-        result = np.asarray(weights, dtype=np.float64)
+        given = np.asarray(weights)
+        words = given.dtype.kind in 'SUTcmM' or any(isinstance(each, (str, bytes)) for each in _objects(given))
+        result = np.zeros(0) if words else given.astype(np.float64)
+    except OverflowError:
+        raise ValueError(f'{where}: `weights` must fit into floats, got {literal(weights)}') from None
     except (TypeError, ValueError):
-        raise TypeError(f'{where}: `weights` must be numbers, got {literal(weights)}') from None
+        words = True
+    if words:
+        raise TypeError(f'{where}: `weights` must be numbers, got {literal(weights)}')
     if result.shape != (count,):
         raise ValueError(f'{where}: `weights` must be {count} numbers, one for each, got shape {result.shape}')
     if not np.isfinite(result).all() or (result < 0).any():
@@ -160,6 +171,16 @@ def _check_weights(where: str, weights: Any, count: int) -> np.ndarray[Any, np.d
     if not result.any():
         raise ValueError(f'{where}: `weights` must not all be zero')
     return result
+
+
+def _objects(array: np.ndarray[Any, Any]) -> Iterable[Any]:
+    return array.flat if array.dtype.kind == 'O' else ()
+
+
+def _edges(weights: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The upper edges of their shares, up to a common factor, by which their sum neither overflows nor vanishes."""
+    _, exponent = np.frexp(np.max(weights))
+    return np.cumsum(np.ldexp(weights, -exponent))
 
 
 class _Count(NamedTuple):
@@ -222,60 +243,72 @@ class _Sample:
 
     def open(self, sites: Sites, stop: Stop) -> Opened:
         draws = Draws(sites.next(self.seed))
+        blocks = partial(self.blocks(), draws)
         return Ordinals(
-            partial(self.read, draws),
-            partial(self.pick, draws),
-            partial(self.indices, draws),
-            partial(self.places, draws),
+            partial(self.read, blocks),
+            partial(self.pick, blocks),
+            partial(self.indices, blocks),
+            partial(self.places, blocks),
             looking_up(self.sequence, self.__repr__),
         )
 
-    def block(self, draws: Draws, number: int) -> np.ndarray[Any, Any]:
-        """The indices of the ordinals from `number * period` on, as many as a period has."""
-        if not self.replace:
-            if self.weights is None:
-                return draws.permutation(number, self.size)
-            # Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006
-            present = np.flatnonzero(self.weights)
-            times = draws.exponential(number, len(present)) / self.weights[present]
-            return np.asarray(present[np.argsort(times, kind='stable')])
-        uniform = draws.block(number)
-        if self.weights is None:
-            return (uniform * self.size).astype(np.int64)
-        edges = np.cumsum(self.weights)
-        found = np.searchsorted(edges, uniform * edges[-1], side='right')
-        result: np.ndarray[Any, Any] = np.minimum(found, np.flatnonzero(self.weights)[-1])
-        return result
+    def blocks(self) -> Callable[[Draws, int], np.ndarray[Any, Any]]:
+        """From draws and a number, the indices of the ordinals from `number * period` on, as many as a period has."""
+        size, weights = self.size, self.weights
+        if weights is None:
+            if self.replace:
+                return lambda draws, number: (draws.block(number) * size).astype(np.int64)
+            return lambda draws, number: draws.permutation(number, size)
+        present = np.flatnonzero(weights)
+        if self.replace:
+            edges, last = _edges(weights), present[-1]
+            return lambda draws, number: np.minimum(
+                np.searchsorted(edges, draws.block(number) * edges[-1], side='right'), last
+            )
+        logs = np.log(weights[present])
 
-    def read(self, draws: Draws, start: int) -> Iterator[Pair]:
+        def weighted(draws: Draws, number: int) -> np.ndarray[Any, Any]:
+            # Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006; their logarithms are finite
+            with np.errstate(divide='ignore'):
+                times = np.log(draws.exponential(number, len(present))) - logs
+            return np.asarray(present[np.argsort(times, kind='stable')])
+
+        return weighted
+
+    def read(self, blocks: Blocks, start: int) -> Iterator[Pair]:
         number, first = divmod(start, self.period)
-        ordinal, sequence = start, self.sequence
+        ordinal, sequence, index = start, self.sequence, -1
         try:
             while True:
-                for ordinal, index in enumerate(self.block(draws, number)[first:].tolist(), ordinal):  # noqa: B020
+                for ordinal, index in enumerate(blocks(number)[first:].tolist(), ordinal):  # noqa: B020
                     yield ordinal, sequence[index]
                 ordinal, number, first = ordinal + 1, number + 1, 0
+        except StopIteration as error:
+            instead = misplaced(error, sequence, index)
+            note(instead, repr(self), ordinal)
+            raise instead from error
         except Exception as error:
             note(error, repr(self), ordinal)
+            promised(error, sequence, index)
             raise
 
-    def places(self, draws: Draws, start: int) -> Iterator[Pair]:
+    def places(self, blocks: Blocks, start: int) -> Iterator[Pair]:
         number, first = divmod(start, self.period)
-        blocks = chain([self.block(draws, number)[first:]], map(partial(self.block, draws), count(number + 1)))
-        return zip(count(start), chain.from_iterable(block.tolist() for block in blocks), strict=False)
+        each = chain([blocks(number)[first:]], map(blocks, count(number + 1)))
+        return zip(count(start), chain.from_iterable(block.tolist() for block in each), strict=False)
 
-    def indices(self, draws: Draws, keys: Sequence[Any]) -> list[int]:
+    def indices(self, blocks: Blocks, keys: Sequence[Any]) -> list[int]:
         found: dict[Any, int] = {}
-        blocks: dict[int, Any] = {}
+        latest: dict[int, Any] = {}
         for key in sorted(keys):
             number, place = divmod(key, self.period)
-            if number not in blocks:
-                blocks = {number: self.block(draws, number)}
-            found[key] = int(blocks[number][place])
+            if number not in latest:
+                latest = {number: blocks(number)}
+            found[key] = int(latest[number][place])
         return [found[key] for key in keys]
 
-    def pick(self, draws: Draws, keys: Sequence[Any]) -> dict[Key, Any]:
-        places = zip(keys, self.indices(draws, keys), strict=True)
+    def pick(self, blocks: Blocks, keys: Sequence[Any]) -> dict[Key, Any]:
+        places = zip(keys, self.indices(blocks, keys), strict=True)
         return dict(look_up(places, Stop(), self.sequence, self.__repr__))
 
     def lasting(self) -> str:
@@ -387,7 +420,7 @@ class _OpenedMix:
         """The branches to choose from, and the upper edges of their shares."""
         left = [n for n in range(len(self.mix.branches)) if n not in ended]
         alive = [n for n in left if self.mix.weights[n] > 0] or left
-        return alive, list(accumulate(self.mix.weights[n] or 1.0 for n in alive))
+        return alive, _edges([self.mix.weights[n] or 1.0 for n in alive]).tolist() if alive else []
 
     def commit(self, key: Key) -> None:
         done: Any = None

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec
 
 from .binding import ItemFunction, Sites, note, noted
 from .checkpoint import Pipeline
-from .checks import integer, is_function
-from .iterables import Items, Seeded, is_iterable
+from .checks import integer, is_function, not_async, truth
+from .iterables import Items, Seeded, is_iterable, iterate
 from .keys import Key
 from .rng import check_seed
 from .run import Chain, Run, Source, item_again
@@ -42,7 +42,7 @@ class Stage(Generic[A, B]):
     [[1, 2], [3]]
     """
 
-    __slots__ = ('steps',)
+    __slots__ = ('__weakref__', 'steps')
     __array_ufunc__ = None
     __pandas_priority__ = 10_000
     if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Stream(Generic[B]):
     ([0, 1, 4, 9], [0, 1, 4, 9])
     """
 
-    __slots__ = ('source', 'steps')
+    __slots__ = ('__weakref__', 'source', 'steps')
 
     def __init__(self, source: Source, steps: tuple[Step | ItemStep, ...] = ()):
         self.source = source
@@ -196,24 +196,38 @@ class Stream(Generic[B]):
         return hash(tuple(step.name for step in self.steps))
 
 
-def stream(iterable: Iterable[X], *, seed: int | None = None) -> Stream[X]:
+def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = False) -> Stream[X]:
     """A stream of the items of any iterable.
 
     `iterable | stage` does this by itself; the call is for what cannot stand left of `|` (the views of a dict), and to
     give a seed: it is that of every random stage behind it that has none of its own.
 
-    Raises TypeError for what is not iterable, and for a seed that is not an int; ValueError for a negative seed.
+    What has a length and access by index, and no `__iter__` of its own, is read by index up to its length: what an item
+    raises is an error, IndexError included.
+
+    With `reread=True`, a run that goes on (`Stream.resume`, `Infinite.load_state_dict`) reads the iterable again from
+    its beginning up to the place. Without it, one that has `state_dict` and `load_state_dict` is asked to go there
+    itself, which is as exact as its own states are, and one that has access by index is asked for the items that are
+    left.
+
+    Raises TypeError for what is not iterable, for a seed that is not an int, for `reread` of a stream; ValueError for a
+    negative seed.
 
     >>> from itpipe import apply
     >>> list(stream({'a': 1}.items()) | apply(len))
     [2]
     """
+    truth('stream', 'reread', reread)
     if isinstance(iterable, Stream):
+        if reread:
+            raise TypeError(
+                'stream: `reread` is for what a stream begins with, got a Stream: give it to `stream` there'
+            )
         return iterable if seed is None else Stream(Seeded(iterable.source, check_seed('stream', seed)), iterable.steps)
     if isinstance(iterable, Stage) or not is_iterable(iterable):
         got = 'a Stage' if isinstance(iterable, Stage) else type(iterable).__name__
         raise TypeError(f'stream: what stands left of `|` must be iterable, got {got}')
-    return Stream(Items(iterable, check_seed('stream', seed)))
+    return Stream(Items(iterable, check_seed('stream', seed), reread))
 
 
 def pipe(source: Iterable[Any], *stages: Any) -> Stream[Any]:
@@ -300,7 +314,7 @@ def _custom(
     try:
         if not is_iterable(results):
             raise TypeError(f'{made.__name__}: its function must yield, or return an iterable, got {literal(results)}')
-        yield from enumerate(results)
+        yield from enumerate(iterate(results))
     except Exception as error:
         if not noted(error):
             note(error, shown(made.__name__, args, kwargs), last[0])
@@ -350,6 +364,7 @@ def as_stage(other: Any, where: str = 'what stands right of `|`') -> Stage[Any, 
     if isinstance(other, Stream) or not callable(other):
         got = 'a Stream' if isinstance(other, Stream) else type(other).__name__
         raise TypeError(f'{where} must be a stage or a function of one item, got {got}')
+    not_async(where, other)
     return itemwise('apply', other, args=(other,))
 
 
@@ -377,6 +392,7 @@ def function_of(where: str, f: Any, args: tuple[Any, ...] = (), kwargs: Any = No
         raise TypeError(f'{where}: `{f.__name__}` makes a stage when it is called: did you mean `{f.__name__}(…)`?')
     if not callable(f):
         raise TypeError(f'{where}: `{name}` must be a function or an item-wise stage, got {type(f).__name__}')
+    not_async(f'{where}: `{name}`', f)
     return Function(f, args, kwargs or {})
 
 
