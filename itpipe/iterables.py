@@ -103,18 +103,17 @@ class _WithStates(Ordinals):
         super().__init__(items.read, self.read_aside)
         self.items, self.pass_ = items, pass_
         self.states: deque[tuple[int, Any]] = deque()
-        self.beginning: Any = None
-        """The state at the beginning of this pass, if it is known."""
+        self.made = 0
+        """How many items came."""
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
         at, state = 0, None
         if isinstance(entry, dict):
             self.position, self.items.pass_ = entry['position'], inf
             if not self.items.reread and entry['state'] is not None:
-                at, (self.beginning, state) = entry['at'], entry['state']
-                state = self.beginning if at == 0 else state
-                if self.beginning is not None and not self.items.first:
-                    self.items.first = [self.beginning]
+                at, (first, state) = entry['at'], entry['state']
+                self.items.first = self.items.first or ([] if first is None else [first])
+                self.made = at + 1
                 self.states.append((at, state))
         elif entry is not None:  # it was read again, which is for whoever goes on to choose
             self.position, self.items.pass_ = entry, inf
@@ -127,13 +126,13 @@ class _WithStates(Ordinals):
         self.rewind(iterable, ask=not loaded)
         if loaded:
             iterable.load_state_dict(deepcopy(state))
-        before = None if loaded or not self.tracked or items.reread else self.asked(iterable)
         due = 0.0
         key: Any
         items.running += 1
         try:
             begin = 0 if only_index(iterable) else at
-            for key, value in items.follow(self.position, begin, partial(self.begun, before)):
+            for key, value in items.follow(self.position, begin):
+                self.made = key + 1
                 if self.tracked and not items.reread and (asked := perf_counter()) >= due:
                     self.states.append((key + 1, deepcopy(iterable.state_dict())))
                     due = (1 + SELDOM) * perf_counter() - SELDOM * asked
@@ -141,15 +140,6 @@ class _WithStates(Ordinals):
             items.moved = loaded
         finally:
             items.running -= 1
-
-    def begun(self, before: Any) -> None:
-        """It may be at its first item; if `iter` has changed nothing, as with a generator, it may not be there yet."""
-        if before is not None and not same(now := self.asked(self.items.iterable), before):
-            self.beginning = now
-        elif before is not None and self.items.first:
-            self.beginning = self.items.first[0]
-        if before is not None and self.beginning is not None:
-            self.states.append((0, self.beginning))
 
     def asked(self, iterable: Any) -> Any:
         """Its state, if it has one: some have none before they have begun."""
@@ -163,7 +153,9 @@ class _WithStates(Ordinals):
         if not items.first:
             first = self.asked(iterable) if ask else None
             items.first = [] if first is None else [first]
-        elif ask and (self.pass_ < items.pass_ or (items.moved and self.pass_ == items.pass_)):
+        elif ask and (
+            self.pass_ < items.pass_ or (items.moved and (self.pass_ == items.pass_ or _stays_loaded(iterable)))
+        ):
             iterable.load_state_dict(deepcopy(items.first[0]))
         if hasattr(iterable, 'set_epoch'):
             iterable.set_epoch(self.pass_)
@@ -182,24 +174,27 @@ class _WithStates(Ordinals):
                 raise NotRestartable(
                     f'cannot make items of {literal(iterable)} again while it is read: it cannot be copied'
                 ) from error
-        self.rewind(iterable, ask=self.beginning is None)
-        if self.beginning is not None:
-            iterable.load_state_dict(deepcopy(self.beginning))
+        self.rewind(iterable)
         if iterable is items.iterable:
             items.pass_ = inf
         return Items(iterable).pick(keys)
 
     def commit(self, key: Any) -> None:
         self.position = key + 1
-        while len(self.states) > 1 and self.states[1][0] < self.position:
+        while len(self.states) > 1 and self.has_passed(self.states[1][0]):
             self.states.popleft()
 
     def entry(self) -> Any:
         self.items.warn()
         at, state = self.states[0] if self.states else (0, None)
-        if state is None or at >= self.position > 0:
+        if state is None or not self.has_passed(at):
             return {'at': 0, 'position': self.position, 'state': None}
-        return {'at': at, 'position': self.position, 'state': deepcopy([self.beginning, state if at else None])}
+        first = self.items.first[0] if self.items.first else None
+        return {'at': at, 'position': self.position, 'state': deepcopy([first, state])}
+
+    def has_passed(self, at: int) -> bool:
+        """Whether a state that was taken there may be used."""
+        return at <= self.position and at < self.made
 
 
 class Items:
@@ -272,7 +267,7 @@ class Items:
         rest = range(start, length(self.iterable) or 0)
         return zip(rest, rest, strict=True)
 
-    def follow(self, start: int, begin: int = 0, begun: Callable[[], None] | None = None) -> Iterator[Pair]:
+    def follow(self, start: int, begin: int = 0) -> Iterator[Pair]:
         """The items from the one at `start` on, where the iterable itself begins with the one at `begin`."""
         self.check()
         one_shot = isinstance(self.iterable, Iterator)
@@ -282,8 +277,6 @@ class Items:
         self.running += 1
         try:
             iterator = iter(self.iterable)
-            if begun is not None:
-                begun()
             items = self.once_more(iterator) if again else iterator
             for place, value in enumerate(_without(start - begin, items, None if begin else self.iterable), start):
                 yield place, value
@@ -456,8 +449,8 @@ def _may_rewind(iterator: Any) -> bool:
 _RETURNS_ITSELF: Final = (lambda self: self).__code__.co_code
 
 
-def _has_buffer(iterable: Any) -> bool:
-    """Whether it has one of Hugging Face's buffers, which are not in its states; or what it holds that has a state."""
+def _with_states(iterable: Any) -> Iterator[Any]:
+    """It, and what it holds that has a state, too."""
     seen: dict[int, Any] = {}
     left = [iterable]
     while left and len(seen) < 10_000:
@@ -470,11 +463,26 @@ def _has_buffer(iterable: Any) -> bool:
         elif isinstance(each, dict):
             left += islice(each.values(), 1000)
         elif hasattr(type(each), 'state_dict'):
-            shuffles = any(kind.__name__ == 'BufferShuffledExamplesIterable' for kind in type(each).__mro__)
-            if shuffles and getattr(each, 'buffer_size', 2) > 1:
-                return True
+            yield each
             left += getattr(each, '__dict__', {}).values()
-    return False
+
+
+def _has_buffer(iterable: Any) -> bool:
+    """Whether one of Hugging Face's buffers is in it, which are not in its states."""
+    return any(
+        kind.__name__ == 'BufferShuffledExamplesIterable' and getattr(each, 'buffer_size', 2) > 1
+        for each in _with_states(iterable)
+        for kind in type(each).__mro__
+    )
+
+
+def _stays_loaded(iterable: Any) -> bool:
+    """Whether it has a dataset of Hugging Face, and does not tell that the epoch.
+
+    Each of its passes would begin at the state that was loaded last.
+    """
+    inner = (each for each in _with_states(iterable) if each is not iterable)
+    return not hasattr(iterable, 'set_epoch') and any(hasattr(each, '_ex_iterable') for each in inner)
 
 
 _PLACED: Final[list[Any]] = [[], (), 'a', 'é', b'', range(1), range(2**70), np.zeros(1)]
