@@ -278,7 +278,8 @@ class Items:
         try:
             iterator = iter(self.iterable)
             items = self.once_more(iterator) if again else iterator
-            for place, value in enumerate(_without(start - begin, items, None if begin else self.iterable), start):
+            itself = self.iterable if begin == 0 and not self.reread else None
+            for place, value in enumerate(_without(start - begin, items, itself), start):
                 yield place, value
             self.ended = True
         except Exception as error:
@@ -293,11 +294,16 @@ class Items:
 
     def once_more(self, iterator: Iterator[Any]) -> Iterator[Any]:
         """What an iterator gives that was read before: some begin anew, as datasets whose `__iter__` returns them."""
-        try:
-            yield next(iterator)
-        except StopIteration:
-            raise self.had_its_run() from None
-        yield from iterator
+        count = 0
+        while True:  # `for` would ask it for its iterator again
+            try:
+                value = next(iterator)
+            except StopIteration:
+                if count == 0:
+                    raise self.had_its_run() from None
+                return
+            count += 1
+            yield value
 
     def pick(self, keys: Sequence[Any]) -> dict[Key, Any]:
         if self.indexed():
