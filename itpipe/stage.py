@@ -117,7 +117,8 @@ class Stream(Generic[B]):
     """A source and what happens to its items; nothing runs until it is iterated.
 
     Every `iter(stream)` is a fresh run, with the same values if the stream is seeded. Over a one-shot iterator, such
-    as a generator, there is one run, and asking for a second raises `NotRestartable`.
+    as a generator, there is one run, and asking for a second raises `NotRestartable`; one that begins anew where it is
+    asked for its iterator has several.
 
     >>> from itpipe import apply
     >>> squares = range(4) | apply(pow, 2)

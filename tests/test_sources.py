@@ -2,6 +2,9 @@
 
 import pickle
 from collections import Counter
+from decimal import Decimal
+from fractions import Fraction
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,6 +21,33 @@ class TestSample:
         counts = Counter(sample('abcd', weights=[0, 10, 30, 0], seed=0) | take(4000))
         assert set(counts) == {'b', 'c'}
         assert 900 < counts['b'] < 1100
+
+    @pytest.mark.parametrize('scale', [1e308, 5e-324, 1e-310, 1, 2.0**1000])
+    @pytest.mark.parametrize('options', [{}, {'replace': False}])
+    def test_weights_may_be_of_any_size(self, scale, options):
+        """Their sum may overflow, and a share of it vanish."""
+        draws = list(sample(range(4), [scale, 0, scale, scale], seed=0, **options) | take(3000))
+        counts = Counter(draws)
+        assert set(counts) == {0, 2, 3}
+        assert all(900 < count < 1100 for count in counts.values())
+        if options:
+            assert all(280 < count < 390 for count in Counter(draws[::3]).values())
+
+    def test_weights_of_very_different_sizes(self):
+        assert set(sample('ab', [1e308, 5e-324], seed=0) | take(1000)) == {'a'}
+        assert list(sample('ab', [5e-324, 1e308], replace=False, seed=0) | take(1000)) == ['b', 'a'] * 500
+
+    def test_weights_are_any_real_numbers(self):
+        some = [[1, 3], (1, 3), np.array([1, 3], np.uint8), [Fraction(1, 3), 1], [Decimal(1), 3.0], np.float16([1, 3])]
+        assert len({tuple(sample('ab', weights, seed=0) | take(50)) for weights in some}) == 1
+        assert set(sample('abc', [True, False, True], seed=0) | take(50)) == {'a', 'c'}
+
+    def test_the_weights_are_summed_once(self):
+        """Not for each of the blocks in which is drawn."""
+        with mock.patch('numpy.cumsum', side_effect=np.cumsum) as summed:
+            run = iter(sample('abc', [1, 2, 3], seed=0) | take(5000))
+            assert len(list(run)) == 5000
+        assert summed.call_count == 1
 
     def test_without_replacement_each_comes_once_a_pass(self):
         draws = list(sample(range(7), replace=False, seed=0) | take(35))
@@ -89,6 +119,37 @@ class TestSample:
             (('ab', [1, -1]), {}, ValueError, '`weights` must be finite and not negative, got [1, -1]'),
             (('ab', [1, np.nan]), {}, ValueError, '`weights` must be finite and not negative, got [1, nan]'),
             (('ab', [0, 0]), {}, ValueError, '`weights` must not all be zero'),
+            (('ab', ['1', '2']), {}, TypeError, "`weights` must be numbers, got ['1', '2']"),
+            (('ab', [1, '2']), {}, TypeError, "`weights` must be numbers, got [1, '2']"),
+            (('ab', [b'1', b'2']), {}, TypeError, "`weights` must be numbers, got [b'1', b'2']"),
+            (('ab', [1, 2j]), {}, TypeError, '`weights` must be numbers, got [1, 2j]'),
+            (
+                ('ab', np.ones(2, complex)),
+                {},
+                TypeError,
+                '`weights` must be numbers, got <ndarray of shape (2,), complex128>',
+            ),
+            (
+                ('ab', np.array([1, '2'], object)),
+                {},
+                TypeError,
+                '`weights` must be numbers, got <ndarray of shape (2,), object>',
+            ),
+            (
+                ('ab', np.ones(2, 'm8[s]')),
+                {},
+                TypeError,
+                '`weights` must be numbers, got <ndarray of shape (2,), timedelta64[s]>',
+            ),
+            (('ab', [[1], [1, 2]]), {}, TypeError, '`weights` must be numbers, got [[1], [1, 2]]'),
+            (('ab', {1, 2}), {}, TypeError, '`weights` must be numbers, got {1, 2}'),
+            (
+                ('a', [10**400]),
+                {},
+                ValueError,
+                f'`weights` must fit into floats, got [{str(10**400)[:120]}…{"0" * 20}]',
+            ),
+            (('ab', [np.inf, 1]), {}, ValueError, '`weights` must be finite and not negative, got [inf, 1]'),
             (('ab',), {'replace': 1}, TypeError, '`replace` must be True or False, got int'),
             (('ab',), {'seed': 'x'}, TypeError, '`seed` must be an int or None, got str'),
             (('ab',), {'seed': -3}, ValueError, '`seed` must not be negative, got -3'),
@@ -153,6 +214,22 @@ class TestMix:
         counts = Counter(mix(sample('a'), sample('b'), sample('c'), weights=[1, 3, 0], seed=0) | take(4000))
         assert set(counts) == {'a', 'b'}
         assert 900 < counts['a'] < 1100
+
+    @pytest.mark.parametrize('scale', [1e308, 5e-324, 1])
+    def test_weights_may_be_of_any_size(self, scale):
+        counts = Counter(mix(sample('a'), sample('b'), sample('c'), weights=[scale, scale, 0], seed=0) | take(2000))
+        assert set(counts) == {'a', 'b'}
+        assert 900 < counts['a'] < 1100
+
+    def test_weights_that_are_small_beside_others_count_when_these_have_ended(self):
+        counts = Counter(mix('abc', sample('d'), sample('e'), weights=[1e308, 5e-324, 5e-324], seed=0) | take(2003))
+        assert 900 < counts['d'] < 1100
+        assert list(counts)[:3] == ['a', 'b', 'c']
+
+    @pytest.mark.parametrize('weights', [['1', '2'], [1, 2j], [b'1', 2]])
+    def test_weights_that_are_no_numbers(self, weights):
+        with pytest.raises(TypeError, match='^mix: `weights` must be numbers, got '):
+            mix([1], [2], weights=weights)
 
     def test_streams_of_weight_zero_come_last(self):
         result = list(mix('ab', 'xy', weights=[0, 1], seed=0))

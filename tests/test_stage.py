@@ -1,11 +1,15 @@
 """Composition: what stands left and right of `|`, streams, factories of one's own."""
 
+import asyncio
 import io
 import pickle
+import re
 import subprocess
 import sys
+import threading
+import weakref
 from collections import OrderedDict, UserDict, deque, namedtuple
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import pytest
@@ -18,15 +22,22 @@ from itpipe import (
     apply,
     batch_by,
     combine,
+    filter_by,
     flatten,
+    load_by_random_id,
+    map_all,
     map_at,
     parallel_map,
     pipe,
+    random_apply,
     sample,
+    sample_args,
     stage,
     stream,
     take,
+    unpack,
     with_rng,
+    zip_apply,
 )
 
 
@@ -324,6 +335,128 @@ def test_reprs_read_like_the_code():
     }
     for text, made in cases.items():
         assert repr(made) == text
+
+
+def test_stages_and_streams_take_weak_references():
+    for value in (apply(abs), apply(abs) | batch_by(2), flatten, [1] | apply(abs)):
+        reference = weakref.ref(value)
+        assert reference() is value
+        assert pickle.loads(pickle.dumps(value)) == value
+        known = weakref.WeakKeyDictionary({value: 1})
+        assert known[value] == 1
+    gone = weakref.ref(batch_by(3))
+    assert gone() is None
+
+
+async def later(x, *more, **named):
+    return x
+
+
+async def later_ones(x):
+    yield x
+
+
+class Later:
+    async def __call__(self, x):
+        return x
+
+    async def method(self, x):
+        return x
+
+    @staticmethod
+    async def static(x):
+        return x
+
+
+@pytest.mark.parametrize(
+    'f',
+    [
+        later, later_ones, Later(), Later().method, Later.static, partial(later, 1), partial(Later(), 1),
+        partial(partial(later), y=2), lru_cache(later), staticmethod(later),
+    ],
+    ids=lambda f: getattr(f, '__name__', type(f).__name__),
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ('take_it', 'where'),
+    [
+        (apply, 'apply: `f`'),
+        (unpack, 'unpack: `f`'),
+        (map_all, 'map_all: `f`'),
+        (with_rng, 'with_rng: `f`'),
+        (lambda f: map_at(0, f), 'map_at: `f`'),
+        (lambda f: zip_apply(abs, f), 'zip_apply: `functions[1]`'),
+        (lambda f: random_apply(0.5, f), 'random_apply: `f`'),
+        (sample_args, 'sample_args: `f`'),
+        (lambda f: sample_args(max, f), 'sample_args: `samplers[0]`'),
+        (lambda f: sample_args(max, key=f), 'sample_args: `key`'),
+        (filter_by, 'filter_by: `predicate`'),
+        (lambda f: parallel_map(f, threads=2), 'parallel_map: `f`'),
+        (lambda f: parallel_map(abs, threads=2, setup=f), 'parallel_map: `setup`'),
+        (lambda f: parallel_map(abs, threads=2, on_error=f), 'parallel_map: `on_error`'),
+        (batch_by, 'batch_by: `size`'),
+        (lambda f: batch_by(limit=3, cost=f), 'batch_by: `cost`'),
+        (lambda f: load_by_random_id(f, ids='ab'), 'load_by_random_id: `loaders[0]`'),
+        (lambda f: stream([1]) | f, 'what stands right of `|`'),
+        (lambda f: apply(abs) | f, 'what stands right of `|`'),
+        (lambda f: pipe([1], f), 'pipe: `stages[0]`'),
+        (lambda f: itpipe.Infinite([1], f), 'Infinite: `transforms[0]`'),
+        (lambda f: itpipe.Infinite([1], batch_size=2, combiner=f), 'Infinite: `combiner`'),
+        (lambda f: itpipe.Infinite([1], batch_size=2, combiner=f, x=1), 'apply: `f`'),
+        (stage, 'stage: `function`'),
+    ],
+)
+def test_coroutine_functions_are_refused_wherever_a_function_is_taken(take_it, where, f):
+    with pytest.raises(TypeError) as caught:
+        take_it(f)
+    assert re.match(
+        re.escape(f'{where} must be a function that returns its result, got ')
+        + '(a coroutine function|an async generator function).*asyncio.run',
+        str(caught.value),
+    )
+
+
+def test_a_function_that_runs_a_coroutine_is_one_as_others():
+    assert list(range(3) | apply(lambda x: asyncio.run(later(x)))) == [0, 1, 2]
+
+
+def test_two_threads_in_one_run_are_told_so_and_the_first_goes_on():
+    inside, told = threading.Event(), threading.Event()
+
+    def wait(x):
+        if x == 1:
+            inside.set()
+            assert told.wait(60)
+        return x
+
+    run, got = iter(stream(range(4)) | apply(wait)), []
+    other = threading.Thread(target=lambda: got.extend(run))
+    other.start()
+    assert inside.wait(60)
+    with pytest.raises(RuntimeError) as caught:
+        next(run)
+    told.set()
+    other.join()
+    assert got == [0, 1, 2, 3]
+    assert str(caught.value) == (
+        'two threads have asked one run for an item at the same time, or the run has asked itself;'
+        ' give each thread a run of its own, by `iter(stream)`, or let them share an `Infinite`'
+    )
+
+
+def test_a_run_that_asks_itself_is_told_so():
+    run = iter(stream(range(3)) | apply(lambda x: next(run)))
+    with pytest.raises(RuntimeError, match='^two threads have asked one run'):
+        next(run)
+
+
+def test_a_generator_of_the_users_that_is_asked_twice_is_no_run():
+    def asks_itself():
+        yield next(itself)
+
+    itself = asks_itself()
+    with pytest.raises(ValueError, match='^generator already executing') as caught:
+        list(stream(itself) | apply(abs))
+    assert caught.value.__notes__
 
 
 def test_stages_are_values():
