@@ -6,7 +6,6 @@ import io
 import pickle
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from copyreg import _slotnames  # type: ignore[attr-defined]
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -15,11 +14,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain, thawed
+from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain
 from .binding import ItemFunction
 from .errors import NotPicklable
 from .keys import Key, describe
 from .stage import stage
+from .tensors import reduce_tensor
 from .tracebacks import frames_of, made_of, members, related
 
 __all__ = [
@@ -84,18 +84,10 @@ def _pickler() -> Any:
                 return stage, (value.function,)
             torch: Any = sys.modules.get('torch')
             if type(value) is getattr(torch, 'Tensor', None):
-                # what numpy does not have goes as usual: tensors that are not on the CPU, or have a gradient
-                with suppress(TypeError, RuntimeError):
-                    return _tensor, (value.numpy(),)
+                return reduce_tensor(value)
             return super().reducer_override(value)
 
     return Portable
-
-
-def _tensor(array: Any) -> Any:
-    from torch import from_numpy
-
-    return from_numpy(thawed(array))  # there are no tensors that are read-only
 
 
 def loads(data: bytes, what: str, hint: str, buffers: Iterable[Any] = ()) -> Any:

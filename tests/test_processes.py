@@ -775,6 +775,71 @@ def test_no_more_processes_are_started_than_there_is_work_for() -> None:
     pool.close()
 
 
+REUSED: dict[str, Callable[[], Any]] = {
+    'a large array': lambda: np.zeros(10**5),
+    'a small array': lambda: np.zeros(100),
+    'many of them': lambda: [np.zeros(3000)] * 20,
+    'a part of an array': lambda: np.zeros((400, 500))[::2, ::3],
+    'bytes': lambda: bytearray(10**5),
+    'a table': lambda: pytest.importorskip('pandas').DataFrame({'a': np.zeros(10**5), 'b': np.zeros(10**5)}),
+    'a tensor': lambda: pytest.importorskip('torch').zeros(10**5),
+}
+
+
+def fill(buffer: Any, x: int) -> None:
+    if isinstance(buffer, list):
+        fill(buffer[0], x)
+    elif hasattr(buffer, 'iloc'):
+        buffer.iloc[:, :] = x
+    else:
+        buffer[:] = bytes([x]) * len(buffer) if isinstance(buffer, bytearray) else x
+
+
+def numbers_in(buffer: Any) -> list[int]:
+    return sorted({int(x) for part in (buffer if isinstance(buffer, list) else [buffer]) for x in np.unique(part)})
+
+
+@pytest.mark.parametrize('pipe', [False, True])
+@pytest.mark.parametrize('kind', REUSED)
+def test_what_is_run_again_is_what_was_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, pipe: bool
+) -> None:
+    """Though the source has filled the same memory anew since, and the function that died had changed its item."""
+    buffer = REUSED[kind]()
+    if pipe:
+        monkeypatch.setattr(itpipe.transport.File, 'new', lambda size: None)
+
+    def source() -> Any:
+        for x in range(8):
+            fill(buffer, x)
+            (tmp_path / f'at {x}').touch()
+            yield buffer
+
+    def function(item: Any) -> list[int]:
+        numbers = numbers_in(item)
+        fill(item, 77)
+        if numbers == [3]:
+            await_file(tmp_path / 'at 4')
+            dies_once(tmp_path / 'died', 0)
+        return numbers
+
+    assert list(source() | parallel_map(function, processes=1)) == [[x] for x in range(8)]
+    assert (tmp_path / 'died').exists()
+
+
+def test_results_are_what_they_were_when_they_were_returned() -> None:
+    """Though the function fills the same memory anew for each, and they are kept."""
+    buffers = {}
+
+    def function(x: int) -> Any:
+        large, small = buffers.setdefault('both', (np.zeros(10**5), np.zeros(100)))
+        large[:] = small[:] = x
+        return large, small
+
+    for x, both in enumerate(list(range(30) | parallel_map(function, processes=2))):
+        assert all((array == x).all() for array in both)
+
+
 def test_what_a_dead_worker_has_answered_is_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its memory does not go with it, so nothing is made again."""
     views = itpipe.transport.Borrower.views
