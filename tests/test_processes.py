@@ -782,7 +782,6 @@ REUSED: dict[str, Callable[[], Any]] = {
     'a part of an array': lambda: np.zeros((400, 500))[::2, ::3],
     'bytes': lambda: bytearray(10**5),
     'a table': lambda: pytest.importorskip('pandas').DataFrame({'a': np.zeros(10**5), 'b': np.zeros(10**5)}),
-    'a tensor': lambda: pytest.importorskip('torch').zeros(10**5),
 }
 
 
