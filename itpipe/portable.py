@@ -6,6 +6,7 @@ import io
 import pickle
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from copyreg import _slotnames  # type: ignore[attr-defined]
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -39,14 +40,15 @@ def dumps(value: Any, what: str, hint: str, apart: Apart | None = None, arrays: 
     Raises an error that says what could not be pickled, why, and what to do.
     """
     if _is_plain(value):  # which is several times as fast
-        return pickle.dumps(value, protocol=5, buffer_callback=apart)
+        with suppress(MemoryError):  # to be said below
+            return pickle.dumps(value, protocol=5, buffer_callback=apart)
     file = io.BytesIO()
     pickler = _pickler()(file, protocol=5, buffer_callback=apart)
     pickler.arrays, pickler.files = arrays, {}
     try:
         pickler.dump(value)
     except Exception as error:
-        raise NotPicklable(f'{what} cannot be pickled ({_said(error)}): {hint}') from error
+        raise NotPicklable(f'{what} cannot be pickled ({_said(error)}): {_hint(hint, error)}') from error
     return file.getvalue()
 
 
@@ -95,7 +97,11 @@ def loads(data: bytes, what: str, hint: str, buffers: Iterable[Any] = ()) -> Any
     try:
         return pickle.loads(data, buffers=buffers)
     except Exception as error:
-        raise NotPicklable(f'{what} cannot be unpickled ({_said(error)}): {hint}') from error
+        raise NotPicklable(f'{what} cannot be unpickled ({_said(error)}): {_hint(hint, error)}') from error
+
+
+def _hint(hint: str, error: Exception) -> str:
+    return 'there is too little memory for it' if isinstance(error, MemoryError) else hint
 
 
 def _said(error: BaseException) -> str:

@@ -301,7 +301,7 @@ class Processes(Pool):
             self._part(worker)
         error = error or worker.failure
         worker.kill()
-        with self._asking:
+        with self._asking, self._lock:  # no one is about to write there
             for end in (worker.socket, worker.control):
                 if end is not None:
                     end.close()

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from time import perf_counter
 from typing import Any, NoReturn
 
@@ -54,12 +54,19 @@ def work(socket: Any, control: Any, items: File | None, block: File | None, resu
             resource, course.stop = function().resource, function().stop
         if resource is None or _succeeds(resource.open, socket):
             socket.send_bytes(pickle.dumps((0, (), None), protocol=5))
-            _serve(socket, course, answers, function, Arena(results), Borrower(items))
+            try:
+                _serve(socket, course, answers, function, Arena(results), Borrower(items))
+            except MemoryError as error:  # not of the function, and so of no item
+                _succeeds(partial(_refuse, error), socket)
             if resource is not None:
                 _succeeds(resource.close, socket, parting=True)
     with suppress(Exception):
         sys.stdout.flush()
     _end()
+
+
+def _refuse(error: MemoryError) -> NoReturn:
+    raise MemoryError('a process has too little memory for an item that it got, or for a result to send') from error
 
 
 def _succeeds(call: Callable[[], None], socket: Any, parting: bool = False) -> bool:

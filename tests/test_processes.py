@@ -414,6 +414,29 @@ def test_the_processes_end_when_the_one_that_started_them_is_killed(how: signal.
         assert script.stderr.read() == ''
 
 
+def test_where_files_have_names_none_is_left_of_a_run_that_is_killed(tmp_path: Path) -> None:
+    """Nor are there any while it runs, here or in the processes."""
+    source = """
+        import os, sys, tempfile, threading
+        import numpy as np
+        from itpipe import parallel_map
+
+        tempfile.tempdir = sys.argv[1]
+        if hasattr(os, 'memfd_create'):
+            del os.memfd_create
+        data = np.ones(10**5)
+        run = iter((np.full(10**5, n) for n in range(10)) | parallel_map(lambda x: x + data, processes=2))
+        print(all((next(run) == n + 1).all() for n in range(3)), flush=True)
+        threading.Event().wait()
+    """
+    with start_script(source, tmp_path) as script:
+        assert script.stdout.readline() == 'True\n'
+        assert list(tmp_path.iterdir()) == []
+        script.kill()
+        wait_until(lambda: not session(script.pid), 'all of the session are gone')
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_neither_psutil_nor_pgrep_is_needed() -> None:
     """loky's executor needs one of them, and without hangs when it is closed."""
     run_script(
@@ -888,6 +911,51 @@ def test_memory_that_cannot_be_mapped_is_no_loss(monkeypatch: pytest.MonkeyPatch
     assert len(results) == 40
     assert all(np.array_equal(array, data + n) for n, (array, _) in enumerate(results))
     assert len({pid for _, pid in results}) <= 2
+
+
+NO_MEMORY = """
+    import resource, sys
+    import numpy as np
+    import psutil
+    import itpipe.processes
+    from itpipe import parallel_map
+
+    what, budget, too_large = sys.argv[1], int(sys.argv[2]), 300 << 20
+    if not budget:
+        itpipe.processes.budget = lambda: 0
+
+    def setup():
+        limit = psutil.Process().memory_info().vms + (100 << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    def function(item, setup):
+        if what == 'an item':
+            return len(item)
+        result = np.broadcast_to(np.ones(1, np.uint8), item)  # which takes memory only when it is sent
+        return result if item == too_large else item
+
+    items = [bytes(10), bytes(too_large), bytes(10)] if what == 'an item' else [10, too_large, 10]
+    run = iter(items | parallel_map(function, processes=1, setup=setup, on_error='skip', in_flight=1))
+    try:
+        print(next(run), list(run))
+    except Exception as error:
+        print(type(error).__name__, str(error).split(' (')[0], len(run.dropped))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, 'memfd_create'), reason='limits of the address space are of Linux')
+@pytest.mark.parametrize('budget', [0, 1])
+@pytest.mark.parametrize('what', ['an item', 'a result'])
+def test_what_a_process_has_no_memory_for_is_no_error_of_an_item(what: str, budget: int) -> None:
+    """Not to be left out, then, nor a crash: the run says so, and ends."""
+    with start_script(NO_MEMORY, what, budget) as script:
+        out, err = script.communicate(timeout=3 * LIMIT)
+    assert out in {
+        'MemoryError a process has too little memory for an item that it got, or for a result to send 0\n',
+        'NotPicklable the value of an item cannot be unpickled 0\n',
+        'NotPicklable the result cannot be pickled 0\n',
+    }
+    assert 'Traceback' not in err
 
 
 def forked() -> int:
