@@ -27,17 +27,22 @@ MAPS = '/proc/self/maps'
 
 @dataclass(frozen=True)
 class Arrays:
-    """How arrays are pickled: those of files, from `reopen` bytes on, by path; if `freeze`, large ones read-only."""
+    """How arrays are pickled.
+
+    Those of files that are mapped in one of the `modes`, from `reopen` bytes on, by path; if `freeze`, large ones
+    read-only.
+    """
 
     reopen: float = inf
     freeze: bool = False
+    modes: str = 'r'
 
     def reduce(self, array: Any, files: dict[int, _File | None]) -> tuple[Any, ...]:
         """What pickle makes an array of, and of a `memmap` that is copied, a plain one; `files` is for one pickle."""
         root = array
         while isinstance(root.base, np.ndarray):
             root = root.base
-        if isinstance(root, np.memmap) and array.nbytes >= self.reopen:
+        if isinstance(root, np.memmap) and array.nbytes >= self.reopen and root.mode in self.modes.split():
             if id(root) not in files:
                 files[id(root)] = _file_of(root)
             if (file := files[id(root)]) is not None:
@@ -53,8 +58,8 @@ class Arrays:
 
 
 COPIED = Arrays()
-IN_FUNCTION = Arrays(reopen=1, freeze=True)
-IN_ITEM = Arrays(reopen=REOPENED)
+IN_FUNCTION = Arrays(reopen=1, freeze=True, modes='r r+ w+')
+IN_ITEM = Arrays(reopen=REOPENED)  # a file that is written to may be the buffer of a source, to be filled anew
 
 
 def is_plain(array: Any) -> bool:
@@ -114,7 +119,7 @@ def _view(file: _File, mapped: bool, offset: int, shape: Any, strides: Any, dtyp
 
 def _file_of(root: Any) -> _File | None:
     """What the array is mapped from, if whoever opens its path sees the same."""
-    if root.filename is None or root.mode == 'c' or not isinstance(root.base, mmap.mmap):
+    if root.filename is None or not isinstance(root.base, mmap.mmap):
         return None
     try:
         status = os.stat(root.filename)

@@ -22,6 +22,9 @@ class Borrowed(Pool):
     def __init__(self, executor: Any, function: ItemFunction, in_flight: int | None = None):
         super().__init__(_size(executor), function, in_flight)
         self._executor, self._portable = executor, _Portable(function)
+        # One that would pickle the call itself does so later, when the item may have been changed; and dask hides why
+        # it cannot.
+        self._elsewhere = any(kind.__name__ == 'ProcessPoolExecutor' for kind in type(executor).__mro__)
         self._distributed = type(executor).__module__.split('.')[0] == 'distributed'
         self._plain: dict[Task, Any] = {}
         self._theirs: dict[Task, Any] = {}
@@ -29,10 +32,10 @@ class Borrowed(Pool):
 
     def _send(self, task: Task, value: Any) -> None:
         call = _Call(self._portable, task.key, value)
-        if self._distributed:  # it would hide why a call cannot be pickled, and not compute the same one twice
+        if self._distributed:  # it would not compute the same call twice
             theirs = self._executor.submit(call.portable(), pure=False)
         else:
-            theirs = self._executor.submit(call)
+            theirs = self._executor.submit(call.portable() if self._elsewhere else call)
         if callable(getattr(theirs, 'add_done_callback', None)):
             self._theirs[task] = theirs
             # not with the future itself, which would hold itself by its callbacks

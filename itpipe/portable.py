@@ -15,11 +15,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain, thawed
+from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain
 from .binding import ItemFunction
 from .errors import NotPicklable
 from .keys import Key, describe
 from .stage import stage
+from .tensors import reduce_tensor
 from .tracebacks import frames_of, made_of, members, related
 
 __all__ = [
@@ -39,14 +40,15 @@ def dumps(value: Any, what: str, hint: str, apart: Apart | None = None, arrays: 
     Raises an error that says what could not be pickled, why, and what to do.
     """
     if _is_plain(value):  # which is several times as fast
-        return pickle.dumps(value, protocol=5, buffer_callback=apart)
+        with suppress(MemoryError):  # to be said below
+            return pickle.dumps(value, protocol=5, buffer_callback=apart)
     file = io.BytesIO()
     pickler = _pickler()(file, protocol=5, buffer_callback=apart)
     pickler.arrays, pickler.files = arrays, {}
     try:
         pickler.dump(value)
     except Exception as error:
-        raise NotPicklable(f'{what} cannot be pickled ({_said(error)}): {hint}') from error
+        raise NotPicklable(f'{what} cannot be pickled ({_said(error)}): {_hint(hint, error)}') from error
     return file.getvalue()
 
 
@@ -84,18 +86,10 @@ def _pickler() -> Any:
                 return stage, (value.function,)
             torch: Any = sys.modules.get('torch')
             if type(value) is getattr(torch, 'Tensor', None):
-                # what numpy does not have goes as usual: tensors that are not on the CPU, or have a gradient
-                with suppress(TypeError, RuntimeError):
-                    return _tensor, (value.numpy(),)
+                return reduce_tensor(value)
             return super().reducer_override(value)
 
     return Portable
-
-
-def _tensor(array: Any) -> Any:
-    from torch import from_numpy
-
-    return from_numpy(thawed(array))  # there are no tensors that are read-only
 
 
 def loads(data: bytes, what: str, hint: str, buffers: Iterable[Any] = ()) -> Any:
@@ -103,7 +97,11 @@ def loads(data: bytes, what: str, hint: str, buffers: Iterable[Any] = ()) -> Any
     try:
         return pickle.loads(data, buffers=buffers)
     except Exception as error:
-        raise NotPicklable(f'{what} cannot be unpickled ({_said(error)}): {hint}') from error
+        raise NotPicklable(f'{what} cannot be unpickled ({_said(error)}): {_hint(hint, error)}') from error
+
+
+def _hint(hint: str, error: Exception) -> str:
+    return 'there is too little memory for it' if isinstance(error, MemoryError) else hint
 
 
 def _said(error: BaseException) -> str:

@@ -11,9 +11,10 @@ else to do. A pipe beside the socket, which a thread of the process's own watche
 When that pipe is closed, which also happens when this process dies, however it does, the process ends. It is the leader
 of a process group, so that what the function has started ends with it, and Ctrl-C in a terminal does not reach it.
 
-A message to a process is a list of offsets and one of tasks, a message from it a list of offsets and one of answers;
-the offsets are those of spans of shared memory, see `transport`, that the sender does not use any more. The function
-comes before all of them. Its large arrays are in a block, which the processes map when they unpickle it.
+A message to a process is a list of offsets and one of tasks, a message from it a list of answers; the offsets are those
+of the spans of its shared memory, see `transport`, that are not used any more here. The span of an item is kept until
+its result is there: if the process dies, another one gets the same. The function comes before all messages. Its large
+arrays are in a block, which the processes map when they unpickle it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from .errors import WorkerCrashed
 from .keys import describe
 from .portable import Packed, dumps_call, dumps_function, unpack
 from .stalls import Stack, placed
-from .transport import Arena, Block, Borrower, Buffers, Large, Span, budget
+from .transport import Arena, Block, Borrower, Buffers, File, Large, Span, budget
 from .worker import END, TOGETHER, WHERE, work
 from .workers import Pool, Task, count_workers, usable_cores
 
@@ -52,8 +53,6 @@ PARTING = 0.3
 """Seconds that a process gets to close what it has set up."""
 MOST = 64
 """The most tasks that are sent at once."""
-UNSEEN = 2
-"""So many processes may have memory that cannot be seen here, before those that replace them get none."""
 CHEAP = 0.005
 """Seconds; where a task takes less, two are sent at once, and the next ones before these have been answered …"""
 LATE = 0.02
@@ -72,8 +71,8 @@ class _Call:
     task: Task
     data: bytes
     buffers: Buffers
-    sent: Large
-    """What the buffers are copies of, which a process that died may have changed."""
+    message: Buffers = ()
+    """Where the message is that begins with this call, if it is long."""
     suspect: bool = False
     """Whether a process died that had it: then it is tried alone."""
     crashes: int = 0
@@ -100,23 +99,18 @@ class _Worker:
         self.asked = False
         self.failure: BaseException | None = None
         self.parting_failure: BaseException | None = None
-        self.unseen = False
-        """Whether its memory could not be mapped here: then it is replaced, and what it had is run again."""
         self.left: float = inf
-        self.borrower = Borrower(alone=True)
-        self.lent: set[int] = set()
+        self.borrower = Borrower()
         self.thread: threading.Thread
 
     def give(self, calls: list[_Call]) -> None:
         self.left -= len(calls)
         self.calls.extend(calls)
-        spans = [call.buffers for call in calls]
         message = pickle.dumps((self.borrower.give_back(), [(call.data, call.buffers) for call in calls]), protocol=5)
         if len(message) > SMALL:
-            spans.append(span := self.arena.lend([PickleBuffer(message)]))
+            calls[0].message = span = self.arena.lend([PickleBuffer(message)])
             if isinstance(span, Span):
                 message = pickle.dumps(span)
-        self.lent.update(span.offset for span in spans if isinstance(span, Span))
         self.unsent.append((len(calls), message))
         self.send()
 
@@ -206,11 +200,11 @@ class Processes(Pool):
         self._lock, self._asking = threading.Lock(), threading.Lock()
         self._cost = 1.0
         self._budget = budget() // (self.size + 1)
-        self._arena = Arena(self._budget)
-        self._unused: deque[int] = deque()
-        self._unseen = self._stillborn = 0
+        self._file = File.new(self._budget)
+        self._arena = Arena(self._file)
+        self._stillborn = 0
         self._block = Block(large)
-        self._first_message = pickle.dumps((data, self._block.span or list(large)), protocol=5)
+        self._first_message = pickle.dumps((data, self._block.buffers), protocol=5)
         atexit.register(self.close)  # after loky, and with it multiprocessing, did: their turn comes later then
 
     @property
@@ -229,12 +223,10 @@ class Processes(Pool):
         data = dumps_call(task.key, value, large)
         with self._lock:
             self._hungry = False
-            while self._unused:
-                self._arena.take_back([self._unused.popleft()])
             now = perf_counter()
             self._slow = now - self._since > TOGETHER  # items come so slowly that there is no use in waiting for more
             self._since = now
-            self._waiting.append(_Call(task, data, self._arena.lend(large), large))
+            self._waiting.append(_Call(task, data, self._arena.lend(large)))
             self._hand_out()
 
     def _flush(self) -> None:
@@ -309,10 +301,12 @@ class Processes(Pool):
             self._part(worker)
         error = error or worker.failure
         worker.kill()
-        with self._asking:
+        with self._asking, self._lock:  # no one is about to write there
             for end in (worker.socket, worker.control):
                 if end is not None:
                     end.close()
+        if worker.borrower.file is not None:
+            worker.borrower.file.close()
         if worker.process is not None:
             worker.process.join()
         with self._lock:
@@ -324,15 +318,16 @@ class Processes(Pool):
                     error = _crash(worker, 'while it was being set up', self._stillborn)
             lost = calls[0] if error and calls else None
             for call in calls if error is None and worker.is_set_up else ():
-                call.suspect = not worker.unseen or call.suspect
-                call.crashes += len(calls) == 1 and not worker.unseen  # of several, it may have been another one
+                call.suspect = True
+                call.crashes += len(calls) == 1  # of several, it may have been another one
                 if call.crashes > self._max_crashes:
                     lost = call
-            again = [call for call in calls if call is not lost and not self._stopped]
-            for call in again:
-                call.buffers = self._arena.lend(call.sent)
-            self._waiting.extendleft(reversed(again))
-            self._unused.extend(worker.lent)
+            for call in calls:
+                self._take_back(call.message)
+                call.message = ()
+            if lost is not None:
+                self._take_back(lost.buffers)
+            self._waiting.extendleft(call for call in reversed(calls) if call is not lost and not self._stopped)
             self._hand_out()
         if lost is not None:
             self._settle(lost.task, error=error or _crash_of(worker, lost), fatal=error is not None)
@@ -354,9 +349,10 @@ class Processes(Pool):
         its_control, worker.control = self._context.Pipe()
         share = str(max(1, usable_cores() // self.size))
         environment = {name: share for name in NATIVE_THREADS if name not in os.environ}
-        memory = self._budget if self._unseen < UNSEEN else 0
+        worker.borrower.file = results = File.new(self._budget)
+        files = self._file, self._block.file, results
         process = self._context.Process(
-            target=work, args=(theirs, its_control, memory), name=worker.thread.name, env=environment
+            target=work, args=(theirs, its_control, *files), name=worker.thread.name, env=environment
         )
         process.start()
         worker.process = process
@@ -368,7 +364,7 @@ class Processes(Pool):
         worker.ready = True
 
     def _take(self, worker: _Worker) -> None:
-        returned, seconds, answers, failure = pickle.loads(worker.socket.recv_bytes())
+        seconds, answers, failure = pickle.loads(worker.socket.recv_bytes())
         if failure is not None:
             worker.note_failure(*failure)
             raise EOFError
@@ -380,25 +376,25 @@ class Processes(Pool):
         worker.answered = perf_counter()
         cost = seconds / len(answers)
         done: list[tuple[Task, Packed]] = []
+        received = [Packed(data, failed, worker.borrower.views(buffers)) for data, failed, buffers in answers]
         with self._lock:
             self._cost = cost if self._cost == 1.0 else self._cost + 0.2 * (cost - self._cost)
-            for data, failed, buffers in answers:
-                try:
-                    done.append((worker.calls[0].task, Packed(data, failed, worker.borrower.views(buffers))))
-                except OSError:  # it has died and its memory went with it, or there is too little room for it here
-                    worker.unseen = True
-                    self._unseen += 1
-                    break
-                worker.calls.popleft()
-            worker.lent.difference_update(returned)
-            self._unused.extend(returned)
+            for answer in received:
+                call = worker.calls.popleft()
+                self._take_back(call.buffers)
+                self._take_back(call.message)
+                done.append((call.task, answer))
             worker.send()
             self._hand_out()
             retired = worker.left <= 0 and not worker.calls
         for task, answer in done:
             self._settle(task, answer)
-        if worker.unseen or retired:
+        if retired:
             raise EOFError
+
+    def _take_back(self, buffers: Buffers) -> None:
+        if isinstance(buffers, Span):
+            self._arena.take_back([buffers.offset])
 
     def doing(self) -> str:
         if not self._lock.acquire(timeout=ANSWER):

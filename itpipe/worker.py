@@ -10,14 +10,14 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from time import perf_counter
 from typing import Any, NoReturn
 
 from .binding import ItemFunction
 from .portable import loads_function, loads_item, pack
 from .stalls import stack_of
-from .transport import Arena, Borrower, Buffers, Large, Span, mapped
+from .transport import Arena, Borrower, Buffers, File, Large, Span, mapped
 
 __all__ = ['END', 'TOGETHER', 'WHERE', 'work']
 
@@ -29,7 +29,7 @@ END = b'end'
 """… and to come to an end."""
 
 
-def work(socket: Any, control: Any, memory: int) -> None:
+def work(socket: Any, control: Any, items: File | None, block: File | None, results: File | None) -> None:
     if hasattr(os, 'setpgid'):
         os.setpgid(0, 0)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # whoever of this group read from the terminal would be stopped
@@ -46,13 +46,18 @@ def work(socket: Any, control: Any, memory: int) -> None:
     threading.Thread(target=_obey, args=(control, course, answers), daemon=True).start()
     with suppress(EOFError, OSError):  # nobody is there any more
         data, shared = pickle.loads(socket.recv_bytes())
-        function = cache(lambda: loads_function(data, mapped(shared)))  # when called: its errors are those of an item
+        function = cache(
+            lambda: loads_function(data, mapped(block, shared))
+        )  # when called: its errors are those of an item
         resource = None
         with suppress(BaseException):  # which it is going to raise again
             resource, course.stop = function().resource, function().stop
         if resource is None or _succeeds(resource.open, socket):
-            socket.send_bytes(pickle.dumps(((), 0, (), None), protocol=5))
-            _serve(socket, course, answers, function, memory)
+            socket.send_bytes(pickle.dumps((0, (), None), protocol=5))
+            try:
+                _serve(socket, course, answers, function, Arena(results), Borrower(items))
+            except MemoryError as error:  # not of the function, and so of no item
+                _succeeds(partial(_refuse, error), socket)
             if resource is not None:
                 _succeeds(resource.close, socket, parting=True)
     with suppress(Exception):
@@ -60,15 +65,25 @@ def work(socket: Any, control: Any, memory: int) -> None:
     _end()
 
 
+def _refuse(error: MemoryError) -> NoReturn:
+    raise MemoryError('a process has too little memory for an item that it got, or for a result to send') from error
+
+
 def _succeeds(call: Callable[[], None], socket: Any, parting: bool = False) -> bool:
     packed = pack(call)
     if packed.failed:
-        socket.send_bytes(pickle.dumps(((), 0, (), (packed.data, parting)), protocol=5))
+        socket.send_bytes(pickle.dumps((0, (), (packed.data, parting)), protocol=5))
     return not packed.failed
 
 
-def _serve(socket: Any, course: _Course, answers: list[Any], function: Callable[[], ItemFunction], memory: int) -> None:
-    arena, borrower = Arena(memory), Borrower()
+def _serve(
+    socket: Any,
+    course: _Course,
+    answers: list[Any],
+    function: Callable[[], ItemFunction],
+    arena: Arena,
+    borrower: Borrower,
+) -> None:
     while message := socket.recv_bytes():
         returned, tasks = _read(message, borrower)
         arena.take_back(returned)
@@ -79,7 +94,7 @@ def _serve(socket: Any, course: _Course, answers: list[Any], function: Callable[
             if len(answers) == 1:
                 ready = now
             if not tasks or now - ready > TOGETHER:
-                socket.send_bytes(pickle.dumps((borrower.give_back(), now - begun, answers, None), protocol=5))
+                socket.send_bytes(pickle.dumps((now - begun, answers, None), protocol=5))
                 answers.clear()
                 begun = now
         if course.ended:
@@ -88,7 +103,7 @@ def _serve(socket: Any, course: _Course, answers: list[Any], function: Callable[
 
 def _read(message: bytes, borrower: Borrower) -> Any:
     content = pickle.loads(message)
-    return pickle.loads(borrower.views(content)[0]) if isinstance(content, Span) else content
+    return pickle.loads(next(borrower.copies(content))) if isinstance(content, Span) else content
 
 
 def _answer(
@@ -96,7 +111,7 @@ def _answer(
 ) -> tuple[bytes, bool, Buffers]:
     """What the call came to, as it is sent."""
     large = Large()
-    packed = pack(lambda: function()(*loads_item(call, borrower.views(buffers))), apart=large)
+    packed = pack(lambda: function()(*loads_item(call, borrower.copies(buffers))), apart=large)
     return packed.data, packed.failed, () if packed.failed else arena.lend(large)
 
 

@@ -217,6 +217,9 @@ def test_where_the_system_does_not_tell_of_replaced_files_their_size_does(
 def test_items_are_opened_again_where_that_is_faster(path: str) -> None:
     rows = REOPENED // 8000 + 1
     assert is_opened_again(as_item(opened(path)[:rows]))
+    for mode in ('r+', 'w+', 'c'):  # who may write to the file may do so before the function looks
+        assert is_copied(as_item(opened(path, mode)[:rows]))
+    array().tofile(path)
     got = as_item(opened(path)[: rows - 1])
     assert is_copied(got)
     assert np.array_equal(got, array()[: rows - 1])

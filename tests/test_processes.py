@@ -220,7 +220,7 @@ def test_nobody_waits_for_a_process_at_work_to_take_a_large_message(there_is_roo
 
     pool = pool_of(function)
     if not there_is_room:
-        pool._arena.close()
+        pool._arena._holes.clear()
     assert pool.result(pool.submit(0, bytes(1))) == 0
     (worker,) = pool._workers
     pool._cost, pool._since, worker.answered = itpipe.processes.TOGETHER, inf, inf
@@ -241,14 +241,14 @@ def test_the_memory_of_large_messages_is_used_again() -> None:
         tasks = [pool.submit((n, k), ['text'] * 10_000) for k in range(10)]
         assert [pool.result(task) for task in tasks] == [10_000] * 10
     assert pool._arena.lent <= 10
-    assert pool._arena._free[-1][0] < 2**20
+    assert max(pool._arena._ends) < 2**20  # where the last hole begins
     pool.close()
 
 
 def test_a_process_that_takes_no_large_message_is_told_of_and_closed() -> None:
     """There is no room for it in shared memory."""
     pool = pool_of(len)
-    pool._arena.close()
+    pool._arena._holes.clear()
     assert pool.result(pool.submit(0, bytes(1))) == 1
     (worker,) = pool._workers
     os.kill(worker.process.pid, signal.SIGSTOP)
@@ -414,6 +414,29 @@ def test_the_processes_end_when_the_one_that_started_them_is_killed(how: signal.
         assert script.stderr.read() == ''
 
 
+def test_where_files_have_names_none_is_left_of_a_run_that_is_killed(tmp_path: Path) -> None:
+    """Nor are there any while it runs, here or in the processes."""
+    source = """
+        import os, sys, tempfile, threading
+        import numpy as np
+        from itpipe import parallel_map
+
+        tempfile.tempdir = sys.argv[1]
+        if hasattr(os, 'memfd_create'):
+            del os.memfd_create
+        data = np.ones(10**5)
+        run = iter((np.full(10**5, n) for n in range(10)) | parallel_map(lambda x: x + data, processes=2))
+        print(all((next(run) == n + 1).all() for n in range(3)), flush=True)
+        threading.Event().wait()
+    """
+    with start_script(source, tmp_path) as script:
+        assert script.stdout.readline() == 'True\n'
+        assert list(tmp_path.iterdir()) == []
+        script.kill()
+        wait_until(lambda: not session(script.pid), 'all of the session are gone')
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_neither_psutil_nor_pgrep_is_needed() -> None:
     """loky's executor needs one of them, and without hangs when it is closed."""
     run_script(
@@ -540,7 +563,7 @@ def test_where_the_memory_cannot_be_had_arrays_go_through_the_pipe(monkeypatch: 
     def refuse(*_: Any) -> Any:
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    monkeypatch.setattr(itpipe.transport.Block, '_copied', refuse)
+    monkeypatch.setattr(os, 'pwrite', refuse)
     data, frozen = np.arange(10**5), np.arange(10**5) + 1
     frozen.flags.writeable = False
 
@@ -564,8 +587,8 @@ def test_what_is_shared_goes_with_the_pool() -> None:
     for ending in ('close', 'error', 'drop'):
         run = iter(range(4) | parallel_map(lambda x: 1 / int(data[3 - x]), processes=1))
         next(run)
-        assert files() == 1
-        assert '/memfd:itpipe' not in Path('/proc/self/maps').read_text()  # only the processes have it mapped
+        assert files() == 3  # what the function has, the items, and the results of the one process
+        assert '/memfd:itpipe' not in Path('/proc/self/maps').read_text()  # only the processes have any mapped
         if ending == 'close':
             run.close()
         elif ending == 'error':
@@ -775,43 +798,164 @@ def test_no_more_processes_are_started_than_there_is_work_for() -> None:
     pool.close()
 
 
-@pytest.mark.parametrize('dead', [True, False])
-def test_a_worker_whose_memory_cannot_be_seen(monkeypatch: pytest.MonkeyPatch, dead: bool) -> None:
-    """What it had answered is made again by another one, of what it had got: no other item has taken its memory."""
+REUSED: dict[str, Callable[[], Any]] = {
+    'a large array': lambda: np.zeros(10**5),
+    'a small array': lambda: np.zeros(100),
+    'many of them': lambda: [np.zeros(3000)] * 20,
+    'a part of an array': lambda: np.zeros((400, 500))[::2, ::3],
+    'bytes': lambda: bytearray(10**5),
+    'a table': lambda: pytest.importorskip('pandas').DataFrame({'a': np.zeros(10**5), 'b': np.zeros(10**5)}),
+}
+
+
+def fill(buffer: Any, x: int) -> None:
+    if isinstance(buffer, list):
+        fill(buffer[0], x)
+    elif hasattr(buffer, 'iloc'):
+        buffer.iloc[:, :] = x
+    else:
+        buffer[:] = bytes([x]) * len(buffer) if isinstance(buffer, bytearray) else x
+
+
+def numbers_in(buffer: Any) -> list[int]:
+    return sorted({int(x) for part in (buffer if isinstance(buffer, list) else [buffer]) for x in np.unique(part)})
+
+
+@pytest.mark.parametrize('pipe', [False, True])
+@pytest.mark.parametrize('kind', REUSED)
+def test_what_is_run_again_is_what_was_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, pipe: bool
+) -> None:
+    """Though the source has filled the same memory anew since, and the function that died had changed its item."""
+    buffer = REUSED[kind]()
+    if pipe:
+        monkeypatch.setattr(itpipe.transport.File, 'new', lambda size: None)
+
+    def source() -> Any:
+        for x in range(8):
+            fill(buffer, x)
+            (tmp_path / f'at {x}').touch()
+            yield buffer
+
+    def function(item: Any) -> list[int]:
+        numbers = numbers_in(item)
+        fill(item, 77)
+        if numbers == [3]:
+            await_file(tmp_path / 'at 4')
+            dies_once(tmp_path / 'died', 0)
+        return numbers
+
+    assert list(source() | parallel_map(function, processes=1)) == [[x] for x in range(8)]
+    assert (tmp_path / 'died').exists()
+
+
+def test_results_are_what_they_were_when_they_were_returned() -> None:
+    """Though the function fills the same memory anew for each, and they are kept."""
+    buffers = {}
+
+    def function(x: int) -> Any:
+        large, small = buffers.setdefault('both', (np.zeros(10**5), np.zeros(100)))
+        large[:] = small[:] = x
+        return large, small
+
+    for x, both in enumerate(list(range(30) | parallel_map(function, processes=2))):
+        assert all((array == x).all() for array in both)
+
+
+def test_what_a_dead_worker_has_answered_is_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory does not go with it, so nothing is made again."""
     views = itpipe.transport.Borrower.views
     pool = Processes(1, function_of(lambda x: (x + 1, os.getpid())), max_crashes=0)
     pids = []
 
-    def hide_first(borrower: Any, buffers: Any) -> Any:
+    def kill_first(borrower: Any, buffers: Any) -> Any:
         if not pids:
             (worker,) = pool._workers
             pids.append(worker.process.pid)
-            if dead:
-                worker.kill()
-                worker.process.join()
-            raise FileNotFoundError
+            worker.kill()
+            worker.process.join()
         return views(borrower, buffers)
 
-    monkeypatch.setattr(itpipe.transport.Borrower, 'views', hide_first)
-    pool._cost = 1e-6
-    tasks = [pool.submit(key, np.full(10**5, key)) for key in range(4)]
-    pool._flush()
-    wait_until(lambda: pids, 'there was an answer')
-    tasks += [pool.submit(key, np.full(10**5, key)) for key in range(4, 8)]  # which would take the memory
-    for key, task in enumerate(tasks):
-        array, pid = pool.result(task)
-        assert (array == key + 1).all()
-        assert pid not in pids
+    monkeypatch.setattr(itpipe.transport.Borrower, 'views', kill_first)
+    array, pid = pool.result(pool.submit(0, np.full(10**5, 0)))
+    assert (array == 1).all()
+    assert [pid] == pids
+    array, pid = pool.result(pool.submit(1, np.full(10**5, 1)))
+    assert (array == 2).all()
+    assert pid not in pids
     pool.close()
 
 
-def test_without_room_for_their_memory_workers_do_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> Any:
-        raise OSError(24, 'Too many open files')
+@pytest.mark.parametrize('end', ['here', 'there', 'both'])
+def test_memory_that_cannot_be_mapped_is_no_loss(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """What is sent is read and written then; no process dies of it, and each item is worked on once."""
+    data = np.arange(10**5)
 
-    monkeypatch.setattr(itpipe.transport.Borrower, '_mapped', refuse)
-    arrays = list(range(20) | parallel_map(lambda x: np.full(10**5, x), processes=2, max_crashes=0))
-    assert [int(array[0]) for array in arrays] == list(range(20))
+    def refuse(*_: Any, **__: Any) -> None:
+        return None
+
+    def setup() -> Any:
+        if end != 'here':
+            itpipe.transport.File._map = refuse  # type: ignore[method-assign]
+
+    def function(item: Any, setup: Any) -> Any:
+        item += data
+        return item, os.getpid()
+
+    if end != 'there':
+        monkeypatch.setattr(itpipe.transport.File, '_map', refuse)
+    stage = parallel_map(function, processes=2, setup=setup, max_crashes=0, on_error='skip')
+    run = iter((np.full(10**5, n) for n in range(40)) | stage)
+    results = list(run)
+    assert not run.dropped  # type: ignore[attr-defined]
+    assert len(results) == 40
+    assert all(np.array_equal(array, data + n) for n, (array, _) in enumerate(results))
+    assert len({pid for _, pid in results}) <= 2
+
+
+NO_MEMORY = """
+    import resource, sys
+    import numpy as np
+    import psutil
+    import itpipe.processes
+    from itpipe import parallel_map
+
+    what, budget, too_large = sys.argv[1], int(sys.argv[2]), 300 << 20
+    if not budget:
+        itpipe.processes.budget = lambda: 0
+
+    def setup():
+        limit = psutil.Process().memory_info().vms + (100 << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    def function(item, setup):
+        if what == 'an item':
+            return len(item)
+        result = np.broadcast_to(np.ones(1, np.uint8), item)  # which takes memory only when it is sent
+        return result if item == too_large else item
+
+    items = [bytes(10), bytes(too_large), bytes(10)] if what == 'an item' else [10, too_large, 10]
+    run = iter(items | parallel_map(function, processes=1, setup=setup, on_error='skip', in_flight=1))
+    try:
+        print(next(run), list(run))
+    except Exception as error:
+        print(type(error).__name__, str(error).split(' (')[0], len(run.dropped))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, 'memfd_create'), reason='limits of the address space are of Linux')
+@pytest.mark.parametrize('budget', [0, 1])
+@pytest.mark.parametrize('what', ['an item', 'a result'])
+def test_what_a_process_has_no_memory_for_is_no_error_of_an_item(what: str, budget: int) -> None:
+    """Not to be left out, then, nor a crash: the run says so, and ends."""
+    with start_script(NO_MEMORY, what, budget) as script:
+        out, err = script.communicate(timeout=3 * LIMIT)
+    assert out in {
+        'MemoryError a process has too little memory for an item that it got, or for a result to send 0\n',
+        'NotPicklable the value of an item cannot be unpickled 0\n',
+        'NotPicklable the result cannot be pickled 0\n',
+    }
+    assert 'Traceback' not in err
 
 
 def forked() -> int:

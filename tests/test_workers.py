@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
 
@@ -380,3 +381,24 @@ def test_in_a_forked_process_there_is_an_error_and_no_wait() -> None:
         """
     )
     assert out.startswith('the workers belong to the process that this one was forked from')
+
+
+def test_processes_of_an_executor_get_the_item_as_it_was_submitted() -> None:
+    """Though they pickle it later, when the source may have filled the same array anew."""
+
+    class ProcessPoolExecutor:
+        def submit(self, call: Any) -> Any:
+            class Future:
+                def result(self) -> Any:
+                    return pickle.loads(pickle.dumps(call))()
+
+            return Future()
+
+    buffer = np.zeros(10)
+    pool = Borrowed(ProcessPoolExecutor(), function_of(lambda array: float(array.sum())))
+    tasks = []
+    for x in range(5):
+        buffer[:] = x
+        tasks.append(pool.submit(x, buffer))
+    assert [pool.result(task) for task in tasks] == [0.0, 10.0, 20.0, 30.0, 40.0]
+    pool.close()
