@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -228,6 +229,11 @@ class Stop:
 
     def remove(self, party: Party) -> None:
         self.parties.remove(party)  # in place: another thread may be adding one
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """Those of all parties."""
+        return [thread for party in list(self.parties) for thread in party.threads]
 
     def check(self) -> None:
         """Raise an error if the run was stopped; for whoever calls the user's functions without giving anything out."""

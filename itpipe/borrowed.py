@@ -64,6 +64,10 @@ class Borrowed(Pool):
         result = super().result(task)
         return unpack(result) if isinstance(result, Packed) else result
 
+    @property
+    def threads(self) -> list[threading.Thread]:
+        return list(self._portable.threads)
+
     def doing(self) -> str:
         keys = Batch(task.key for task in [*self._theirs, *self._plain])
         return f'  {describe(keys)} in {type(self._executor).__name__}\n' if keys else ''
@@ -95,6 +99,8 @@ class _Portable:
 
     def __init__(self, function: ItemFunction):
         self.function = function
+        self.threads: set[threading.Thread] = set()
+        """Those of the executor's that are in the function now, where they are in this process."""
         self._data: bytes | None = None
 
     @property
@@ -112,7 +118,11 @@ class _Call:
 
     def __call__(self) -> Any:
         function, key, value = self.parts
-        return function.function(key, value)
+        function.threads.add(thread := threading.current_thread())
+        try:
+            return function.function(key, value)
+        finally:
+            function.threads.discard(thread)
 
     def portable(self) -> partial[Packed]:
         """What it is in any other process."""
