@@ -81,7 +81,8 @@ class Borrowed(Pool):
     def close(self) -> None:
         self._idle.clear()
         self.stop()
-        if self._theirs and not self._idle.wait(GRACE):
+        called_here = threading.current_thread() in self.threads  # by the garbage collector
+        if self._theirs and not called_here and not self._idle.wait(GRACE):
             still_running('executor')
 
 

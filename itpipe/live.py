@@ -175,7 +175,7 @@ class Live:
         """Close it because the `Infinite` is gone, in whatever thread the garbage collector runs."""
         threads = [] if self._background is None else self._background.threads
         if self._chain is not None:
-            threads += self._chain.stop.threads
+            threads += self._chain.stop.threads()
         close_for(threads, self.close)
 
     def _close_chain(self) -> None:

@@ -14,6 +14,7 @@ from .resources import Resource, supplied
 from .sizes import size
 from .stage import Stage, factory, function_of
 from .steps import STOP, ItemStep, State, Step, show, shown, unchanged
+from .threads import check_running
 from .workers import Pool, Threads
 
 if TYPE_CHECKING:
@@ -224,6 +225,7 @@ def _open(
     if where == 'threads':
         return Threads(given, function, in_flight)
     if where == 'processes':
+        check_running()  # else this import fails, and does not say why
         from .processes import Processes
 
         return Processes(given, function, in_flight, max_crashes, max_tasks)

@@ -324,7 +324,7 @@ class Run(Iterator[B]):
 
     def __del__(self) -> None:
         if hasattr(self, '_chain'):
-            close_for(self._chain.stop.threads, self._chain.close)
+            close_for(self._chain.stop.threads(), self._chain.close)
 
 
 def keys_of(key: Key | None) -> list[Any]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ['Thread', 'close_for']
+__all__ = ['Thread', 'check_running', 'close_for']
 
 
 class Thread(threading.Thread):
@@ -17,10 +17,15 @@ class Thread(threading.Thread):
         super().__init__(target=call, name=name, args=args, daemon=True)
 
     def start(self) -> None:
-        """Start it; raises RuntimeError where it would never run, and whoever waits for it would wait for ever."""
-        if sys.is_finalizing():
-            raise RuntimeError('no thread can be started any more: the interpreter is shutting down')
+        """Start it."""
+        check_running()
         super().start()
+
+
+def check_running() -> None:
+    """Raise RuntimeError where a thread would never run, and whoever waits for it would wait for ever."""
+    if sys.is_finalizing():
+        raise RuntimeError('no thread can be started any more: the interpreter is shutting down')
 
 
 def close_for(threads: Iterable[threading.Thread], close: Callable[[], object]) -> None:
