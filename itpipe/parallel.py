@@ -97,8 +97,8 @@ def parallel_map(
     - `processes=N`: in N processes, for pure Python. They are started without fork, for this run alone, and get the
       function once. Lambdas, closures and functions of a notebook will do. What goes to a process and comes back is
       copied, arrays through shared memory; but large arrays that `f` refers to go there once for all processes, which
-      have them read-only, and memory-mapped ones are opened again by path. Native thread pools (BLAS, OpenMP) in them
-      share the cores;
+      have them read-only, and memory-mapped ones are opened again by path. Native thread pools (BLAS, OpenMP, polars,
+      OpenCV) in them share the cores. `f` may start processes itself;
     - `executor=E`: whatever has `submit`, such as a `concurrent.futures.Executor` or a dask `Client`. It is not shut
       down.
 

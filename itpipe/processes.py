@@ -8,8 +8,9 @@ many as take about a millisecond; whoever finds a process with too little to do,
 that got answers, hands out what is waiting. So no one may have to wait until a process takes a message: a large one
 lies in shared memory, and what is sent says where. If there is no room for it, it is sent when the process has nothing
 else to do. A pipe beside the socket, which a thread of the process's own watches, asks where in the function it is.
-When that pipe is closed, which also happens when this process dies, however it does, the process ends. It is the leader
-of a process group, so that what the function has started ends with it, and Ctrl-C in a terminal does not reach it.
+When that pipe is closed, which also happens when this process dies, however it does, the process ends; as a fork of
+this one may hold it open, it looks once a second whether its parent is there. It is the leader of a process group, so
+that what the function has started ends with it, and Ctrl-C in a terminal does not reach it.
 
 A message to a process is a list of offsets and one of tasks, a message from it a list of offsets and one of answers;
 the offsets are those of spans of shared memory, see `transport`, that the sender does not use any more. The function

@@ -647,6 +647,60 @@ def test_native_thread_pools_share_the_cores(monkeypatch: pytest.MonkeyPatch) ->
     assert seen == ['1'] * len(NATIVE_THREADS)
 
 
+def polars_pool() -> int:
+    import polars as pl
+
+    return pl.thread_pool_size()
+
+
+def opencv_pool() -> int:
+    import cv2
+
+    return cv2.getNumThreads()
+
+
+def torch_pool() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def arrow_pool() -> int:
+    import pyarrow as pa
+
+    return pa.cpu_count()
+
+
+def blosc_pool() -> int:
+    from numcodecs import blosc
+
+    blosc.Blosc().encode(bytes(10**6))  # then it looks at the environment
+    return blosc.get_nthreads()  # type: ignore[no-any-return]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ('library', 'pool', 'variable'),
+    [
+        ('polars', polars_pool, 'POLARS_MAX_THREADS'),
+        ('cv2', opencv_pool, 'OPENCV_FOR_THREADS_NUM'),
+        ('torch', torch_pool, 'OMP_NUM_THREADS'),
+        ('pyarrow', arrow_pool, 'OMP_NUM_THREADS'),
+        ('numcodecs', blosc_pool, 'BLOSC_NTHREADS'),
+    ],
+)
+def test_the_pools_of_libraries_share_the_cores_unless_the_user_says_otherwise(
+    library: str, pool: Callable[[], int], variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(library)
+    for name in NATIVE_THREADS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(itpipe.processes, 'usable_cores', lambda: 2)  # none uses more than there are
+    assert list([0] | parallel_map(lambda _: pool(), processes=2)) == [1]
+    monkeypatch.setenv(variable, '2')
+    assert list([0] | parallel_map(lambda _: pool(), processes=2)) == [2]
+
+
 def test_what_the_user_says_of_native_threads_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('OMP_NUM_THREADS', '7')
     assert list([0] | parallel_map(lambda _: os.environ['OMP_NUM_THREADS'], processes=1)) == ['7']
