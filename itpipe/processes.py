@@ -53,6 +53,8 @@ NATIVE_THREADS = (
     'TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS',
 )  # fmt: skip
 """What native thread pools read their size from."""
+AS_OPENMP = {'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'BLIS_NUM_THREADS', 'NUMEXPR_NUM_THREADS'}
+"""Those of which the pools go by OMP_NUM_THREADS where they are not set."""
 PARTING = 0.3
 """Seconds that a process gets to close what it has set up."""
 MOST = 64
@@ -358,7 +360,8 @@ class Processes(Pool):
         worker.socket, theirs = self._context.Pipe()
         its_control, worker.control = self._context.Pipe()
         share = str(max(1, usable_cores() // self.size))
-        environment = {name: share for name in NATIVE_THREADS if name not in os.environ}
+        said = {*os.environ, *(AS_OPENMP if 'OMP_NUM_THREADS' in os.environ else ())}
+        environment = {name: share for name in NATIVE_THREADS if name not in said}
         memory = self._budget if self._unseen < UNSEEN else 0
         arguments = theirs, its_control, memory, os.getpid()
         process = self._context.Process(target=work, args=arguments, name=worker.thread.name, env=environment)

@@ -671,13 +671,6 @@ def arrow_pool() -> int:
     return pa.cpu_count()
 
 
-def blosc_pool() -> int:
-    from numcodecs import blosc
-
-    blosc.Blosc().encode(bytes(10**6))  # then it looks at the environment
-    return blosc.get_nthreads()  # type: ignore[no-any-return]
-
-
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ('library', 'pool', 'variable'),
@@ -686,7 +679,6 @@ def blosc_pool() -> int:
         ('cv2', opencv_pool, 'OPENCV_FOR_THREADS_NUM'),
         ('torch', torch_pool, 'OMP_NUM_THREADS'),
         ('pyarrow', arrow_pool, 'OMP_NUM_THREADS'),
-        ('numcodecs', blosc_pool, 'BLOSC_NTHREADS'),
     ],
 )
 def test_the_pools_of_libraries_share_the_cores_unless_the_user_says_otherwise(
