@@ -28,6 +28,7 @@ from .keys import END
 from .sizes import Bytes, expected, nbytes
 from .stalls import Party, Patience, report, shown, stack_of
 from .steps import Pair
+from .threads import Thread
 
 __all__ = ['BEAT', 'GRACE', 'Background', 'join', 'signal', 'still_running']
 
@@ -87,7 +88,7 @@ class Background:
         if self._thread is None and not self._stopped:
             with self._starting:
                 if not self._stopped:
-                    self._thread = threading.Thread(target=self._make_all, name=self.name, daemon=True)
+                    self._thread = Thread(self._make_all, self.name)
                     self._thread.start()
             atexit.register(self.close)
         self._work.put((pairs, close))
@@ -125,6 +126,11 @@ class Background:
 
     def _report(self) -> str:
         return report([self, *self.upstream])
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """The one thread, if it has been started."""
+        return [] if self._thread is None else [self._thread]
 
     def doing(self) -> str:
         """Where the thread is, for the warning of a stall."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -232,6 +233,11 @@ class Stop:
 
     def remove(self, party: Party) -> None:
         self.parties.remove(party)  # in place: another thread may be adding one
+
+    def threads(self, above: Party | None = None) -> list[threading.Thread]:
+        """Those of all parties, or of the ones that were added after this one: it may wait for them."""
+        parties = self.parties[:] if above is None else self.parties[self.parties.index(above) + 1 :]
+        return [thread for party in parties for thread in party.threads]
 
     def check(self) -> None:
         """Raise an error if the run was stopped; for whoever calls the user's functions without giving anything out."""

@@ -67,6 +67,10 @@ class Borrowed(Pool):
         result = super().result(task)
         return unpack(result) if isinstance(result, Packed) else result
 
+    @property
+    def threads(self) -> list[threading.Thread]:
+        return list(self._portable.threads)
+
     def doing(self) -> str:
         keys = Batch(task.key for task in [*self._theirs, *self._plain])
         return f'  {describe(keys)} in {type(self._executor).__name__}\n' if keys else ''
@@ -80,7 +84,8 @@ class Borrowed(Pool):
     def close(self) -> None:
         self._idle.clear()
         self.stop()
-        if self._theirs and not self._idle.wait(GRACE):
+        called_here = threading.current_thread() in self.threads  # by the garbage collector
+        if self._theirs and not called_here and not self._idle.wait(GRACE):
             still_running('executor')
 
 
@@ -98,6 +103,8 @@ class _Portable:
 
     def __init__(self, function: ItemFunction):
         self.function = function
+        self.threads: set[threading.Thread] = set()
+        """Those of the executor's that are in the function now, where they are in this process."""
         self._data: bytes | None = None
 
     @property
@@ -115,7 +122,11 @@ class _Call:
 
     def __call__(self) -> Any:
         function, key, value = self.parts
-        return function.function(key, value)
+        function.threads.add(thread := threading.current_thread())
+        try:
+            return function.function(key, value)
+        finally:
+            function.threads.discard(thread)
 
     def portable(self) -> partial[Packed]:
         """What it is in any other process."""

@@ -17,6 +17,7 @@ from .rng import Draws, check_seed
 from .sizes import size
 from .stage import Stage, factory, function_of
 from .steps import STOP, ItemStep, Pair, Seed, State, Step, parent, unchanged
+from .threads import close_for
 
 if TYPE_CHECKING:
     from .typing import Parts, Same
@@ -365,5 +366,6 @@ def _prefetch(items: Iterator[Pair], stop: Stop, n: int) -> Iterator[Pair]:
     try:
         yield from background.run(items)
     finally:
+        threads = stop.threads(above=background)
         stop.remove(background)
-        background.close()
+        close_for(threads, background.close)

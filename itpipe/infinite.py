@@ -203,7 +203,7 @@ class Infinite(Generic[B]):
                 place = self._place = self._place or self._beginning()
                 source = self._stream.source
                 live = Live(source, self._steps, self._seed, self._ahead, self._stall_timeout, self._dropped, place)
-                live.finalizer = weakref.finalize(self, live.close)
+                live.finalizer = weakref.finalize(self, live.drop)
                 self._live, self._last, self._place = live, None, None
             return self._live
 

@@ -17,6 +17,7 @@ from .keys import END, Key
 from .run import Chain, Source
 from .stalls import Patience
 from .steps import ItemStep, Pair, State, Step
+from .threads import close_for
 
 __all__ = ['Live']
 
@@ -169,6 +170,13 @@ class Live:
         else:
             still_running('thread that iterates')
         self._pairs = iter(())  # which may hold the last batch, while this is kept for what it says of it
+
+    def drop(self) -> None:
+        """Close it because the `Infinite` is gone, in whatever thread the garbage collector runs."""
+        threads = [] if self._background is None else self._background.threads
+        if self._chain is not None:
+            threads += self._chain.stop.threads()
+        close_for(threads, self.close)
 
     def _close_chain(self) -> None:
         # Where there is a thread, it does this. What is upstream of a step that has ended may not have ended itself.

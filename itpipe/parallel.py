@@ -14,6 +14,7 @@ from .resources import Resource, supplied
 from .sizes import size
 from .stage import Stage, factory, function_of
 from .steps import STOP, ItemStep, State, Step, show, shown, unchanged
+from .threads import check_running
 from .workers import Pool, Threads
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def parallel_map(
     - `processes=N`: in N processes, for pure Python. They are started without fork, for this run alone, and get the
       function once. Lambdas, closures and functions of a notebook will do. What goes to a process and comes back is
       copied, arrays through shared memory; but large arrays that `f` refers to go there once for all processes, which
-      have them read-only, and memory-mapped ones are opened again by path. Native thread pools (BLAS, OpenMP) in them
-      share the cores;
+      have them read-only, and memory-mapped ones are opened again by path. Native thread pools (BLAS, OpenMP, polars,
+      OpenCV) in them share the cores. `f` may start processes itself;
     - `executor=E`: whatever has `submit`, such as a `concurrent.futures.Executor` or a dask `Client`. It is not shut
       down.
 
@@ -224,6 +225,7 @@ def _open(
     if where == 'threads':
         return Threads(given, function, in_flight)
     if where == 'processes':
+        check_running()  # else this import fails, and does not say why
         from .processes import Processes
 
         return Processes(given, function, in_flight, max_crashes, max_tasks)

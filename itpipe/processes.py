@@ -8,8 +8,9 @@ many as take about a millisecond; whoever finds a process with too little to do,
 that got answers, hands out what is waiting. So no one may have to wait until a process takes a message: a large one
 lies in shared memory, and what is sent says where. If there is no room for it, it is sent when the process has nothing
 else to do. A pipe beside the socket, which a thread of the process's own watches, asks where in the function it is.
-When that pipe is closed, which also happens when this process dies, however it does, the process ends. It is the leader
-of a process group, so that what the function has started ends with it, and Ctrl-C in a terminal does not reach it.
+When that pipe is closed, which also happens when this process dies, however it does, the process ends; as a fork of
+this one may hold it open, it looks once a second whether its parent is there. It is the leader of a process group, so
+that what the function has started ends with it, and Ctrl-C in a terminal does not reach it.
 
 A message to a process is a list of offsets and one of tasks, a message from it a list of answers; the offsets are those
 of the spans of its shared memory, see `transport`, that are not used any more here. The span of an item is kept until
@@ -38,6 +39,8 @@ from .errors import WorkerCrashed
 from .keys import describe
 from .portable import Packed, dumps_call, dumps_function, unpack
 from .stalls import Stack, placed
+from .starting import Context, open_standard_streams
+from .threads import Thread
 from .transport import Arena, Block, Borrower, Buffers, File, Large, Span, budget
 from .worker import END, TOGETHER, WHERE, work
 from .workers import Pool, Task, count_workers, usable_cores
@@ -46,9 +49,13 @@ __all__ = ['Processes']
 
 NATIVE_THREADS = (
     'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'BLIS_NUM_THREADS', 'VECLIB_MAXIMUM_THREADS',
-    'NUMEXPR_NUM_THREADS', 'NUMBA_NUM_THREADS',
+    'NUMEXPR_NUM_THREADS', 'NUMBA_NUM_THREADS', 'RAYON_NUM_THREADS', 'POLARS_MAX_THREADS', 'OPENCV_FOR_THREADS_NUM',
+    'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS', 'BLOSC_NTHREADS', 'TIFFFILE_NUM_THREADS', 'VIPS_CONCURRENCY',
+    'TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS',
 )  # fmt: skip
 """What native thread pools read their size from."""
+AS_OPENMP = {'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'BLIS_NUM_THREADS', 'NUMEXPR_NUM_THREADS'}
+"""Those of which the pools go by OMP_NUM_THREADS where they are not set."""
 PARTING = 0.3
 """Seconds that a process gets to close what it has set up."""
 MOST = 64
@@ -185,12 +192,10 @@ class Processes(Pool):
         max_crashes: int = 2,
         max_tasks: int | None = None,
     ):
-        # not by `get_context('loky')`, which joblib's own copy of loky may have taken over
-        from loky.backend.context import LokyContext
-
         super().__init__(count_workers(count), function, in_flight)
         self._max_crashes, self._max_tasks = max_crashes, max_tasks or inf
-        self._context = LokyContext()
+        open_standard_streams()  # before anything is opened that could be taken for one of them
+        self._context = Context()
         large = Large()
         data = dumps_function(function, large)
         self._workers: list[_Worker] = []
@@ -276,7 +281,7 @@ class Processes(Pool):
         worker = _Worker(self._arena)
         worker.left = self._max_tasks
         name = f'itpipe-process-{len(self._workers)}'
-        worker.thread = threading.Thread(target=self._attend, args=(worker,), name=name, daemon=True)
+        worker.thread = Thread(self._attend, name, worker)
         worker.thread.start()
         self._workers.append(worker)
 
@@ -299,7 +304,8 @@ class Processes(Pool):
             error = reason
         if worker.ready and self.function.resource is not None:
             self._part(worker)
-        error = error or worker.failure
+        if error is None:
+            error = worker.failure
         worker.kill()
         with self._asking, self._lock:  # no one is about to write there
             for end in (worker.socket, worker.control):
@@ -316,7 +322,7 @@ class Processes(Pool):
                 self._stillborn += 1
                 if self._stillborn > self._max_crashes:
                     error = _crash(worker, 'while it was being set up', self._stillborn)
-            lost = calls[0] if error and calls else None
+            lost = calls[0] if error is not None and calls else None
             for call in calls if error is None and worker.is_set_up else ():
                 call.suspect = True
                 call.crashes += len(calls) == 1  # of several, it may have been another one
@@ -330,7 +336,8 @@ class Processes(Pool):
             self._waiting.extendleft(call for call in reversed(calls) if call is not lost and not self._stopped)
             self._hand_out()
         if lost is not None:
-            self._settle(lost.task, error=error or _crash_of(worker, lost), fatal=error is not None)
+            fatal = error is not None
+            self._settle(lost.task, error=error if fatal else _crash_of(worker, lost), fatal=fatal)
         if worker.parting_failure is not None:
             self._failures.append(worker.parting_failure)
 
@@ -348,12 +355,11 @@ class Processes(Pool):
         worker.socket, theirs = self._context.Pipe()
         its_control, worker.control = self._context.Pipe()
         share = str(max(1, usable_cores() // self.size))
-        environment = {name: share for name in NATIVE_THREADS if name not in os.environ}
+        said = {*os.environ, *(AS_OPENMP if 'OMP_NUM_THREADS' in os.environ else ())}
+        environment = {name: share for name in NATIVE_THREADS if name not in said}
         worker.borrower.file = results = File.new(self._budget)
-        files = self._file, self._block.file, results
-        process = self._context.Process(
-            target=work, args=(theirs, its_control, *files), name=worker.thread.name, env=environment
-        )
+        arguments = theirs, its_control, self._file, self._block.file, results, os.getpid()
+        process = self._context.Process(target=work, args=arguments, name=worker.thread.name, env=environment)
         process.start()
         worker.process = process
         theirs.close()
@@ -396,6 +402,10 @@ class Processes(Pool):
         if isinstance(buffers, Span):
             self._arena.take_back([buffers.offset])
 
+    @property
+    def threads(self) -> list[threading.Thread]:
+        return [worker.thread for worker in list(self._workers)]
+
     def doing(self) -> str:
         if not self._lock.acquire(timeout=ANSWER):
             return f'  a process {SILENT}, and takes no message\n'
@@ -429,7 +439,7 @@ class Processes(Pool):
     def close(self) -> None:
         if os.getpid() == self._pid:
             self.stop()
-            if threading.current_thread() not in [worker.thread for worker in self._workers]:
+            if threading.current_thread() not in self.threads:
                 with self._lock:  # from now on, no other is started
                     pass
             workers = list(self._workers)
@@ -467,8 +477,11 @@ def _crash_of(worker: _Worker, call: _Call) -> WorkerCrashed:
 def _crash(worker: _Worker, when: str, crashes: int) -> WorkerCrashed:
     code = worker.process.exitcode
     how = f'exit code {code}'
+    why = 'it may take too much memory, or crash in native code'
     if code is not None and code < 0:
         with suppress(ValueError):
             how = signal.Signals(-code).name
+    elif not worker.is_set_up:
+        why = 'it may have printed why'
     times = 'a worker process' if crashes == 1 else f'{crashes} worker processes, one after the other,'
-    return WorkerCrashed(f'{times} died ({how}) {when}; it may take too much memory, or crash in native code')
+    return WorkerCrashed(f'{times} died ({how}) {when}; {why}')

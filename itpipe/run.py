@@ -25,6 +25,7 @@ from .keys import END, Batch, Key, as_key, describe, ordinals
 from .link import Link, snapshot
 from .plan import apart, check_alike, each, fused, running
 from .steps import ItemStep, Pair, State, Step, itself, show
+from .threads import close_for
 
 __all__ = ['Chain', 'Opened', 'Run', 'Source', 'item_again', 'keys_of']
 
@@ -328,7 +329,7 @@ class Run(Iterator[B]):
 
     def __del__(self) -> None:
         if hasattr(self, '_chain'):
-            self.close()
+            close_for(self._chain.stop.threads(), self._chain.close)
 
 
 def _is_running(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
@@ -34,6 +35,10 @@ class Party(Protocol):
     @property
     def where(self) -> str:
         """What it is called in the warning."""
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """Its own, which may be waited for when it is closed."""
 
     def doing(self) -> str:
         """What it is at, in lines for the warning; nothing if it is idle."""

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
 from time import perf_counter
+from types import FunctionType
 from typing import Any, NoReturn
 
 from .binding import ItemFunction
 from .portable import loads_function, loads_item, pack
 from .stalls import stack_of
+from .starting import connect_to_nothing, open_standard_streams
 from .transport import Arena, Borrower, Buffers, File, Large, Span, mapped
 
 __all__ = ['END', 'TOGETHER', 'WHERE', 'work']
@@ -27,42 +29,83 @@ WHERE = b'where'
 """What a process is sent to say where it is …"""
 END = b'end'
 """… and to come to an end."""
+BEAT = 1.0
+"""Seconds after which a process looks whether the one that started it is there."""
 
 
-def work(socket: Any, control: Any, items: File | None, block: File | None, results: File | None) -> None:
+def work(socket: Any, control: Any, items: File | None, block: File | None, results: File | None, parent: int) -> None:
+    course, answers = _Course(), list[Any]()
+    threading.Thread(target=_obey, args=(control, course, answers, parent), daemon=True).start()
+    with suppress(EOFError, OSError):  # nobody is there any more
+        if _succeeds(lambda: _settle_in(socket, control), socket):
+            _work(socket, course, answers, items, block, results)
+    with suppress(Exception):
+        sys.stdout.flush()
+    _end()
+
+
+def _settle_in(socket: Any, control: Any) -> None:
+    """Make this process one that is of use, and of no harm, to whoever has started it."""
+    open_standard_streams()
     if hasattr(os, 'setpgid'):
         os.setpgid(0, 0)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # whoever of this group read from the terminal would be stopped
+        connect_to_nothing(0)  # whoever of this group read from the terminal would be stopped
+        for number, name in (1, 'stdout'), (2, 'stderr'):
+            if not _takes_output(number):  # as Python has it where they are closed
+                setattr(sys, name, None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, 'pthread_sigmask'):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if 'PYTHONFAULTHANDLER' not in os.environ:
-        faulthandler.enable()
+        faulthandler.enable(2)
     if hasattr(os, 'register_at_fork'):  # else what the function starts would hide that this one has ended
         for end in (socket, control):
             os.set_inheritable(end.fileno(), False)
         os.register_at_fork(after_in_child=socket.close)
-    course, answers = _Course(), list[Any]()
-    threading.Thread(target=_obey, args=(control, course, answers), daemon=True).start()
-    with suppress(EOFError, OSError):  # nobody is there any more
-        data, shared = pickle.loads(socket.recv_bytes())
-        function = cache(
-            lambda: loads_function(data, mapped(block, shared))
-        )  # when called: its errors are those of an item
-        resource = None
-        with suppress(BaseException):  # which it is going to raise again
-            resource, course.stop = function().resource, function().stop
-        if resource is None or _succeeds(resource.open, socket):
-            socket.send_bytes(pickle.dumps((0, (), None), protocol=5))
-            try:
-                _serve(socket, course, answers, function, Arena(results), Borrower(items))
-            except MemoryError as error:  # not of the function, and so of no item
-                _succeeds(partial(_refuse, error), socket)
-            if resource is not None:
-                _succeeds(resource.close, socket, parting=True)
-    with suppress(Exception):
-        sys.stdout.flush()
-    _end()
+    _pickle_by_value()
+
+
+def _takes_output(number: int) -> bool:
+    from fcntl import F_GETFL, fcntl
+
+    return fcntl(number, F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+
+
+def _pickle_by_value() -> None:
+    """Let multiprocessing send what comes from the script, which the processes that it starts here cannot import."""
+    from multiprocessing.reduction import ForkingPickler
+
+    def reducer_override(_: Any, value: Any) -> Any:
+        if isinstance(value, (type, FunctionType)) and getattr(value, '__module__', None) == '__main__':
+            from cloudpickle import dumps
+
+            return _of_the_script, (dumps(value),)
+        return NotImplemented
+
+    ForkingPickler.reducer_override = reducer_override  # type: ignore[method-assign]
+
+
+def _of_the_script(data: bytes) -> Any:
+    _pickle_by_value()  # on the way back, too
+    return pickle.loads(data)
+
+
+def _work(
+    socket: Any, course: _Course, answers: list[Any], items: File | None, block: File | None, results: File | None
+) -> None:
+    data, shared = pickle.loads(socket.recv_bytes())
+    function = cache(lambda: loads_function(data, mapped(block, shared)))  # when called: it fails as an item does
+    resource = None
+    with suppress(BaseException):  # which it is going to raise again
+        resource, course.stop = function().resource, function().stop
+    if resource is None or _succeeds(resource.open, socket):
+        socket.send_bytes(pickle.dumps((0, (), None), protocol=5))
+        try:
+            _serve(socket, course, answers, function, Arena(results), Borrower(items))
+        except MemoryError as error:  # not of the function, and so of no item
+            _succeeds(partial(_refuse, error), socket)
+        if resource is not None:
+            _succeeds(resource.close, socket, parting=True)
 
 
 def _refuse(error: MemoryError) -> NoReturn:
@@ -124,10 +167,14 @@ class _Course:
     """Breaks what waits within a call."""
 
 
-def _obey(control: Any, course: _Course, answers: list[Any]) -> None:
+def _obey(control: Any, course: _Course, answers: list[Any], parent: int) -> None:
     """Say where the function is; end this process, and what it has started, when nobody is there."""
     with suppress(EOFError, OSError):
         while True:
+            while not control.poll(BEAT):
+                # a fork of it holds the other end open, too; 0 is a parent in another namespace
+                if os.getppid() not in {parent, 0}:
+                    _end()
             if control.recv_bytes() == WHERE:
                 place = len(answers), stack_of(threading.main_thread().ident)
                 control.send_bytes(pickle.dumps(place))

@@ -21,6 +21,7 @@ from .keys import Key, describe
 from .pace import Pace
 from .sizes import Bytes
 from .stalls import Patience, placed, stack_of
+from .threads import Thread
 
 if TYPE_CHECKING:
     from .room import Room
@@ -33,7 +34,7 @@ TRIAL = 0.002
 
 def usable_cores() -> int:
     """The number of cores that this process may use."""
-    from loky import cpu_count
+    from .starting import cpu_count
 
     return int(cpu_count())
 
@@ -194,6 +195,11 @@ class Pool:
                 'the workers belong to the process that this one was forked from: start a run of its own'
             )
 
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """Those that call the function now, or wait for processes that do."""
+        return []
+
     def doing(self) -> str:
         """Who works on which item, and where in it, for the warning of a stall; each kind of pool has its own way."""
         raise NotImplementedError
@@ -234,7 +240,7 @@ class Threads(Pool):
         self._tasks.put((task, value))
         if len(self._threads) < self.size:
             name = f'itpipe-{len(self._threads)}'
-            self._threads.append(threading.Thread(target=self._serve, name=name, daemon=True))
+            self._threads.append(Thread(self._serve, name))
             self._threads[-1].start()
 
     def _serve(self) -> None:
@@ -270,9 +276,13 @@ class Threads(Pool):
             except BaseException as error:
                 self._failures.append(error)
 
+    @property
+    def threads(self) -> list[threading.Thread]:
+        return list(self._threads)
+
     def doing(self) -> str:
         text = ''
-        for thread in list(self._threads):
+        for thread in self.threads:
             task, stack = self._begun.get(thread), stack_of(thread.ident)
             if stack if task is None else not task.settled:
                 text += placed(f'{describe(task.key) if task else "setup"} in thread {thread.name}', stack)

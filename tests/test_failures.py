@@ -26,6 +26,7 @@ from itpipe import (
     flatten,
     map_at,
     parallel_map,
+    prefetch,
     stream,
     unpack,
 )
@@ -510,3 +511,64 @@ class TestArguments:
         plain = parallel_map(abs, threads=2, on_error='raise', retries=0, max_errors=None, backoff=None)
         assert plain == parallel_map(abs, threads=2)
         assert list([-1] | plain | apply(str)) == ['1']
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Errors that are unlike others
+
+
+class Falsy(Exception):
+    def __bool__(self) -> bool:
+        return False
+
+
+class Equal(Exception):
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Silent(Exception):
+    def refuse(self, *_: Any) -> Any:
+        raise ArithmeticError
+
+    __bool__ = __eq__ = __hash__ = __str__ = __repr__ = refuse
+
+
+@pytest.mark.parametrize('kind', [Falsy, Equal, Silent])
+@pytest.mark.parametrize('where', [{'threads': 2}, {'processes': 1}])
+def test_what_an_error_says_of_itself_does_not_matter(kind: type[Exception], where: dict[str, int]) -> None:
+    """It may be false, equal to all, or refuse to be asked: it is an error, and there."""
+
+    class Closing:
+        def close(self) -> None:
+            raise kind
+
+    def fail(x: int, **_: Any) -> int:
+        if x == 2:
+            raise kind
+        return x
+
+    def source() -> Any:
+        yield 0
+        raise kind
+
+    def of(f: Any, **options: Any) -> Any:
+        return parallel_map(f, **where, **options)
+
+    for failing in (
+        range(4) | of(fail),
+        range(4) | of(fail, ordered=False, retries=1, retry_on=kind, backoff=0) | prefetch(1),
+        range(4) | of(fail, on_error='skip', max_errors=0),
+        range(4) | of(fail, setup=lambda: fail(2)),
+        range(2) | of(fail, setup=Closing),
+        source() | of(fail),
+    ):
+        with pytest.raises(kind) as caught:
+            list(failing)
+        assert type(caught.value) is kind
+        del caught
+    run = iter(range(4) | of(fail, on_error='skip'))
+    assert sorted(run) == [0, 1, 3]
+    assert [type(each.error) for each in run.dropped] == [kind]
