@@ -20,7 +20,7 @@ from .binding import ItemFunction
 from .errors import NotPicklable
 from .keys import Key, describe
 from .stage import stage
-from .tracebacks import frames_of, made_of, members, related
+from .tracebacks import Frame, frames_of, made_of, members, related
 
 __all__ = [
     'Packed', 'dumps_call', 'dumps_function', 'loads_call', 'loads_function', 'loads_item', 'pack', 'unpack',
@@ -180,7 +180,7 @@ class _Error:
 
     data: bytes
     text: str
-    frames: list[tuple[str, int, str, str, str]]
+    frames: list[Frame]
     suppress: bool
     cause: int | None = None
     context: int | None = None

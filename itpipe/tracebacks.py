@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from itertools import islice
-from types import FunctionType, TracebackType
-from typing import TypeAlias
+from types import CodeType, FunctionType, TracebackType
+from typing import Any, NamedTuple
 
 __all__ = ['Frame', 'frames_of', 'made_of', 'members', 'related', 'without_values']
 
-Frame: TypeAlias = 'tuple[str, int, str, str, str]'
-"""File, line, name, qualified name and module."""
+class Frame(NamedTuple):
+    """What a traceback shows of a frame."""
+
+    filename: str
+    name: str
+    qualname: str
+    module: str
+    first: int
+    """The line that its function begins in …"""
+    line: int
+    """… and the one that it was at, …"""
+    end_line: int | None = None
+    """… with what of it was being evaluated, if that is known: until where, in which bytes of the first and last line."""
+    column: int | None = None
+    end_column: int | None = None
+
+
 DEEPEST = 256
 """The most frames of a traceback that is kept."""
 
@@ -40,21 +54,66 @@ def without_values(tb: TracebackType | None) -> TracebackType | None:
 
 def frames_of(tb: TracebackType | None) -> Iterator[Frame]:
     """What a traceback shows, and what made of it shows the same."""
-    for frame, line in traceback.walk_tb(tb):
-        code = frame.f_code
-        yield code.co_filename, line, code.co_name, code.co_qualname, str(frame.f_globals.get('__name__'))
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        names = code.co_filename, code.co_name, code.co_qualname, str(tb.tb_frame.f_globals.get('__name__'))
+        line, *place = _position(code, tb.tb_lasti)
+        if line != tb.tb_lineno or None in place:
+            line, place = tb.tb_lineno, []
+        if line is None:  # of code that the compiler made up
+            line = code.co_firstlineno
+        yield Frame(*names, code.co_firstlineno, line, *place)
+        tb = tb.tb_next
+
+
+def _position(code: CodeType, instruction: int) -> Any:
+    if instruction < 0:
+        return (None, None, None, None)
+    return next(islice(code.co_positions(), instruction // 2, None), (None, None, None, None))
 
 
 def made_of(frames: list[Frame]) -> TracebackType | None:
-    """A traceback that reads like the one it was made from: frames of the same files, lines and names, but empty."""
+    """A traceback that reads like the one it was made from: frames of the same files, places and names, but empty.
+
+    To whoever looks, each frame stands at an instruction that there is, and which has the place: those who show sources
+    look for it, some of them without end.
+    """
     result: TracebackType | None = None
-    for filename, line, name, qualname, module in reversed(frames):
-        code = _blank.__code__.replace(co_filename=filename, co_name=name, co_qualname=qualname, co_firstlineno=line)
+    for each in reversed(frames):
+        code = _blank.__code__.replace(
+            co_filename=each.filename,
+            co_name=each.name,
+            co_qualname=each.qualname,
+            co_firstlineno=each.first,
+            co_linetable=_places(each),
+        )
         # that of a generator which never runs: it knows no caller, whose values it would keep
-        frame = FunctionType(code, {'__name__': module})().gi_frame
-        result = TracebackType(result, frame, -1, line)  # -1: no place in the line
+        frame = FunctionType(code, {'__name__': each.module})().gi_frame
+        result = TracebackType(result, frame, frame.f_lasti, each.line)
     return result
 
 
 def _blank() -> Iterator[None]:
     yield
+
+
+def _places(frame: Frame) -> bytes:
+    """The table that gives all instructions of `_blank` the frame's place; its form is CPython's `locations.md`."""
+    table, left, lines = bytearray(), len(_blank.__code__.co_code) // 2, frame.line - frame.first
+    while left:
+        count = min(left, 8)
+        whole = frame.end_line is not None and frame.column is not None and frame.end_column is not None
+        table.append(0x80 | (14 if whole else 13) << 3 | count - 1)
+        table += _varint(lines << 1 if lines >= 0 else -lines << 1 | 1)
+        if whole:
+            table += _varint(frame.end_line - frame.line) + _varint(frame.column + 1) + _varint(frame.end_column + 1)
+        left, lines = left - count, 0
+    return bytes(table)
+
+
+def _varint(number: int) -> bytes:
+    parts = bytearray()
+    while number > 63:
+        parts.append(64 | number & 63)
+        number >>= 6
+    return bytes([*parts, number])
