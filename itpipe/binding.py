@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from .keys import Key, describe
 from .rng import Draws, fresh_seed, generator, step_word
 from .stalls import Party
 from .steps import STOP, Function, ItemStep, Seed, show
+from .tracebacks import add_note, notes_of
 
 if TYPE_CHECKING:
     from .errors import Dropped
@@ -32,10 +32,9 @@ MOST_NOTES = 16
 def note(error: BaseException, where: str, key: Key | None) -> None:
     """Say on the error which stage and which item it comes from; the error stays what it was."""
     text = f'itpipe: raised in {where}' + ('' if key is None else f', {describe(key)}')
-    with suppress(Exception):  # an error may be frozen
-        notes = getattr(error, '__notes__', ())
-        if text not in notes and len(notes) < MOST_NOTES:  # the same one may be raised again and again
-            error.add_note(text)
+    notes = notes_of(error)
+    if text not in notes and len(notes) < MOST_NOTES:  # the same one may be raised again and again
+        add_note(error, text)
 
 
 def close_after(error: BaseException, close: Callable[[], object]) -> None:
@@ -43,13 +42,12 @@ def close_after(error: BaseException, close: Callable[[], object]) -> None:
     try:
         close()
     except Exception as second:
-        with suppress(Exception):  # an error may be frozen
-            error.add_note(f'itpipe: closing raised {second!r} as well')
+        add_note(error, f'itpipe: closing raised {second!r} as well')
 
 
 def noted(error: BaseException) -> bool:
     """Whether it is said on the error where it comes from."""
-    return any(str(text).startswith('itpipe: raised in ') for text in getattr(error, '__notes__', ()))
+    return any(str(text).startswith('itpipe: raised in ') for text in notes_of(error))
 
 
 class Sites:

@@ -7,7 +7,8 @@ from itertools import islice
 from types import CodeType, FunctionType, TracebackType
 from typing import Any, NamedTuple
 
-__all__ = ['Frame', 'frames_of', 'made_of', 'members', 'related', 'without_values']
+__all__ = ['Frame', 'add_note', 'frames_of', 'made_of', 'members', 'notes_of', 'related', 'without_values']
+
 
 class Frame(NamedTuple):
     """What a traceback shows of a frame."""
@@ -20,10 +21,8 @@ class Frame(NamedTuple):
     """The line that its function begins in …"""
     line: int
     """… and the one that it was at, …"""
-    end_line: int | None = None
-    """… with what of it was being evaluated, if that is known: until where, in which bytes of the first and last line."""
-    column: int | None = None
-    end_column: int | None = None
+    place: tuple[int, int, int] | None = None
+    """… with what of it was being evaluated, if that is known: the last line, and the bytes in the first and last."""
 
 
 DEEPEST = 256
@@ -47,6 +46,22 @@ def related(error: BaseException) -> list[BaseException]:
     return list(found.values())
 
 
+def notes_of(error: BaseException) -> list[Any]:
+    """The notes on the error; none where it has something else in their place, or does not say."""
+    try:
+        notes = error.__notes__
+    except Exception:  # not only AttributeError: its class may look up attributes in its own way
+        return []
+    return notes if isinstance(notes, list) else []
+
+
+def add_note(error: BaseException, text: str) -> None:
+    """Add a note, also to an error that is frozen; not where there is something else than notes."""
+    attributes = object.__getattribute__(error, '__dict__')
+    if isinstance(notes := attributes.setdefault('__notes__', []), list):
+        notes.append(text)
+
+
 def without_values(tb: TracebackType | None) -> TracebackType | None:
     """A traceback that reads like this one, but holds no frame of it."""
     return made_of(list(islice(frames_of(tb), DEEPEST)))  # the same error, raised again, has ever more of them
@@ -58,11 +73,9 @@ def frames_of(tb: TracebackType | None) -> Iterator[Frame]:
         code = tb.tb_frame.f_code
         names = code.co_filename, code.co_name, code.co_qualname, str(tb.tb_frame.f_globals.get('__name__'))
         line, *place = _position(code, tb.tb_lasti)
-        if line != tb.tb_lineno or None in place:
-            line, place = tb.tb_lineno, []
-        if line is None:  # of code that the compiler made up
-            line = code.co_firstlineno
-        yield Frame(*names, code.co_firstlineno, line, *place)
+        known = line == tb.tb_lineno and None not in place
+        # there is no line where the compiler made up the code
+        yield Frame(*names, code.co_firstlineno, tb.tb_lineno or code.co_firstlineno, tuple(place) if known else None)
         tb = tb.tb_next
 
 
@@ -102,11 +115,11 @@ def _places(frame: Frame) -> bytes:
     table, left, lines = bytearray(), len(_blank.__code__.co_code) // 2, frame.line - frame.first
     while left:
         count = min(left, 8)
-        whole = frame.end_line is not None and frame.column is not None and frame.end_column is not None
-        table.append(0x80 | (14 if whole else 13) << 3 | count - 1)
+        table.append(0x80 | (13 if frame.place is None else 14) << 3 | count - 1)
         table += _varint(lines << 1 if lines >= 0 else -lines << 1 | 1)
-        if whole:
-            table += _varint(frame.end_line - frame.line) + _varint(frame.column + 1) + _varint(frame.end_column + 1)
+        if frame.place is not None:
+            last, column, end = frame.place
+            table += _varint(last - frame.line) + _varint(column + 1) + _varint(end + 1)
         left, lines = left - count, 0
     return bytes(table)
 
