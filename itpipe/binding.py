@@ -47,7 +47,7 @@ def close_after(error: BaseException, close: Callable[[], object]) -> None:
 
 def noted(error: BaseException) -> bool:
     """Whether it is said on the error where it comes from."""
-    return any(str(text).startswith('itpipe: raised in ') for text in notes_of(error))
+    return any(isinstance(text, str) and text.startswith('itpipe: raised in ') for text in notes_of(error))
 
 
 class Sites:

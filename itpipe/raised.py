@@ -8,10 +8,11 @@ its place is what prints as the part did, and a note on the error says so.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copyreg import _slotnames  # type: ignore[attr-defined]
 from dataclasses import dataclass, field
+from types import MemberDescriptorType
 from typing import Any, TypeAlias
 
 from .errors import NotPicklable
@@ -22,6 +23,8 @@ __all__ = ['Raised', 'restored', 'said', 'taken_apart']
 Dumps: TypeAlias = 'Callable[[Any], bytes]'
 LONGEST = 10_000
 """Characters that are kept of how a part prints."""
+UNPICKLED = ('exceptions', 'message', 'obj')
+"""What Python does not pickle of its own errors, or makes of their arguments once and for all."""
 HEAP_TYPE = 1 << 9
 """The flag of classes that were not written in C, as all those of Python itself are."""
 
@@ -148,9 +151,9 @@ def _take_parts(error: BaseException, raised: Raised, dumps: Dumps) -> None:
     is_group = isinstance(error, BaseExceptionGroup)
     attributes = object.__getattribute__(error, '__dict__')
     fields: dict[str, Any] = dict(*reduced[2:])
-    for slot in _slotnames(kind):
+    for name in [*_members(base), *_slotnames(kind)]:
         with suppress(AttributeError):
-            fields[slot] = object.__getattribute__(error, slot)
+            fields[name] = object.__getattribute__(error, name)
     places = dict[int, int]()
 
     def place(value: Any) -> int:
@@ -169,6 +172,14 @@ def _take_parts(error: BaseException, raised: Raised, dumps: Dumps) -> None:
     noted = isinstance(attributes.get('__notes__'), list)
     raised.attributes = {n: place(value) for n, value in attributes.items() if not (noted and n == '__notes__')}
     raised.fields = {name: place(value) for name, value in fields.items() if name not in attributes}
+
+
+def _members(base: type[BaseException]) -> Iterator[str]:
+    """What an error has that its constructor made of the arguments, and which may have been changed since."""
+    for each in base.__mro__:
+        for name, member in vars(each).items():
+            if isinstance(member, MemberDescriptorType) and name not in UNPICKLED:
+                yield name
 
 
 def _builtin(kind: type[BaseException]) -> type[BaseException]:
@@ -201,14 +212,16 @@ def restored(packed: list[Raised]) -> BaseException:
 
 
 def _together(raised: Raised, members: list[BaseException]) -> BaseException:
+    error: BaseException
+    parts: list[Any] = []
     if raised.lost:
-        error: BaseException = NotPicklable(
+        error = NotPicklable(
             f'{raised.text} (raised by the function, but the class of this exception cannot be pickled'
             f' ({raised.lost}): it must be importable, or refer to plain data only)'
         )
     else:
         try:
-            error = _made(raised, pickle.loads(raised.kind), members)
+            error, parts = _made(raised, pickle.loads(raised.kind), members)
         except Exception as reason:
             error = NotPicklable(
                 f'{raised.text} (raised by the function, but this exception cannot be unpickled ({said(reason)}):'
@@ -216,16 +229,19 @@ def _together(raised: Raised, members: list[BaseException]) -> BaseException:
             )
     for text in raised.notes:
         add_note(error, text)
+    if parts:
+        _note_what_is_left(error, raised, parts)
     return error
 
 
-def _made(raised: Raised, kind: type[BaseException], members: list[BaseException]) -> BaseException:
+def _made(raised: Raised, kind: type[BaseException], members: list[BaseException]) -> tuple[BaseException, list[Any]]:
+    """The error, and the parts that it was made of."""
     if raised.whole:
         with suppress(Exception):
             whole: BaseException = pickle.loads(raised.whole)
             if type(whole) is kind:
                 object.__getattribute__(whole, '__dict__').pop('__notes__', None)
-                return whole
+                return whole, []
     parts = [part.value() for part in raised.parts]
     given, args = tuple(parts[place] for place in raised.given), tuple(parts[place] for place in raised.args)
     if members:
@@ -235,10 +251,10 @@ def _made(raised: Raised, kind: type[BaseException], members: list[BaseException
     base.__init__(error, *given)
     _set(error, 'args', args)
     for name, place in raised.fields.items():
-        object.__setattr__(error, name, parts[place])
+        if parts[place] is not None:  # which is something else than not being there
+            object.__setattr__(error, name, parts[place])
     object.__getattribute__(error, '__dict__').update({n: parts[place] for n, place in raised.attributes.items()})
-    _note_what_is_left(error, raised, parts)
-    return error
+    return error, parts
 
 
 def _set(error: BaseException, name: str, value: Any) -> None:
