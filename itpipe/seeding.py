@@ -62,8 +62,9 @@ def _seed(rng: np.random.Generator) -> bool:
 
 def _check(torch: Any) -> None:
     """Raise an error if the function drew from torch's generator, which was not there when it was called."""
-    given, fresh = torch.default_generator, torch.Generator()
-    if given.initial_seed() == fresh.initial_seed() and not torch.equal(given.get_state(), fresh.get_state()):
+    given = torch.default_generator
+    fresh = torch.Generator().manual_seed(given.initial_seed())  # it has one of its own in every process
+    if not torch.equal(given.get_state(), fresh.get_state()):
         raise RuntimeError(
             'parallel_map: with `seed_globals`, torch must be imported before the function is called: import it outside'
             ' of the function'
