@@ -3,6 +3,7 @@
 import os
 import pickle
 import random
+import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -13,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import raises, run_script, through_json
+from running import raises, through_json
 
 from itpipe import Infinite, batch_by, combine_lists, filter_by, parallel_map, shuffle, stream, with_rng
+from itpipe.seeding import SeedGlobals
 
 WARNING = (
     ' is a random generator ({}). Each process gets a copy of it, and all draw the same numbers: use `with_rng`, which'
@@ -103,32 +105,29 @@ class TestSeedGlobals:
         assert results == drawn(2, of_torch)
         assert len(set(results)) == 20
 
-    def test_torch_that_comes_too_late(self) -> None:
+    def test_torch_that_comes_too_late(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its generator begins with a seed of its own in every process."""
-        pytest.importorskip('torch')
-        out = run_script(
-            """
-            from itpipe import parallel_map
+        torch = pytest.importorskip('torch')
 
-            def late(item):
-                import torch
-                return float(torch.rand(()))
+        def imports(draws: bool) -> Any:
+            sys.modules['torch'] = torch
+            return torch.rand(()) if draws else None
 
-            def unused(item):
-                import torch
-                return item
-
-            print(list(range(2) | parallel_map(unused, processes=1, seed_globals=True)))
-            try:
-                list(range(2) | parallel_map(late, processes=1, seed_globals=True))
-            except RuntimeError as error:
-                print(error)
-            """
+        before = torch.default_generator.get_state()
+        torch.default_generator.manual_seed(torch.default_generator.initial_seed())
+        seeded = SeedGlobals(stays=True)(np.random.default_rng(0), imports)
+        message = (
+            'parallel_map: with `seed_globals`, torch must be imported before the function is called: import it outside'
+            ' of the function'
         )
-        assert out == (
-            '[0, 1]\nparallel_map: with `seed_globals`, torch must be imported before the function is called: import it'
-            ' outside of the function\n'
-        )
+        try:
+            monkeypatch.delitem(sys.modules, 'torch')
+            assert seeded(False) is None
+            monkeypatch.delitem(sys.modules, 'torch')
+            with raises(RuntimeError, message):
+                seeded(True)
+        finally:
+            torch.default_generator.set_state(before)
 
     def test_only_in_processes(self) -> None:
         message = (
