@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from .keys import Key, describe
 from .rng import Draws, fresh_seed, generator, step_word
 from .stalls import Party
 from .steps import STOP, Function, ItemStep, Seed, show
+from .tracebacks import add_note, notes_of
 
 if TYPE_CHECKING:
     from .errors import Dropped
@@ -37,10 +37,9 @@ def note(error: BaseException, where: str, key: Key | None) -> None:
 
 def remark(error: BaseException, text: str) -> None:
     """Say something more on the error, if it is not said there yet."""
-    with suppress(Exception):  # an error may be frozen
-        notes = getattr(error, '__notes__', ())
-        if text not in notes and len(notes) < MOST_NOTES:  # the same one may be raised again and again
-            error.add_note(text)
+    notes = notes_of(error)
+    if text not in notes and len(notes) < MOST_NOTES:  # the same one may be raised again and again
+        add_note(error, text)
 
 
 def close_after(error: BaseException, close: Callable[[], object]) -> None:
@@ -48,13 +47,12 @@ def close_after(error: BaseException, close: Callable[[], object]) -> None:
     try:
         close()
     except Exception as second:
-        with suppress(Exception):  # an error may be frozen
-            error.add_note(f'itpipe: closing raised {second!r} as well')
+        add_note(error, f'itpipe: closing raised {second!r} as well')
 
 
 def noted(error: BaseException) -> bool:
     """Whether it is said on the error where it comes from."""
-    return any(str(text).startswith('itpipe: raised in ') for text in getattr(error, '__notes__', ()))
+    return any(isinstance(text, str) and text.startswith('itpipe: raised in ') for text in notes_of(error))
 
 
 class Sites:

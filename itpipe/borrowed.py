@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from .background import GRACE, still_running
-from .binding import ItemFunction, noted
+from .binding import ItemFunction
 from .keys import Batch, Key, describe
 from .portable import Packed, dumps_call, dumps_function, loads_call, pack, unpack
 from .workers import Pool, Task
@@ -49,8 +49,8 @@ class Borrowed(Pool):
         theirs = self._theirs.pop(task)
         try:
             self._settle(task, theirs.result())
-        except BaseException as error:  # if it is not the function's, it is the executor's
-            self._settle(task, error=error, fatal=not noted(error))
+        except BaseException as error:  # the executor's
+            self._settle(task, error=error, fatal=True)
         if not self._theirs:
             self._idle.set()
 
@@ -59,12 +59,14 @@ class Borrowed(Pool):
             try:
                 task.value = theirs.result()
             except BaseException as error:
-                task.error, task.fatal = error, not noted(error)
+                task.error, task.fatal = error, True
             task.settled = True
         super().await_result(task)
 
     def result(self, task: Task) -> Any:
         result = super().result(task)
+        if isinstance(result, _Failed):
+            raise result.error
         return unpack(result) if isinstance(result, Packed) else result
 
     @property
@@ -114,6 +116,13 @@ class _Portable:
         return self._data
 
 
+class _Failed:
+    """What the function raised, which is no error of the executor."""
+
+    def __init__(self, error: Exception):
+        self.error = error
+
+
 class _Call:
     """A call of the function as an executor gets it: in this process called as it is, in any other unpickled first."""
 
@@ -125,6 +134,8 @@ class _Call:
         function.threads.add(thread := threading.current_thread())
         try:
             return function.function(key, value)
+        except Exception as error:
+            return _Failed(error)
         finally:
             function.threads.discard(thread)
 

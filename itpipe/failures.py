@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from threading import Event
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -12,7 +11,7 @@ from .binding import ItemFunction, note
 from .checks import integer, not_async, number
 from .errors import Dropped
 from .keys import Key, ordinals
-from .tracebacks import related, without_values
+from .tracebacks import add_note, related, without_values
 
 __all__ = ['SKIPPED', 'Failures', 'OnError', 'Policy', 'Retries', 'Retrying', 'policy_of', 'retries_of']
 
@@ -127,8 +126,7 @@ class Failures:
         self.count += 1
         on_error, most = self.policy
         if most is not None and self.count > (max(1, most * max(self.seen, FIRST)) if most and most < 1 else most):
-            with suppress(Exception):  # an error may be frozen
-                error.add_note(f'itpipe: with {self.count} errors, there were more than `max_errors={most}` allows')
+            add_note(error, f'itpipe: with {self.count} errors, there were more than `max_errors={most}` allows')
             raise error
         ordinal = ordinals(key)[0]
         try:
@@ -152,5 +150,5 @@ class Failures:
 def _light(error: Exception) -> Exception:
     """The error, to be kept: its traceback reads as it did, but what the function worked on is let go."""
     for each in related(error):
-        each.with_traceback(without_values(each.__traceback__))
+        BaseException.with_traceback(each, without_values(each.__traceback__))
     return error

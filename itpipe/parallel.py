@@ -44,6 +44,7 @@ def parallel_map(
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     stall_timeout: float | None = None,
+    seed_globals: bool = False,
     **kwargs: Any,
 ) -> Stage[X, Y]: ...
 @overload
@@ -65,6 +66,7 @@ def parallel_map(
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     stall_timeout: float | None = None,
+    seed_globals: bool = False,
     **kwargs: Any,
 ) -> Stage[Any, Y]: ...
 @factory
@@ -86,6 +88,7 @@ def parallel_map(
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     stall_timeout: float | None = None,
+    seed_globals: bool = False,
     **kwargs: Any,
 ) -> Stage[Any, Any]:
     """`f(item, *args, **kwargs)` for each item, several at a time.
@@ -134,6 +137,10 @@ def parallel_map(
       above; in the same worker, after `backoff` seconds (by default 0.1), twice as many each time, at most 60. Where
       `f` is random, it draws the same again; where `f` changes the item, it sees that.
 
+    `seed_globals=True` is for functions that draw from the global generators of `random`, `numpy.random` and torch, in
+    processes: before each call these are seeded from the item's own generator, see `with_rng`. So it counts as a random
+    stage, and the same is drawn for an item however many processes there are.
+
     When a result has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on,
     and where in your functions.
 
@@ -177,6 +184,13 @@ def parallel_map(
     if max_tasks_per_worker is not None:
         integer('parallel_map', 'max_tasks_per_worker', max_tasks_per_worker, least=1)
         only_there['max_tasks_per_worker'] = max_tasks_per_worker
+    if truth('parallel_map', 'seed_globals', seed_globals):
+        only_there['seed_globals'] = True
+        if processes is None:
+            raise TypeError(
+                'parallel_map: `seed_globals` goes with `processes`, as threads share the global generators: take `rng`'
+                ' from `with_rng` instead'
+            )
     if only_there and processes is None:
         raise TypeError(f'parallel_map: `{next(iter(only_there))}` goes with `processes`')
     written = kwargs | chosen
@@ -193,11 +207,17 @@ def parallel_map(
     resource = None if setup is None else Resource(setup)
     if resource is not None:
         function = supplied('parallel_map', function, resource)
-    if isinstance(function.target, tuple) and not (args or kwargs):
+    if seed_globals:
+        from .seeding import SeedGlobals
+
+        steps: tuple[Any, ...] = (ItemStep('parallel_map', SeedGlobals(), (function,), (f, *args), written, True),)
+    elif isinstance(function.target, tuple) and not (args or kwargs):
         steps = function.target
     else:
         steps = (ItemStep('parallel_map', unchanged, (function,), (f, *args), written),)
     lasting = '\n'.join(map(show, steps)) if steps is function.target else shown('apply', (f, *args), kwargs)
+    if seed_globals:
+        lasting += '\nparallel_map(seed_globals=True)'
     open_pool = partial(_open, where, given_there, limit, max_crashes, max_tasks_per_worker, resource, retrying)
     options = (steps, open_pool, policy, STOP, stall_timeout)
     all_through = policy is None  # it leaves none out

@@ -7,37 +7,51 @@ import pickle
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from copyreg import _slotnames  # type: ignore[attr-defined]
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, lru_cache
-from types import NoneType
+from random import SystemRandom
+from types import CodeType, NoneType
 from typing import Any, TypeAlias
+from warnings import warn
 
 import numpy as np
 
 from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain
 from .binding import ItemFunction
 from .errors import NotPicklable
+from .inside import kind_of, place_of
 from .keys import Key, describe
+from .raised import restored, said, taken_apart
+from .reducers import REDUCERS, generators, reduce_code, with_slots
 from .stage import stage
 from .tensors import reduce_tensor
-from .tracebacks import frames_of, made_of, members, related
 
 __all__ = [
     'Packed', 'dumps_call', 'dumps_function', 'loads_call', 'loads_function', 'loads_item', 'pack', 'unpack',
 ]  # fmt: skip
 
 
+HIDDEN = (('numpy.random.mtrand', '_rand'), ('random', '_inst'), ('torch', 'default_generator'))
+"""The global generators, which stay those of the process."""
 _ATOMS = {int, float, complex, bool, str, bytes, NoneType}
 
 Apart: TypeAlias = 'Callable[[pickle.PickleBuffer], object]'
 """Takes a buffer that is to be sent apart from the pickle, or says by something true that it is not."""
 
 
-def dumps(value: Any, what: str, hint: str, apart: Apart | None = None, arrays: Arrays = COPIED) -> bytes:
+def dumps(
+    value: Any,
+    what: str,
+    hint: str,
+    apart: Apart | None = None,
+    arrays: Arrays = COPIED,
+    root: Any = None,
+    held: list[Any] | None = None,
+) -> bytes:
     """The pickle of a value, without the buffers that `apart` keeps, its arrays as `arrays` says.
 
-    Raises an error that says what could not be pickled, why, and what to do.
+    The random generators that are copied are added to `held`. Raises an error that says what could not be pickled,
+    where in `root`, by default the value, why, and what to do.
     """
     if _is_plain(value):  # which is several times as fast
         with suppress(MemoryError):  # to be said below
@@ -45,10 +59,14 @@ def dumps(value: Any, what: str, hint: str, apart: Apart | None = None, arrays: 
     file = io.BytesIO()
     pickler = _pickler()(file, protocol=5, buffer_callback=apart)
     pickler.arrays, pickler.files = arrays, {}
+    pickler.held, pickler.generators = held, () if held is None else generators()
     try:
         pickler.dump(value)
     except Exception as error:
-        raise NotPicklable(f'{what} cannot be pickled ({_said(error)}): {_hint(hint, error)}') from error
+        part = pickler.latest
+        place = '' if isinstance(error, RecursionError) else place_of(part, value if root is None else root)
+        why = f' because of {place}, class `{kind_of(part)}`' if place else ''
+        raise NotPicklable(f'{what} cannot be pickled{why} ({said(error)}): {_hint(hint, error)}') from error
     return file.getvalue()
 
 
@@ -70,24 +88,37 @@ def _pickler() -> Any:
     from cloudpickle import Pickler
 
     class Portable(Pickler):  # type: ignore[misc]
-        """Cloudpickle's, with four exceptions."""
+        """Cloudpickle's, with some exceptions."""
 
         arrays: Arrays
         files: dict[int, Any]
+        generators: tuple[type, ...]
+        held: list[Any]
+        latest: Any = None
+        """What was looked at last: where that fails, it cannot be pickled."""
 
         def reducer_override(self, value: Any) -> Any:
-            if type(value) is np.ndarray or type(value) is np.memmap:
+            kind = type(value)
+            if kind is np.ndarray or kind is np.memmap:
                 return self.arrays.reduce(value, self.files)
+            self.latest = value
+            if (reduce := REDUCERS.get(kind)) is not None:
+                return reduce(value)
+            if kind is CodeType:
+                return reduce_code(self.dispatch_table[kind], value)
             # `numpy.random.normal` belongs to a generator, of which each process would get a copy in the same state
-            for module, name in (('numpy.random.mtrand', '_rand'), ('random', '_inst')):
+            for module, name in HIDDEN:
                 if value is getattr(sys.modules.get(module), name, self):
                     return getattr, (sys.modules[module], name)
+            if issubclass(kind, self.generators) and not issubclass(kind, SystemRandom):
+                self.held.append(value)
             if isinstance(value, stage) and value.function.__module__ == '__main__':  # another one in the process
                 return stage, (value.function,)
             torch: Any = sys.modules.get('torch')
-            if type(value) is getattr(torch, 'Tensor', None):
+            if kind is getattr(torch, 'Tensor', None):
                 return reduce_tensor(value)
-            return super().reducer_override(value)
+            reduced = super().reducer_override(value)
+            return with_slots(value, reduced) if isinstance(value, type) and type(reduced) is tuple else reduced
 
     return Portable
 
@@ -97,15 +128,11 @@ def loads(data: bytes, what: str, hint: str, buffers: Iterable[Any] = ()) -> Any
     try:
         return pickle.loads(data, buffers=buffers)
     except Exception as error:
-        raise NotPicklable(f'{what} cannot be unpickled ({_said(error)}): {_hint(hint, error)}') from error
+        raise NotPicklable(f'{what} cannot be unpickled ({said(error)}): {_hint(hint, error)}') from error
 
 
 def _hint(hint: str, error: Exception) -> str:
     return 'there is too little memory for it' if isinstance(error, MemoryError) else hint
-
-
-def _said(error: BaseException) -> str:
-    return f'{type(error).__name__}: {error}' if str(error) else type(error).__name__
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -115,13 +142,24 @@ def _said(error: BaseException) -> str:
 def dumps_function(function: ItemFunction, apart: Apart | None = None) -> bytes:
     """The function as it goes to a process; with `apart`, to one of this machine, where its arrays are read-only."""
     arrays = COPIED if apart is None else IN_FUNCTION
-    return dumps(function, 'the function', 'make what it needs inside it, or use threads', apart, arrays)
+    there = 'inside it' if apart is None else 'inside it or in `setup=`'
+    held: list[Any] = []
+    data = dumps(function, 'the function', f'make what it needs {there}, or use threads', apart, arrays, held=held)
+    if held:
+        what = place_of(held[0], function) or 'the function'
+        warn(
+            f'{" | ".join(function.names)}: {what} is a random generator ({kind_of(held[0])}). Each process gets a copy'
+            ' of it, and all draw the same numbers: use `with_rng`, which gives each item a generator of its own',
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return data
 
 
 def dumps_call(key: Key, value: Any, apart: Apart | None = None) -> bytes:
     """An item as it goes to a process; with `apart`, to one of this machine."""
     what, hint = f'the value of {describe(key)}', 'make it inside the function, or use threads'
-    return dumps((key, value), what, hint, apart, COPIED if apart is None else IN_ITEM)
+    return dumps((key, value), what, hint, apart, COPIED if apart is None else IN_ITEM, root=value)
 
 
 def loads_function(data: bytes, buffers: Iterable[Any] = ()) -> ItemFunction:
@@ -158,129 +196,15 @@ def pack(call: Callable[..., Any], *args: Any, apart: Apart | None = None) -> Pa
     try:
         return Packed(dumps(call(*args), 'the result', 'return arrays, numbers and other plain data', apart))
     except BaseException as error:
-        return Packed(pickle.dumps(_packed(error)), failed=True)
+        return Packed(pickle.dumps(taken_apart(error, _dumps_part)), failed=True)
+
+
+def _dumps_part(part: Any) -> bytes:
+    return dumps(part, 'this part of an error', 'keep only plain data in it')
 
 
 def unpack(packed: Packed) -> Any:
     """The result of the call; raises what the call raised."""
     if not packed.failed:
         return loads(packed.data, 'the result', 'what it is made of must be importable here', packed.buffers)
-    raise _unpacked(pickle.loads(packed.data))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Errors
-
-
-@dataclass
-class _Error:
-    """An error and, by their places in a list, those that belong to it."""
-
-    data: bytes
-    text: str
-    frames: list[tuple[str, int, str, str, str]]
-    suppress: bool
-    cause: int | None = None
-    context: int | None = None
-    members: list[int] = field(default_factory=list)
-
-
-def _packed(error: BaseException) -> list[_Error]:
-    """The error, and all that it was raised from or groups."""
-    found = related(error)
-    places = {id(each): place for place, each in enumerate(found)}
-    return [
-        _Error(
-            _dumps_error(each),
-            _text(each),
-            list(frames_of(each.__traceback__)),
-            each.__suppress_context__,
-            places.get(id(each.__cause__)),
-            places.get(id(each.__context__)),
-            [places[id(member)] for member in members(each)],
-        )
-        for each in found
-    ]
-
-
-def _unpacked(packed: list[_Error]) -> BaseException:
-    errors: dict[int, BaseException] = {}
-
-    def restore(place: int) -> BaseException:
-        if place not in errors:
-            members = [restore(member) for member in packed[place].members]
-            try:
-                errors[place] = _restored(pickle.loads(packed[place].data), members)
-            except Exception as reason:
-                errors[place] = NotPicklable(
-                    f'{packed[place].text} (raised by the function, but this exception cannot be unpickled'
-                    f' ({_said(reason)}): its class must be importable here)'
-                )
-        return errors[place]
-
-    for place, each in enumerate(packed):
-        error = restore(place)
-        error.__traceback__ = made_of(each.frames)
-        error.__cause__ = None if each.cause is None else restore(each.cause)
-        error.__context__ = None if each.context is None else restore(each.context)
-        error.__suppress_context__ = each.suppress
-    return errors[0]
-
-
-def _dumps_error(error: BaseException) -> bytes:
-    from cloudpickle import dumps
-
-    try:
-        data: bytes = dumps(_recipe(error))
-        _restored(pickle.loads(data), list(members(error)))
-        return data
-    except Exception as reason:
-        lost = NotPicklable(
-            f'{_text(error)} (raised by the function, but this exception cannot be pickled ({_said(reason)}):'
-            ' keep only plain data in it)'
-        )
-        for note in getattr(error, '__notes__', ()):
-            lost.add_note(str(note))
-        return dumps(_recipe(lost))  # type: ignore[no-any-return]
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return _said(error)
-    except Exception:  # it cannot even be printed
-        return type(error).__name__
-
-
-def _recipe(error: BaseException) -> tuple[Any, ...]:
-    """What `_restored` makes the error of, without calling its class, whose arguments may be others than `args`."""
-    kind, base = type(error), _builtin(type(error))
-    if any(getattr(kind, name, None) is not getattr(base, name, None) for name in ('__reduce__', '__reduce_ex__')):
-        return error, getattr(error, '__notes__', [])  # it knows how, but for the notes
-    state = {name: getattr(error, name) for name in _slotnames(kind) if hasattr(error, name)} | error.__dict__
-    if isinstance(error, BaseExceptionGroup):
-        return kind, (error.message,), error.args[:1], state
-    reduced: tuple[Any, ...] = error.__reduce__()  # type: ignore[assignment]
-    return kind, reduced[1], error.args, *map(dict, reduced[2:]), state
-
-
-def _restored(recipe: Any, members: list[BaseException]) -> BaseException:
-    error: BaseException
-    if isinstance(recipe[0], BaseException):
-        error, notes = recipe
-        if notes:
-            error.__notes__ = notes
-        return error
-    kind, given, args, *states = recipe
-    if members:
-        given, args = (*given, members), (*args, members)
-    error = kind.__new__(kind, *given)
-    _builtin(kind).__init__(error, *given)
-    error.args = args
-    for state in states:
-        for name, value in state.items():
-            setattr(error, name, value)
-    return error
-
-
-def _builtin(kind: type[BaseException]) -> Any:
-    return next(base for base in kind.__mro__ if base.__module__ == 'builtins')
+    raise restored(pickle.loads(packed.data))

@@ -252,7 +252,11 @@ def test_a_function_that_cannot_be_pickled(process_way: Any, one_of_two_runs: An
     stage = parallel_map(lambda x: lock, **process_way)
     results, error = received(one_of_two_runs(range(3), stage), NotPicklable)
     assert results == []
-    assert str(error) == f'the function cannot be pickled ({CANNOT}): make what it needs inside it, or use threads'
+    there = ' or in `setup=`' if 'processes' in process_way else ''
+    assert str(error) == (
+        f'the function cannot be pickled because of `lock` of `<lambda>`, class `_thread.lock` ({CANNOT}): make what it'
+        f' needs inside it{there}, or use threads'
+    )
     assert len(error.__notes__) == 1
     assert error.__notes__[0].startswith(f'itpipe: raised in {stage!r}')
 
@@ -287,15 +291,15 @@ def fails_with_lock_at_3(x: int) -> int:
     return x
 
 
-def test_an_error_that_cannot_be_pickled(process_way: Any, one_of_two_runs: Any) -> None:
+def test_an_error_that_holds_what_cannot_be_pickled(process_way: Any, one_of_two_runs: Any) -> None:
     stage = parallel_map(fails_with_lock_at_3, **process_way)
-    results, error = received(one_of_two_runs(range(6), stage), NotPicklable)
+    results, error = received(one_of_two_runs(range(6), stage), WithLock)
     assert results == [0, 1, 2]
-    assert str(error) == (
-        f'WithLock: important (raised by the function, but this exception cannot be pickled ({CANNOT}):'
-        ' keep only plain data in it)'
-    )
-    assert error.__notes__ == [f'itpipe: raised in {stage!r}, item 3']
+    assert str(error) == 'important'
+    assert error.__notes__ == [
+        f'itpipe: raised in {stage!r}, item 3',
+        f'itpipe: without `lock`, which could not leave the process ({CANNOT})',
+    ]
     assert traceback.extract_tb(error.__traceback__)[-1].name == 'fails_with_lock_at_3'
 
 

@@ -1,0 +1,135 @@
+"""Where inside of a function or a value another object is, as one would write it there; for errors and warnings."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from copyreg import _slotnames  # type: ignore[attr-defined]
+from functools import partial
+from types import BuiltinMethodType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, NamedTuple
+
+__all__ = ['kind_of', 'place_of']
+
+MOST = 100_000
+"""Objects that are looked at."""
+LONGEST = 120
+"""Characters of a place; one that is longer says little."""
+LEAVES = (str, bytes, bytearray, int, float, complex, type(None), ModuleType)
+
+
+class _Found(NamedTuple):
+    """An object that another one has: `step` leads there from it, or, as a name, from the code of the function `of`."""
+
+    value: Any
+    step: str = ''
+    of: str = ''
+
+
+def place_of(wanted: Any, root: Any) -> str:
+    """Where in `root` the object is, such as '`self.file` of `Data.load`'; empty if that is unknown, or root itself."""
+    seen: dict[int, Any] = {id(root): root}  # held, or the next object may have the same id
+    todo = deque([_Found(root)])
+    while todo and len(seen) < MOST:
+        value, place, of = todo.popleft()
+        if value is wanted:
+            place = place.removeprefix('.')
+            text = f'`{place}`' + (f' of `{of}`' if of else '')
+            return text if place and len(text) <= LONGEST else ''
+        with suppress(Exception):  # whatever the classes of users make of being looked at
+            for each in _parts(value):
+                if id(each.value) not in seen and not isinstance(each.value, LEAVES):
+                    seen[id(each.value)] = each.value
+                    todo.append(each if each.of else _Found(each.value, place + each.step, of))
+    return ''
+
+
+def kind_of(value: Any) -> str:
+    """The name of the object's class."""
+    kind = type(value)
+    return (
+        kind.__qualname__ if kind.__module__ in ('builtins', '__main__') else f'{kind.__module__}.{kind.__qualname__}'
+    )
+
+
+def _parts(value: Any) -> Iterator[_Found]:
+    if isinstance(value, MethodType):
+        yield _Found(value.__self__, 'self', _name(value))
+        yield _Found(value.__func__)
+    elif isinstance(value, BuiltinMethodType):
+        yield _Found(value.__self__, '.__self__')
+    elif isinstance(value, FunctionType):
+        yield from _parts_of_function(value)
+    elif isinstance(value, partial):
+        yield from _parts_of_partial(value)
+    elif isinstance(value, CellType):
+        yield _Found(value.cell_contents)
+    elif isinstance(value, (property, staticmethod, classmethod)):
+        for name in 'fget', 'fset', 'fdel', '__func__':
+            yield _Found(getattr(value, name, None))
+    elif isinstance(value, type):
+        if value.__module__ == '__main__' or '<locals>' in value.__qualname__:  # others are not sent
+            for name, part in vars(value).items():
+                yield _Found(part, name, _name(value))
+    else:
+        yield from _parts_of_object(value)
+
+
+def _parts_of_function(function: FunctionType) -> Iterator[_Found]:
+    code, of = function.__code__, _name(function)
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # it is empty
+            yield _Found(cell.cell_contents, name, of)
+    for name in _names(code):
+        yield _Found(function.__globals__.get(name), name, of)
+    count, defaults = code.co_argcount, function.__defaults__ or ()
+    for name, default in zip(code.co_varnames[count - len(defaults) : count], defaults, strict=True):
+        yield _Found(default, name, of)
+    for name, default in {**(function.__kwdefaults__ or {}), **vars(function)}.items():
+        yield _Found(default, name, of)
+
+
+def _names(code: CodeType) -> set[str]:
+    """The names of globals, and others, that the code uses, and the code within it does."""
+    return {*code.co_names}.union(*(_names(part) for part in code.co_consts if isinstance(part, CodeType)))
+
+
+def _parts_of_partial(function: partial[Any]) -> Iterator[_Found]:
+    yield _Found(function.func)
+    ours = _is_ours(function.func)
+    code = getattr(function.func, '__code__', None)
+    names: tuple[str, ...] = () if code is None else code.co_varnames[: code.co_argcount]
+    for n, part in enumerate(function.args):
+        name = names[n] if n < len(names) else f'args[{n}]'
+        yield _Found(part, name if not ours or name in ('args', 'kwargs') else '', '' if ours else _name(function.func))
+    for name, part in function.keywords.items():
+        yield _Found(part, name, _name(function.func))
+
+
+def _parts_of_object(value: Any) -> Iterator[_Found]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield _Found(part, f'[{key!r}]')
+            yield _Found(key)
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        for n, part in enumerate(value):
+            yield _Found(part, f'[{n}]')
+    names = [*_slotnames(type(value)), *getattr(value, '__dict__', ())]
+    ours = _is_ours(type(value))
+    for name in names:
+        with suppress(AttributeError):
+            part = getattr(value, name)
+            if ours and isinstance(part, (list, tuple)):
+                yield from map(_Found, part)
+            else:
+                yield _Found(part, '' if ours else f'.{name}')
+    yield _Found(type(value))
+
+
+def _is_ours(maker: Any) -> bool:
+    return str(getattr(maker, '__module__', '')).startswith('itpipe.')
+
+
+def _name(value: Any) -> str:
+    return str(getattr(value, '__qualname__', type(value).__qualname__)).rpartition('<locals>.')[2]

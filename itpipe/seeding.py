@@ -1,0 +1,85 @@
+"""The global random generators, seeded for an item: for functions that know no others."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ['SeedGlobals']
+
+
+class SeedGlobals:
+    """Makes of a function one that seeds the global generators, from the item's own, before each call.
+
+    They stay so in the processes of a pool, where it was unpickled; here, where single items are made again, they are
+    afterwards what they were.
+    """
+
+    def __init__(self, stays: bool = False):
+        self.stays = stays
+
+    def __call__(self, rng: np.random.Generator, f: Callable[..., Any]) -> Callable[..., Any]:
+        def seeded(*item: Any, **named: Any) -> Any:
+            with nullcontext() if self.stays else _restored():
+                knew_torch = _seed(rng)
+                result = f(*item, **named)
+                if not knew_torch and 'torch' in sys.modules:
+                    _check(sys.modules['torch'])
+                return result
+
+        return seeded
+
+    def __reduce__(self) -> Any:
+        return SeedGlobals, (True,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SeedGlobals)
+
+    def __hash__(self) -> int:
+        return hash(SeedGlobals)
+
+
+def _seed(rng: np.random.Generator) -> bool:
+    """Seed all generators there are, each by bits of its own, as many as it takes; returns whether torch was there."""
+    words = rng.integers(1 << 32, size=18, dtype=np.uint32)
+    random.seed(int.from_bytes(words[:8].tobytes(), 'little'))
+    np.random.seed(words[8:16])  # noqa: NPY002
+    if (torch := sys.modules.get('torch')) is not None:
+        seed = int.from_bytes(words[16:].tobytes(), 'little')
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` takes longer than most functions
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(seed)
+    return torch is not None
+
+
+def _check(torch: Any) -> None:
+    """Raise an error if the function drew from torch's generator, which was not there when it was called."""
+    given = torch.default_generator
+    fresh = torch.Generator().manual_seed(given.initial_seed())  # it has one of its own in every process
+    if not torch.equal(given.get_state(), fresh.get_state()):
+        raise RuntimeError(
+            'parallel_map: with `seed_globals`, torch must be imported before the function is called: import it outside'
+            ' of the function'
+        )
+
+
+@contextmanager
+def _restored() -> Iterator[None]:
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    torch: Any = sys.modules.get('torch')
+    of_torch = None if torch is None else torch.default_generator.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        if of_torch is not None:
+            torch.default_generator.set_state(of_torch)
