@@ -27,6 +27,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from .memory import Shared
+
 __all__ = ['LARGE', 'Arena', 'Block', 'Borrower', 'Buffers', 'Large', 'Span', 'budget', 'mapped']
 
 LARGE = 1 << 15
@@ -177,7 +179,7 @@ class Borrower:
     def _mapped(self, span: Span) -> mmap.mmap:
         file = os.open(span.path, os.O_RDWR)
         try:
-            return mmap.mmap(file, span.size)
+            return Shared(file, span.size)
         finally:
             os.close(file)
             if self._alone and not span.path.startswith('/proc/'):
