@@ -25,7 +25,8 @@ from typing import Any
 
 from .binding import close_after
 from .keys import END
-from .sizes import Bytes, expected, nbytes
+from .memory import Held, Holding, expected
+from .sizes import Bytes
 from .stalls import Party, Patience, report, shown, stack_of
 from .steps import Pair
 from .threads import Thread
@@ -65,8 +66,8 @@ class Background:
         self._depth = depth or DEPTHS[0] if self._limit is None else MOST
         self._adaptive = depth is None
         self._low = 0
-        self._sizes: deque[int] = deque()
-        self._held = 0
+        self._holdings: deque[Holding] = deque()
+        self._held = Held()
         self._expected: float | None = None
         self._ready: deque[Any] = deque()
         self._wake_taker, self._wake_maker = threading.Lock(), threading.Lock()
@@ -206,15 +207,17 @@ class Background:
         self._low = min(count, self._depth) // 2
         if count >= self._depth or self._limit is None:
             return count >= self._depth
-        while len(self._sizes) > count:  # the first ones have been taken
-            self._held -= self._sizes.popleft()
-        return count > 0 and self._held + (self._expected or 0) > self._limit
+        self._let_go(count)
+        return count > 0 and self._held.total + (self._expected or 0) > self._limit
 
     def _measure(self, value: Any) -> None:
-        size = nbytes(value)
-        self._sizes.append(size)
-        self._held += size
-        self._expected = expected(self._expected, size)
+        self._let_go(len(self._ready))
+        self._holdings.append(holding := self._held.add(value))
+        self._expected = expected(self._expected, holding.added)
+
+    def _let_go(self, count: int) -> None:
+        while len(self._holdings) > count:  # the first ones have been taken
+            self._held.remove(self._holdings.popleft())
 
     # Ending
 

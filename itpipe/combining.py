@@ -12,6 +12,7 @@ import numpy as np
 
 from .checks import integer, number, truth
 from .stage import Stage, itemwise
+from .tables import changes_integers, is_table, labels
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -36,6 +37,8 @@ _TEXT = (str, bytes)
 _NUMBER = (int, float, complex, np.number, np.bool_, np.datetime64)
 _BUILTIN_NUMBERS = {bool, int, float, complex}
 _PLAIN = {np.ndarray, str, bytes, *_BUILTIN_NUMBERS}
+EXACT = 2**53
+"""All integers up to this one are floats."""
 
 
 @overload
@@ -57,23 +60,28 @@ def combine() -> Combined: ...
 def combine(items: Iterable[Any] = _NO_ITEMS) -> Any:
     """A batch with the structure of one item, in which the items' arrays are stacked on a new first axis.
 
-    Items are tuples, lists, namedtuples or dicts, nested to any depth, or bare values; all have the same structure. A
-    namedtuple and a subclass of dict keep their type, and a dict has the order of the first item's keys. Of the values
-    in one place
+    Items are tuples, lists, namedtuples or dicts, nested to any depth, or bare values; all have the same structure.
+    Subclasses keep their type, those of native code excepted, and a dict has the order of the first item's keys.
+    Namedtuples of one name with the same fields are of one type. A list is structure, of numbers, too: of lists of
+    three numbers come three arrays; to have one, with a row for each list, make them arrays before, such as by
+    `map_at('ids', np.asarray)`. Of the values in one place
 
     - arrays of equal shape become one array, and so do objects that numpy takes for arrays: CPU tensors, series;
     - numbers and arrays without axes become an array with one axis;
     - `str` and `bytes` become a list;
     - other objects, and mixtures of them with text or numbers, become an object array with one axis.
 
-    The dtype is the `numpy.result_type` of the values'. Arrays are copied once; the result is C-contiguous and
-    writable. Subclasses such as `numpy.matrix` come out as plain arrays.
+    The dtype is the `numpy.result_type` of the values', except that of int64 and uint64 come integers. No integer and
+    no time changes by that, or the items are refused. Arrays are copied once; the result is C-contiguous and writable.
+    Subclasses such as `numpy.matrix` come out as plain arrays. Labels (of pandas, polars, Arrow, xarray) and units must
+    be the same, in the same order, as they are lost; rows that are only numbered from 0 have none.
 
     `combine()`, without items, is the stage that does this to each list of items; so is `combine` itself after `|`.
 
-    Raises ValueError for an empty batch, and for items that differ in their number of elements, in keys or in shapes;
-    TypeError for containers of different types, for dtypes that have nothing in common, for masked arrays, whose
-    mask would be lost, and for `items` that is itself an array, a dict or a string.
+    Raises ValueError for an empty batch, for items that differ in their number of elements, in keys, in shapes or in
+    labels, and for integers and times that the common dtype does not hold; TypeError for containers of different
+    types, for dtypes that have nothing in common, for masked arrays, whose mask would be lost, for tensors that numpy
+    does not take, and for `items` that is itself an array, a dict or a string.
 
     >>> combine([(np.array([1, 2]), 0.5, 'a'), (np.array([3, 4]), 1.5, 'b')])
     (array([[1, 2],
@@ -187,7 +195,7 @@ def combine_lists(items: Iterable[Any] = _NO_ITEMS) -> Any:
     """A batch with the structure of one item, in which lists hold the items' values as they are.
 
     Tuples, namedtuples and dicts are structure, nested to any depth, as in `combine`, and so are items that are lists;
-    lists inside of items are values, of any length. Bare values give a list.
+    lists inside of items are values, of any length. Types are kept as by `combine`. Bare values give a list.
     `combine_lists()`, without items, is the stage that does this to each list of items.
 
     Raises ValueError for an empty batch, and for items that differ in their number of elements or in keys; TypeError
@@ -229,24 +237,69 @@ def _batch(function: str, items: Any) -> list[Any]:
 def _walk(values: Sequence[Any], leaf: Leaf, path: Path) -> Any:
     """The structure that all the values have, with what `leaf` makes of the values in each place of it."""
     kinds, kind = set(map(type, values)), type(values[0])
-    if kinds <= _PLAIN or (leaf is _listed and kinds == {list} and path[1:]):
+    if kinds <= _PLAIN or (leaf is _listed and path[1:] and all(issubclass(kind, list) for kind in kinds)):
         return leaf(values, kinds, path)
     if len(kinds) > 1 or not issubclass(kind, _CONTAINER):
-        if not any(issubclass(kind, _CONTAINER) for kind in kinds):
+        containers = set(map(_container, kinds))
+        if containers == {None}:
             return leaf(values, kinds, path)
-        i = _odd(type(value) if isinstance(value, _CONTAINER) else None for value in values)
-        _refuse(path, values, i, _type, error=TypeError)
+        if len(containers) > 1:
+            i = _odd(_container(type(value)) for value in values)
+            same_name = type(values[i]).__name__ == kind.__name__
+            _refuse(path, values, i, _type_in_full if same_name else _type, error=TypeError)
 
     if not issubclass(kind, (tuple, list)):
         return _walk_keys(values, leaf, path)
     try:
         columns = list(zip(*values, strict=True))
     except ValueError:
-        _refuse(path, values, _odd(map(len, values)), lambda value: f'{len(value)} elements')
-    elements = [_walk(column, leaf, (*path, i)) for i, column in enumerate(columns)]
-    if issubclass(kind, list):
+        i = _odd(map(len, values))
+        hint = '' if leaf is _listed else _array_hint(path, values[i])
+        _refuse(path, values, i, lambda value: f'{len(value)} elements', hint)
+    return _like(values[0], [_walk(column, leaf, (*path, i)) for i, column in enumerate(columns)])
+
+
+def _container(kind: type) -> Any:
+    """What tells this type of containers from others; None for one of values."""
+    if not issubclass(kind, _CONTAINER):
+        return None
+    # of each table, pandas makes a class of its own for its rows
+    return (kind.__name__, kind._fields) if hasattr(kind, '_make') and hasattr(kind, '_fields') else kind
+
+
+def _like(first: Any, elements: list[Any]) -> Any:
+    """The elements in a list or tuple of the same type."""
+    kind = type(first)
+    if kind is list:
         return elements
-    return tuple(elements) if kind is tuple or not hasattr(kind, '_make') else kind._make(elements)
+    if isinstance(first, list):
+        result = copy.copy(first)
+        result[:] = elements
+        return result
+    if hasattr(kind, '_make'):
+        return kind._make(elements)
+    try:
+        result = tuple.__new__(kind, elements)
+    except TypeError:  # a type of native code, which takes its own values only: `torch.Size`, `os.stat_result`
+        return tuple(elements)
+    if hasattr(first, '__dict__'):
+        vars(result).update(vars(first))
+    return result
+
+
+def _array_hint(path: Path, value: Any) -> str:
+    """Where numbers of any count seem to be meant."""
+    if isinstance(value, tuple) and not (path[1:] and all(isinstance(element, _NUMBER) for element in value)):
+        return ''
+    how = (
+        'apply(np.asarray)'
+        if len(path) == 1
+        else f'map_at({path[1]!r}, np.asarray)'
+        if len(path) == 2
+        else 'np.asarray'
+    )
+    padded = '' if path[0] == 'combine_pad' else ', which combine_pad pads'
+    return f'; a {"tuple" if isinstance(value, tuple) else "list"} is structure: `{how}` makes an array of it{padded}'
 
 
 def _walk_keys(values: Sequence[Any], leaf: Leaf, path: Path) -> Any:
@@ -268,7 +321,8 @@ def _combined(join: Join, values: Sequence[Any], kinds: Kinds, path: Path) -> Ar
     if kinds == {np.ndarray}:
         return join(values, path)
     if kinds <= _BUILTIN_NUMBERS or (len(kinds) == 1 and issubclass(next(iter(kinds)), _NUMBER)):
-        return np.array(values)
+        array = np.array(values)
+        return array if _is_exact(array, kinds) else join(list(map(np.asarray, values)), path)
     if all(issubclass(kind, _TEXT) for kind in kinds):
         return list(values)
     arrays = _arrays(values, kinds, path)
@@ -289,11 +343,71 @@ def _arrays(values: Sequence[Any], kinds: Kinds, path: Path) -> Sequence[Array] 
                 raise TypeError(f'{path[0]}: {place} is a masked array, whose mask would be lost; {hint}')
     arrays = {kind for kind in kinds if _is_array(kind)}
     if arrays == kinds:
-        return [np.asarray(value) for value in values]
+        found = [_array(value, path, i) for i, value in enumerate(values)]
+        if any(map(is_table, kinds)):
+            _check_tables(values, found, path)
+        return found
     with_axes = [type(value) in arrays and np.ndim(value) > 0 for value in values]
     if any(with_axes):
         _refuse(path, values, _odd(with_axes), _type, error=TypeError)
     return None
+
+
+def _array(value: Any, path: Path, i: int) -> Array:
+    try:
+        return np.asarray(value)
+    except Exception as error:
+        what = f'{_place(path, f"item {i}")}, a {type(value).__name__},'
+        why = f'{type(error).__name__}: {error}'
+        raise TypeError(f'{path[0]}: {what} cannot be made an array ({why}){_way_out(value)}') from error
+
+
+def _way_out(value: Any) -> str:
+    """What a tensor needs before numpy takes it."""
+    device, dtype = getattr(getattr(value, 'device', None), 'type', 'cpu'), str(getattr(value, 'dtype', ''))
+    if device == 'meta':
+        return '; it has no values'
+    calls = {
+        '.detach()': getattr(value, 'requires_grad', False),
+        '.to_dense()': str(getattr(value, 'layout', 'torch.strided')) != 'torch.strided',
+        '.dequantize()': getattr(value, 'is_quantized', False),
+        '.cpu()': device != 'cpu',
+        '.float()': dtype.startswith(('torch.bfloat', 'torch.float8', 'torch.float4')),
+        '.cfloat()': dtype == 'torch.complex32',
+    }
+    written = ''.join(call for call, needed in calls.items() if needed)
+    return f'; convert it before, by `{written}`' if written else '; convert it before'
+
+
+def _check_tables(values: Sequence[Any], arrays: Sequence[Array], path: Path) -> None:
+    for i, (value, array) in enumerate(zip(values, arrays, strict=True)):
+        if changes_integers(value, array):
+            raise ValueError(
+                f'{path[0]}: {_place(path, f"item {i}")}, a {type(value).__name__}, has 64-bit integers that are others'
+                f' in {array.dtype}, which numpy makes of it; fill what is missing, or combine each column by itself'
+            )
+    first = labels(values[0])
+    for i, value in enumerate(values):
+        others = labels(value)
+        for name in first | others:
+            if not _are_equal(others.get(name), first.get(name)):
+                hint = '; labels must be the same, in the same order, or be dropped before, by `np.asarray`'
+                _refuse(path, values, i, partial(_labelled, name), hint)
+
+
+def _are_equal(some: Any, others: Any) -> bool:
+    if some is None or others is None:
+        return some is others
+    return some is others or bool(some.equals(others) if hasattr(some, 'equals') else some == others)
+
+
+def _labelled(name: str, value: Any) -> str:
+    if (found := labels(value).get(name)) is None:
+        return f'no {name}'
+    if isinstance(found, str) or not hasattr(found, '__len__'):
+        return f'{name} {found}'
+    shown = ', '.join(map(repr, found[:6]))
+    return f'{name} [{shown}{", …" if len(found) > 6 else ""}]'
 
 
 def _is_array(kind: type) -> bool:
@@ -329,6 +443,13 @@ def _type(value: Any) -> str:
     return f'type {type(value).__name__}'
 
 
+def _type_in_full(value: Any) -> str:
+    kind = type(value)
+    if hasattr(kind, '_fields'):
+        return f'type {kind.__name__} with fields {list(kind._fields)}'
+    return f'type {kind.__module__}.{kind.__qualname__}'
+
+
 def _shape(value: Any) -> str:
     return f'shape {value.shape}'
 
@@ -342,13 +463,13 @@ def _stack(arrays: Sequence[Array], path: Path) -> Array:
     out = np.empty((len(arrays), *shape), _dtype(arrays, path))
     try:
         if not shape:
-            np.stack(arrays, out=out)
+            np.stack(arrays, out=out, casting='unsafe')  # `_dtype` has seen to it that it is not
         elif len(set(map(len, arrays))) > 1:
             raise ValueError('`concatenate` checks the other axes')
         else:
             # Takes half the time of `np.stack`, which makes a view of each array first. Without `out`, the axes would
             # be in the order that those of the arrays have in memory.
-            np.concatenate(arrays, out=out.reshape(len(arrays) * shape[0], *shape[1:]))
+            np.concatenate(arrays, out=out.reshape(len(arrays) * shape[0], *shape[1:]), casting='unsafe')
     except (TypeError, ValueError):
         shapes = [array.shape for array in arrays]
         if len(set(shapes)) == 1:
@@ -409,16 +530,72 @@ def _padding(shape: Sequence[int], dtype: np.dtype[Any], value: Any, path: Path)
 
 
 def _dtype(arrays: Sequence[Array], path: Path) -> np.dtype[Any]:
+    """The common dtype, in which no integer and no time is another one."""
+    dtypes = list(dict.fromkeys([array.dtype for array in arrays]))
+    if len(dtypes) == 1:
+        return np.result_type(*dtypes, *dtypes)  # in the order of bytes of this machine
+    common = dtypes[0]
+    for count in range(2, len(dtypes) + 1):
+        if (promoted := _promoted(dtypes[:count])) is None:
+            i = next(i for i, array in enumerate(arrays) if array.dtype == dtypes[count - 1])
+            hint = '; they have no common dtype'
+            _refuse(path, arrays, i, lambda array: f'dtype {array.dtype}', hint, TypeError)
+        common = promoted
+    if common.names is not None:
+        fields = {name: _dtype([array[name] for array in arrays], (*path, name)) for name in common.names}
+        return np.dtype([(name, field, common[name].shape) for name, field in fields.items()])
+    if common.kind == 'f' and all(dtype.kind in 'biu' for dtype in dtypes):
+        common = np.dtype(np.int64)
+        if any(_changed(array, common).size for array in arrays if array.dtype.kind == 'u'):
+            common = np.dtype(np.uint64)
+    for i, array in enumerate(arrays):
+        if array.dtype != common and (others := _changed(array, common)).size:
+            raise ValueError(
+                f'{path[0]}: {_place(path, f"item {i}")} has {others[0]} in dtype {array.dtype}, which {common}, the'
+                ' common dtype, does not hold; convert the items to one dtype before'
+            )
+    return common
+
+
+def _promoted(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any] | None:
+    """The dtype that holds all of them; None if there is none, or numbers, times, text and bytes would get mixed."""
+    kinds = {dtype.kind for dtype in dtypes}
+    if len(kinds) > 1 and kinds != {'U', 'T'} and kinds & set('mM' if 'O' in kinds else 'mMSU'):
+        return None
     try:
-        return np.result_type(*arrays)
+        return np.result_type(*dtypes)
     except TypeError:
-        for i in range(1, len(arrays)):
-            try:
-                np.result_type(*arrays[: i + 1])
-            except TypeError:
-                hint = '; they have no common dtype'
-                _refuse(path, arrays, i, lambda array: f'dtype {array.dtype}', hint, TypeError)
-        raise
+        return None
+
+
+def _changed(array: Array, dtype: np.dtype[Any]) -> Array:
+    """The integers and times of the array that are others in this dtype."""
+    kind, target, array = array.dtype.kind, dtype.kind, np.atleast_1d(array)
+    if not array.size or kind not in 'iumM' or target == 'O' or (kind in 'iu' and array.dtype.itemsize < 8):
+        return array[:0]
+    if kind in 'iu' and array.max() <= EXACT and array.min() >= (0 if target == 'u' else -EXACT):
+        return array[:0]
+    if target == 'c':
+        dtype = np.empty(0, dtype).real.dtype
+    changed: Any
+    with np.errstate(all='ignore'):
+        cast = array.astype(dtype)
+        changed = cast.astype(array.dtype) != array
+        if kind in 'mM':
+            changed &= ~np.isnat(array)
+        elif target in 'iu':
+            changed |= (cast < 0) != (array < 0)
+        else:  # the cast back may take the float above the largest integer for that
+            changed |= cast >= dtype.type(2) ** (8 * array.dtype.itemsize - (kind == 'i'))
+        found: Array = array[changed]
+    return found
+
+
+def _is_exact(array: Array, kinds: Kinds) -> bool:
+    """Whether what numpy makes of numbers is sure to be these; of what it may have changed, `_dtype` finds out."""
+    if array.dtype.kind in 'fc' and any(issubclass(kind, (int, np.integer)) for kind in kinds):
+        return not (np.abs(array) >= EXACT).any()
+    return array.dtype.kind not in 'mM'
 
 
 def _fitting(value: Any, dtype: np.dtype[Any], path: Path, item: str = 'an item') -> Any:
@@ -443,7 +620,7 @@ def _fits(value: Array, dtype: np.dtype[Any]) -> bool:
         return False
     with np.errstate(all='ignore'):
         cast = value.astype(dtype)
-    if target in 'fc':
+    if target in 'fc' and kind == 'f':
         return bool(np.isfinite(cast) or not np.isfinite(value))
     return bool(np.isnat(value) or cast == value) if kind in 'mM' else bool(cast.item() == value.item())
 

@@ -114,8 +114,10 @@ def parallel_map(
     `in_flight='512MB'` (or B, kB, GB, TB, KiB, MiB, GiB, TiB) is as many items as hold so much, but at least one and at
     most 64 for each worker. An item holds what went in until its result is there, and then what the result does. Of a
     result to come as much is expected as those of late held; before the first is there, no more items than workers are
-    on their way. All this is an estimate: it counts what has `nbytes` (arrays, tensors, classes of yours), pandas
-    tables and text, also inside of tuples, lists, sets, dicts and dataclasses. All else counts as nothing.
+    on their way. All this is an estimate: it counts text, buffers, arrays, tensors, images, tables and what else has
+    `nbytes`, also inside of tuples, lists, sets, dicts, dataclasses and attributes of objects. What owns the memory
+    counts, once: a view holds all that it is a view of, a memory-mapped file holds nothing. (To processes go copies;
+    there, a view holds what it shows.)
 
     A process that dies, killed by the system or crashed in native code, is replaced, and what it had is run again: no
     result is lost, none comes twice. An item on which more than `max_crashes` processes died, when each had no other,

@@ -190,6 +190,11 @@ class Packed:
     failed: bool = False
     buffers: Any = ()
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes that it holds."""
+        return len(self.data) + sum(map(len, self.buffers))
+
 
 def pack(call: Callable[..., Any], *args: Any, apart: Apart | None = None) -> Packed:
     """The result of the call, or its error, ready to be sent."""

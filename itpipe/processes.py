@@ -184,6 +184,8 @@ class _Worker:
 class Processes(Pool):
     """Processes that call the function."""
 
+    copies = True
+
     def __init__(
         self,
         count: int,

@@ -28,6 +28,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from .memory import Shared
+
 __all__ = ['LARGE', 'Arena', 'Block', 'Borrower', 'Buffers', 'File', 'Large', 'Span', 'budget', 'mapped']
 
 LARGE = 1 << 15
@@ -158,7 +160,7 @@ class File:
 
     def _map(self, size: int, **access: Any) -> mmap.mmap | None:
         try:
-            return mmap.mmap(self._file.fileno(), size, **access)
+            return Shared(self._file.fileno(), size, **access)
         except (OSError, ValueError):  # the system allows no more memory, or no more descriptors
             return None
 

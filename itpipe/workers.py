@@ -63,13 +63,16 @@ class Task:
 class Pool:
     """What `parallel_map` needs of workers; `_send` is what tells one kind from another."""
 
+    copies = False
+    """Whether the workers get copies of the items."""
+
     def __init__(self, size: int, function: ItemFunction, in_flight: int | None = None):
         self._room: Room | None = None
         self.in_flight = in_flight
         if isinstance(in_flight, Bytes):
             from .room import Room  # takes a while to import, with all that it knows of processes
 
-            self._room, self.in_flight = Room(in_flight), size
+            self._room, self.in_flight = Room(in_flight, self.copies), size
         self.size, self.function = size, function
         self.pace = Pace(known=True)
         self.where, self.patience = '', Patience()

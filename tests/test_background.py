@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from running import LIMIT, raises, run_script, wait_until
 
@@ -131,6 +132,24 @@ def test_a_pair_of_more_than_the_limit_is_ready_alone(background: Any) -> None:
     wait_until(lambda: made._full and len(made._ready) == 1 and made._low == 0, 'the thread rests again')
     assert begun == [0, 1]
     assert [key for key, _ in run] == [*range(1, 32)]
+
+
+def test_crops_hold_the_volumes_that_they_are_views_of(background: Any) -> None:
+    made = background(Bytes(50_000))
+    run = made.run((key, np.zeros(10_000, np.uint8)[:10]) for key in range(100))
+    next(run)
+    wait_until(lambda: made._full, 'the thread rests')
+    assert len(made._ready) <= 5
+    assert len(list(run)) == 99
+
+
+def test_crops_of_one_volume_hold_it_once(background: Any) -> None:
+    volume = np.zeros(10_000, np.uint8)
+    made = background(Bytes(50_000))
+    run = made.run((key, volume[key:]) for key in range(10**6))
+    next(run)
+    wait_until(lambda: made._full, 'the thread rests')
+    assert len(made._ready) >= itpipe.background.MOST - 1
 
 
 def test_what_is_ready_stays_within_the_limit_and_the_growth_of_a_pair(background: Any) -> None:

@@ -1,9 +1,10 @@
 """What `combine`, `combine_pad` and `combine_lists` make of lists of items."""
 
 import array
+import os
 import pickle
 import tracemalloc
-from collections import OrderedDict, UserDict, defaultdict
+from collections import OrderedDict, UserDict, defaultdict, namedtuple
 from decimal import Decimal
 from enum import IntEnum
 from functools import partial
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itpipe import Stage, batch_by, combine, combine_lists, combine_pad
+from itpipe import Stage, batch_by, combine, combine_lists, combine_pad, map_at
 
 MASKED = 'use its `filled()`, or make the mask an element of its own'
 HINT = '; combine_pad pads to a common shape'
@@ -25,6 +26,21 @@ STACKING = pytest.mark.parametrize('function', [combine, combine_pad])
 class Pair(NamedTuple):
     image: Any
     label: Any
+
+
+Point2 = namedtuple('Point2', 'x y')
+
+
+class Tags(dict):
+    pass
+
+
+class Boxes(list):
+    pass
+
+
+class Size(tuple):  # noqa: SLOT001, it has attributes
+    pass
 
 
 class Tensor:
@@ -100,7 +116,7 @@ def make_array(draw, shape):
 
 
 SCALARS = st.one_of(
-    st.booleans(), st.integers(-(2**62), 2**62), st.floats(allow_nan=False), st.just(1j), st.just(np.float32(2)),
+    st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False), st.just(1j), st.just(np.float32(2)),
     st.just(np.uint8(3)), st.just(np.array(4)),
 )  # fmt: skip
 
@@ -150,8 +166,14 @@ def reference(items, join):
     return join([np.asarray(item) for item in items])
 
 
+def common(arrays):
+    integers = all(x.dtype.kind in 'biu' for x in arrays)
+    dtype = np.result_type(*[x.dtype for x in arrays])
+    return np.dtype('i8') if integers and dtype.kind == 'f' else dtype
+
+
 def stacked(arrays):
-    return np.stack([x.astype(np.result_type(*[x.dtype for x in arrays])) for x in arrays]).copy('C')
+    return np.stack([x.astype(common(arrays)) for x in arrays]).copy('C')
 
 
 def padded(arrays, value=0, ratio=0.5, multiple=1):
@@ -260,6 +282,85 @@ def test_items_may_be_any_iterable(function, kind):
     assert function(items.keys() if isinstance(items, dict) else items) == ['a', 'b']
 
 
+@FUNCTIONS
+@pytest.mark.parametrize('kind', [Boxes, Size])
+def test_a_subclass_of_list_or_tuple_keeps_its_type_and_attributes_too(function, kind):
+    items = [kind('xy'), kind('zw')]
+    items[0].format = 'xyxy'
+    found = function(items)
+    assert type(found) is kind
+    assert found == kind([['x', 'z'], ['y', 'w']])
+    assert found.format == 'xyxy'
+    assert items == [kind('xy'), kind('zw')]
+
+
+@FUNCTIONS
+def test_tuples_of_native_code_come_out_as_plain_ones(function):
+    """Their types take only values of their own."""
+    items = [os.terminal_size((1, 2)), os.terminal_size((3, 4))]
+    found = function(items)
+    assert type(found) is tuple
+    assert [list(x) for x in found] == [[1, 3], [2, 4]]
+
+
+def test_a_subclass_of_list_inside_of_an_item_is_a_value_as_lists_are():
+    assert combine_lists([('a', Boxes([1])), ('b', [2, 3])]) == (['a', 'b'], [[1], [2, 3]])
+
+
+@FUNCTIONS
+def test_namedtuples_of_one_name_and_the_same_fields_are_of_one_type(function):
+    """pandas makes a class for the rows of each table."""
+    items = [{'row': namedtuple('Row', 'x y')('a', i)} for i in range(3)]
+    row = function(items)['row']
+    assert type(row) is type(items[0]['row'])
+    assert row.x == ['a', 'a', 'a']
+    assert list(row.y) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ('items', 'text'),
+    [
+        (
+            [{'ids': [1, 2, 3]}, {'ids': [1]}],
+            (
+                "element ['ids'] of item 1 has 1 elements, but item 0 has 3 elements;"
+                " a list is structure: `map_at('ids', np.asarray)` makes an array of it"
+            ),
+        ),
+        (
+            [('a', (1,)), ('b', ())],
+            (
+                'element [1] of item 1 has 0 elements, but item 0 has 1 elements;'
+                ' a tuple is structure: `map_at(1, np.asarray)` makes an array of it'
+            ),
+        ),
+        (
+            [{'boxes': [[1], [2]]}, {'boxes': [[1], [2, 3]]}],
+            (
+                "element ['boxes'][1] of item 1 has 2 elements, but item 0 has 1 elements;"
+                ' a list is structure: `np.asarray` makes an array of it'
+            ),
+        ),
+        (
+            [['a'], []],
+            (
+                'item 1 has 0 elements, but item 0 has 1 elements;'
+                ' a list is structure: `apply(np.asarray)` makes an array of it'
+            ),
+        ),
+    ],
+)
+def test_lists_of_different_lengths_are_refused_with_the_way_out(items, text):
+    assert message(ValueError, combine_pad, items) == f'combine_pad: {text}'
+    assert message(ValueError, combine, items) == f'combine: {text}, which combine_pad pads'
+
+
+def test_the_way_out_of_lists():
+    items = [{'ids': [1, 2, 3]}, {'ids': [4]}]
+    (found,) = items | map_at('ids', np.asarray) | batch_by(2) | combine_pad(ratio=0)
+    assert_same(found, {'ids': np.array([[1, 2, 3], [4, 0, 0]])})
+
+
 # Values
 
 
@@ -315,6 +416,99 @@ def test_objects_become_an_object_array_and_are_not_looked_into(function):
 )  # fmt: skip
 def test_numbers_become_an_array(function, items, expected):
     assert_same(function(items), expected)
+
+
+BIG = 2**63 + 12345
+ID = 2**53 + 1
+
+
+def structured(value, dtype):
+    return np.array([(value, 1)], [('id', dtype), ('x', 'i2')])
+
+
+@STACKING
+@pytest.mark.parametrize(
+    ('items', 'expected'),
+    [
+        ([BIG, 5], np.array([BIG, 5], 'u8')),
+        ([True, BIG], np.array([1, BIG], 'u8')),
+        ([IntEnum('E', {'A': BIG}).A, 5], np.array([BIG, 5], 'u8')),
+        ([np.uint64(BIG), 5], np.array([BIG, 5], 'u8')),
+        ([np.uint64(BIG), np.int8(5)], np.array([BIG, 5], 'u8')),
+        ([np.uint64(5), -5], np.array([5, -5], 'i8')),
+        ([np.array([BIG], 'u8'), np.array([5])], np.array([[BIG], [5]], 'u8')),
+        ([np.array([7], 'u8'), np.array([-5], 'i2')], np.array([[7], [-5]], 'i8')),
+        ([np.array([2**63 - 1], 'u8'), np.array([-(2**63)])], np.array([[2**63 - 1], [-(2**63)]], 'i8')),
+        ([2**53, 0.5], np.array([2.0**53, 0.5])),
+        ([-(2**60), np.nan], np.array([-(2.0**60), np.nan])),
+        ([np.array([2**62]), np.array([0.5], 'f4')], np.array([[2.0**62], [0.5]])),
+        ([np.array([2**24 + 1], 'i4'), np.array([0.5], 'f4')], np.array([[2.0**24 + 1], [0.5]])),
+        ([ID, None], np.array([ID, None], object)),
+        ([2**100, -1], np.array([2**100, -1], object)),
+        ([np.array([ID]), np.array(['x'], object)], np.array([[ID], ['x']], object)),
+        ([structured(BIG, 'u8'), structured(5, 'i8')], np.array([[(BIG, 1)], [(5, 1)]], 'u8,i2')),
+        ([structured(BIG, 'u8')[0], structured(5, 'i8')[0]], np.array([(BIG, 1), (5, 1)], 'u8,i2')),
+    ],
+)  # fmt: skip
+def test_no_integer_ever_changes(function, items, expected):
+    found = function(items)
+    assert_same(found.astype(expected.dtype) if found.dtype.names else found, expected)
+
+
+@STACKING
+@pytest.mark.parametrize(
+    ('items', 'i', 'value', 'dtype', 'common'),
+    [
+        ([BIG, -5], 1, -5, 'int64', 'uint64'),
+        ([np.uint64(BIG), np.int64(-5)], 1, -5, 'int64', 'uint64'),
+        ([np.array([3, -5]), np.array([BIG, 0], 'u8')], 0, -5, 'int64', 'uint64'),
+        ([ID, 0.5], 0, ID, 'int64', 'float64'),
+        ([0.5, ID], 1, ID, 'int64', 'float64'),
+        ([ID, 1j], 0, ID, 'int64', 'complex128'),
+        ([np.float32(1), np.int64(ID)], 1, ID, 'int64', 'float64'),
+        ([np.array([1.5]), np.array([-ID])], 1, -ID, 'int64', 'float64'),
+        ([2**63 - 1, 0.5], 0, 2**63 - 1, 'int64', 'float64'),
+        ([0.5, 2**64 - 1], 1, 2**64 - 1, 'uint64', 'float64'),
+        ([np.datetime64('3000'), np.datetime64(1, 'ns')], 0, 3000, 'datetime64[Y]', 'datetime64[ns]'),
+        ([np.array(['NaT', '3000'], 'M8[Y]'), np.zeros(2, 'M8[ns]')], 0, 3000, 'datetime64[Y]', 'datetime64[ns]'),
+        (
+            [np.timedelta64(1, 'ns'), np.timedelta64(10**15, 's')],
+            1, '1000000000000000 seconds', 'timedelta64[s]', 'timedelta64[ns]',
+        ),
+    ],
+)  # fmt: skip
+def test_integers_and_times_that_would_change_are_refused_with_their_place(function, items, i, value, dtype, common):
+    assert message(ValueError, function, [{'id': x} for x in items]) == (
+        f"{function.__name__}: element ['id'] of item {i} has {value} in dtype {dtype}, which {common}, the common"
+        ' dtype, does not hold; convert the items to one dtype before'
+    )
+
+
+@STACKING
+def test_fields_of_structured_arrays_are_looked_at_by_themselves(function):
+    text = "element [0]['id'] of item 1 has -5 in dtype int64, which uint64, the common dtype, does not hold"
+    found = message(ValueError, function, [(structured(BIG, 'u8'),), (structured(-5, 'i8'),)])
+    assert found.startswith(f'{function.__name__}: {text};')
+
+
+@STACKING
+@pytest.mark.parametrize(
+    ('x', 'y'),
+    [
+        ('i8', 'U3'),
+        ('S3', 'f4'),
+        ('U3', 'S3'),
+        ('m8[s]', 'i8'),
+        ('M8[s]', 'm8[s]'),
+        ('O', 'M8[ns]'),
+        ('i8,f8', 'f8,i8'),
+    ],
+)
+def test_numbers_times_text_and_bytes_do_not_become_each_other(function, x, y):
+    x, y = np.dtype(x), np.dtype([('f1', 'f8'), ('f0', 'i8')] if y == 'f8,i8' else y)
+    assert message(TypeError, function, [np.zeros(1, x), np.zeros(1, y)]) == (
+        f'{function.__name__}: item 1 has dtype {y}, but item 0 has dtype {x}; they have no common dtype'
+    )
 
 
 @STACKING
@@ -463,6 +657,7 @@ def test_all_ways_of_filling_give_the_same(value, shape):
     [
         ('u1', 255), ('u1', 3.0), ('u1', True), ('i1', -128), ('u8', 2**64 - 1), ('i8', -(2**63)), ('bool', 1),
         ('f4', 0.1), ('f4', np.nan), ('f4', -np.inf), ('f4', np.float64(1e-300)), ('f2', 7), ('c8', 1j), ('c8', np.nan),
+        ('f8', 2**60), ('f4', 2**24), ('u8', np.int64(5)),
         ('O', None), ('O', 'x'), ('U2', 'ab'), ('S2', b'ab'), ('M8[s]', np.datetime64('NaT', 's')),
         ('M8[s]', np.datetime64('2000-01-01')), ('m8[s]', np.timedelta64(2, 'm')), ('f4', np.array(2)),
         ('i4,f4', np.array((1, 2.0), 'i4,f4')[()]), ('i8', np.int32(-4)),
@@ -480,7 +675,9 @@ def test_padding_values_that_fit(dtype, value):
     ('dtype', 'value'),
     [
         ('u1', -1), ('u1', 256), ('u1', 0.5), ('i8', np.nan), ('i8', np.inf), ('i8', 2**63), ('i8', 2.0**63),
-        ('i8', 2**100), ('bool', 2), ('f2', 70000), ('f4', 1e300), ('f4', 1j), ('f4', None), ('f4', 'x'), ('U2', 'abc'),
+        ('i8', 2**100), ('bool', 2), ('f2', 70000), ('f4', 1e300), ('f8', 2**53 + 1),
+        ('f8', -(2**53) - 1), ('f4', 2**24 + 1), ('c8', 2**24 + 1),
+        ('f8', np.uint64(2**64 - 1)), ('i8', np.uint64(2**63)), ('f4', 1j), ('f4', None), ('f4', 'x'), ('U2', 'abc'),
         ('U2', 0), ('S2', 'ab'), ('M8[s]', 0), ('M8[s]', np.datetime64(1, 'ms')), ('i8', np.datetime64('2000')),
     ],
 )  # fmt: skip
@@ -542,8 +739,7 @@ def test_not_a_list_of_items(function, items):
 
 UNEQUAL = [
     ([(1, 2), (1, 2), (1, 2, 3)], ValueError, 'item 2 has 3 elements, but item 0 has 2 elements'),
-    ([[], [1]], ValueError, 'item 1 has 1 elements, but item 0 has 0 elements'),
-    ([('a', (1,)), ('b', ())], ValueError, 'element [1] of item 1 has 0 elements, but item 0 has 1 elements'),
+    ([('a', (1, 'b')), ('b', ('c',))], ValueError, 'element [1] of item 1 has 1 elements, but item 0 has 2 elements'),
     ([{'a': 1, 'b': 2}, {'a': 1}], ValueError, "item 1 has keys ['a'], but item 0 has keys ['a', 'b']"),
     (
         [({'a': 1},), ({'a': 1},), ({'b': 1},)], ValueError,
@@ -554,6 +750,14 @@ UNEQUAL = [
     ([{0: (1,)}, {0: np.ones(1)}], TypeError, 'element [0] of item 1 has type ndarray, but item 0 has type tuple'),
     ([1, 2.5, (1,)], TypeError, 'item 2 has type tuple, but item 0 has type int'),
     ([OrderedDict(a=1), {'a': 1}], TypeError, 'item 1 has type dict, but item 0 has type OrderedDict'),
+    (
+        [Point2(1, 2), namedtuple('Point2', 'y x')(1, 2)], TypeError,
+        "item 1 has type Point2 with fields ['y', 'x'], but item 0 has type Point2 with fields ['x', 'y']",
+    ),
+    (
+        [Tags({'a': 1}), type('Tags', (dict,), {'__module__': 'other'})(a=1)], TypeError,
+        'item 1 has type other.Tags, but item 0 has type test_combining.Tags',
+    ),
 ]  # fmt: skip
 
 
@@ -701,3 +905,174 @@ def test_the_stage_has_the_options_given():
     ((found, lengths),) = ragged(1, 2) | batch_by(2) | stage
     assert found.tolist() == [[-1, 1, -1, -1], [-1, 1, 2, -1]]
     assert lengths.tolist() == [[1], [2]]
+
+
+# What other libraries hold
+
+LABELS = '; labels must be the same, in the same order, or be dropped before, by `np.asarray`'
+
+
+def pandas_series():
+    pandas = pytest.importorskip('pandas')
+    row = pandas.Series({'a': 1, 'b': 2})
+    return row, row[::-1], "index ['b', 'a']", "index ['a', 'b']"
+
+
+def pandas_rows():
+    pandas = pytest.importorskip('pandas')
+    row = pandas.Series({'a': 1, 'b': 2})
+    return row, pandas.Series([1, 2]), 'no index', "index ['a', 'b']"
+
+
+def pandas_table():
+    pandas = pytest.importorskip('pandas')
+    table = pandas.DataFrame({'x': [1, 2], 'y': [3, 4]})
+    return table, table[['y', 'x']], "columns ['y', 'x']", "columns ['x', 'y']"
+
+
+def pandas_row_numbers():
+    pandas = pytest.importorskip('pandas')
+    table = pandas.DataFrame({'x': range(8)}, index=range(10, 18))
+    return table, table[::-1], 'index [17, 16, 15, 14, 13, 12, …]', 'index [10, 11, 12, 13, 14, 15, …]'
+
+
+def polars_table():
+    polars = pytest.importorskip('polars')
+    table = polars.DataFrame({'x': [1, 2], 'y': [3, 4]})
+    return table, table[['y', 'x']], "columns ['y', 'x']", "columns ['x', 'y']"
+
+
+def arrow_table():
+    pyarrow = pytest.importorskip('pyarrow')
+    table = pyarrow.table({'x': [1, 2], 'y': [3, 4]})
+    return table, table.select(['y', 'x']), "columns ['y', 'x']", "columns ['x', 'y']"
+
+
+def xarray_dims():
+    xarray = pytest.importorskip('xarray')
+    image = xarray.DataArray(np.ones((2, 2)), dims=('x', 'y'))
+    return image, image.T, "dims ['y', 'x']", "dims ['x', 'y']"
+
+
+def xarray_coordinates():
+    xarray = pytest.importorskip('xarray')
+    image = xarray.DataArray(np.ones((2, 2)), dims=('band', 'y'), coords={'band': ['r', 'g']})
+    return image, image[::-1], "coordinate 'band' ['g', 'r']", "coordinate 'band' ['r', 'g']"
+
+
+class Quantity(np.ndarray):
+    """Like one of astropy."""
+
+    unit = None
+
+
+def units():
+    metres, kilometres = np.ones(2).view(Quantity), np.ones(2).view(Quantity)
+    metres.unit, kilometres.unit = Decimal(1), Decimal(1000)
+    return metres, kilometres, 'unit 1000', 'unit 1'
+
+
+@STACKING
+@pytest.mark.parametrize(
+    'made',
+    [
+        pandas_series, pandas_rows, pandas_table, pandas_row_numbers, polars_table, arrow_table, xarray_dims,
+        xarray_coordinates, units,
+    ],
+)  # fmt: skip
+def test_labels_that_differ_are_refused_and_equal_ones_are_combined(function, made):
+    first, other, has, expected = made()
+    assert_same(function([{'x': first}, {'x': first}])['x'], np.stack([np.asarray(first)] * 2))
+    assert message(ValueError, function, [{'x': first}, {'x': first}, {'x': other}]) == (
+        f"{function.__name__}: element ['x'] of item 2 has {has}, but item 0 has {expected}{LABELS}"
+    )
+    assert function([np.asarray(first), np.asarray(other)]).shape == (2, *first.shape)
+
+
+def test_rows_that_are_only_numbered_have_no_labels():
+    pandas = pytest.importorskip('pandas')
+    tables = [pandas.DataFrame({'x': range(n)}) for n in (1, 2)]
+    assert combine_pad(tables, ratio=0, padding_values=-1).tolist() == [[[0], [-1]], [[0], [1]]]
+    assert combine([pandas.Series([1, 2]), np.array([3, 4])]).tolist() == [[1, 2], [3, 4]]
+
+
+@STACKING
+def test_rows_of_tables(function):
+    """Of each table, pandas makes a class for its rows."""
+    pandas = pytest.importorskip('pandas')
+    rows = [next(pandas.DataFrame({'x': [i], 'y': [-i]}).itertuples(index=False)) for i in (1, 2)]
+    found = function(rows)
+    assert found.x.tolist() == [1, 2]
+    assert found.y.tolist() == [-1, -2]
+
+
+def pandas_missing(value):
+    pandas = pytest.importorskip('pandas')
+    return pandas.Series([value, None], dtype='Int64')
+
+
+def pandas_mixed(value):
+    return pytest.importorskip('pandas').DataFrame({'id': [value], 'x': [1e300]})
+
+
+def polars_missing(value):
+    return pytest.importorskip('polars').Series([value, None])
+
+
+def polars_mixed(value):
+    return pytest.importorskip('polars').DataFrame({'id': [value], 'x': [1e300]})
+
+
+def arrow_missing(value):
+    return pytest.importorskip('pyarrow').array([value, None])
+
+
+def arrow_mixed(value):
+    return pytest.importorskip('pyarrow').table({'id': [value], 'x': [1e300]})
+
+
+@STACKING
+@pytest.mark.parametrize(
+    'made', [pandas_missing, pandas_mixed, polars_missing, polars_mixed, arrow_missing, arrow_mixed]
+)
+def test_integers_that_change_where_numpy_makes_an_array_are_refused(function, made):
+    small, large = made(5), made(ID)
+    np.testing.assert_array_equal(function([small]), np.asarray(small)[None])
+    assert message(ValueError, function, [(small,), (large,)]) == (
+        f'{function.__name__}: element [0] of item 1, a {type(large).__name__}, has 64-bit integers that are others in'
+        ' float64, which numpy makes of it; fill what is missing, or combine each column by itself'
+    )
+
+
+@STACKING
+@pytest.mark.filterwarnings('ignore::UserWarning')  # of torch, about some of these being new or old
+@pytest.mark.parametrize(
+    ('make', 'hint'),
+    [
+        (lambda torch, x: x.bfloat16(), 'convert it before, by `.float()`'),
+        (lambda torch, x: x.to(torch.float8_e4m3fn), 'convert it before, by `.float()`'),
+        (lambda torch, x: x.to(torch.complex32), 'convert it before, by `.cfloat()`'),
+        (lambda torch, x: x.requires_grad_(), 'convert it before, by `.detach()`'),
+        (lambda torch, x: x.to_sparse(), 'convert it before, by `.to_dense()`'),
+        (lambda torch, x: x.to_sparse_csr().requires_grad_(), 'convert it before, by `.detach().to_dense()`'),
+        (lambda torch, x: torch.quantize_per_tensor(x, 1.0, 0, torch.quint8), 'convert it before, by `.dequantize()`'),
+        (lambda torch, x: x.to('meta'), 'it has no values'),
+        (lambda torch, x: x.cfloat().conj(), 'convert it before'),
+    ],
+)  # fmt: skip
+def test_tensors_that_numpy_does_not_take_are_refused_with_their_place(function, make, hint):
+    torch = pytest.importorskip('torch')
+    tensor = make(torch, torch.eye(2))
+    with pytest.raises((TypeError, RuntimeError)) as of_numpy:
+        np.asarray(tensor)
+    why = f'{type(of_numpy.value).__name__}: {of_numpy.value}'
+    items = [{'image': torch.eye(2), 'emb': x} for x in (torch.eye(2), tensor)]
+    assert message(TypeError, function, items) == (
+        f"{function.__name__}: element ['emb'] of item 1, a Tensor, cannot be made an array ({why}); {hint}"
+    )
+
+
+def test_the_hints_for_tensors_work():
+    torch = pytest.importorskip('torch')
+    assert_same(combine([torch.eye(2).bfloat16().float()] * 2), np.stack([np.eye(2, dtype='f4')] * 2))
+    assert_same(combine([torch.eye(2).requires_grad_().detach()] * 2), np.stack([np.eye(2, dtype='f4')] * 2))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from itpipe.portable import Packed
@@ -110,3 +111,34 @@ def test_errors_say_nothing_about_results(value: Any, error: Exception | None) -
     assert room.window(0, 3) == 3
     came(room, entered(room, 1, 10), bytes(90))
     assert room.window(1, 3) == 1 + (1000 - 90) // 100
+
+
+def test_items_that_are_parts_of_one_volume_hold_it_once() -> None:
+    room, volume = Room(100_000), np.zeros(10_000, np.uint8)
+    tasks = [Task(key) for key in range(3)]
+    for task in tasks:
+        room.enter(task, volume[:10])
+    for task in tasks:
+        came(room, task, volume[5:])
+    assert room.window(3, 1000) > 3 + (100_000 - 3 * 10_000) // 10_000
+
+
+def test_a_dataset_of_more_than_the_limit_does_not_make_workers_take_turns() -> None:
+    """Of which the items are views: no waiting makes it go away."""
+    room, dataset = Room(1000), np.zeros(10_000, np.uint8)
+    for key in range(100):
+        task = Task(key)
+        room.enter(task, dataset[key:])
+        came(room, task, 0)
+        assert room.window(1, 8) >= 1
+        room.leave(task)
+    assert room.window(1, 8) >= 8
+
+
+def test_items_that_are_copied_hold_what_they_show() -> None:
+    room = Room(10_000, copied=True)
+    task = Task(0)
+    room.enter(task, np.zeros(100_000, np.uint8)[:10])
+    came(room, task, bytes(90))
+    room.leave(task)
+    assert room.window(0, 8) == 10_000 // 100
