@@ -1,12 +1,18 @@
-"""Zoom, pad and crop: plain functions of one array, for pipelines such as `images | map_at(0, zoom, scale_factor=2)`.
+"""Zoom, pad, crop and scale: plain functions of one array, for pipelines such as `images | map_at(0, zoom, [2, 2])`.
 
-All four take arrays of any number of dimensions, choose axes in the same way, leave their input as it is and return a
-new C-contiguous array of the same dtype, never a view: it can be written to, and does not keep the original alive.
+All take arrays of any number of dimensions, or nested lists of numbers, choose axes in the same way, leave their input
+as it is and return a new C-contiguous array, never a view: it can be written to, and does not keep the original alive.
+It has the dtype of the input, but for `normalize` and `min_max_scale`, whose results are floats.
 
 With `axis=None`, one number stands for every axis and a sequence for the last `len(sequence)` axes, so that
 `scale_factor=[2, 2]` zooms the rows and columns of a channels-first image. `axis` names the axes instead: an int or
 ints, counted from the end where negative, such as `axis=(0, 1)` for channels last; a single value, bare or in a
-sequence, then serves all of them. The names and conventions come from deep-pipe.
+sequence, then serves all of them.
+
+A box is an array of shape (2, number of axes): where it starts on each axis, and where it ends, as in a slice.
+
+The names and conventions come from deep-pipe. `num_threads` and `backend` are taken for code that was written for it,
+and have no effect: `parallel_map(…, threads=N)` has N images worked on at the same time.
 """
 
 from __future__ import annotations
@@ -21,7 +27,21 @@ import numpy.typing as npt
 
 from .checks import integer
 
-__all__ = ['crop_to_shape', 'pad_to_shape', 'zoom', 'zoom_to_shape']
+__all__ = [
+    'crop_to_box',
+    'crop_to_shape',
+    'get_centered_box',
+    'mask2bounding_box',
+    'min_max_scale',
+    'normalize',
+    'pad',
+    'pad_to_divisible',
+    'pad_to_shape',
+    'proportional_zoom_to_shape',
+    'restore_crop',
+    'zoom',
+    'zoom_to_shape',
+]
 
 T = TypeVar('T', bound=np.generic)
 Array: TypeAlias = npt.NDArray[Any]
@@ -36,6 +56,8 @@ def zoom(
     axis: Ints | None = None,
     order: int = 1,
     fill_value: object = 0,  # noqa: ARG001
+    num_threads: int = -1,  # noqa: ARG001
+    backend: object = None,  # noqa: ARG001
 ) -> npt.NDArray[T]:
     """The image with `scale_factor` times as many pixels along each chosen axis, interpolated by splines of `order`.
 
@@ -87,6 +109,8 @@ def zoom_to_shape(
     axis: Ints | None = None,
     order: int = 1,
     fill_value: object = 0,  # noqa: ARG001
+    num_threads: int = -1,  # noqa: ARG001
+    backend: object = None,  # noqa: ARG001
 ) -> npt.NDArray[T]:
     """The image interpolated to exactly `shape` along each chosen axis.
 
@@ -109,7 +133,13 @@ def zoom_to_shape(
 
 
 def pad_to_shape(
-    image: npt.NDArray[T], shape: Ints, axis: Ints | None = None, padding_values: Padding = 0, ratio: Floats = 0.5
+    image: npt.NDArray[T],
+    shape: Ints,
+    axis: Ints | None = None,
+    padding_values: Padding = 0,
+    ratio: Floats = 0.5,
+    num_threads: int = -1,  # noqa: ARG001
+    backend: object = None,  # noqa: ARG001
 ) -> npt.NDArray[T]:
     """The image with `padding_values` around it, so that it has `shape` along each chosen axis.
 
@@ -137,15 +167,116 @@ def pad_to_shape(
     rule = "`shape` must be at least the image's shape on every axis"
     _compare('pad_to_shape', image, lengths, lambda before, after: after >= before, rule)
     inner = _inner('pad_to_shape', image.shape, lengths, ratio, axes)
-    values = _padding(image, padding_values)
-    result = np.empty(lengths, image.dtype)
-    try:
-        result[...] = values
-    except ValueError:
-        rule = f"must broadcast to the result's shape {result.shape}"
-        raise ValueError(f'pad_to_shape: `padding_values` {rule}, got shape {values.shape}') from None
-    result[inner] = image
-    return result
+    return _padded('pad_to_shape', image, lengths, inner, padding_values)
+
+
+def pad(
+    image: npt.NDArray[T],
+    padding: Ints | Sequence[Sequence[SupportsIndex]],
+    axis: Ints | None = None,
+    padding_values: Padding = 0,
+    num_threads: int = -1,  # noqa: ARG001
+    backend: object = None,  # noqa: ARG001
+) -> npt.NDArray[T]:
+    """The image with `padding` pixels before and behind it along each chosen axis.
+
+    `padding` is an int; an int for each axis; or a pair `(before, behind)` for each axis, where one alone serves all
+    that `axis` names. `padding_values` are those of `pad_to_shape`.
+
+    Raises ValueError for a negative `padding`, an unknown axis, values that the dtype cannot hold; TypeError for
+    arguments that are no ints.
+
+    >>> pad(np.array([5, 6]), [[1, 3]])
+    array([0, 5, 6, 0, 0, 0])
+    >>> pad(np.zeros((3, 20, 30)), [1, 2]).shape, pad(np.zeros((20, 30, 3)), 2, axis=(0, 1)).shape
+    ((3, 22, 34), (24, 34, 3))
+
+    See also: `pad_to_shape` and `pad_to_divisible`, for a wanted shape; `numpy.pad`, for borders that are mirrored.
+    """
+    image = _array('pad', image)
+    given = _ints('pad', 'padding', padding, 'an int, ints, or pairs of ints')
+    if given.ndim > 2 or (given.ndim == 2 and given.shape[1] != 2):
+        raise TypeError(f'pad: `padding` must be an int, ints, or pairs of ints, got {padding!r}')
+    axes = _axes('pad', image, axis, 'padding', padding)
+    if given.ndim and len(given) not in (1, len(axes)):
+        raise ValueError(f'pad: `padding` must be one value or one per chosen axis ({len(axes)}), got {padding!r}')
+    if (given < 0).any():
+        raise ValueError(f'pad: `padding` must not be negative, got {padding!r}')
+    before, behind = given.T if given.ndim == 2 else (given, given)
+    starts, ends = (_per_axis('pad', 'padding', side, axes, [0] * image.ndim) for side in (before, behind))
+    lengths = [start + n + end for start, n, end in zip(starts, image.shape, ends, strict=True)]
+    return _padded('pad', image, lengths, _part(starts, image.shape), padding_values)
+
+
+def pad_to_divisible(
+    image: npt.NDArray[T],
+    divisor: Ints,
+    axis: Ints | None = None,
+    padding_values: Padding = 0,
+    ratio: Floats = 0.5,
+    remainder: Ints = 0,
+    num_threads: int = -1,  # noqa: ARG001
+    backend: object = None,  # noqa: ARG001
+) -> npt.NDArray[T]:
+    """The image, padded as little as makes each chosen axis a multiple of `divisor`, plus `remainder`.
+
+    For networks that halve the image several times. An axis shorter than its `remainder` gets that length.
+    `padding_values` and `ratio` are those of `pad_to_shape`.
+
+    Raises ValueError for a `divisor` below 1, a negative `remainder` and what `pad_to_shape` refuses; TypeError for
+    arguments that are no ints.
+
+    >>> pad_to_divisible(np.zeros((3, 20, 30)), [16, 16]).shape
+    (3, 32, 32)
+    >>> pad_to_divisible(np.array([5, 6, 7]), 4, remainder=1, ratio=0)
+    array([5, 6, 7, 0, 0])
+
+    See also: `pad_to_shape`; `itpipe.combine_pad`, whose `multiple_of` does it for a batch.
+    """
+    image = _array('pad_to_divisible', image)
+    axes = _axes('pad_to_divisible', image, axis, 'divisor', divisor)
+    divisors = _per_axis('pad_to_divisible', 'divisor', divisor, axes, [1] * image.ndim)
+    remainders = _per_axis('pad_to_divisible', 'remainder', remainder, axes, [0] * image.ndim)
+    if min(divisors, default=1) < 1:
+        raise ValueError(f'pad_to_divisible: `divisor` must be at least 1, got {divisor!r}')
+    if min(remainders, default=0) < 0:
+        raise ValueError(f'pad_to_divisible: `remainder` must be at least 0, got {remainder!r}')
+    least = map(max, image.shape, remainders)
+    lengths = [n + (rest - n) % by for n, rest, by in zip(least, remainders, divisors, strict=True)]
+    inner = _inner('pad_to_divisible', image.shape, lengths, ratio, axes)
+    return _padded('pad_to_divisible', image, lengths, inner, padding_values)
+
+
+def proportional_zoom_to_shape(
+    image: npt.NDArray[T], shape: Ints, axis: Ints | None = None, padding_values: Padding = 0, order: int = 1
+) -> npt.NDArray[T]:
+    """The image, zoomed by one factor until it just fits `shape` along the chosen axes, and padded to that.
+
+    A thin axis keeps at least one pixel. `order` is that of `zoom`; `padding_values` are those of `pad_to_shape`, a
+    function is called with the zoomed image. The image is in the middle.
+
+    Raises ValueError for a length of 0 and what `zoom` and `pad_to_shape` refuse; TypeError as they do.
+
+    >>> proportional_zoom_to_shape(np.ones((2, 4)), (4, 4), padding_values=-1)
+    array([[-1., -1., -1., -1.],
+           [ 1.,  1.,  1.,  1.],
+           [ 1.,  1.,  1.,  1.],
+           [-1., -1., -1., -1.]])
+
+    See also: `zoom_to_shape`, which distorts instead; `pad_to_shape`.
+    """
+    where = 'proportional_zoom_to_shape'
+    image = _array(where, image)
+    axes = _axes(where, image, axis, 'shape', shape)
+    lengths = _per_axis(where, 'shape', shape, axes, image.shape)
+    rule = "`shape` must be at least 1, and at least 0 on the image's empty axes"
+    _compare(where, image, lengths, lambda before, after: after > 0 if before else after >= 0, rule)
+    factor = min((lengths[k] / image.shape[k] for k in axes if image.shape[k]), default=1)
+    inside = list(image.shape)
+    for k in axes:
+        inside[k] = min(max(round(image.shape[k] * factor), 1), lengths[k]) if image.shape[k] else 0
+    zoomed = _resample(where, image, inside, order)
+    return _padded(where, zoomed, lengths, _inner(where, inside, lengths, 0.5, axes), padding_values)
 
 
 def crop_to_shape(image: npt.NDArray[T], shape: Ints, axis: Ints | None = None, ratio: Floats = 0.5) -> npt.NDArray[T]:
@@ -173,17 +304,277 @@ def crop_to_shape(image: npt.NDArray[T], shape: Ints, axis: Ints | None = None, 
     return part.copy()
 
 
-def _array(where: str, image: npt.NDArray[T]) -> npt.NDArray[T]:
-    # Lists and tuples are refused: they are whole items that someone forgot to take apart with `map_at`.
-    if not hasattr(image, '__array__'):
-        raise TypeError(f'{where}: `image` must be a numpy array, got {type(image).__name__}')
-    return np.asarray(image)
+def crop_to_box(
+    image: npt.NDArray[T],
+    box: npt.ArrayLike,
+    axis: Ints | None = None,
+    padding_values: Padding | None = None,
+    num_threads: int = -1,  # noqa: ARG001
+    backend: object = None,  # noqa: ARG001
+) -> npt.NDArray[T]:
+    """The part of the image within `box`: of shape `box[1] - box[0]` along each chosen axis.
+
+    The box may reach beyond the image where `padding_values` are given. They are those of `pad_to_shape`; a function is
+    called with the part of the image within the box.
+
+    Raises ValueError for a box that ends before it starts, or reaches beyond the image without `padding_values`, an
+    unknown axis, values that the dtype cannot hold; TypeError for arguments that are no ints.
+
+    >>> crop_to_box(np.arange(6), [[2], [5]])
+    array([2, 3, 4])
+    >>> crop_to_box(np.arange(6), [[-2], [3]], padding_values=9)
+    array([9, 9, 0, 1, 2])
+    >>> crop_to_box(np.zeros((20, 30, 3)), [[5, 0], [15, 30]], axis=(0, 1)).shape
+    (10, 30, 3)
+
+    See also: `mask2bounding_box` and `get_centered_box`, for boxes; `restore_crop`, which undoes it; `crop_to_shape`.
+    """
+    image = _array('crop_to_box', image)
+    first, last = _box('crop_to_box', box)
+    axes = _axes('crop_to_box', image, axis, 'box', first)
+    starts = _per_axis('crop_to_box', 'box', first, axes, [0] * image.ndim)
+    ends = _per_axis('crop_to_box', 'box', last, axes, image.shape)
+    if padding_values is None:
+        for k, (start, n, end) in enumerate(zip(starts, image.shape, ends, strict=True)):
+            if start < 0 or end > n:
+                rule = '`box` must lie within the image where no `padding_values` are given'
+                raise ValueError(f'crop_to_box: {rule}; axis {k} has {n}, asked {start} to {end}')
+    lengths = [end - start for start, end in zip(starts, ends, strict=True)]
+    low = [min(max(start, 0), n) for start, n in zip(starts, image.shape, strict=True)]
+    high = [min(max(end, 0), n) for end, n in zip(ends, image.shape, strict=True)]
+    part: npt.NDArray[T] = image[_part(low, [end - start for start, end in zip(low, high, strict=True)])]
+    if padding_values is None:
+        return part.copy()
+    # what lies wholly beyond the image has nothing of it, and no place for that
+    before = [min(max(k - start, 0), n) for k, start, n in zip(low, starts, lengths, strict=True)]
+    return _padded('crop_to_box', part, lengths, _part(before, part.shape), padding_values)
+
+
+def restore_crop(
+    image: npt.NDArray[T],
+    box: npt.ArrayLike,
+    shape: Ints,
+    padding_values: Padding = 0,
+    num_threads: int = -1,  # noqa: ARG001
+    backend: object = None,  # noqa: ARG001
+) -> npt.NDArray[T]:
+    """An image of the given `shape` that has this one within `box`, and `padding_values` around it.
+
+    `box` and `shape` are of all axes. `padding_values` are those of `pad_to_shape`.
+
+    Raises ValueError for a box that has not the image's shape or reaches beyond `shape`, values that the dtype cannot
+    hold; TypeError for arguments that are no ints.
+
+    >>> box = [[2], [5]]
+    >>> restore_crop(crop_to_box(np.arange(6), box), box, [6])
+    array([0, 0, 2, 3, 4, 0])
+
+    See also: `crop_to_box`.
+    """
+    image = _array('restore_crop', image)
+    axes = list(range(image.ndim))
+    first, last = _box('restore_crop', box)
+    starts = _per_axis('restore_crop', 'box', first, axes, axes)
+    ends = _per_axis('restore_crop', 'box', last, axes, axes)
+    lengths = _per_axis('restore_crop', 'shape', shape, axes, axes)
+    sizes = [end - start for start, end in zip(starts, ends, strict=True)]
+    _compare('restore_crop', image, sizes, int.__eq__, "`box` must have the image's shape")
+    for k, (start, end, n) in enumerate(zip(starts, ends, lengths, strict=True)):
+        if start < 0 or end > n:
+            raise ValueError(f'restore_crop: `box` must lie within `shape`; axis {k} has {n}, asked {start} to {end}')
+    return _padded('restore_crop', image, lengths, _part(starts, image.shape), padding_values)
+
+
+def get_centered_box(center: npt.ArrayLike, box_size: npt.ArrayLike) -> npt.NDArray[np.intp]:
+    """The box of `box_size` pixels with `center` in its middle: an int array of shape (2, number of axes).
+
+    Of an even number of pixels one more lies before the center. `center` or `box_size` may be one int for all axes. The
+    box may reach beyond an image.
+
+    Raises TypeError for arguments that are no ints, ValueError for a negative `box_size`.
+
+    >>> get_centered_box([10, 20], [5, 4])
+    array([[ 8, 18],
+           [13, 22]])
+
+    See also: `crop_to_box`.
+    """
+    rule = 'an int or a sequence of ints'
+    middle = np.atleast_1d(_ints('get_centered_box', 'center', center, rule, 1))
+    size = np.atleast_1d(_ints('get_centered_box', 'box_size', box_size, rule, 1))
+    if (size < 0).any():
+        raise ValueError(f'get_centered_box: `box_size` must be at least 0, got {box_size!r}')
+    if len(middle) != len(size) and 1 not in (len(middle), len(size)):
+        rule = f'one value or one per axis of `center` ({len(middle)})'
+        raise ValueError(f'get_centered_box: `box_size` must be {rule}, got {box_size!r}')
+    start = middle - size // 2
+    return np.stack([start, start + size])
+
+
+def mask2bounding_box(mask: Array) -> npt.NDArray[np.intp]:
+    """The smallest box that has all true pixels of the mask: an int array of shape (2, number of axes).
+
+    Of numbers, those that are not 0 are true.
+
+    Raises ValueError for a mask without a true pixel, TypeError for what is no array of numbers or bools.
+
+    >>> mask2bounding_box(np.array([[0, 0, 0, 0], [0, 1, 0, 1]]))
+    array([[1, 1],
+           [2, 4]])
+
+    See also: `crop_to_box`.
+    """
+    mask = _array('mask2bounding_box', mask, 'mask')
+    if mask.dtype.kind not in 'biufc':
+        raise TypeError(f'mask2bounding_box: `mask` must be of bools or numbers, got dtype {mask.dtype}')
+    if not mask.any():
+        raise ValueError(f'mask2bounding_box: `mask` must have a true pixel, got none in shape {mask.shape}')
+    box = np.empty((2, mask.ndim), np.intp)
+    for k in range(mask.ndim):
+        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != k)))
+        box[:, k] = filled[0], filled[-1] + 1
+    return box
+
+
+def min_max_scale(image: Array, axis: Ints | None = None) -> Array:
+    """The image, shifted and scaled so that its smallest value is 0 and its largest is 1.
+
+    With `axis`, each place along these axes by itself: `axis=0` scales each channel of a channels-first image. Where
+    all values are the same, the result is 0; a NaN makes all of them NaN. Floats keep their dtype, integers and bools
+    become float64.
+
+    Raises TypeError for images that are not of real numbers, ValueError for an image without pixels or an unknown axis.
+
+    >>> min_max_scale(np.array([[1, 3], [10, 30]]))
+    array([[0.        , 0.06896552],
+           [0.31034483, 1.        ]])
+    >>> min_max_scale(np.array([[1, 3], [10, 30]]), axis=0)
+    array([[0., 1.],
+           [0., 1.]])
+
+    See also: `normalize`, for the mean and the standard deviation.
+    """
+    image, others = _real('min_max_scale', image, axis)
+    kind = image.dtype
+    low, high = image.min(others, keepdims=True), image.max(others, keepdims=True)
+    # exact for all integers: the difference of two int8 need not be one, and float64 has not all int64
+    wide = np.dtype(np.uint64 if kind.kind in 'biu' else np.float32 if kind == np.float16 else kind)
+    image, low, high = image.astype(wide, copy=False), low.astype(wide), high.astype(wide)
+    spread = high - low
+    scaled = np.asarray((image - low) / np.where(spread == 0, wide.type(1), spread))
+    return scaled.astype(kind, copy=False) if kind.kind == 'f' else scaled
+
+
+def normalize(
+    image: Array,
+    mean: bool = True,
+    std: bool = True,
+    percentiles: Floats | None = None,
+    axis: Ints | None = None,
+    dtype: npt.DTypeLike | None = None,
+) -> Array:
+    """The image, shifted to mean 0 and scaled to standard deviation 1, or one of the two.
+
+    `percentiles`, a pair `(low, high)` or `low` for `(low, 100 - low)`, leaves what lies outside of them out of the
+    estimate, but in the image. With `axis`, each place along these axes by itself: `axis=0` normalizes each channel of
+    a channels-first image. Where all values (between the percentiles) are the same, the image is only shifted. Floats
+    keep their dtype, integers and bools become float64, if no `dtype` is given.
+
+    Raises TypeError for images that are not of real numbers or percentiles that are no numbers; ValueError for an image
+    without pixels, an unknown axis, percentiles that are not in order between 0 and 100 or leave nothing to estimate
+    from.
+
+    >>> normalize(np.array([1, 2, 3, 2]))
+    array([-1.41421356,  0.        ,  1.41421356,  0.        ])
+    >>> normalize(np.array([0., 1., 2., 3., 1000.]), std=False, percentiles=25)
+    array([ -2.,  -1.,   0.,   1., 998.])
+
+    See also: `min_max_scale`, for the smallest and the largest value.
+    """
+    image, others = _real('normalize', image, axis)
+    kind = image.dtype if image.dtype.kind == 'f' else np.dtype(np.float64)
+    values = image.astype(np.float32 if kind == np.float16 else kind, copy=False)
+    kept: Any = True
+    if percentiles is not None:
+        low, high = np.percentile(values, _percentiles(percentiles), others, keepdims=True)
+        kept = ~((values < low) | (values > high))
+        if not kept.any(others).all():
+            raise ValueError(f'normalize: `percentiles` must leave values to estimate from, got {percentiles!r}')
+    # The mean of equal values need not be quite that value, and their deviation not quite 0.
+    least = values.min(others, keepdims=True, initial=np.inf, where=kept)
+    same = least == values.max(others, keepdims=True, initial=-np.inf, where=kept)
+    center = np.where(same, least, values.mean(others, keepdims=True, where=kept))
+    scale = np.where(same, values.dtype.type(1), values.std(others, keepdims=True, where=kept)) if std else None
+    result = values - center if mean else values.copy()
+    result = np.asarray(result if scale is None else result / scale)
+    return result.astype(kind if dtype is None else dtype, copy=False)
+
+
+def _array(where: str, image: npt.NDArray[T], name: str = 'image') -> npt.NDArray[T]:
+    given = image
+    if isinstance(image, (list, tuple)):
+        given = _from_lists(image)
+    if not hasattr(given, '__array__'):
+        raise TypeError(f'{where}: `{name}` must be a numpy array, got {type(image).__name__}')
+    return np.asarray(given)
+
+
+def _from_lists(image: list[Any] | tuple[Any, ...]) -> Any:
+    """An array of numbers, or None: then it is a whole item that someone forgot to take apart with `map_at`."""
+    if isinstance(image, tuple) and any(getattr(element, 'ndim', 0) for element in image):
+        return None
+    try:
+        made = np.asarray(image)
+    except (TypeError, ValueError):  # of different lengths
+        return None
+    return made if made.dtype.kind in 'biufc' else None
+
+
+def _ints(where: str, name: str, value: Any, rule: str, most: int = 2) -> Array:
+    try:
+        given = np.asarray(value)
+    except ValueError:  # of different lengths
+        raise TypeError(f'{where}: `{name}` must be {rule}, got {value!r}') from None
+    if given.ndim > most or (given.size and given.dtype.kind not in 'iu'):
+        raise TypeError(f'{where}: `{name}` must be {rule}, got {value!r}')
+    return given.astype(np.intp)
+
+
+def _box(where: str, box: Any) -> Array:
+    rule = 'an array of ints, of shape (2, number of axes)'
+    given = _ints(where, 'box', box, rule)
+    if given.ndim == 0 or len(given) != 2:
+        raise ValueError(f'{where}: `box` must be {rule}, got {box!r}')
+    if (given[0] > given[1]).any():
+        raise ValueError(f'{where}: `box` must not end before it starts, got {box!r}')
+    return given
+
+
+def _real(where: str, image: Array, axis: Ints | None) -> tuple[Array, tuple[int, ...]]:
+    """The image as a C-contiguous array of real numbers, and the axes that are not chosen."""
+    image = np.asarray(_array(where, image), order='C')
+    if image.dtype.kind not in 'biuf':
+        raise TypeError(f'{where}: `image` must be of real numbers, got dtype {image.dtype}')
+    chosen = [] if axis is None else _axes(where, image, axis, 'axis', axis)
+    if not image.size:
+        raise ValueError(f'{where}: `image` must have a pixel, got shape {image.shape}')
+    return image, tuple(k for k in range(image.ndim) if k not in chosen)
+
+
+def _percentiles(percentiles: Any) -> tuple[float, float]:
+    given = np.asarray(percentiles)
+    if given.dtype.kind not in 'iuf' or given.size not in (1, 2):
+        raise TypeError(f'normalize: `percentiles` must be a number or two, got {percentiles!r}')
+    low, high = given.ravel().tolist() if given.size == 2 else (given.item(), 100 - given.item())
+    if not 0 <= low <= high <= 100:
+        raise ValueError(f'normalize: `percentiles` must be in order between 0 and 100, got {percentiles!r}')
+    return low, high
 
 
 def _axes(where: str, image: Array, axis: object, parameter: str, value: Any) -> list[int]:
     """The axes named by `axis` or, where it is None, meant by the `value` of the leading parameter."""
     if axis is None:
-        count = np.size(value) if np.ndim(value) else image.ndim
+        count = len(value) if np.ndim(value) else image.ndim
         if count > image.ndim:
             rule = f'at most one value per axis of the image ({image.ndim})'
             raise ValueError(f'{where}: `{parameter}` must have {rule}, got {value!r}')
@@ -232,11 +623,32 @@ def _inner(
     ratios = _per_axis(where, 'ratio', ratio, axes, [0] * len(small), 'iuf')
     if not all(0 <= share <= 1 for share in ratios):
         raise ValueError(f'{where}: `ratio` must be between 0 and 1, got {ratio!r}')
-    starts = [math.floor((b - a) * share) for a, b, share in zip(small, large, ratios, strict=True)]
-    return (..., *(slice(start, start + a) for start, a in zip(starts, small, strict=True)))
+    return _part([math.floor((b - a) * share) for a, b, share in zip(small, large, ratios, strict=True)], small)
 
 
-def _padding(image: Array, values: Any) -> Array:
+def _part(starts: Sequence[int], lengths: Sequence[int]) -> tuple[EllipsisType | slice, ...]:
+    return (..., *(slice(start, start + n) for start, n in zip(starts, lengths, strict=True)))
+
+
+def _padded(
+    where: str,
+    image: npt.NDArray[T],
+    lengths: Sequence[int],
+    inner: tuple[EllipsisType | slice, ...],
+    padding_values: Padding,
+) -> npt.NDArray[T]:
+    values = _padding(where, image, padding_values)
+    result = np.empty(lengths, image.dtype)
+    try:
+        result[...] = values
+    except ValueError:
+        rule = f"must broadcast to the result's shape {result.shape}"
+        raise ValueError(f'{where}: `padding_values` {rule}, got shape {values.shape}') from None
+    result[inner] = image
+    return result
+
+
+def _padding(where: str, image: Array, values: Any) -> Array:
     """The padding values as an array of the image's dtype."""
     if callable(values):
         values = values(image)
@@ -245,7 +657,7 @@ def _padding(image: Array, values: Any) -> Array:
         return given.astype(image.dtype)
     if given.dtype.kind not in 'biufc':
         rule = 'a number, an array of numbers or a function of the image that returns them'
-        raise TypeError(f'pad_to_shape: `padding_values` must be {rule}, got {type(values).__name__}')
+        raise TypeError(f'{where}: `padding_values` must be {rule}, got {type(values).__name__}')
     real = given if kind == 'c' else given.real
     with np.errstate(all='ignore'):
         cast = real.astype(image.dtype)
@@ -254,7 +666,7 @@ def _padding(image: Array, values: Any) -> Array:
     else:
         fits = np.array_equal(cast, np.trunc(real) if real.dtype.kind == 'f' else real)
     if not fits or (kind != 'c' and given.imag.any()):
-        raise ValueError(f"pad_to_shape: `padding_values` must fit the image's dtype {image.dtype}, got {values!r}")
+        raise ValueError(f"{where}: `padding_values` must fit the image's dtype {image.dtype}, got {values!r}")
     return cast
 
 

@@ -1,5 +1,6 @@
 """`itpipe.dpipe`: old scripts run with the import line changed, and what is better than it was is."""
 
+import importlib
 import os
 import pickle
 import random
@@ -216,6 +217,27 @@ class TestOldScripts:
         assert sorted(named) == sorted(dpipe.__all__)
         assert {right for _, right in table if right != 'itpipe'} <= set(itpipe.__all__)
 
+    def test_submodules_answer(self):
+        """Each old name in the module where it was, the same object as in the package, and pickled by that."""
+        where = {
+            'combiner': 'combine_batches combine_to_arrays combine_pad',
+            'expiration_pool': 'ExpirationPool expiration_pool',
+            'pipeline': 'Infinite Threads Loky Iterator make_infinite_batch_iter combine_batches combine_to_arrays '
+            'combine_pad',
+            'sources': 'sample load_by_random_id',
+            'utils': 'pad_batch_equal unpack_args multiply apply_at zip_apply random_apply sample_args',
+        }
+        found = set()
+        for name, names in where.items():
+            module = importlib.import_module(f'itpipe.dpipe.{name}')
+            assert sorted(module.__all__) == sorted(names.split())
+            for each in names.split():
+                assert getattr(module, each) is getattr(dpipe, each)
+                assert pickle.loads(pickle.dumps(getattr(module, each))) is getattr(dpipe, each)
+            found.update(names.split())
+        assert found == set(dpipe.__all__)
+        assert callable(dpipe.expiration_pool)  # not the module of that name, as it was there, too
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -233,6 +255,11 @@ class TestItemFunctions:
             (apply_at([0, -1, 2], str), (1, 2, 3), ('1', 2, '3')),
             (apply_at(range(2), str), (1, 2, 3), ('1', '2', 3)),
             (apply_at(np.int64(1), str), np.array([1, 2]), (1, '2')),
+            (apply_at(0.0, str), (1, 2), ('1', 2)),
+            (apply_at(np.float32(-1), str), (1, 2), (1, '2')),
+            (apply_at([0, 2.0], str), (1, 2, 3), ('1', 2, '3')),
+            (random_apply(True, str), 1, '1'),
+            (random_apply(np.False_, str), 1, 1),
             (multiply(called, 3, k=4), [1, 2], (((1, 3), {'k': 4}), ((2, 3), {'k': 4}))),
             (multiply(str), range(3), ('0', '1', '2')),
             (multiply(str), (), ()),
@@ -507,6 +534,55 @@ class TestSources:
         state = shared.get_state()[2]
         assert list(islice(one, 6)) != list(islice(other, 6))
         assert shared.get_state()[2] == state  # asked when a source is made, not afterwards
+
+    def test_random_state_takes_what_numpy_makes_one_of(self):
+        def first(random_state):
+            return list(islice(sample(range(10**6), random_state=random_state), 6))
+
+        for make in (
+            lambda: [1, 2, 3],
+            lambda: (1, 2, 3),
+            lambda: np.array([1, 2, 3]),
+            lambda: range(1, 4),
+            lambda: np.random.MT19937(5),
+            lambda: np.array(3),
+        ):
+            assert first(make()) == first(make()) != first(0)
+        assert first([1, 2, 3]) == first((1, 2, 3)) != first([1, 2, 4])
+        rule = 'must be an int, or ints from 0 to 2**32 - 1, got'
+        for bad in [], [-1], [2**32], [[1, 2]]:
+            refuses(ValueError, f'sample: `random_state` {rule} {bad!r}', sample, 'ab', random_state=bad)
+        rule = 'must be an int, a RandomState or None, got'
+        refuses(TypeError, f'sample: `random_state` {rule} list', sample, 'ab', random_state=[0.5])
+
+    def test_a_series_is_looked_up_by_place(self):
+        """Whatever its index: that of filtered rows has gaps."""
+        pandas = pytest.importorskip('pandas')
+        for index in None, [7, 3, 0], ['x', 'y', 'z'], [1, 1, 1]:
+            series = pandas.Series(['a', 'b', 'c'], index=index)
+            wanted = list(islice(sample(['a', 'b', 'c'], random_state=0), 30))
+            assert list(islice(sample(series, random_state=0), 30)) == wanted
+            assert list(islice(load_by_random_id(str.upper, ids=series, random_state=0), 3)) == ['B', 'B', 'B']
+            assert next(sample(series, weights=pandas.Series([0, 0, 1]))) == 'c'
+            assert next(pickle.loads(pickle.dumps(sample(series, random_state=0)))) == wanted[0]
+        assert next(sample(pandas.Index([5]))) == 5
+        message = 'sample: `sequence` must be a sequence (len and access by index), got DataFrame'
+        refuses(TypeError, message, sample, pandas.DataFrame({'array': [1]}))
+
+    def test_a_dict_with_places_for_keys(self):
+        source = sample({1: 'b', 0: 'a', 2: 'c'}, random_state=0)
+        assert list(islice(source, 30)) == list(islice(sample('abc', random_state=0), 30))
+        assert repr(source) == "sample({1: 'b', 0: 'a', 2: 'c'}, seed=0)"
+        assert source == sample({1: 'b', 0: 'a', 2: 'c'}, random_state=0) == pickle.loads(pickle.dumps(source))
+        assert source != sample({1: 'b', 0: 'a', 2: 'd'}, random_state=0)
+        assert next(load_by_random_id(str.upper, ids={0: 'a'})) == 'A'
+        message = (
+            'sample: `sequence` must have the keys 0, 1, …, as a dict is looked up by place, got none 0;'
+            ' give list(d) for its keys or list(d.values()) for its values'
+        )
+        refuses(ValueError, message, sample, {'a': 1})
+        refuses(ValueError, message.replace('none 0', 'none 1'), sample, {0: 1, 2: 3})
+        refuses(ValueError, 'sample: `sequence` must not be empty', sample, {})
 
     def test_weights(self):
         counts = Counter(islice(sample('abcd', [1, 0, 2, 1], random_state=0), 4000))

@@ -14,7 +14,21 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from itpipe.image import crop_to_shape, pad_to_shape, zoom, zoom_to_shape
+from itpipe.image import (
+    crop_to_box,
+    crop_to_shape,
+    get_centered_box,
+    mask2bounding_box,
+    min_max_scale,
+    normalize,
+    pad,
+    pad_to_divisible,
+    pad_to_shape,
+    proportional_zoom_to_shape,
+    restore_crop,
+    zoom,
+    zoom_to_shape,
+)
 
 REAL = [
     'bool',
@@ -42,6 +56,13 @@ FUNCTIONS = [
     partial(pad_to_shape, shape=(4, 6)),
     partial(crop_to_shape, shape=(2, 6)),
     partial(crop_to_shape, shape=(4, 6)),
+    partial(pad, padding=[1, 2]),
+    partial(pad, padding=0),
+    partial(pad_to_divisible, divisor=4),
+    partial(proportional_zoom_to_shape, shape=(7, 7)),
+    partial(crop_to_box, box=[[0, 1], [2, 6]]),
+    partial(crop_to_box, box=[[-1, 1], [2, 6]], padding_values=1),
+    partial(restore_crop, box=[[0, 1], [4, 7]], shape=(5, 8)),
 ]
 BY_SHAPE = [zoom_to_shape, pad_to_shape, crop_to_shape]
 
@@ -56,7 +77,7 @@ def refuses(error: type[Exception], message: str, f: Callable[..., Any], *args: 
     assert str(caught.value) == message
 
 
-# ---------------------------------------------------------------- what all four have in common
+# ---------------------------------------------------------------- what all have in common
 
 
 @pytest.mark.parametrize('f', FUNCTIONS, ids=repr)
@@ -125,7 +146,9 @@ def test_axes(args: dict[str, Any], expected: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize('f', [zoom, *BY_SHAPE])
-@pytest.mark.parametrize('image', [[1.0, 2.0], (np.ones(3), 1), 'cat', None, 3])
+@pytest.mark.parametrize(
+    'image', [(np.ones(3), 1), (np.ones(3), np.ones(3)), [np.ones(3), 1], [[1], [2, 3]], ['a'], 'cat', None, 3]
+)
 def test_image_is_an_array(f: Callable[..., Any], image: Any) -> None:
     """A whole item, not taken apart, is refused rather than stacked."""
     message = f'{f.__name__}: `image` must be a numpy array, got {type(image).__name__}'
@@ -351,6 +374,33 @@ def test_zoom_takes_fill_value_for_the_sake_of_deep_pipe() -> None:
     np.testing.assert_array_equal(zoom_to_shape(image, 9, fill_value=7), zoom_to_shape(image, 9))
 
 
+def test_lists_of_numbers_are_images() -> None:
+    """As in deep-pipe, also of arrays; a tuple of arrays is an item."""
+    rows = [[0.0, 2.0], [4.0, 6.0]]
+    for image in rows, tuple(map(tuple, rows)), [*np.array(rows)]:
+        assert zoom(image, [1.5, 1.5]).tolist() == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]  # type: ignore[type-var]
+        assert zoom_to_shape(image, [2, 3]).tolist() == [[0, 1, 2], [4, 5, 6]]  # type: ignore[type-var]
+        assert crop_to_shape(image, [1]).tolist() == [[0], [4]]  # type: ignore[type-var]
+    assert pad_to_shape([5, 6, 7], [6]).tolist() == [0, 5, 6, 7, 0, 0]  # type: ignore[type-var]
+    assert pad([True, False], 1, padding_values=True).dtype == bool  # type: ignore[type-var]
+    assert pad_to_shape([], 2).tolist() == [0, 0]  # type: ignore[type-var]
+
+
+def test_arguments_of_deep_pipe_for_speed_change_nothing() -> None:
+    image, old = noise(5, 6), dict(num_threads=2, backend='Scipy')
+    for f in (
+        partial(zoom, scale_factor=2),
+        partial(zoom_to_shape, shape=9),
+        partial(pad_to_shape, shape=9),
+        partial(pad, padding=1),
+        partial(pad_to_divisible, divisor=4),
+        partial(crop_to_box, box=[[1, 1], [2, 2]]),
+        partial(restore_crop, box=[[0, 0], [5, 6]], shape=(6, 6)),
+    ):
+        np.testing.assert_array_equal(f(image, **old), f(image))
+    np.testing.assert_array_equal(zoom(image, 2, None, 1, 0, -1, None), zoom(image, 2))
+
+
 def test_zoom_in_threads_is_the_same() -> None:
     images = [noise(3, 40, 40, seed=seed) for seed in range(8)]
     with ThreadPoolExecutor(4) as pool:
@@ -554,3 +604,193 @@ def test_users_error_in_padding_values_is_theirs() -> None:
 
     with pytest.raises(KeyError, match='mine'):
         pad_to_shape(np.zeros(2), 3, padding_values=fail)
+
+
+# ---------------------------------------------------------------- more of deep-pipe
+
+
+def test_pad() -> None:
+    image = np.arange(6).reshape(2, 3)
+    for padding, axis, widths in (
+        (1, None, [(1, 1), (1, 1)]),
+        ([2], None, [(0, 0), (2, 2)]),
+        ([1, 2], None, [(1, 1), (2, 2)]),
+        ([[1, 2]], (0, 1), [(1, 2), (1, 2)]),
+        ([[1, 2], [0, 3]], [1, 0], [(0, 3), (1, 2)]),
+        (2, 0, [(2, 2), (0, 0)]),
+    ):
+        expected = np.pad(image, widths, constant_values=7)
+        np.testing.assert_array_equal(pad(image, padding, axis, 7), expected, strict=True)
+    assert pad(image, 1, padding_values=np.max)[0, 0] == 5
+    refuses(ValueError, 'pad: `padding` must not be negative, got [1, -1]', pad, image, [1, -1])
+    for bad in 0.5, 'a', None, [[1, 2, 3]], [[1], [2, 3]], [[[1]]]:
+        refuses(TypeError, f'pad: `padding` must be an int, ints, or pairs of ints, got {bad!r}', pad, image, bad)
+    message = 'pad: `padding` must be one value or one per chosen axis (1), got [[1, 2], [3, 4]]'
+    refuses(ValueError, message, pad, image, [[1, 2], [3, 4]], 0)
+    message = "pad: `padding_values` must fit the image's dtype uint8, got -1"
+    refuses(ValueError, message, pad, image.astype(np.uint8), 1, None, -1)
+
+
+@given(images, st.integers(1, 5), st.integers(0, 7), st.floats(0, 1))
+def test_pad_to_divisible_is_the_least_shape(image: np.ndarray, divisor: int, remainder: int, ratio: float) -> None:
+    padded = pad_to_divisible(image, divisor, None, 1, ratio, remainder)
+    wanted = [
+        next(m for m in range(99) if m >= max(n, remainder) and (m - remainder) % divisor == 0) for n in image.shape
+    ]
+    assert list(padded.shape) == wanted
+    np.testing.assert_array_equal(padded, pad_to_shape(image, wanted, None, 1, ratio))
+
+
+def test_pad_to_divisible_errors() -> None:
+    image = noise(3, 5)
+    refuses(ValueError, 'pad_to_divisible: `divisor` must be at least 1, got 0', pad_to_divisible, image, 0)
+    message = 'pad_to_divisible: `remainder` must be at least 0, got -1'
+    refuses(ValueError, message, pad_to_divisible, image, 2, remainder=-1)
+
+
+@given(images, st.data())
+def test_crop_to_box_is_a_slice_of_the_padded_image(image: np.ndarray, data: st.DataObject) -> None:
+    """Wherever the box lies; `restore_crop` puts back what lies within the image."""
+    starts = [data.draw(st.integers(-6, 8)) for _ in image.shape]
+    box = [starts, [start + data.draw(st.integers(0, 8)) for start in starts]]
+    around = np.pad(image, 20, constant_values=1) if image.ndim else image
+    expected = around[tuple(slice(a + 20, b + 20) for a, b in zip(*box, strict=True))]
+    np.testing.assert_array_equal(crop_to_box(image, box, padding_values=1), expected, strict=True)
+    if all(a >= 0 and b <= n for a, b, n in zip(*box, image.shape, strict=True)):
+        part = crop_to_box(image, box)
+        np.testing.assert_array_equal(part, expected, strict=True)
+        restored = restore_crop(part, box, image.shape, 1)
+        inside = tuple(map(slice, *box))
+        np.testing.assert_array_equal(restored[inside], image[inside])
+        assert np.count_nonzero(restored == 1) >= image.size - part.size
+    elif image.ndim:
+        with pytest.raises(ValueError, match='^crop_to_box: `box` must lie within the image where'):
+            crop_to_box(image, box)
+
+
+def test_boxes_errors() -> None:
+    image = noise(3, 5)
+    message = (
+        'crop_to_box: `box` must lie within the image where no `padding_values` are given; axis 1 has 5, asked 0 to 6'
+    )
+    refuses(ValueError, message, crop_to_box, image, [[0], [6]])
+    message = 'crop_to_box: `box` must not end before it starts, got [[2], [1]]'
+    refuses(ValueError, message, crop_to_box, image, [[2], [1]])
+    rule = '`box` must be an array of ints, of shape (2, number of axes)'
+    refuses(ValueError, f'crop_to_box: {rule}, got [[2]]', crop_to_box, image, [[2]])
+    for bad in [[0.5], [1]], [[0], [1, 2]], None, 'ab':
+        refuses(TypeError, f'crop_to_box: {rule}, got {bad!r}', crop_to_box, image, bad)
+    message = "restore_crop: `box` must have the image's shape; axis 1 has 5, asked 4"
+    refuses(ValueError, message, restore_crop, image, [[0, 0], [3, 4]], (9, 9))
+    message = 'restore_crop: `box` must lie within `shape`; axis 0 has 3, asked 1 to 4'
+    refuses(ValueError, message, restore_crop, image, [[1, 0], [4, 5]], (3, 5))
+    message = 'restore_crop: `shape` must be one value or one per chosen axis (2), got [1, 2, 3]'
+    refuses(ValueError, message, restore_crop, image, [[0, 0], [3, 5]], [1, 2, 3])
+
+
+def test_centered_box() -> None:
+    for center, size, expected in (
+        ([10, 20], [5, 4], [[8, 18], [13, 22]]),
+        (np.array([0]), 3, [[-1], [2]]),
+        (4, [0, 1], [[4, 4], [4, 5]]),
+    ):
+        assert get_centered_box(center, size).tolist() == expected
+    message = 'get_centered_box: `center` must be an int or a sequence of ints, got [0.5]'
+    refuses(TypeError, message, get_centered_box, [0.5], 2)
+    refuses(ValueError, 'get_centered_box: `box_size` must be at least 0, got -1', get_centered_box, [1], -1)
+    message = 'get_centered_box: `box_size` must be one value or one per axis of `center` (3), got [1, 2]'
+    refuses(ValueError, message, get_centered_box, [1, 2, 3], [1, 2])
+
+
+@given(hnp.arrays(bool, hnp.array_shapes(min_dims=1, max_dims=4)))
+def test_bounding_box_of_a_mask(mask: np.ndarray) -> None:
+    places = np.argwhere(mask)
+    if len(places):
+        box = mask2bounding_box(mask)
+        assert box.tolist() == [places.min(0).tolist(), (places.max(0) + 1).tolist()]
+        assert crop_to_box(mask, box).sum() == mask.sum()
+    else:
+        message = f'mask2bounding_box: `mask` must have a true pixel, got none in shape {mask.shape}'
+        refuses(ValueError, message, mask2bounding_box, mask)
+
+
+def test_bounding_box_of_what_is_no_mask() -> None:
+    assert mask2bounding_box([[0, 2], [0, 0]]).tolist() == [[0, 1], [1, 2]]  # type: ignore[arg-type]
+    message = 'mask2bounding_box: `mask` must be of bools or numbers, got dtype <U1'
+    refuses(TypeError, message, mask2bounding_box, np.array(['a']))
+    refuses(TypeError, 'mask2bounding_box: `mask` must be a numpy array, got str', mask2bounding_box, 'a')
+
+
+def test_proportional_zoom() -> None:
+    image = noise(3, 20, 10)
+    result = proportional_zoom_to_shape(image, (40, 40), padding_values=-1)
+    np.testing.assert_array_equal(result[..., 10:30], zoom(image, [2, 2]))
+    assert (result[..., :10] == -1).all()
+    assert (result[..., 30:] == -1).all()
+    assert proportional_zoom_to_shape(np.ones((1, 100)), 10)[4].tolist() == [1] * 10  # a thin axis keeps a pixel
+    assert proportional_zoom_to_shape(np.ones((0, 4)), (3, 2)).tolist() == [[0, 0]] * 3
+    labels = np.array([[1, 2]])
+    assert proportional_zoom_to_shape(labels, (4, 4), order=0)[1].tolist() == [1, 1, 2, 2]
+    rule = "`shape` must be at least 1, and at least 0 on the image's empty axes"
+    message = f'proportional_zoom_to_shape: {rule}; axis 1 has 20, asked 0'
+    refuses(ValueError, message, proportional_zoom_to_shape, image, (0, 3))
+
+
+@pytest.mark.parametrize('axis', [None, 0, (-1, 0)])
+@pytest.mark.parametrize('dtype', REAL)
+def test_scaling_is_of_each_place_along_the_axes(dtype: str, axis: Any) -> None:
+    image = (noise(3, 8, 4) * 100).astype(dtype)
+    others = {None: (0, 1, 2), 0: (1, 2), (-1, 0): (1,)}[axis]
+    wide = image.astype(float)
+    low, high = wide.min(others, keepdims=True), wide.max(others, keepdims=True)
+    close = dict(rtol=0, atol=1e-2 if dtype == 'float16' else 1e-5)
+    scaled, normal = min_max_scale(image, axis), normalize(image, axis=axis)
+    np.testing.assert_allclose(scaled, (wide - low) / np.where(low == high, 1, high - low), **close)
+    deviation = wide.std(others, keepdims=True)
+    expected = (wide - wide.mean(others, keepdims=True)) / np.where(deviation == 0, 1, deviation)
+    np.testing.assert_allclose(normal, expected, **close)
+    assert scaled.dtype == normal.dtype == (dtype if dtype.startswith('float') else 'float64')
+    assert normalize(image, dtype='float32').dtype == 'float32'
+    assert min_max_scale(np.asfortranarray(image)).flags.c_contiguous
+
+
+def test_scaling_of_extremes() -> None:
+    """Integers that differ by more than their dtype holds, or by less than float64 tells apart; equal values; NaN."""
+    assert min_max_scale(np.array([-128, 127, -1], np.int8)).tolist() == [0, 1, 127 / 255]
+    assert min_max_scale(np.array([2**60, 2**60 + 1, 2**60 + 4])).tolist() == [0, 0.25, 1]
+    assert min_max_scale(np.array([-(2**63), 2**63 - 1])).tolist() == [0, 1]
+    for image in np.full(10, 0.1), np.full((2, 5), 7), np.array(3.0), np.full(7, 0.1, np.float32):
+        assert (min_max_scale(image) == 0).all()
+        assert (normalize(image) == 0).all()
+        assert (normalize(image, mean=False) == image).all()
+    assert np.isnan(min_max_scale(np.array([0, 1, np.nan]))).all()
+
+
+def test_normalize() -> None:
+    image = np.array([0.0, 1, 2, 3, 1000])
+    np.testing.assert_array_equal(normalize(image, std=False, percentiles=(25, 75)), image - 2)
+    np.testing.assert_allclose(normalize(image, mean=False, percentiles=[25, 75]), image / np.std([1, 2, 3]))
+    np.testing.assert_array_equal(normalize(image, False, False), image)
+    assert not np.shares_memory(normalize(image, False, False), image)
+    rows = normalize(np.stack([image, -image]), percentiles=20, axis=0)
+    np.testing.assert_array_equal(rows, np.stack([normalize(image, percentiles=20), normalize(-image, percentiles=20)]))
+
+
+@pytest.mark.parametrize('f', [min_max_scale, normalize])
+def test_scaling_errors(f: Callable[..., Any]) -> None:
+    name = f.__name__
+    refuses(TypeError, f'{name}: `image` must be of real numbers, got dtype complex128', f, np.ones(2, complex))
+    refuses(ValueError, f'{name}: `image` must have a pixel, got shape (0, 3)', f, np.ones((0, 3)))
+    refuses(ValueError, f"{name}: `axis` must be among the image's 1 axes, got 1", f, np.ones(2), axis=1)
+
+
+def test_percentile_errors() -> None:
+    image = np.array([0, 10])
+    for bad in (-1, 101), (60, 40), 60:
+        message = f'normalize: `percentiles` must be in order between 0 and 100, got {bad!r}'
+        refuses(ValueError, message, normalize, image, percentiles=bad)
+    for bad in 'ab', (1, 2, 3), True:
+        message = f'normalize: `percentiles` must be a number or two, got {bad!r}'
+        refuses(TypeError, message, normalize, image, percentiles=bad)
+    message = 'normalize: `percentiles` must leave values to estimate from, got 40'
+    refuses(ValueError, message, normalize, image, percentiles=40)

@@ -1,0 +1,188 @@
+"""`Infinite`, and what its functions run in."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from itpipe import infinite
+from itpipe.checks import integer
+from itpipe.flow import prefetch
+from itpipe.parallel import parallel_map
+from itpipe.stage import Stage, function_of, stage
+from itpipe.steps import ItemStep, unchanged
+
+from .combiner import combine_batches, combine_pad, combine_to_arrays
+
+__all__ = [
+    'Infinite',
+    'Iterator',
+    'Loky',
+    'Threads',
+    'combine_batches',
+    'combine_pad',
+    'combine_to_arrays',
+    'make_infinite_batch_iter',
+]
+
+
+class Infinite(infinite.Infinite[Any]):
+    """Batches made in the background, epoch after epoch.
+
+    `source` is an iterable, `transformers` are functions of one item, `Threads`, `Loky`, `Iterator`, or stages of
+    itpipe. Functions are applied in order in the background thread; in dpipe each had a thread of its own, which is
+    now what `Threads` is for. `batch_size` is a number of items, or a function `should_add(items_so_far, item)`.
+    `kwargs` go to the `combiner`. `buffer_size` batches are kept ready; by default 2, or more where they are cheap.
+
+    An epoch is `for batch in batch_iter()` or `for batch in batch_iter`: the next `batches_per_epoch` batches.
+    `close()`, leaving `with` or dropping the last reference ends everything.
+
+    `seed`, which dpipe did not have, is that of all that is random and has no `random_state` of its own.
+
+    Raises TypeError or ValueError for wrong arguments; while iterating, what your functions raise.
+
+    >>> from itpipe.dpipe import unpack_args
+    >>> def add(x, y):
+    ...     return x + y, y
+    >>> with Infinite(zip(range(6), range(6)), unpack_args(add), batch_size=2, batches_per_epoch=2) as batch_iter:
+    ...     for epoch in range(2):
+    ...         for xs, ys in batch_iter():
+    ...             print(epoch, xs, ys)
+    0 [0 2] [0 1]
+    0 [4 6] [2 3]
+    1 [ 8 10] [4 5]
+
+    See also: `itpipe.Infinite`.
+    """
+
+    def __init__(
+        self,
+        source: Iterable[Any],
+        *transformers: Any,
+        batch_size: int | Callable[[list[Any], Any], bool],
+        batches_per_epoch: int,
+        buffer_size: int | None = None,
+        combiner: Any = combine_to_arrays,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        if buffer_size is not None:
+            integer('Infinite', 'buffer_size', buffer_size, least=1)
+        if isinstance(combiner, Stage) and kwargs:
+            raise ValueError(f'Infinite: `{next(iter(kwargs))}` goes to a function, but `combiner` is {combiner!r}')
+        if not isinstance(combiner, Stage):
+            function = function_of('Infinite', combiner, (), kwargs, 'combiner')
+            combiner = Stage((ItemStep('apply', unchanged, (function,), (combiner,), kwargs),))
+        super().__init__(
+            source,
+            *transformers,
+            batch_size=batch_size,
+            batches_per_epoch=batches_per_epoch,
+            combiner=combiner,
+            prefetch=buffer_size,
+            seed=seed,
+        )
+
+
+def make_infinite_batch_iter(
+    source: Iterable[Any], *transformers: Any, n_iters_per_epoch: int, **kwargs: Any
+) -> Infinite:
+    """What `Infinite` makes of the same arguments; `batches_per_epoch` was once called `n_iters_per_epoch`.
+
+    >>> with make_infinite_batch_iter([(1,), (2,)], batch_size=2, n_iters_per_epoch=3) as batch_iter:
+    ...     len(batch_iter), next(batch_iter())
+    (3, (array([1, 2]),))
+
+    See also: `Infinite`.
+    """
+    count = integer('make_infinite_batch_iter', 'n_iters_per_epoch', n_iters_per_epoch, least=1)
+    return Infinite(source, *transformers, batches_per_epoch=count, **kwargs)
+
+
+class Threads(Stage[Any, Any]):
+    """`func(item, *args, **kwargs)` for each item, in `n_workers` threads, in order.
+
+    `buffer_size` is how many results may wait for the next step; at least as many as there are threads may.
+
+    Raises TypeError or ValueError for wrong arguments.
+
+    >>> list(Threads(pow, 2, n_workers=2)([1, 2, 3]))
+    [1, 4, 9]
+
+    See also: `itpipe.parallel_map`.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, func: Any, *args: Any, n_workers: int = 1, buffer_size: int = 1, **kwargs: Any):
+        super().__init__(_parallel('Threads', 'threads', func, args, kwargs, n_workers, buffer_size))
+
+
+class Loky(Stage[Any, Any]):
+    """`func(item, *args, **kwargs)` for each item, in `n_workers` processes, in order.
+
+    Negative `n_workers` count from the number of usable cores: -1 is all of them. `buffer_size` is as for `Threads`.
+    `func` goes to each process once; it may be a lambda or a function of a notebook.
+
+    Raises TypeError or ValueError for wrong arguments.
+
+    >>> Loky(pow, 2, n_workers=-1)
+    Loky(pow, 2, n_workers=-1)
+
+    See also: `itpipe.parallel_map`.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, func: Any, *args: Any, n_workers: int = 1, buffer_size: int = 1, **kwargs: Any):
+        super().__init__(_parallel('Loky', 'processes', func, args, kwargs, n_workers, buffer_size))
+
+
+def _parallel(
+    name: str, kind: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], n_workers: int, buffer_size: int
+) -> Any:
+    function = function_of(name, func, args, kwargs, 'func')
+    if integer(name, 'n_workers', n_workers) == 0:
+        raise ValueError(f'{name}: `n_workers` must not be 0')
+    integer(name, 'buffer_size', buffer_size, least=1)
+    in_flight = None
+    if buffer_size > 1:
+        from itpipe.workers import count_workers  # and with it concurrent.futures, which takes a while
+
+        count = count_workers(n_workers)
+        in_flight = count + max(count, buffer_size)
+    written = kwargs | {'n_workers': n_workers} | ({} if buffer_size == 1 else {'buffer_size': buffer_size})
+    call = ItemStep(name, unchanged, (function,), (func, *args), written)
+    workers: Any = {kind: n_workers}
+    (step,) = parallel_map(Stage((call,)), in_flight=in_flight, **workers).steps
+    return (step._replace(name=name, args=(func, *args), kwargs=written),)
+
+
+class Iterator(Stage[Any, Any]):
+    """What `transform(iterator, *args, **kwargs)` yields, given an iterator over the items.
+
+    `buffer_size` above 1 runs it and what is upstream in a thread of its own, that many items ahead. `n_workers` above
+    1 has no effect but a warning: several generators that share the items would have no order.
+
+    Raises TypeError or ValueError for wrong arguments.
+
+    >>> def pairs(iterator):
+    ...     yield from zip(iterator, iterator)
+    >>> list(Iterator(pairs)(range(5)))
+    [(0, 1), (2, 3)]
+
+    See also: `itpipe.stage`.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self, transform: Callable[..., Any], *args: Any, n_workers: int = 1, buffer_size: int = 1, **kwargs: Any
+    ):
+        if integer('Iterator', 'n_workers', n_workers, least=1) > 1:
+            message = 'Iterator: `n_workers` above 1 has no effect; `Threads` runs a function of one item in several'
+            warnings.warn(message, stacklevel=2)
+        integer('Iterator', 'buffer_size', buffer_size, least=1)
+        made = stage(transform)(*args, **kwargs)
+        super().__init__((made | prefetch(buffer_size)).steps if buffer_size > 1 else made.steps)
