@@ -12,6 +12,7 @@ that it held made again: `remake` goes up through the steps and runs them on the
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
@@ -26,7 +27,7 @@ from .link import Link, snapshot
 from .plan import apart, check_alike, each, fused, running
 from .steps import ItemStep, Pair, State, Step, itself, show
 
-__all__ = ['Chain', 'Opened', 'Run', 'Source', 'item_again', 'keys_of']
+__all__ = ['Chain', 'Opened', 'Run', 'Source', 'is_running', 'item_again', 'keys_of']
 
 B = TypeVar('B', covariant=True)
 
@@ -135,7 +136,12 @@ class Chain:
         self.stateful = self.source.stateful or any(link.step.state is not None for link in self.links)
         self._logs = [self.source.log, *(link.log for link in self.links if link.step.state is not None)]
         self.last: Key | None = None
+        """What the consumer received last; only its thread writes it."""
+        self._committed: Key | None = None
         self._since = 0
+        self.lock = threading.RLock()
+        """Held for what takes no time, never while an item is made."""
+        self._committing = False
         self._closing: list[Callable[[], object]] = []
         self._close_later(self.pairs)
         if not isinstance(self.pairs, (enumerate, zip)) and not (self.links and self.links[0].step.work is each):
@@ -165,36 +171,42 @@ class Chain:
         self.last = key
         if self.stateful:
             self._since += 1
-            if self._since >= COMMIT_EVERY:
+            if self._since >= COMMIT_EVERY or any(len(log) > LONG for log in self._logs):
                 self.commit()
-                return
-            for log in self._logs:
-                if len(log) > LONG:
-                    self.commit()
-                    return
 
     def commit(self) -> None:
         """Bring every entry to where the consumer stands."""
-        key: Any = self.last
-        self.last, self._since = None, 0
-        for link, commit in self._commits:
-            if key is None:
+        with self.lock:
+            if self._committing:  # the lock keeps other threads out, but not a signal handler of this one
+                raise RuntimeError(
+                    'state_dict: called by a signal handler in the very moment in which the state is worked out,'
+                    ' or after one has raised there; let the handler set a flag, and take the state in the loop'
+                )
+            key: Any = self.last
+            if key is self._committed:
                 return
-            key = link.end() if key is END else commit(key)
-        if key is not None and key is not END:
-            self.source.commit(key)
+            self._committing = True
+            self._committed, self._since = key, 0
+            for link, commit in self._commits:
+                if key is None:
+                    break
+                key = link.end() if key is END else commit(key)
+            if key is not None and key is not END:
+                self.source.commit(key)
+            self._committing = False
 
     def state(self) -> State:
         """Where the consumer stands, as JSON can hold it: what `state` of another chain of the same steps takes.
 
         There is an entry for each step that remembers something, so that others may come and go.
         """
-        self.commit()
-        remembering = self._remembering
-        return {
-            'source': self.source.entry(),
-            'steps': [snapshot(link.entry) for link in remembering] if remembering else [],
-        }
+        with self.lock:
+            self.commit()
+            remembering = self._remembering
+            return {
+                'source': self.source.entry(),
+                'steps': [snapshot(link.entry) for link in remembering] if remembering else [],
+            }
 
     def remake(self, index: int, keys: list[Key]) -> dict[Key, Any]:
         """The values that had come out of the step at `index` (the source: -1) with these keys, made again."""
@@ -324,6 +336,12 @@ class Run(Iterator[B]):
     def __del__(self) -> None:
         if hasattr(self, '_chain'):
             self.close()
+
+
+def is_running(error: BaseException) -> bool:
+    """Whether the generator that was asked is running, rather than one within it."""
+    asked = error.__traceback__
+    return asked is not None and asked.tb_next is None and error.args == ('generator already executing',)
 
 
 def keys_of(key: Key | None) -> list[Any]:
