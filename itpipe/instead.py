@@ -20,7 +20,7 @@ INSTEAD: Final = {
     'batch_sampler': '`batch_size` may be a function that says which items make a batch, see `batch_by`',
     'buffer_size': f'to make batches ahead, give `prefetch`; to shuffle, {_SHUFFLE}',
     'collate_fn': 'give `combiner`',
-    'drop_last': 'put `batch_by(size, drop_last=True)` and the combiner last in the transforms, and give no `batch_size`',
+    'drop_last': 'put `batch_by(size, drop_last=True)` and the combiner last in the transforms, with no `batch_size`',
     'epochs': _EPOCHS,
     'generator': _RNG,
     'in_order': 'give `ordered` to `parallel_map`',

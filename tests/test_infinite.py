@@ -1036,8 +1036,8 @@ def test_states_taken_by_another_thread_all_the_time_are_those_of_whole_batches(
 
 
 SHORT = (
-    'Infinite: an epoch ended after {} of `batches_per_epoch={}` batches, because the source ended; the next epoch begins'
-    ' it again'
+    'Infinite: an epoch ended after {} of `batches_per_epoch={}` batches, because the source ended; the next epoch'
+    ' begins it again'
 )
 NONE = (
     'Infinite: an epoch had no batches: the source is empty, or all items were left out, as by `filter_by`, or by'
