@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
-from .plan import last_shard
-from .ranks import deal, merge
+from .keys import checked_key, checked_keys, decode, decode_all, is_count, is_pair
+from .link import gives
+from .plan import fused, last_shard, running
+from .ranks import deal, fits_dealing, merge
 from .steps import ItemStep, State, Step, show, shown
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ class Pipeline:
     """Writes and reads the states of one pipeline."""
 
     def __init__(self, source: Source, steps: Sequence[Step | ItemStep], seed: int | None = None):
+        self.source, self.steps = source, steps
         told: list[Any] = list(steps)
         self.shard: list[int] | None = None
         if (place := last_shard(steps)) is not None:  # this one may be another rank's, or one of another number of them
@@ -73,14 +77,18 @@ class Pipeline:
             raise ValueError(
                 f'{where}: `state` is that of another pipeline, {_difference(state["pipeline"], self.text)}'
             )
-        if there == here:
-            return place
         if there == MERGED and here is not None:
-            return place._replace(position=deal(place.position, *here))
-        raise ValueError(
-            f'{where}: `state` is that of {_ranks(there)}, this is {_ranks(here)}; what `merge_states`'
-            ' makes of the states of all ranks goes on with any number of them'
-        )
+            place = place._replace(position=deal(place.position, *here))
+        elif there != here:
+            raise ValueError(
+                f'{where}: `state` is that of {_ranks(there)}, this is {_ranks(here)}; what `merge_states`'
+                ' makes of the states of all ranks goes on with any number of them'
+            )
+        try:
+            _check_position(self.source, self.steps, place.position)
+        except ValueError as error:
+            raise ValueError(f'{where}: `state` is damaged: {error}') from None
+        return place
 
 
 def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -136,10 +144,15 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
             )
     ranks = states[0]['shard'][1]
     given = [state['shard'] for state in states]
-    if sorted(given) != [[rank, ranks] for rank in range(ranks)]:
+    if len(given) != ranks or sorted(given) != [[rank, ranks] for rank in range(ranks)]:
         raise ValueError(
             f'{where}: `states` must be one of each rank of {ranks}, got those of {", ".join(map(_ranks, given))}'
         )
+    for n, place in enumerate(places):
+        if place.position is not None and not any(
+            isinstance(e, dict) and 'begun' in e for e in place.position['steps']
+        ):
+            raise ValueError(f'{where}: `states[{n}]` is damaged: it does not say which items were dealt')
     in_order = sorted(zip(states, places, strict=True), key=lambda each: each[0]['shard'])
     position = _sorted(merge(where, [place.position for _, place in in_order]))
     first, place = in_order[0]
@@ -170,12 +183,157 @@ def _read(where: str, name: str, state: Any) -> Place:
     try:
         place = Place(state['entropy'], state['pass'], state['batch'], _sorted(state['position']))
         undamaged = state['check'] == _check(_begun(state['pipeline'], state['shard']), *place)
-        undamaged &= all(isinstance(number, int) and number >= 0 for number in (place.entropy or 0, *place[1:3]))
     except Exception:  # it may be anything
         undamaged = False
     if not undamaged:
         raise ValueError(f'{where}: `{name}` is damaged, its checksum is that of another one')
+    try:
+        _check_form(state, place)
+    except ValueError as error:
+        raise ValueError(f'{where}: `{name}` is damaged: {error}') from None
     return place
+
+
+# A checksum tells of an accident. What follows tells of anything else that no run can have written.
+
+
+def _check_form(state: State, place: Place) -> None:
+    """Raise ValueError for what is not the state of any pipeline."""
+    shard = state['shard']
+    if not isinstance(state['pipeline'], str):
+        raise ValueError('its "pipeline" is not text')
+    of_rank = isinstance(shard, list) and len(shard) == 2 and all(map(is_count, shard)) and shard[0] < shard[1]
+    if not (shard is None or shard == MERGED or of_rank):
+        raise ValueError(f'its "shard" cannot be {_shortened(shard)}')
+    for name, value in (('pass', place.pass_), ('batch', place.batch)):
+        if not is_count(value):
+            raise ValueError(f'its "{name}" cannot be {_shortened(value)}')
+    if place.entropy is not None and (type(place.entropy) is not int or not 0 <= place.entropy < 1 << 256):
+        raise ValueError(f'its "entropy" cannot be {_shortened(place.entropy)}')
+    _check_parts(place.position)
+
+
+def _check_parts(position: Any) -> list[Any]:
+    """Raise ValueError for what is not the position of any pipeline; returns the entries of its steps."""
+    if position is None:
+        return []
+    if not isinstance(position, dict) or sorted(position) != ['source', 'steps']:
+        raise ValueError('its "position" must have a "source" and "steps"')
+    if not isinstance(position['steps'], list):
+        raise ValueError('the "steps" of its "position" are not a list')
+    for entry in position['steps']:
+        _check_entry(entry)
+    return position['steps']
+
+
+def _check_entry(entry: Any) -> None:
+    if entry is None or is_count(entry):
+        return
+    if isinstance(entry, list):
+        if not all(isinstance(part, list) and len(part) == 2 and is_count(part[1]) for part in entry):
+            raise ValueError('an entry of its "steps" is not of keys and numbers')
+        if len({checked_key(code) for code, _ in entry}) < len(entry):
+            raise ValueError('an entry of its "steps" has a key twice')
+        return
+    if not isinstance(entry, dict):
+        raise ValueError(f'an entry of its "steps" cannot be {_shortened(entry)}')
+    for name, value in entry.items():
+        if name == 'slots':
+            checked_keys(value)
+        elif name == 'ended':
+            if value is not True:
+                raise ValueError('an entry of its "steps" has an "ended" that is not true')
+        elif not (is_count(value) or (isinstance(value, list) and all(map(is_count, value)))):
+            raise ValueError(f'an entry of its "steps" has {_shortened(value)} for "{_shortened(name)}"')
+    if 'begun' in entry and not ({'begun', 'passed', 'seen', 'slots'} <= entry.keys() and fits_dealing(entry)):
+        raise ValueError('an entry of its "steps" does not say which items were dealt')
+
+
+def _check_position(source: Source, steps: Sequence[Step | ItemStep], position: Any) -> None:
+    """Raise ValueError for what is not a position of this pipeline."""
+    if position is None:
+        return
+    entries = _check_parts(position)
+    fused_steps = fused(steps)
+    ordered = [fused_steps[place] for place in running(fused_steps)[0]]
+    if len(entries) != sum(step.remembers for step in ordered):
+        raise ValueError(f'its "position" has {len(entries)} entries for the steps')
+    _check_source(source, position['source'])
+    left = iter(entries)
+    comes_in = partial(_has_key, source)
+    for step in ordered:
+        if step.remembers and not _is_entry_of(step, next(left), comes_in):
+            raise ValueError(f'what it says of `{show(step)}` cannot be')
+        comes_in = partial(gives, step, upstream=comes_in)
+
+
+def _is_entry_of(step: Step, entry: Any, comes_in: Callable[[Any], bool]) -> bool:
+    if entry is None:
+        return True
+    if step.opaque:
+        return is_count(entry)
+    if step.parts:
+        return isinstance(entry, list) and all(comes_in(decode(code)) for code, _ in entry)
+    if not isinstance(entry, dict) or step.state is None or entry.keys() - {'ended'} != step.state.keys():
+        return False
+    alike = all(
+        isinstance(entry[name], list) == isinstance(value, list)
+        for name, value in step.state.items()
+        if name != 'slots'
+    )
+    keys = decode_all(entry.get('slots', []))
+    return alike and all(map(comes_in, keys)) and (step.fits is None or step.fits(entry | {'slots': keys}))
+
+
+def _check_source(source: Any, entry: Any) -> None:
+    source = getattr(source, 'source', source)  # that which another seed was given
+    branches = getattr(source, 'branches', None)
+    if branches is None:
+        if isinstance(entry, dict):
+            fits = sorted(entry) == ['at', 'position', 'state']
+            fits = fits and is_count(entry['at']) and is_count(entry['position']) and entry['at'] <= entry['position']
+            fits = fits and (entry['state'] is None or (isinstance(entry['state'], list) and len(entry['state']) == 2))
+        else:
+            fits = entry is None or is_count(entry)
+        if not fits:
+            raise ValueError('what it says of the source cannot be')
+        return
+    if entry is None:
+        return
+    if not isinstance(entry, dict) or sorted(entry) != ['branches', 'ended', 't']:
+        raise ValueError('what it says of the mix cannot be')
+    ended = entry['ended']
+    if not isinstance(ended, list) or not all(is_count(n) and n < len(branches) for n in ended):
+        raise ValueError('what it says of the streams that ended cannot be')
+    if len(set(ended)) < len(ended) or not is_count(entry['t']):
+        raise ValueError('what it says of the mix cannot be')
+    if not isinstance(entry['branches'], list) or len(entry['branches']) != len(branches):
+        raise ValueError('it is of a mix of another number of streams')
+    for branch, position in zip(branches, entry['branches'], strict=True):
+        _check_position(branch.source, branch.steps, position)
+
+
+def _has_key(source: Any, key: Any) -> bool:
+    """Whether such a key can come out of the source, by its form."""
+    source = getattr(source, 'source', source)
+    if (branches := getattr(source, 'branches', None)) is None:
+        return isinstance(key, int)
+    if not (is_pair(key) and key[1] < len(branches)):
+        return False
+    branch = branches[key[1]]
+    fused_steps = fused(branch.steps)
+    comes_out = partial(_has_key, branch.source)
+    for place in running(fused_steps)[0]:
+        comes_out = partial(gives, fused_steps[place], upstream=comes_out)
+    return comes_out(key[0])
+
+
+def _shortened(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = type(value).__name__
+    return text if len(text) <= 40 else f'{text[:39]}…'
 
 
 def lasting(source: Source, steps: Sequence[Step | ItemStep]) -> str:

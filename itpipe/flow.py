@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, overload
 
@@ -12,7 +14,7 @@ from .binding import ItemFunction, Stop, note
 from .checks import integer
 from .iterables import is_iterable, iterate
 from .keys import END
-from .ranks import EVEN, Dealing, Even, check_rank
+from .ranks import EVEN, Dealing, Even, check_rank, distributed, fits_dealing
 from .rng import Draws, check_seed
 from .sizes import size
 from .stage import Stage, factory, function_of
@@ -82,7 +84,20 @@ def take(n: int) -> Same:
     See also: `skip`, `shard`.
     """
     count = integer('take', 'n', n, least=0)
-    return Same((Step('take', _take, (count,), (n,), state={'taken': 0}, remake='pass', counts=True),))
+    return Same(
+        (
+            Step(
+                'take',
+                _take,
+                (count,),
+                (n,),
+                state={'taken': 0},
+                remake='pass',
+                fits=partial(_within, 'taken', count),
+                counts=True,
+            ),
+        )
+    )
 
 
 @factory
@@ -98,7 +113,10 @@ def skip(n: int) -> Same:
     """
     count = integer('skip', 'n', n, least=0)
     state = {'skipped': 0}
-    return Same((Step('skip', _skip, (count,), (n,), {}, state, remake='pass', replay=_replay_skip, counts=True),))
+    fits = partial(_within, 'skipped', count)
+    return Same(
+        (Step('skip', _skip, (count,), (n,), {}, state, remake='pass', replay=_replay_skip, fits=fits, counts=True),)
+    )
 
 
 @factory
@@ -139,7 +157,7 @@ def shard_step(where: str, share: tuple[int, int], even: Even) -> Step:
     state: State = {'begun': 0, 'passed': 0, 'seen': [], 'slots': []}
     return Step(
         'shard', _shard, (*share, even), share, written, state,
-        remake='pass', replay=_replay_shard, counts=True, share=share,
+        remake='pass', replay=_replay_shard, fits=fits_dealing, counts=True, share=share,
     )  # fmt: skip
 
 
@@ -192,7 +210,21 @@ def reuse(pool_size: int, repetitions: int, iterations: int = 1, seed: int | Non
     written = ({} if iterations == 1 else {'iterations': iterations}) | ({} if seed is None else {'seed': seed})
     state: State = {'t': 0, 'due': 0, 'slots': [], 'counts': []}
     options = (Seed(check_seed('reuse', seed)), *sizes)
-    return Same((Step('reuse', _reuse, options, sizes[:2], written, state=state, origin=parent, remake='pass'),))
+    return Same(
+        (
+            Step(
+                'reuse',
+                _reuse,
+                options,
+                sizes[:2],
+                written,
+                state=state,
+                origin=parent,
+                remake='pass',
+                fits=partial(_fits_reuse, sizes[1]),
+            ),
+        )
+    )
 
 
 @factory
@@ -215,6 +247,14 @@ def prefetch(n: int | str) -> Same:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What runs
+
+
+def _within(name: str, most: int, state: State) -> bool:
+    return state[name] <= most  # type: ignore[no-any-return]
+
+
+def _fits_reuse(repetitions: int, state: State) -> bool:
+    return len(state['counts']) == len(state['slots']) and all(count < repetitions for count in state['counts'])
 
 
 def _filter_by(items: Iterator[Pair], predicate: ItemFunction, stop: Stop) -> Iterator[Pair]:
@@ -295,6 +335,12 @@ def _shard(items: Iterator[Pair], state: State, log: deque[Any], index: int, cou
         yield pair
         del pair
     left = dealing.turn(reached) % count
+    if even == 'keep' and left and distributed() is not None:
+        warnings.warn(
+            f'shard: {count} ranks share {dealing.turn(reached)} items, so {left} of them get one more than the others,'
+            " and what waits for all ranks in each step hangs; give `even='repeat'` or `even='drop'`, or evaluate only",
+            stacklevel=2,
+        )
     if even == 'repeat' and slots and 0 < left <= index:
         again = slots[(index - left) % len(slots)]
         log.append((again[0], END, reached, []))

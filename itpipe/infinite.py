@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from .batching import batch_by
 from .binding import KEPT, Sites, close_after
 from .checkpoint import Pipeline, Place
-from .checks import integer, positive
+from .checks import integer, positive, truth
 from .combining import combine, combine_lists, combine_pad
 from .flow import shard_step
+from .instead import check_option, meant
 from .items import apply
 from .keys import END, ordinals
 from .lightning import closing_callback
@@ -22,9 +24,10 @@ from .live import Live
 from .plan import check_alike, dealt
 from .ranks import Even, rank_of
 from .rng import check_seed, fresh_seed
-from .run import item_again, keys_of
+from .run import is_running, item_again, keys_of
 from .sizes import size
 from .stage import Stream, as_stage, no_stage, pipe
+from .stalls import outside
 from .steps import literal
 
 if TYPE_CHECKING:
@@ -53,7 +56,12 @@ class Infinite(Generic[B]):
     An epoch is `for batch in batch_iter` or `for batch in batch_iter()`: the next `batches_per_epoch` batches of one
     run that goes on, or, without `batches_per_epoch`, what is left of the source. After a `break` the next epoch goes
     on with the next batch. If the source ends, so does the epoch, and the next one starts the source again: shuffled
-    and augmented anew, if seeded, reproducibly. Two epochs at once share the run: each batch goes to one of them.
+    and augmented anew, if seeded, reproducibly. Two epochs at once share the run: each batch goes to one of them. A
+    warning says, once, that an epoch was shorter than `batches_per_epoch`, or had no batches at all.
+
+    With `restart=True`, as for validation, each epoch is the same: it begins with the first batch, whatever the last
+    one left, with the same random numbers, and has at most `batches_per_epoch` batches. The run ends with the epoch;
+    beginning another one ends the one before.
 
     One background thread, always the same, runs the stream and keeps `prefetch` batches ready, also between epochs: by
     default as many as it makes in 4 ms, at least 2 and at most 64. `prefetch='512MB'` is as many as hold so much, by
@@ -66,11 +74,13 @@ class Infinite(Generic[B]):
     where in your functions; None turns that off. With `prefetch=0` only the waits for `parallel_map` are watched.
 
     With `shard=(rank, number of ranks)` it is the part of one of several training processes, which together get what
-    there is without it, each item once. `shard='env'` asks torch.distributed, if it is initialized, or else the
+    there is without it. If the number of ranks does not divide that of the items, a few items come a second time, so
+    that all ranks get as many: one that ends before the others would leave them waiting. `even='keep'` or `'drop'` says
+    otherwise, see the stage `shard`. `shard='env'` asks torch.distributed, if it is initialized, or else the
     environment variables RANK and WORLD_SIZE. Items are dealt in turn, as early as can be: mostly before anything is
     done with them but what counts or orders items, such as `take` and `shuffle`, so that no rank works on items of
-    another. For `even` see the stage `shard`. `batch_size` and `batches_per_epoch` are those of one rank, and all ranks
-    need the same seed, and data in the same order.
+    another. `batch_size` and `batches_per_epoch` are those of one rank, and all ranks need the same seed, and data in
+    the same order.
 
     It can be pickled as long as it has not started. A process forked from one in which it has started must `close()`
     it, or make its own, before using it.
@@ -78,14 +88,14 @@ class Infinite(Generic[B]):
     Raises TypeError or ValueError for wrong arguments. While iterating: what your functions raise, as it was raised,
     after the batches before it; `NotRestartable` if the source has ended and cannot be iterated again.
 
-    >>> batch_iter = Infinite(range(10), abs, batch_size=4, batches_per_epoch=2)
+    >>> batch_iter = Infinite(range(16), abs, batch_size=4, batches_per_epoch=2)
     >>> len(batch_iter)
     2
     >>> with batch_iter:
     ...     for epoch in range(2):
     ...         print([batch.tolist() for batch in batch_iter])
     [[0, 1, 2, 3], [4, 5, 6, 7]]
-    [[8, 9]]
+    [[8, 9, 10, 11], [12, 13, 14, 15]]
 
     See also: `prefetch`, a thread for a part of a stream; `combine`, `combine_pad`, `combine_lists`.
     """
@@ -116,7 +126,8 @@ class Infinite(Generic[B]):
         seed: int | None = None,
         stall_timeout: float | None = STALL_TIMEOUT,
         shard: tuple[int, int] | Literal['env'] | None = None,
-        even: Even = 'keep',
+        even: Even | None = None,
+        restart: bool = False,
         **combiner_kwargs: Any,
     ) -> None: ...
     def __init__(
@@ -130,9 +141,12 @@ class Infinite(Generic[B]):
         seed: int | None = None,
         stall_timeout: float | None = STALL_TIMEOUT,
         shard: tuple[int, int] | Literal['env'] | None = None,
-        even: Even = 'keep',
+        even: Even | None = None,
+        restart: bool = False,
         **combiner_kwargs: Any,
     ):
+        for name in combiner_kwargs:
+            check_option(name, combiner)
         if batches_per_epoch is not None:
             integer('Infinite', 'batches_per_epoch', batches_per_epoch, least=1)
         self._ahead = None if prefetch is None else size('Infinite', 'prefetch', prefetch, least=0)
@@ -146,13 +160,15 @@ class Infinite(Generic[B]):
             self._stream = self._stream | batch_by(batch_size) | _combiner(combiner, combiner_kwargs)
         elif combiner is not combine or combiner_kwargs:
             given = 'combiner' if combiner is not combine else next(iter(combiner_kwargs))
-            raise TypeError(f'Infinite: `{given}` goes with `batch_size`{_meant(given)}')
+            raise TypeError(f'Infinite: `{given}` goes with `batch_size`{meant(given)}')
         self._steps, self._shard, self._even = self._stream.steps, shard, even
         if shard is not None:
+            even = 'repeat' if even is None else even
             self._steps = dealt(self._steps, shard_step('Infinite', rank_of('Infinite', shard), even))
-        elif even != 'keep':
+        elif even is not None:
             raise TypeError('Infinite: `even` goes with `shard`')
         self.batches_per_epoch = batches_per_epoch
+        self.restart = truth('Infinite', 'restart', restart)
         self._prefetch = prefetch
         self._seed = check_seed('Infinite', seed)
         check_alike('Infinite', self._stream.source, self._steps, self._seeded)
@@ -160,15 +176,16 @@ class Infinite(Generic[B]):
         self._live: Live | None = None
         self._last: Live | None = None
         self._place: Place | None = None
+        self._warned = False
         self._dropped: deque[Dropped] = deque(maxlen=KEPT)
         self._starting = threading.RLock()
 
     def __call__(self) -> Iterator[B]:
         """The batches of the next epoch."""
-        return self._epoch()
+        return _Epoch(self._batches())
 
     def __iter__(self) -> Iterator[B]:
-        return self._epoch()
+        return _Epoch(self._batches())
 
     def __len__(self) -> int:
         if self.batches_per_epoch is None:
@@ -178,38 +195,77 @@ class Infinite(Generic[B]):
     def __bool__(self) -> bool:
         return True  # also where there is no len()
 
-    def _epoch(self) -> Iterator[B]:
+    def _batches(self) -> Iterator[B]:
         live = self._start()
         most = self.batches_per_epoch
         received = live.epoch()
-        while most is None or received < most:
-            live.check_process()
-            try:
-                entry = live.next(received)
-            except BaseException as error:
-                close_after(error, partial(self._end, live))
-                raise
-            if entry is END:
-                return
-            received += 1
-            yield entry
-            del entry
-        live.epoch()
+        try:
+            live.epochs += 1
+            while most is None or received < most:
+                live.check_process()
+                try:
+                    entry = live.next(received)
+                except BaseException as error:
+                    close_after(error, partial(self._end, live))
+                    raise
+                if entry is END:
+                    if live.replaced:
+                        raise RuntimeError(
+                            'Infinite: another epoch has begun, which with `restart=True` ends this one;'
+                            ' make an Infinite for each loop'
+                        )
+                    self._warn_of_short(live, received)
+                    return
+                received += 1
+                yield entry
+                del entry
+            live.epoch()
+        finally:
+            live.epochs -= 1
+            if self.restart:
+                live.rewind()
+                self._end(live)
+
+    def _warn_of_short(self, live: Live, received: int) -> None:
+        """Warn once of an epoch that is shorter than it should be, or has nothing at all."""
+        most = self.batches_per_epoch
+        if self._warned or live.closed or live.epochs > 1 or (received > 0 if most is None else False):
+            return
+        self._warned = True
+        if received:
+            message = (
+                f'Infinite: an epoch ended after {received} of `batches_per_epoch={most}` batches, because the source'
+                ' ended; the next epoch begins it again'
+            )
+        else:
+            message = (
+                'Infinite: an epoch had no batches: the source is empty, or all items were left out, as by `filter_by`,'
+                ' or by `drop_last` where there are fewer than make a batch'
+            )
+        warnings.warn(message, stacklevel=outside())
 
     def _start(self) -> Live:
         with self._starting:
+            if self.restart and (live := self._live) is not None:
+                live.replaced = True
+                live.rewind()
+                self._end(live)
             if self._live is None:
                 self._dropped = deque(maxlen=KEPT)
                 place = self._place = self._place or self._beginning()
                 source = self._stream.source
                 live = Live(source, self._steps, self._seed, self._ahead, self._stall_timeout, self._dropped, place)
                 live.finalizer = weakref.finalize(self, live.drop)
-                self._live, self._last, self._place = live, None, None
+                self._live, self._last = live, None
+                self._place = Place(place.entropy) if self.restart else None
             return self._live
 
     def _leave_epoch(self) -> None:
         """Let the next epoch be a new one, whatever is left of that in which a loaded state was taken."""
-        self._start().epoch()
+        if self.restart:
+            self._place = Place((self._place or self._beginning()).entropy)
+        else:
+            self._start().epoch()
 
     def _beginning(self) -> Place:
         return Place(None if self._seeded else fresh_seed())
@@ -252,7 +308,10 @@ class Infinite(Generic[B]):
         It takes some microseconds, and some hundred bytes; with `shuffle` and `reuse` what their buffers hold is in it,
         too, as numbers.
 
-        Raises RuntimeError if a signal handler calls it in the very moment in which a batch is received.
+        It never waits for the next batch, whichever thread or function calls it.
+
+        Raises RuntimeError if a signal handler calls it in the very moment in which the state is worked out; behind
+        `shuffle` and the like that happens now and then when a batch is received.
 
         >>> from itpipe import shuffle
         >>> with Infinite(range(8), shuffle(4), batch_size=2, batches_per_epoch=3, seed=0) as batch_iter:
@@ -300,7 +359,7 @@ class Infinite(Generic[B]):
         of itpipe, and for that of another pipeline. Then nothing changes.
 
         >>> def batches():
-        ...     return Infinite(range(10), batch_size=2, batches_per_epoch=3)
+        ...     return Infinite(range(12), batch_size=2, batches_per_epoch=3)
         >>> with batches() as batch_iter:
         ...     for batch in batch_iter:
         ...         state = batch_iter.state_dict()
@@ -310,7 +369,7 @@ class Infinite(Generic[B]):
         ...     for epoch in range(2):
         ...         print([batch.tolist() for batch in batch_iter])
         [[2, 3], [4, 5]]
-        [[6, 7], [8, 9]]
+        [[6, 7], [8, 9], [10, 11]]
 
         See also: `state_dict`.
         """
@@ -423,10 +482,36 @@ class Infinite(Generic[B]):
         given = {'batches_per_epoch': self.batches_per_epoch, 'prefetch': self._prefetch, 'seed': self._seed}
         options = ''.join(f', {name}={literal(value)}' for name, value in given.items() if value is not None)
         if self._shard is not None:
-            options += f', shard={self._shard!r}' + (f', even={self._even!r}' if self._even != 'keep' else '')
+            options += f', shard={self._shard!r}' + ('' if self._even is None else f', even={self._even!r}')
+        if self.restart:
+            options += ', restart=True'
         if self._stall_timeout != STALL_TIMEOUT:
             options += f', stall_timeout={self._stall_timeout}'
         return f'Infinite({self._stream!r}{options})'
+
+
+class _Epoch(Iterator[B]):
+    """The batches of an epoch, for one thread."""
+
+    __slots__ = ('_batches',)
+
+    def __init__(self, batches: Iterator[B]):
+        self._batches = batches
+
+    def __next__(self) -> B:
+        try:
+            return next(self._batches)
+        except ValueError as error:
+            if is_running(error):
+                raise RuntimeError(
+                    'Infinite: two threads have asked one epoch for a batch at the same time, or the epoch has asked'
+                    ' itself; let each thread iterate over the Infinite by itself, they share its batches'
+                ) from None
+            raise
+
+    def close(self) -> None:
+        """End the iteration, as a `break` does."""
+        self._batches.close()  # type: ignore[attr-defined]
 
 
 def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:
@@ -439,13 +524,5 @@ def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:
     except TypeError as error:
         if 'unexpected keyword argument' not in str(error):
             raise
-        meant = ''.join(map(_meant, kwargs))
-        raise TypeError(f'Infinite: {error} (arguments that are not its own go to the combiner){meant}') from None
-
-
-def _meant(name: str) -> str:
-    from difflib import get_close_matches  # takes a while to import
-
-    own = ('batch_size', 'batches_per_epoch', 'combiner', 'even', 'prefetch', 'seed', 'shard', 'stall_timeout')
-    close = [] if name in own else get_close_matches(name, own, n=1)
-    return f': did you mean `{close[0]}`?' if close else ''
+        hints = ''.join(map(meant, kwargs))
+        raise TypeError(f'Infinite: {error} (arguments that are not its own go to the combiner){hints}') from None

@@ -13,12 +13,16 @@ from operator import index
 from typing import Any, Final, TypeAlias
 
 __all__ = [
-    'END', 'Batch', 'Key', 'as_key', 'decode', 'decode_all', 'describe', 'encode', 'encode_all', 'is_pair', 'ordinals',
-    'word',
+    'END', 'Batch', 'Key', 'as_key', 'checked_key', 'checked_keys', 'decode', 'decode_all', 'describe', 'encode',
+    'encode_all', 'is_count', 'is_pair', 'ordinals', 'word',
 ]  # fmt: skip
 
 Key: TypeAlias = 'int | tuple[Any, ...]'
 _MASK: Final = (1 << 64) - 1
+DEEPEST: Final = 50
+"""How many `flatten`s, `batch_by`s and the like may be behind each other in a state that is read …"""
+MOST_IN_RUNS: Final = 1 << 23
+"""… and how many items a few numbers of it may stand for."""
 
 
 class Batch(tuple[Key, ...]):
@@ -164,6 +168,83 @@ def decode_all(code: Any) -> list[Any]:
     if 'n' in code:
         return list(zip(parts, code['n'], strict=True))
     return [Batch(islice(parts, size)) for size in code['sizes']]
+
+
+def checked_keys(code: Any) -> list[Any]:
+    """As `decode_all`, of what may be anything: raises ValueError for what no keys are encoded as.
+
+    >>> checked_keys({'runs': [0, 10**12]})
+    Traceback (most recent call last):
+    ValueError: not keys: too many
+    """
+    _check_codes(code, 0)
+    keys = decode_all(code)
+    if len(set(keys)) < len(keys):
+        raise ValueError('not keys: one comes twice')
+    return keys
+
+
+def checked_key(code: Any) -> Key:
+    """As `decode`, of what may be anything: raises ValueError for what is not the code of a key."""
+    _check_code(code, 0)
+    return decode(code)
+
+
+def is_count(value: Any) -> bool:
+    """Whether it is an int that can be a number of items."""
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _check_code(code: Any, depth: int) -> None:
+    if depth > DEEPEST:
+        raise ValueError('not a key: too deep')
+    if isinstance(code, list):
+        if len(code) != 2 or not is_count(code[1]):
+            raise ValueError('not a key')
+        _check_code(code[0], depth + 1)
+    elif isinstance(code, dict):
+        if list(code) != ['batch'] or not isinstance(code['batch'], list) or not code['batch']:
+            raise ValueError('not a key')
+        for part in code['batch']:
+            _check_code(part, depth + 1)
+    elif not is_count(code):
+        raise ValueError('not a key')
+
+
+def _check_codes(code: Any, depth: int) -> int:
+    """Raises ValueError if these are not the codes of keys; returns how many there are."""
+    if depth > DEEPEST:
+        raise ValueError('not keys: too deep')
+    if isinstance(code, list):
+        for each in code:
+            _check_code(each, depth)
+        return len(code)
+    if not isinstance(code, dict):
+        raise ValueError('not keys')
+    if sorted(code) == ['runs']:
+        runs = _counts(code['runs'])
+        if len(runs) % 2:
+            raise ValueError('not keys')
+        if (count := sum(runs[1::2])) > MOST_IN_RUNS:
+            raise ValueError('not keys: too many')
+        return count
+    if sorted(code) == ['n', 'of']:
+        counts = _counts(code['n'])
+        if _check_codes(code['of'], depth + 1) != len(counts):
+            raise ValueError('not keys')
+        return len(counts)
+    if sorted(code) == ['of', 'sizes']:
+        sizes = _counts(code['sizes'])
+        if not all(sizes) or _check_codes(code['of'], depth + 1) != sum(sizes):
+            raise ValueError('not keys')
+        return len(sizes)
+    raise ValueError('not keys')
+
+
+def _counts(value: Any) -> list[int]:
+    if not isinstance(value, list) or not all(map(is_count, value)):
+        raise ValueError('not numbers')
+    return value
 
 
 def _in_runs(keys: list[Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .checkpoint import merge_states
@@ -16,6 +17,10 @@ __all__ = ['closing_callback']
 AHEAD = (
     'Infinite.closing_callback: Lightning takes a batch ahead of the training where there is no len(), and one that is'
     ' resumed within an epoch goes on without that batch: give `batches_per_epoch`'
+)
+GOES_ON = (
+    'Infinite.closing_callback: an Infinite for validation goes on where the last validation left it, as did the sanity'
+    ' check before the training, so each validates on other items: give it `restart=True`'
 )
 
 
@@ -39,6 +44,7 @@ def closing_callback(batch_iter: Infinite[Any]) -> Any:
         def __init__(self, batch_iter: Infinite[Any]):
             self.batch_iter = batch_iter
             self.saved: dict[str, Any] | None = None
+            self.warned = False
 
         # These hooks and not `state_dict`, with which there could be only one callback of this class.
         def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -76,6 +82,11 @@ def closing_callback(batch_iter: Infinite[Any]) -> Any:
                     self.batch_iter._leave_epoch()
                 self.saved = None
 
+        def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+            if not self.warned and any(map(_goes_on, _leaves(trainer.val_dataloaders))):
+                self.warned = True
+                warnings.warn(GOES_ON, stacklevel=2)
+
         def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
             self.saved = None
             self.batch_iter.close()
@@ -96,3 +107,16 @@ def _own(states: list[dict[str, Any]], shard: list[int] | None) -> dict[str, Any
 
 def _same(one: Any, other: dict[str, Any]) -> bool:
     return isinstance(one, dict) and all(one.get(name) == other[name] for name in ('pipeline', 'check'))
+
+
+def _leaves(loaders: Any) -> Iterator[Any]:
+    """The loaders in what Lightning was given, which may be a list or dict of them."""
+    if isinstance(loaders, (dict, list, tuple)):
+        for inner in loaders.values() if isinstance(loaders, dict) else loaders:
+            yield from _leaves(inner)
+    else:
+        yield loaders
+
+
+def _goes_on(loader: Any) -> bool:
+    return getattr(loader, 'restart', True) is False

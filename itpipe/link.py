@@ -20,7 +20,7 @@ from .binding import Sites, Stop, bind_option
 from .keys import END, Batch, Key, decode, decode_all, encode, encode_all, is_pair
 from .steps import Pair, State, Step, itself, show
 
-__all__ = ['Link', 'copy_state', 'revive', 'snapshot']
+__all__ = ['Link', 'copy_state', 'gives', 'revive', 'snapshot']
 
 _MISSING: Final = object()
 """In the place of a value in a slot: it could not be made again."""
@@ -136,18 +136,23 @@ class Link:
 
     def gives(self, key: Any, upstream: Callable[[Any], bool]) -> bool:
         """Whether such a key can come out, by its form."""
-        if self.step.opaque:
-            return isinstance(key, int) and key >= 0
-        if self.step.origin is itself:
-            return upstream(key)
-        if self.step.remake == 'list':
-            return isinstance(key, Batch) and all(map(upstream, key))
-        return is_pair(key) and upstream(key[0])
+        return gives(self.step, key, upstream)
 
     def _work(self, items: Iterator[Pair]) -> Iterator[Pair]:
         if self.step.state is None:
             return self.step.work(items, *self.options)
         return self.step.work(items, deepcopy(self.step.state), deque(), *self.options)
+
+
+def gives(step: Step, key: Any, upstream: Callable[[Any], bool]) -> bool:
+    """Whether such a key can come out of the step, by its form; `upstream` says so of the one before it."""
+    if step.opaque:
+        return isinstance(key, int) and key >= 0
+    if step.origin is itself:
+        return upstream(key)
+    if step.remake == 'list':
+        return isinstance(key, Batch) and all(map(upstream, key))
+    return is_pair(key) and upstream(key[0])
 
 
 # The state of a stateful step: live, its slots are pairs; in a replica, pairs without values; as JSON, encoded keys.

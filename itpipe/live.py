@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .background import GRACE, Background, still_running
 from .binding import Sites
@@ -16,10 +16,20 @@ from .errors import Dropped
 from .keys import END, Key
 from .run import Chain, Source
 from .stalls import Patience
-from .steps import ItemStep, Pair, State, Step
+from .steps import ItemStep, Pair, Step
 from .threads import close_for
 
 __all__ = ['Live']
+
+
+class _Received(NamedTuple):
+    """Where the consumer stands: behind this batch."""
+
+    chain: Chain
+    key: Key
+    pass_: int
+    batch: int
+    """How many of its epoch have been received."""
 
 
 class Live:
@@ -47,17 +57,22 @@ class Live:
         if self._background is not None:
             self._background.patience = Patience('no batch has come out of Infinite', stall_timeout)
         self._lock = threading.RLock()
-        self._closed = False
-        self.key: Key | None = None
-        self._seen: Chain | None = None
-        self._batch = place.batch
-        self._moving = False
-        """Whether what is known of where the consumer stands is about to change."""
+        """Of who takes a batch; nobody who only asks where the consumer stands waits for it."""
+        self.closed = self.replaced = False
+        self.epochs = 0
+        """How many are being iterated."""
+        self._at: Place | _Received = place
+        self._last: _Received | None = None
         self._first_epoch = True
         self._next_pass = place.pass_
-        self._ended = self._from_beginning = place.position is None
+        self._ended = place.position is None
         self._chain: Chain | None = None
         self._pairs: Iterator[Pair] = iter(())
+
+    @property
+    def key(self) -> Key | None:
+        """Of the batch received last."""
+        return None if self._last is None else self._last.key
 
     def check_process(self) -> None:
         """Raise an error in a process that was forked from the one that this belongs to."""
@@ -72,55 +87,53 @@ class Live:
         with self._lock:
             first, self._first_epoch = self._first_epoch, False
             if not first:
-                self._batch = 0
-            return self._batch
+                self._at = self._at._replace(batch=0)
+            return self._at.batch
 
     def next(self, received: int) -> Any:
         """The batch behind the `received` ones of its epoch, or END when the pass has ended."""
         with self._lock:
             pair = None
             try:
-                if not self._closed:
+                if not self.closed:
                     pair = self._pull(again=not received)
             except Exception:
-                if not self._closed:  # if it is, `close` in another thread has broken the wait
+                if not self.closed:  # if it is, `close` in another thread has broken the wait
                     raise
-            if pair is None or self._chain is None:
-                if not self._closed:
-                    self._ended, self._batch = True, 0
+            chain = self._chain
+            if pair is None or chain is None:
+                if not self.closed:
+                    self._ended, self._at = True, Place(self.entropy, self._next_pass)
                 self._close_chain()
                 return END
-            self._moving = True
-            self._chain.received(pair[0])
-            self.key, self._seen = pair[0], self._chain
-            self._batch = received + 1
-            self._moving = False
+            with chain.lock:
+                self._at = self._last = _Received(chain, pair[0], self.pass_, received + 1)
+                chain.received(pair[0])
             return pair[1]
 
-    def place(self) -> tuple[int | None, int, int, State | None]:
-        """Where the consumer stands, a `Place`."""
-        with self._lock:
-            if self._chain is None:
-                return self._begun_at._replace(batch=self._batch)
-            if self._ended:
-                return self.entropy, self._next_pass, 0, None
-            if self._from_beginning and self._seen is not self._chain:  # if the pass is empty, it is an epoch still
-                return self.entropy, self.pass_, self._batch, None
-            if self._moving:  # the lock keeps other threads out, but not a signal handler of this one
-                raise RuntimeError(
-                    'Infinite.state_dict: called by a signal handler in the very moment in which a batch is received;'
-                    ' let the handler set a flag, and take the state in the loop'
-                )
-            self._moving = True
-            try:
-                return self.entropy, self.pass_, self._batch, self._chain.state()
-            finally:
-                self._moving = False
+    def place(self) -> Place:
+        """Where the consumer stands. Never waits for a batch."""
+        at = self._at
+        while isinstance(at, _Received):
+            with at.chain.lock:
+                if self._at is at:  # or else another batch has been received meanwhile
+                    at.chain.last = at.key  # a signal handler may come before `Chain.received` did this
+                    return Place(self.entropy, at.pass_, at.batch, at.chain.state())
+            at = self._at
+        return at
+
+    def rewind(self) -> None:
+        """From now on, the consumer stands at the beginning."""
+        self._at = Place(self.entropy)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no batch has come out of this pass."""
+        return self._last is None or self._last.chain is not self._chain
 
     def indices(self) -> list[Any]:
         """The places in the data of the items in the batch received last."""
-        with self._lock:
-            return [] if self._seen is None or self.key is None else self._seen.indices(self.key)
+        return [] if self._last is None else self._last.chain.indices(self._last.key)
 
     def _pull(self, again: bool) -> Pair | None:
         if self._ended:  # then `again` asks for the first batch of the next pass
@@ -129,21 +142,23 @@ class Live:
             self._begin()
             again = False
         elif self._chain is None:
-            self._begin(self._begun_at.position)
+            self._begin(self._begun_at)
         pair = next(self._pairs, None)
         if pair is None and again:
             self._begin()
             pair = next(self._pairs, None)
         return pair
 
-    def _begin(self, position: State | None = None) -> None:
+    def _begin(self, at: Place | None = None) -> None:
         self._close_chain()
+        position = None if at is None else at.position
         sites = Sites(self._seed, self._next_pass, self._source.seed, self.entropy)
         self._chain = Chain(self._source, self._steps, sites, state=position, dropped=self._dropped)
         self.pass_ = self._next_pass
         self._next_pass += 1
         self._ended = False
-        self._from_beginning = position is None
+        if position is None:
+            self._at = Place(self.entropy, self.pass_, self._at.batch)
         if self._background is None:
             self._chain.stop.stall_timeout = self._stall_timeout
             self._pairs = self._chain.pairs
@@ -153,9 +168,9 @@ class Live:
 
     def close(self) -> None:
         """Stop the run, and wait until the thread that it runs in has closed it."""
-        if self._closed or os.getpid() != self.pid:
+        if self.closed or os.getpid() != self.pid:
             return
-        self._closed = True
+        self.closed = True
         if self._background is not None:
             self._background.stop()
         if self._chain is not None:

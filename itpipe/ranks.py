@@ -17,12 +17,16 @@ from .checks import integer
 from .keys import decode_all, encode_all
 from .steps import ItemStep, Seed, State, Step
 
-__all__ = ['EVEN', 'Dealing', 'Even', 'check_rank', 'deal', 'distributed', 'draws', 'merge', 'rank_of']
+__all__ = [
+    'EVEN', 'Dealing', 'Even', 'check_rank', 'deal', 'distributed', 'draws', 'fits_dealing', 'merge', 'rank_of',
+]  # fmt: skip
 
 T = TypeVar('T')
 
 Even: TypeAlias = Literal['keep', 'drop', 'repeat']
 EVEN: Final = ('keep', 'drop', 'repeat')
+MOST_APART: Final = 1 << 24
+"""Items; the place of each that one rank has had, and another not, is in a merged state."""
 
 
 class Dealing:
@@ -56,6 +60,12 @@ class Dealing:
         """Those of the items that are to be dealt; they come with their places, the first being `start`."""
         irregular = islice(items, max(0, self.regular - start))
         return chain((item for item in irregular if self.lacks(item[0])), items)
+
+
+def fits_dealing(state: State) -> bool:
+    """Whether these can be the numbers of a `Dealing`."""
+    seen = state['seen']
+    return all(map(int.__lt__, seen, seen[1:])) and (not seen or seen[0] > state['begun'])
 
 
 def rank_of(where: str, shard: Any) -> tuple[int, int]:
@@ -123,6 +133,8 @@ def merge(where: str, positions: Sequence[State | None]) -> State | None:
     if not known:
         return None
     shard = _place_of_shard(known[0])
+    if any(list(map(_names, position['steps'])) != list(map(_names, known[0]['steps'])) for position in known):
+        raise ValueError(f'{where}: `states` are not of one pipeline: what they say of its steps differs')
     own = [position['steps'][shard] for position in known]
     begun = [Dealing(entry['begun'], entry['seen']) for entry in own] + [Dealing(0, [])] * (len(positions) - len(own))
     if any(each != begun[0] for each in begun):
@@ -132,8 +144,10 @@ def merge(where: str, positions: Sequence[State | None]) -> State | None:
     def lacking(place: int) -> bool:
         return begun[0].lacks(place) and place >= passed[begun[0].turn(place) % len(passed)]
 
-    first = next(filter(lacking, count(min(passed))))
+    first = next(filter(lacking, count(max(begun[0].begun, min(passed)))))
     last = max([*passed, *(place + 1 for place in begun[0].seen)])
+    if last - first > MOST_APART:
+        raise ValueError(f'{where}: `states` are not of one run: their ranks are more than {MOST_APART} items apart')
     base = max((place, rank) for rank, place in enumerate(passed) if place <= first)[1]
     at = positions[base] or {'source': None, 'steps': [None] * shard + [{}]}
     dealt = {
@@ -164,6 +178,11 @@ def deal(position: State | None, rank: int, ranks: int) -> State | None:
 
 def _place_of_shard(position: State) -> int:
     return max(n for n, entry in enumerate(position['steps']) if isinstance(entry, dict) and 'begun' in entry)
+
+
+def _names(entry: Any) -> Any:
+    """What of an entry is alike in all ranks; None where it says nothing."""
+    return sorted(entry.keys() - {'ended'}) if isinstance(entry, dict) else None
 
 
 def _together(where: str, entries: Sequence[Any], ranks: int) -> Any:

@@ -12,6 +12,7 @@ that it held made again: `remake` goes up through the steps and runs them on the
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
@@ -27,7 +28,7 @@ from .plan import apart, check_alike, each, fused, running
 from .steps import ItemStep, Pair, State, Step, itself, show
 from .threads import close_for
 
-__all__ = ['Chain', 'Opened', 'Run', 'Source', 'item_again', 'keys_of']
+__all__ = ['Chain', 'Opened', 'Run', 'Source', 'is_running', 'item_again', 'keys_of']
 
 B = TypeVar('B', covariant=True)
 
@@ -136,7 +137,12 @@ class Chain:
         self.stateful = self.source.stateful or any(link.step.state is not None for link in self.links)
         self._logs = [self.source.log, *(link.log for link in self.links if link.step.state is not None)]
         self.last: Key | None = None
+        """What the consumer received last; only its thread writes it."""
+        self._committed: Key | None = None
         self._since = 0
+        self.lock = threading.RLock()
+        """Held for what takes no time, never while an item is made."""
+        self._committing = False
         self._closing: list[Callable[[], object]] = []
         self._close_later(self.pairs)
         if not isinstance(self.pairs, (enumerate, zip)) and not (self.links and self.links[0].step.work is each):
@@ -166,36 +172,42 @@ class Chain:
         self.last = key
         if self.stateful:
             self._since += 1
-            if self._since >= COMMIT_EVERY:
+            if self._since >= COMMIT_EVERY or any(len(log) > LONG for log in self._logs):
                 self.commit()
-                return
-            for log in self._logs:
-                if len(log) > LONG:
-                    self.commit()
-                    return
 
     def commit(self) -> None:
         """Bring every entry to where the consumer stands."""
-        key: Any = self.last
-        self.last, self._since = None, 0
-        for link, commit in self._commits:
-            if key is None:
+        with self.lock:
+            if self._committing:  # the lock keeps other threads out, but not a signal handler of this one
+                raise RuntimeError(
+                    'state_dict: called by a signal handler in the very moment in which the state is worked out,'
+                    ' or after one has raised there; let the handler set a flag, and take the state in the loop'
+                )
+            key: Any = self.last
+            if key is self._committed:
                 return
-            key = link.end() if key is END else commit(key)
-        if key is not None and key is not END:
-            self.source.commit(key)
+            self._committing = True
+            self._committed, self._since = key, 0
+            for link, commit in self._commits:
+                if key is None:
+                    break
+                key = link.end() if key is END else commit(key)
+            if key is not None and key is not END:
+                self.source.commit(key)
+            self._committing = False
 
     def state(self) -> State:
         """Where the consumer stands, as JSON can hold it: what `state` of another chain of the same steps takes.
 
         There is an entry for each step that remembers something, so that others may come and go.
         """
-        self.commit()
-        remembering = self._remembering
-        return {
-            'source': self.source.entry(),
-            'steps': [snapshot(link.entry) for link in remembering] if remembering else [],
-        }
+        with self.lock:
+            self.commit()
+            remembering = self._remembering
+            return {
+                'source': self.source.entry(),
+                'steps': [snapshot(link.entry) for link in remembering] if remembering else [],
+            }
 
     def remake(self, index: int, keys: list[Key]) -> dict[Key, Any]:
         """The values that had come out of the step at `index` (the source: -1) with these keys, made again."""
@@ -271,7 +283,7 @@ class Run(Iterator[B]):
             self.close()
             raise
         except BaseException as error:
-            if _is_running(error):
+            if is_running(error):
                 raise RuntimeError(
                     'two threads have asked one run for an item at the same time, or the run has asked itself;'
                     ' give each thread a run of its own, by `iter(stream)`, or let them share an `Infinite`'
@@ -332,7 +344,7 @@ class Run(Iterator[B]):
             close_for(self._chain.stop.threads(), self._chain.close)
 
 
-def _is_running(error: BaseException) -> bool:
+def is_running(error: BaseException) -> bool:
     """Whether the generator that was asked is running, rather than one within it."""
     asked = error.__traceback__
     return asked is not None and asked.tb_next is None and error.args == ('generator already executing',)

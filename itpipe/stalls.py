@@ -18,7 +18,7 @@ from typing import Protocol, TypeAlias
 
 from .errors import StallWarning
 
-__all__ = ['Party', 'Patience', 'Stack', 'placed', 'report', 'shown', 'stack_of']
+__all__ = ['Party', 'Patience', 'Stack', 'outside', 'placed', 'report', 'shown', 'stack_of']
 
 Stack: TypeAlias = 'list[tuple[str, int, str]]'
 """File, line and function, the innermost one last; the lines are read where it is shown."""
@@ -67,11 +67,11 @@ class Patience:
             return min(most, left)
         self._until = inf
         message = f'itpipe: {self._awaited} for {self._seconds:g} s\n{doing()}'
-        warnings.warn(message.rstrip(), StallWarning, stacklevel=_outside())
+        warnings.warn(message.rstrip(), StallWarning, stacklevel=outside())
         return most
 
 
-def _outside() -> int:
+def outside() -> int:
     """The `stacklevel`, for the one who calls this, of the first function that is not itpipe's."""
     frame, level = sys._getframe(1), 1
     while frame.f_code.co_filename.startswith(OURS) and frame.f_back is not None:

@@ -90,6 +90,7 @@ class Step(NamedTuple):
     - `parts`: many values come out of one, with keys `(key, 0)`, `(key, 1)`, …;
     - `opaque`: nothing is known of the keys, they are places in what comes out, and one starts again at the beginning;
     - `replay`: the replica of a stateful step that keeps its log itself: `work(items, state, log, *options)`;
+    - `fits`: whether a saved state with the right names in it can be one of this step;
     - `lasting`: what must be the same where a run goes on, as text, if not all of its arguments.
 
     And where other steps may stand, see `plan`:
@@ -110,6 +111,7 @@ class Step(NamedTuple):
     parts: bool = False
     opaque: bool = False
     replay: Callable[..., Iterator[Pair]] | None = None
+    fits: Callable[[State], bool] | None = None
     lasting: str | None = None
     itemwise: bool = False
     counts: bool = False

@@ -86,7 +86,8 @@ class Running(TypedDict, total=False):
     seed: int | None
     stall_timeout: float | None
     shard: tuple[int, int] | Literal['env'] | None
-    even: Literal['keep', 'drop', 'repeat']
+    even: Literal['keep', 'drop', 'repeat'] | None
+    restart: bool
 
 
 # ---------------------------------------------------------------------------------------------------------------------

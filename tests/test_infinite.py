@@ -24,6 +24,7 @@ from itpipe import (
     combine,
     combine_lists,
     combine_pad,
+    filter_by,
     flatten,
     parallel_map,
     prefetch,
@@ -34,6 +35,9 @@ from itpipe import (
     take,
     with_rng,
 )
+from itpipe.instead import INSTEAD
+
+pytestmark = pytest.mark.filterwarnings('ignore:Infinite. an epoch')  # which is shorter, or has nothing
 
 MODES = {'background': {}, 'one': {'prefetch': 1}, 'three': {'prefetch': 3}, 'here': {'prefetch': 0}}
 
@@ -541,7 +545,7 @@ def test_closing_in_another_thread_ends_the_wait_for_a_batch(infinite: Any) -> N
     live = batch_iter._live
     closing = threading.Thread(target=batch_iter.close)
     closing.start()
-    wait_until(lambda: live._closed, 'closing has begun')
+    wait_until(lambda: live.closed, 'closing has begun')
     go_on.set()
     closing.join(LIMIT)
     consumer.join(LIMIT)
@@ -565,7 +569,7 @@ def test_closing_while_the_function_runs_in_a_pool(infinite: Any) -> None:
     live = batch_iter._live
     closing = threading.Thread(target=batch_iter.close)
     closing.start()
-    wait_until(lambda: live._closed, 'closing has begun')
+    wait_until(lambda: live.closed, 'closing has begun')
     go_on.set()
     closing.join(LIMIT)
     consumer.join(LIMIT)
@@ -853,3 +857,285 @@ def test_a_stage_of_ones_own_sees_one_pass_at_a_time(infinite: Any) -> None:
         yield sum(items)
 
     assert epochs(infinite(range(4), total()), 2) == [[6], [6]]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Epochs that start anew
+
+
+def with_number(x: int, rng: np.random.Generator) -> tuple[int, float]:
+    return x, rng.random()
+
+
+@pytest.mark.parametrize('seed', [None, 0])
+@pytest.mark.parametrize('options', [{}, {'batches_per_epoch': 3}, {'batches_per_epoch': 5}])
+def test_with_restart_each_epoch_is_the_same(infinite: Any, options: dict[str, Any], seed: int | None) -> None:
+    """Also after a break, whatever had been made ahead; the same items with the same random numbers."""
+    made = [range(10), shuffle(4), with_rng(with_number)]
+    batch_iter = infinite(*made, batch_size=2, combiner=combine_lists, restart=True, seed=seed, **options)
+    first = list(batch_iter)
+    assert len(first) == options.get('batches_per_epoch', 5)
+    for cut in (1, 2, 3, 1):
+        for n, batch in enumerate(batch_iter):
+            assert batch == first[n]
+            if n + 1 == cut:
+                break
+        assert batch_iter.state_dict()['position'] is None
+    assert list(batch_iter) == first
+
+
+def test_with_restart_a_state_is_within_an_epoch_and_only_for_the_next_one(infinite: Any) -> None:
+    made = [range(10), shuffle(4)]
+    batch_iter = infinite(*made, batch_size=2, combiner=list, restart=True, seed=0)
+    whole = list(batch_iter)
+    epoch = batch_iter()
+    head = [next(epoch), next(epoch)]
+    state = batch_iter.state_dict()
+    other = infinite(*made, batch_size=2, combiner=list, restart=True, seed=0)
+    other.load_state_dict(state)
+    assert head + list(other) == whole
+    assert list(other) == whole
+    assert state['batch'] == 2
+
+
+def test_with_restart_another_epoch_ends_the_one_before(infinite: Any) -> None:
+    batch_iter = infinite(range(10), restart=True)
+    first, second = batch_iter(), batch_iter()
+    assert next(first) == 0
+    assert next(second) == 0
+    text = 'Infinite: another epoch has begun, which with `restart=True` ends this one; make an Infinite for each loop'
+    with raises(RuntimeError, text):
+        list(first)
+    assert next(second) == 1
+    second.close()
+
+
+def test_with_restart_nothing_runs_between_epochs(infinite: Any) -> None:
+    batch_iter = infinite(range(10) | parallel_map(abs, threads=2), restart=True)
+    before = threading.active_count()
+    for _ in batch_iter:
+        break
+    assert threading.active_count() == before
+    assert len(list(batch_iter)) == 10
+    assert threading.active_count() == before
+
+
+def test_with_restart_a_source_has_to_be_iterable_again(infinite: Any) -> None:
+    batch_iter = infinite(iter(range(4)), restart=True)
+    assert next(batch_iter()) == 0
+    with pytest.raises(NotRestartable, match='give it something that can be iterated again'):
+        list(batch_iter)
+
+
+def test_with_restart_it_prints_and_pickles() -> None:
+    batch_iter = Infinite(range(4), restart=True)
+    assert repr(batch_iter) == 'Infinite(range(0, 4), restart=True)'
+    assert list(batch_iter) == [0, 1, 2, 3]
+    copied = pickle.loads(pickle.dumps(batch_iter))
+    assert [next(copied()), next(copied())] == [0, 0]
+    with raises(TypeError, 'Infinite: `restart` must be True or False, got int'):
+        Infinite(range(4), restart=1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Where it stands, while the next batch is made
+
+
+def asked(batch_iter: Infinite[Any]) -> list[Any]:
+    """What it says of the batch received last, asked by another thread, which must not wait."""
+    said: list[Any] = []
+
+    def ask() -> None:
+        state = batch_iter.state_dict()
+        said.append((state['batch'], batch_iter.indices, batch_iter.ordinals, batch_iter.item_keys, batch_iter.dropped))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(LIMIT)
+    return said
+
+
+@pytest.mark.parametrize('stages', [[], [shuffle(1)], [prefetch(1)], [parallel_map(abs, threads=1)]])
+def test_nobody_who_asks_where_it_stands_waits_for_the_next_batch(infinite: Any, stages: list[Any]) -> None:
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def load(x: int) -> int:
+        if x == 3:
+            hangs.set()
+            assert goes_on.wait(LIMIT)
+        return x
+
+    batch_iter = infinite(range(6), load, *stages, batch_size=1, combiner=list, batches_per_epoch=10)
+    epoch = batch_iter()
+    assert [next(epoch) for _ in range(2)] == [[0], [1]]
+    with ThreadPoolExecutor(1) as consumer:
+        rest = consumer.submit(lambda: [next(epoch) for _ in range(4)])
+        assert hangs.wait(LIMIT)
+        wait_until(lambda: asked(batch_iter)[0][0] in (2, 3), 'it has what was ready')
+        ((batch, *keys),) = asked(batch_iter)
+        goes_on.set()
+        assert rest.result(LIMIT) == [[2], [3], [4], [5]]
+    assert keys == [[batch - 1]] * 3 + [[]]
+
+
+@pytest.mark.parametrize('where', ['source', 'function', 'thread', 'prefetch', 'batch'])
+def test_it_can_be_asked_from_within_the_pipeline(infinite: Any, where: str) -> None:
+    said = []
+
+    def ask(x: Any) -> Any:
+        said.append((batch_iter.state_dict()['batch'], batch_iter.indices, batch_iter.ordinals, batch_iter.item_keys))
+        return x
+
+    def source() -> Iterator[int]:
+        yield from map(ask, range(6))
+
+    class Data:
+        def __iter__(self) -> Iterator[int]:
+            return source()
+
+    made: dict[str, list[Any]] = {
+        'source': [Data(), batch_by(2)],
+        'function': [range(6), ask, batch_by(2)],
+        'thread': [range(6), parallel_map(ask, threads=2), batch_by(2)],
+        'prefetch': [range(6), ask, prefetch(2), shuffle(1), batch_by(2)],
+        'batch': [range(6), batch_by(2), ask],
+    }
+    batch_iter = infinite(*made[where], stall_timeout=None)
+    assert list(batch_iter) == [[0, 1], [2, 3], [4, 5]]
+    assert len(said) == (3 if where == 'batch' else 6)
+    for batch, *keys in said:
+        assert keys == [[2 * batch - 2, 2 * batch - 1] if batch else []] * 3
+
+
+def test_states_taken_by_another_thread_all_the_time_are_those_of_whole_batches() -> None:
+    """Each is one of those that this thread takes after its batches, and the run is not disturbed."""
+    made = [range(2000), shuffle(50), lambda x: [x, -x], flatten, batch_by(3)]
+    with Infinite(*made, seed=0) as batch_iter:
+        batches, states = [], {repr(batch_iter.state_dict())}
+        for batch in batch_iter:
+            batches.append(batch)
+            states.add(repr(batch_iter.state_dict()))
+        states.add(repr(batch_iter.state_dict()))
+    taken, ended = [], threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            taken.append(batch_iter.state_dict())
+
+    with Infinite(*made, seed=0) as batch_iter:
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        assert list(batch_iter) == batches
+        ended.set()
+        watcher.join(LIMIT)
+    assert {repr(state) for state in taken} <= states
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is said of short epochs, of options of others, of threads that share an epoch
+
+
+SHORT = (
+    'Infinite: an epoch ended after {} of `batches_per_epoch={}` batches, because the source ended; the next epoch'
+    ' begins it again'
+)
+NONE = (
+    'Infinite: an epoch had no batches: the source is empty, or all items were left out, as by `filter_by`, or by'
+    ' `drop_last` where there are fewer than make a batch'
+)
+
+
+@pytest.mark.filterwarnings('default')
+@pytest.mark.parametrize(
+    ('made', 'options', 'message'),
+    [
+        (
+            [range(10)],
+            {'batch_size': 4, 'batches_per_epoch': 2},
+            SHORT.format(1, 2),
+        ),
+        (
+            [range(10)],
+            {'batches_per_epoch': 20},
+            SHORT.format(10, 20),
+        ),
+        *(
+            (
+                made,
+                options,
+                NONE,
+            )
+            for made in ([[]], [range(3), batch_by(4, drop_last=True)], [range(9), filter_by(lambda x: x > 10)])
+            for options in ({}, {'batches_per_epoch': 2}, {'restart': True})
+        ),
+    ],
+)
+def test_one_warning_of_epochs_that_are_short(infinite: Any, made: Any, options: Any, message: str) -> None:
+    batch_iter = infinite(*made, **options)
+    with pytest.warns(UserWarning, match='an epoch') as said:
+        epochs(batch_iter, 4)
+    assert [str(each.message) for each in said] == [message]
+    assert said[0].filename == __file__
+
+
+@pytest.mark.filterwarnings('error')
+def test_no_warning_of_epochs_that_are_as_long_as_they_are(infinite: Any) -> None:
+    assert len(list(infinite(range(10), batch_size=4))) == 3
+    assert list(map(len, epochs(infinite(range(9), batches_per_epoch=3), 7))) == [3] * 7
+    batch_iter = infinite(range(10), batches_per_epoch=20)
+    assert next(batch_iter()) == 0
+    batch_iter.close()
+    first, second = infinite(range(4), batches_per_epoch=4), None
+    for _ in first():
+        second = first()
+        list(second)
+        break
+
+
+@pytest.mark.parametrize('combiner', [combine, combine_lists, lambda items, **options: items])
+@pytest.mark.parametrize('name', sorted(INSTEAD))
+def test_options_of_other_loaders_are_refused_with_what_to_write(name: str, combiner: Any) -> None:
+    for options in ({'batch_size': 2}, {}):
+        with raises(TypeError, f'Infinite: there is no `{name}`: {INSTEAD[name]}'):
+            Infinite(range(4), combiner=combiner, **options, **{name: 1})
+
+
+def test_a_combiner_may_have_an_option_of_such_a_name() -> None:
+    def collate(items: list[int], shuffle: int) -> list[int]:
+        return [shuffle * item for item in items]
+
+    with Infinite(range(4), batch_size=2, combiner=collate, shuffle=3) as batch_iter:
+        assert list(batch_iter) == [[0, 3], [6, 9]]
+
+
+def test_two_threads_in_one_epoch_are_told(mode: dict[str, Any]) -> None:
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def load(x: int) -> int:
+        hangs.set()
+        assert goes_on.wait(LIMIT)
+        return x
+
+    with Infinite(range(4), load, **mode) as batch_iter, ThreadPoolExecutor(1) as other:
+        epoch = batch_iter()
+        first = other.submit(next, epoch)
+        assert hangs.wait(LIMIT)
+        text = (
+            'Infinite: two threads have asked one epoch for a batch at the same time, or the epoch has asked itself;'
+            ' let each thread iterate over the Infinite by itself, they share its batches'
+        )
+        with raises(RuntimeError, text):
+            next(epoch)
+        goes_on.set()
+        assert first.result(LIMIT) == 0
+        assert list(epoch) == [1, 2, 3]
+
+
+def test_a_function_that_asks_its_own_epoch_is_told() -> None:
+    def load(x: int) -> int:
+        return next(epoch)
+
+    batch_iter = Infinite(range(4), load, prefetch=0)
+    epoch = batch_iter()
+    with pytest.raises(RuntimeError, match='or the epoch has asked itself'):
+        next(epoch)

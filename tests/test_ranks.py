@@ -44,6 +44,7 @@ from itpipe.ranks import Dealing
 pytestmark = [
     pytest.mark.usefixtures('fickle'),
     pytest.mark.filterwarnings('ignore:itpipe. nothing is known of'),
+    pytest.mark.filterwarnings('ignore:Infinite. an epoch'),  # as where there are fewer items than ranks
 ]
 
 
@@ -56,7 +57,7 @@ class Rank:
     """One of several ranks, which are driven by turns in one process."""
 
     def __init__(self, described, rank, ranks, state=None, **options):
-        self.batch_iter = Infinite(described, shard=(rank, ranks), prefetch=0, **options)
+        self.batch_iter = Infinite(described, shard=(rank, ranks), prefetch=0, **({'even': 'keep'} | options))
         if state is not None:
             self.batch_iter.load_state_dict(state)
         self.epoch = self.batch_iter()
@@ -77,7 +78,7 @@ def all_of(described, ranks, **options):
     """What each rank gets in one epoch."""
     result = []
     for rank in range(ranks):
-        with Infinite(described, shard=(rank, ranks), **options) as batch_iter:
+        with Infinite(described, shard=(rank, ranks), **({'even': 'keep'} | options)) as batch_iter:
             result.append(list(batch_iter))
     return result
 
@@ -208,7 +209,7 @@ def test_no_rank_works_on_items_of_another(upstream):
     for rank in range(3):
         calls.clear()
         data.asked.clear()
-        with Infinite(data, upstream(seen_by(calls)), shard=(rank, 3), seed=0) as batch_iter:
+        with Infinite(data, upstream(seen_by(calls)), shard=(rank, 3), even='keep', seed=0) as batch_iter:
             got = list(batch_iter)
         own = {place for place in range(30) if place in calls}
         assert set(got) <= own
@@ -254,7 +255,7 @@ def test_no_rank_works_on_items_of_another_that_are_mixed(mixed):
         calls.clear()
         for each_data in data:
             each_data.asked.clear()
-        with Infinite(described, batch_size=1, combiner=list, shard=(rank, 3), seed=0) as batch_iter:
+        with Infinite(described, batch_size=1, combiner=list, shard=(rank, 3), even='keep', seed=0) as batch_iter:
             got, keys = [], []
             for [x] in batch_iter:
                 got.append(x)
@@ -286,7 +287,7 @@ def test_of_a_sequence_each_rank_looks_up_its_own(options):
     described = sample(data, seed=0, **options)
     whole = list(itertools.islice(described, 100))
     data.asked.clear()
-    with Infinite(described, batch_size=4, batches_per_epoch=5, shard=(2, 5), prefetch=0) as batch_iter:
+    with Infinite(described, batch_size=4, batches_per_epoch=5, shard=(2, 5), even='keep', prefetch=0) as batch_iter:
         got = np.concatenate(list(batch_iter))
         assert list(got) == data.asked == whole[2::5]
         assert batch_iter.ordinals == [82, 87, 92, 97]
@@ -304,7 +305,7 @@ def test_nothing_more_is_looked_up_once_it_is_closed(made_of):
             return super().__getitem__(index)
 
     data = Closing(1000)
-    batch_iter = Infinite(made_of(data), batch_size=100, combiner=list, shard=(0, 2), seed=0)
+    batch_iter = Infinite(made_of(data), batch_size=100, combiner=list, shard=(0, 2), even='keep', seed=0)
     assert list(batch_iter) == []
     assert len(data.asked) == 3
 
@@ -322,9 +323,12 @@ def test_an_error_is_that_of_one_rank():
             raise ValueError('four')
         return x
 
-    with Infinite(range(9), check, shard=(0, 3)) as batch_iter:
+    with Infinite(range(9), check, shard=(0, 3), even='keep') as batch_iter:
         assert list(batch_iter) == [0, 3, 6]
-    with Infinite(Data(9), check, shard=(1, 3)) as batch_iter, pytest.raises(ValueError, match='four') as caught:
+    with (
+        Infinite(Data(9), check, shard=(1, 3), even='keep') as batch_iter,
+        pytest.raises(ValueError, match='four') as caught,
+    ):
         list(batch_iter)
     assert caught.value.__notes__ == ['itpipe: raised in apply(check), item 4']
 
@@ -335,10 +339,13 @@ def test_an_error_of_the_data_says_where_it_is_from():
             raise OSError('no such file')
 
     data = Broken(5)
-    with Infinite(sample(data, seed=0), shard=(1, 2)) as batch_iter, pytest.raises(OSError, match='no such') as caught:
+    with (
+        Infinite(sample(data, seed=0), shard=(1, 2), even='keep') as batch_iter,
+        pytest.raises(OSError, match='no such') as caught,
+    ):
         list(batch_iter)
     assert caught.value.__notes__ == [f'itpipe: raised in {sample(data, seed=0)!r}, item 1']
-    with Infinite(data, shard=(1, 2)) as batch_iter, pytest.raises(OSError, match='no such') as caught:
+    with Infinite(data, shard=(1, 2), even='keep') as batch_iter, pytest.raises(OSError, match='no such') as caught:
         list(batch_iter)
     assert caught.value.__notes__ == ['itpipe: raised in the source <Broken>, item 1']
 
@@ -413,7 +420,7 @@ def test_numbers_that_the_ranks_do_not_divide(even, size, expected):
 
 
 def test_items_are_dealt_anew_in_every_pass():
-    batch_iter = [Infinite(range(5), shuffle(5), shard=(rank, 2), seed=1) for rank in range(2)]
+    batch_iter = [Infinite(range(5), shuffle(5), shard=(rank, 2), even='keep', seed=1) for rank in range(2)]
     passes = [sorted(itertools.chain(*map(list, batch_iter))) for _ in range(3)]
     assert passes == [[0, 1, 2, 3, 4]] * 3
     for each in batch_iter:
@@ -564,7 +571,7 @@ def test_a_merged_state_is_for_ranks_only():
             batch_iter.load_state_dict(states[0])
         plain = batch_iter.state_dict()
         assert list(batch_iter) == list(range(9))
-    with Infinite(range(9), shard=(1, 2)) as batch_iter:
+    with Infinite(range(9), shard=(1, 2), even='keep') as batch_iter:
         with pytest.raises(ValueError, match='is that of a run without `shard`, this is rank 1 of 2; what `merge_sta'):
             batch_iter.load_state_dict(plain)
         with pytest.raises(ValueError, match='is that of rank 0 of 2, this is rank 1 of 2'):
@@ -649,7 +656,7 @@ TRAINING = """
 
     folder, (rank, ranks, life, before, most) = Path(sys.argv[1]), map(int, sys.argv[2:])
     numbers = stream(range(600), seed=3) | parallel_map(with_rng(noisy), threads=2) | shuffle(50) | flatten | shuffle(9)
-    with Infinite(numbers, batch_size=8, combiner=list, shard=(rank, ranks)) as batch_iter:
+    with Infinite(numbers, batch_size=8, combiner=list, shard=(rank, ranks), even='keep') as batch_iter:
         if before:
             logs = [(folder / f'{life - 1}-{n}').read_text().splitlines(keepends=True) for n in range(before)]
             whole = [[line for line in log if line.endswith('\\n')] for log in logs]
@@ -691,7 +698,7 @@ def test_ranks_that_are_killed_and_go_on_as_others_lose_nothing_and_see_nothing_
 
 
 def test_ranks_that_have_ended_their_pass_go_on_in_the_next_one():
-    options = {'shard': (0, 3), 'seed': 0}
+    options = {'shard': (0, 3), 'even': 'keep', 'seed': 0}
     merged = merge_states(states_of(range(9) | shuffle(3), [None, None], seed=0))
     with Infinite(range(9), shuffle(3), **options) as whole, Infinite(range(9), shuffle(3), **options) as batch_iter:
         list(whole)
@@ -713,7 +720,7 @@ def test_dealing():
 
 def test_one_item_of_another_rank_can_be_made_again():
     described = sample(range(100), seed=0) | with_rng(lambda x, rng: x + rng.random())
-    with Infinite(described, batch_size=2, shard=(1, 4)) as batch_iter:
+    with Infinite(described, batch_size=2, shard=(1, 4), even='keep') as batch_iter:
         assert list(next(batch_iter())) == [described.item(1), described.item(5)]
         assert [batch_iter.item(n) for n in range(4)] == [described.item(n) for n in range(4)]
 
@@ -721,18 +728,18 @@ def test_one_item_of_another_rank_can_be_made_again():
 def test_the_rank_of_the_environment(monkeypatch):
     monkeypatch.setenv('RANK', '2')
     monkeypatch.setenv('WORLD_SIZE', '3')
-    with Infinite(range(9), shard='env') as batch_iter:
+    with Infinite(range(9), shard='env', even='keep') as batch_iter:
         assert list(batch_iter) == [2, 5, 8]
-        assert repr(batch_iter) == "Infinite(range(0, 9), shard='env')"
+        assert repr(batch_iter) == "Infinite(range(0, 9), shard='env', even='keep')"
     monkeypatch.setenv('RANK', 'two')
     with pytest.raises(ValueError, match=r"Infinite: the environment variable RANK must be a number, got 'two'"):
-        Infinite(range(9), shard='env')
+        Infinite(range(9), shard='env', even='keep')
     monkeypatch.setenv('RANK', '3')
     with pytest.raises(ValueError, match=r'Infinite: `RANK` must be less than `WORLD_SIZE` \(3\), got 3'):
-        Infinite(range(9), shard='env')
+        Infinite(range(9), shard='env', even='keep')
     monkeypatch.delenv('RANK')
     with pytest.raises(ValueError, match=r"Infinite: `shard='env'` needs torch.distributed .* not set: RANK$"):
-        Infinite(range(9), shard='env')
+        Infinite(range(9), shard='env', even='keep')
 
 
 def test_the_rank_of_torch(monkeypatch):
@@ -742,9 +749,9 @@ def test_the_rank_of_torch(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch.distributed', distributed)
     monkeypatch.setenv('RANK', '0')
     monkeypatch.setenv('WORLD_SIZE', '1')
-    assert list(Infinite(range(4), shard='env', prefetch=0)) == [1, 3]
+    assert list(Infinite(range(4), shard='env', even='keep', prefetch=0)) == [1, 3]
     distributed.is_initialized = lambda: False
-    assert list(Infinite(range(4), shard='env', prefetch=0)) == [0, 1, 2, 3]
+    assert list(Infinite(range(4), shard='env', even='keep', prefetch=0)) == [0, 1, 2, 3]
 
 
 def test_the_environment_is_not_read_if_nobody_asks(monkeypatch):
@@ -795,11 +802,11 @@ unordered_map = parallel_map(stays_itself, threads=3, ordered=False)
 )
 def test_ranks_that_would_draw_by_themselves_need_a_seed(described):
     with pytest.raises(ValueError, match=f'^Infinite: {SEEDED}'):
-        Infinite(described, shard=(0, 2))
+        Infinite(described, shard=(0, 2), even='keep')
     with pytest.raises(ValueError, match=f'^shard: {SEEDED}'):
         list(described | shard(0, 2))
-    Infinite(described, shard=(0, 2), seed=0)
-    Infinite(described, shard=(0, 1))
+    Infinite(described, shard=(0, 2), even='keep', seed=0)
+    Infinite(described, shard=(0, 1), even='keep')
     assert stream(described, seed=0) | shard(0, 2)
 
 
@@ -815,7 +822,7 @@ def test_ranks_that_would_draw_by_themselves_need_a_seed(described):
     ids=repr,
 )
 def test_ranks_that_draw_nothing_before_items_are_dealt_need_no_seed(described):
-    with Infinite(described, shard=(0, 2), batches_per_epoch=2) as batch_iter:
+    with Infinite(described, shard=(0, 2), even='keep', batches_per_epoch=2) as batch_iter:
         assert len(list(batch_iter)) == 2
 
 
@@ -845,16 +852,16 @@ def test_items_are_dealt_and_counted_before_a_map_that_gives_them_in_any_order(d
 )
 def test_ranks_that_would_get_items_in_another_order_each_are_refused(described):
     with pytest.raises(ValueError, match=r'^Infinite: the ranks need items in the same order, .*; leave that out$'):
-        Infinite(described, shard=(0, 2))
+        Infinite(described, shard=(0, 2), even='keep')
     with pytest.raises(ValueError, match=r'^shard: the ranks need items in the same order, .*; leave that out$'):
         list(described | shard(0, 2))
-    with Infinite(described, shard=(0, 1)) as batch_iter:
+    with Infinite(described, shard=(0, 1), even='keep') as batch_iter:
         assert len(list(batch_iter)) > 2
 
 
 def test_a_shard_of_several_is_checked_before_one_of_one():
     with pytest.raises(ValueError, match=f'^Infinite: {SEEDED}'):
-        Infinite(sample(range(9)) | shard(0, 2), shard=(0, 1))
+        Infinite(sample(range(9)) | shard(0, 2), shard=(0, 1), even='keep')
     with pytest.raises(ValueError, match=f'^shard: {SEEDED}'):
         list(stream(range(9)) | shuffle(3) | shard(0, 2) | shard(0, 1))
 

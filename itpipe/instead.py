@@ -1,0 +1,62 @@
+"""Options of other libraries' loaders that `Infinite` does not have, and what there is instead."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from inspect import signature
+from typing import Any, Final
+
+__all__ = ['check_option', 'meant']
+
+OWN: Final = (
+    'batch_size', 'batches_per_epoch', 'combiner', 'even', 'prefetch', 'restart', 'seed', 'shard', 'stall_timeout',
+)  # fmt: skip
+_WORKERS = 'put `parallel_map(function, processes=…)` or `parallel_map(function, threads=…)` among the transforms'
+_SHUFFLE = 'put the stage `shuffle(buffer_size)` among the transforms, or begin with `sample(dataset)`'
+_EPOCHS = 'each `for` loop over it is an epoch'
+_RNG = 'each item has a random generator of its own, see `with_rng`; give a `seed`'
+_RANK = 'give `shard=(rank, number of ranks)`'
+INSTEAD: Final = {
+    'batch_sampler': '`batch_size` may be a function that says which items make a batch, see `batch_by`',
+    'buffer_size': f'to make batches ahead, give `prefetch`; to shuffle, {_SHUFFLE}',
+    'collate_fn': 'give `combiner`',
+    'drop_last': 'put `batch_by(size, drop_last=True)` and the combiner last in the transforms, with no `batch_size`',
+    'epochs': _EPOCHS,
+    'generator': _RNG,
+    'in_order': 'give `ordered` to `parallel_map`',
+    'multiprocessing_context': _WORKERS,
+    'n_jobs': _WORKERS,
+    'num_epochs': _EPOCHS,
+    'num_replicas': _RANK,
+    'num_workers': _WORKERS,
+    'persistent_workers': _WORKERS,
+    'pin_memory': 'pin the tensors of a batch in the combiner',
+    'prefetch_factor': 'give `prefetch`, the number of batches that are made ahead',
+    'random_state': _RNG,
+    'rank': _RANK,
+    'rng': _RNG,
+    'sampler': 'begin with `sample(dataset)`, or with the sampler, and look its indices up in a `parallel_map`',
+    'shuffle': _SHUFFLE,
+    'timeout': 'give `stall_timeout`, the seconds after which a warning says what is waited for',
+    'weights': 'begin with `sample(dataset, weights=…)`',
+    'worker_init_fn': 'give `setup` to `parallel_map`',
+    'world_size': _RANK,
+}
+
+
+def check_option(name: str, combiner: Any) -> None:
+    """Raise an error for an option of another library, if it is not a parameter of the combiner."""
+    if (instead := INSTEAD.get(name)) is None:
+        return
+    with suppress(TypeError, ValueError):  # some builtins do not say what they take
+        if name in signature(combiner).parameters:
+            return
+    raise TypeError(f'Infinite: there is no `{name}`: {instead}')
+
+
+def meant(name: str) -> str:
+    """What to add to an error about an option that is misspelt."""
+    from difflib import get_close_matches  # takes a while to import
+
+    close = [] if name in OWN else get_close_matches(name, OWN, n=1)
+    return f': did you mean `{close[0]}`?' if close else ''
