@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -154,7 +155,10 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
         ):
             raise ValueError(f'{where}: `states[{n}]` is damaged: it does not say which items were dealt')
     in_order = sorted(zip(states, places, strict=True), key=lambda each: each[0]['shard'])
-    position = _sorted(merge(where, [place.position for _, place in in_order]))
+    try:
+        position = _sorted(merge(where, [place.position for _, place in in_order]))
+    except (AttributeError, LookupError, TypeError):  # they differ in what they say of a step
+        raise ValueError(f'{where}: `states` are damaged: they do not say the same of the steps') from None
     first, place = in_order[0]
     place = place._replace(batch=max(place.batch for place in places), position=position)
     check = _check(_begun(first['pipeline'], MERGED), *place)
@@ -244,8 +248,8 @@ def _check_entry(entry: Any) -> None:
             if value is not True:
                 raise ValueError('an entry of its "steps" has an "ended" that is not true')
         elif not (is_count(value) or (isinstance(value, list) and all(map(is_count, value)))):
-            raise ValueError(f'an entry of its "steps" has {_shortened(value)} for "{_shortened(name)}"')
-    if 'begun' in entry and not ({'begun', 'passed', 'seen', 'slots'} <= entry.keys() and fits_dealing(entry)):
+            raise ValueError(f'an entry of its "steps" has {_shortened(value)} for {_shortened(name)}')
+    if 'begun' in entry and not fits_dealing(entry):
         raise ValueError('an entry of its "steps" does not say which items were dealt')
 
 
@@ -317,7 +321,7 @@ def _has_key(source: Any, key: Any) -> bool:
     """Whether such a key can come out of the source, by its form."""
     source = getattr(source, 'source', source)
     if (branches := getattr(source, 'branches', None)) is None:
-        return isinstance(key, int)
+        return isinstance(key, int) and not _is_beyond(source, key)
     if not (is_pair(key) and key[1] < len(branches)):
         return False
     branch = branches[key[1]]
@@ -326,6 +330,12 @@ def _has_key(source: Any, key: Any) -> bool:
     for place in running(fused_steps)[0]:
         comes_out = partial(gives, fused_steps[place], upstream=comes_out)
     return comes_out(key[0])
+
+
+def _is_beyond(source: Any, key: int) -> bool:
+    with suppress(Exception):  # a dataset's own, which is for the run to raise
+        return bool(source.indexed()) and key >= len(source.iterable)
+    return False
 
 
 def _shortened(value: Any) -> str:

@@ -7,6 +7,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -60,8 +61,8 @@ class Infinite(Generic[B]):
     warning says, once, that an epoch was shorter than `batches_per_epoch`, or had no batches at all.
 
     With `restart=True`, as for validation, each epoch is the same: it begins with the first batch, whatever the last
-    one left, with the same random numbers, and has at most `batches_per_epoch` batches. The run ends with the epoch;
-    beginning another one ends the one before.
+    one left, with the same random numbers, and has at most `batches_per_epoch` batches. Each epoch is a run of its own,
+    with its own threads and processes, which end with it. Two epochs at once share nothing.
 
     One background thread, always the same, runs the stream and keeps `prefetch` batches ready, also between epochs: by
     default as many as it makes in 4 ms, at least 2 and at most 64. `prefetch='512MB'` is as many as hold so much, by
@@ -175,6 +176,8 @@ class Infinite(Generic[B]):
         self._stall_timeout = stall_timeout
         self._live: Live | None = None
         self._last: Live | None = None
+        self._running: set[Live] = set()
+        """Of which there is one, but with `restart` one for each epoch that is being iterated."""
         self._place: Place | None = None
         self._warned = False
         self._dropped: deque[Dropped] = deque(maxlen=KEPT)
@@ -209,11 +212,6 @@ class Infinite(Generic[B]):
                     close_after(error, partial(self._end, live))
                     raise
                 if entry is END:
-                    if live.replaced:
-                        raise RuntimeError(
-                            'Infinite: another epoch has begun, which with `restart=True` ends this one;'
-                            ' make an Infinite for each loop'
-                        )
                     self._warn_of_short(live, received)
                     return
                 received += 1
@@ -246,11 +244,7 @@ class Infinite(Generic[B]):
 
     def _start(self) -> Live:
         with self._starting:
-            if self.restart and (live := self._live) is not None:
-                live.replaced = True
-                live.rewind()
-                self._end(live)
-            if self._live is None:
+            if self._live is None or self.restart:
                 self._dropped = deque(maxlen=KEPT)
                 place = self._place = self._place or self._beginning()
                 source = self._stream.source
@@ -258,6 +252,7 @@ class Infinite(Generic[B]):
                 live.finalizer = weakref.finalize(self, live.drop)
                 self._live, self._last = live, None
                 self._place = Place(place.entropy) if self.restart else None
+                self._running.add(live)
             return self._live
 
     def _leave_epoch(self) -> None:
@@ -277,6 +272,7 @@ class Infinite(Generic[B]):
     def _end(self, live: Live) -> None:
         if self._live is live:
             self._last, self._live = live, None  # in this order: another thread may ask for the state
+        self._running.discard(live)
         live.finalizer.detach()
         live.close()
 
@@ -285,8 +281,9 @@ class Infinite(Generic[B]):
 
         Again: does nothing. Raises what your generators raise when they are closed.
         """
-        if (live := self._live) is not None:
-            self._end(live)
+        with ExitStack() as closing:
+            for live in [*self._running]:
+                closing.callback(self._end, live)
 
     def __enter__(self) -> Self:
         return self

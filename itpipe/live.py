@@ -58,7 +58,7 @@ class Live:
             self._background.patience = Patience('no batch has come out of Infinite', stall_timeout)
         self._lock = threading.RLock()
         """Of who takes a batch; nobody who only asks where the consumer stands waits for it."""
-        self.closed = self.replaced = False
+        self.closed = False
         self.epochs = 0
         """How many are being iterated."""
         self._at: Place | _Received = place

@@ -14,7 +14,7 @@ from itertools import chain, count, islice
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from .checks import integer
-from .keys import decode_all, encode_all
+from .keys import decode_all, encode_all, is_count
 from .steps import ItemStep, Seed, State, Step
 
 __all__ = [
@@ -64,8 +64,10 @@ class Dealing:
 
 def fits_dealing(state: State) -> bool:
     """Whether these can be the numbers of a `Dealing`."""
-    seen = state['seen']
-    return all(map(int.__lt__, seen, seen[1:])) and (not seen or seen[0] > state['begun'])
+    begun, passed, seen = (state.get(name) for name in ('begun', 'passed', 'seen'))
+    if not (is_count(begun) and is_count(passed) and isinstance(seen, list) and 'slots' in state):
+        return False
+    return all(map(int.__lt__, seen, seen[1:])) and (not seen or seen[0] > begun)
 
 
 def rank_of(where: str, shard: Any) -> tuple[int, int]:
