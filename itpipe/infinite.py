@@ -179,7 +179,7 @@ class Infinite(Generic[B]):
         self._running: set[Live] = set()
         """Of which there is one, but with `restart` one for each epoch that is being iterated."""
         self._place: Place | None = None
-        self._warned = False
+        self._warned = self._told_to_restart = False
         self._dropped: deque[Dropped] = deque(maxlen=KEPT)
         self._starting = threading.RLock()
 

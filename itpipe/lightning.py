@@ -19,8 +19,9 @@ AHEAD = (
     ' resumed within an epoch goes on without that batch: give `batches_per_epoch`'
 )
 GOES_ON = (
-    'Infinite.closing_callback: an Infinite for validation goes on where the last validation left it, as did the sanity'
-    ' check before the training, so each validates on other items: give it `restart=True`'
+    'Infinite.closing_callback: without `restart=True`, an Infinite for validation or test goes on where the sanity'
+    ' check, `limit_val_batches` or the last epoch left it, and so sees other items each time: write'
+    ' `Infinite(…, restart=True)`'
 )
 
 
@@ -44,7 +45,6 @@ def closing_callback(batch_iter: Infinite[Any]) -> Any:
         def __init__(self, batch_iter: Infinite[Any]):
             self.batch_iter = batch_iter
             self.saved: dict[str, Any] | None = None
-            self.warned = False
 
         # These hooks and not `state_dict`, with which there could be only one callback of this class.
         def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -53,7 +53,7 @@ def closing_callback(batch_iter: Infinite[Any]) -> Any:
             if length is None and state['batch'] and trainer.train_dataloader is self.batch_iter:
                 warnings.warn(AHEAD, stacklevel=2)
             # The trainer's epoch may be shorter than that of `batch_iter`.
-            ended = trainer.is_last_batch or state['batch'] == length
+            ended = trainer.is_last_batch or state['batch'] == length or self.batch_iter.restart
             states = [state]
             if not trainer.interrupted and (torch := distributed()) is not None:  # else the others may not be here
                 torch.all_gather_object(states := [state] * torch.get_world_size(), state)
@@ -82,10 +82,11 @@ def closing_callback(batch_iter: Infinite[Any]) -> Any:
                     self.batch_iter._leave_epoch()
                 self.saved = None
 
-        def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-            if not self.warned and any(map(_goes_on, _leaves(trainer.val_dataloaders))):
-                self.warned = True
-                warnings.warn(GOES_ON, stacklevel=2)
+        def on_validation_batch_start(self, trainer: Any, *_: Any) -> None:
+            _warn_of(trainer.val_dataloaders)
+
+        def on_test_batch_start(self, trainer: Any, *_: Any) -> None:
+            _warn_of(trainer.test_dataloaders)
 
         def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
             self.saved = None
@@ -109,6 +110,14 @@ def _same(one: Any, other: dict[str, Any]) -> bool:
     return isinstance(one, dict) and all(one.get(name) == other[name] for name in ('pipeline', 'check'))
 
 
+def _warn_of(loaders: Any) -> None:
+    """Warn, once for each, of those that go on where their last epoch ended."""
+    for loader in _leaves(loaders):
+        if getattr(loader, 'restart', True) is False and not loader._told_to_restart:
+            loader._told_to_restart = True
+            warnings.warn(GOES_ON, stacklevel=2)
+
+
 def _leaves(loaders: Any) -> Iterator[Any]:
     """The loaders in what Lightning was given, which may be a list or dict of them."""
     if isinstance(loaders, (dict, list, tuple)):
@@ -116,7 +125,3 @@ def _leaves(loaders: Any) -> Iterator[Any]:
             yield from _leaves(inner)
     else:
         yield loaders
-
-
-def _goes_on(loader: Any) -> bool:
-    return getattr(loader, 'restart', True) is False

@@ -780,6 +780,7 @@ class TestInfinite:
         expected = [([n, n + 1], [n + 10, n + 11]) for n in range(0, 10, 2)]
         assert values == [expected[:2], expected[2:4], expected[4:]]
 
+    @pytest.mark.filterwarnings('ignore:Infinite. an epoch')
     def test_a_finite_source_ends_an_epoch_and_starts_again(self):
         with Infinite([(1,), (2,), (3,)], batch_size=2, batches_per_epoch=5) as batch_iter:
             assert [[xs.tolist() for (xs,) in batch_iter()] for _ in range(2)] == 2 * [[[1, 2], [3]]]

@@ -317,6 +317,50 @@ def test_a_training_with_lightning_itself_goes_on_exactly(tmp_path: Path) -> Non
             path.unlink()
 
 
+@pytest.mark.filterwarnings('default')
+@pytest.mark.leaves_threads('torch and Lightning keep what they start')
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize('restart', [True, False])
+def test_validation_sees_the_same_items_each_time_or_a_warning_says_what_to_write(restart: bool) -> None:
+    """After the sanity check, and where `limit_val_batches` ends it."""
+    torch = pytest.importorskip('torch')
+    lightning = pytest.importorskip('lightning.pytorch')
+
+    class Model(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.seen = torch.nn.Linear(1, 1), [[]]
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return self.layer(torch.tensor(batch, dtype=torch.float32)[:, None]).mean()
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.seen[-1].append(batch.tolist())
+
+        def on_validation_epoch_end(self) -> None:
+            self.seen.append([])
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    train = Infinite(range(40), batch_size=4, batches_per_epoch=3, seed=0)
+    valid = Infinite(range(40), shuffle(40), batch_size=4, batches_per_epoch=5, seed=0, restart=restart)
+    model = Model()
+    quiet = {'logger': False, 'enable_progress_bar': False, 'enable_model_summary': False, 'accelerator': 'cpu'}
+    callbacks = [train.closing_callback, valid.closing_callback]
+    trainer = lightning.Trainer(
+        max_epochs=2, limit_val_batches=3, enable_checkpointing=False, callbacks=callbacks, **quiet
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        trainer.fit(model, train, valid)
+    told = [str(each.message) for each in caught if 'Infinite' in str(each.message)]
+    assert told == [itpipe.lightning.GOES_ON] * (not restart)
+    sanity, first, second, _ = model.seen
+    assert (len(sanity), len(first)) == (2, 3)
+    assert (sanity == first[:2] and first == second) is restart
+
+
 RANKS = """
 import json, sys
 import lightning.pytorch as L

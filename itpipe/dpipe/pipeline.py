@@ -45,13 +45,14 @@ class Infinite(infinite.Infinite[Any]):
     >>> from itpipe.dpipe import unpack_args
     >>> def add(x, y):
     ...     return x + y, y
-    >>> with Infinite(zip(range(6), range(6)), unpack_args(add), batch_size=2, batches_per_epoch=2) as batch_iter:
+    >>> with Infinite(zip(range(8), range(8)), unpack_args(add), batch_size=2, batches_per_epoch=2) as batch_iter:
     ...     for epoch in range(2):
     ...         for xs, ys in batch_iter():
     ...             print(epoch, xs, ys)
     0 [0 2] [0 1]
     0 [4 6] [2 3]
     1 [ 8 10] [4 5]
+    1 [12 14] [6 7]
 
     See also: `itpipe.Infinite`.
     """
