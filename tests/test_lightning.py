@@ -206,6 +206,7 @@ def loaded(checkpoint: dict[str, Any], batch_iter: Infinite[Any]) -> None:
 
 
 @pytest.mark.usefixtures('_lightning')
+@pytest.mark.filterwarnings('ignore:Infinite. an epoch')  # of the last items there are fewer
 @pytest.mark.parametrize('ranks', [1, 2, 3, 4])
 def test_each_rank_goes_on_by_its_own_state_and_another_number_by_that_of_all(
     ranks: int, monkeypatch: pytest.MonkeyPatch
