@@ -42,7 +42,10 @@ from itpipe import (
 )
 from itpipe.run import COMMIT_EVERY
 
-pytestmark = pytest.mark.usefixtures('fickle')
+pytestmark = [
+    pytest.mark.usefixtures('fickle'),
+    pytest.mark.filterwarnings('ignore:Infinite. an epoch'),  # which is shorter, or has nothing
+]
 
 
 def run_all(made, flow):

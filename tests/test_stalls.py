@@ -18,6 +18,7 @@ import pytest
 from running import LIMIT, wait_until
 
 import itpipe.background
+import itpipe.borrowed
 import itpipe.pace
 import itpipe.processes
 import itpipe.stalls
@@ -102,6 +103,9 @@ class HeldThere:
 
 IN_HOLD = """File …, in hold
   _ = x < first or (begun.append(x), gate.get(timeout=LIMIT))
+"""
+IN_HOLD_THERE = """File …, in hold
+  _ = x != item or (os.mkdir(begun), os.close(os.open(gate, os.O_RDONLY)))
 """
 
 
@@ -349,7 +353,7 @@ def test_a_process_and_the_item_that_it_has(clock: Clock, tmp_path: Path, ordere
     (text,) = texts
     assert text == (
         f'itpipe: no item has come out of {mapped!r} for 60 s\n'
-        '  item 0 in process itpipe-process-0 (pid …)\n  File …, in hold\n'
+        f'  item 0 in process itpipe-process-0 (pid …)\n  {IN_HOLD_THERE}'
     )
 
 
@@ -374,7 +378,7 @@ def test_of_several_items_that_a_process_has_it_is_the_one_that_runs(tmp_path: P
     tasks = [pool.submit(key, key) for key in (1, 2, 3)]
     pool._flush()
     await_beginning(held)
-    assert plain(pool.doing()) == '  item 2 in process itpipe-process-0 (pid …)\n  File …, in hold\n\n'
+    assert plain(pool.doing()) == f'  item 2 in process itpipe-process-0 (pid …)\n  {IN_HOLD_THERE}\n'
     held.release()
     assert [pool.result(task) for task in tasks] == [1, 2, 3]
     assert pool.doing() == ''
@@ -411,7 +415,10 @@ def test_a_process_that_does_not_say_where_it_is(tmp_path: Path, monkeypatch: py
     first.release()
     await_beginning(second)
     monkeypatch.setattr(itpipe.processes, 'ANSWER', LIMIT)
-    where = ''.join(f'  File …, in {name}\n' for name in ('twice', 'again', 'hold'))
+    where = (
+        '  File …, in twice\n  return again(first.function(x))\n  File …, in again\n  return second.function(x)\n'
+        f'  {IN_HOLD_THERE}'
+    )
     assert [plain(pool.doing()) for _ in range(3)] == 3 * [f'{who}\n{where}\n']
     assert not worker.control.poll()
     second.release()
@@ -510,7 +517,7 @@ def test_processes_that_the_background_waits_for(clock: Clock, tmp_path: Path) -
     clock.held = Awaited(held)
     assert stalled(held, parallel_map(held.function, processes=1)) == (
         f'{BATCH}{WAITS}'
-        f'parallel_map(hold, processes=1)\n  item 0 in process itpipe-process-0 (pid …)\n  File …, in hold\n'
+        f'parallel_map(hold, processes=1)\n  item 0 in process itpipe-process-0 (pid …)\n  {IN_HOLD_THERE}'
     )
 
 
