@@ -79,7 +79,10 @@ class Pipeline:
                 f'{where}: `state` is that of another pipeline, {_difference(state["pipeline"], self.text)}'
             )
         if there == MERGED and here is not None:
-            place = place._replace(position=deal(place.position, *here))
+            try:
+                place = place._replace(position=deal(place.position, *here))
+            except (AttributeError, LookupError, TypeError, ValueError):
+                raise ValueError(f'{where}: `state` is damaged: it does not say what is left for each rank') from None
         elif there != here:
             raise ValueError(
                 f'{where}: `state` is that of {_ranks(there)}, this is {_ranks(here)}; what `merge_states`'

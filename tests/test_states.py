@@ -130,8 +130,9 @@ def places_in(state):
     places = [(state, name) for name in state if name not in ('check', 'itpipe', 'pipeline')]
     for holder, name in places:  # grows while it is read
         value = holder[name]
-        if name != 'state' and isinstance(value, (dict, list)):  # that of a source is its own
-            places += [(value, each) for each in (value if isinstance(value, dict) else range(len(value)))]
+        if isinstance(value, (dict, list)):
+            inner = value if isinstance(value, dict) else range(len(value))
+            places += [(value, each) for each in inner if each != 'state']  # that of a source is its own
     return places
 
 
