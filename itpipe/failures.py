@@ -11,7 +11,7 @@ from .binding import ItemFunction, note
 from .checks import integer, not_async, number
 from .errors import Dropped
 from .keys import Key, ordinals
-from .tracebacks import add_note, related, without_values
+from .tracebacks import add_note, own, related, without_values
 
 __all__ = ['SKIPPED', 'Failures', 'OnError', 'Policy', 'Retries', 'Retrying', 'policy_of', 'retries_of']
 
@@ -150,5 +150,5 @@ class Failures:
 def _light(error: Exception) -> Exception:
     """The error, to be kept: its traceback reads as it did, but what the function worked on is let go."""
     for each in related(error):
-        BaseException.with_traceback(each, without_values(each.__traceback__))
+        BaseException.with_traceback(each, without_values(own(each, '__traceback__')))
     return error

@@ -16,15 +16,15 @@ from types import MemberDescriptorType
 from typing import Any, TypeAlias
 
 from .errors import NotPicklable
-from .tracebacks import Frame, add_note, frames_of, made_of, members, notes_of, related
+from .tracebacks import Frame, add_note, frames_of, made_of, members, notes_of, own, related
 
 __all__ = ['Raised', 'restored', 'said', 'taken_apart']
 
 Dumps: TypeAlias = 'Callable[[Any], bytes]'
 LONGEST = 10_000
 """Characters that are kept of how a part prints."""
-UNPICKLED = ('exceptions', 'message', 'obj')
-"""What Python does not pickle of its own errors, or makes of their arguments once and for all."""
+UNPICKLED = ('__suppress_context__', 'exceptions', 'message', 'obj')
+"""What Python does not pickle of its own errors, or makes of their arguments once and for all, or goes by itself."""
 HEAP_TYPE = 1 << 9
 """The flag of classes that were not written in C, as all those of Python itself are."""
 
@@ -119,7 +119,7 @@ def taken_apart(error: BaseException, dumps: Dumps) -> list[Raised]:
     result = []
     for each in found:
         raised = _apart(each, dumps)
-        raised.cause, raised.context = places.get(id(each.__cause__)), places.get(id(each.__context__))
+        raised.cause, raised.context = (places.get(id(own(each, name))) for name in ('__cause__', '__context__'))
         raised.members = [places[id(member)] for member in members(each)]
         result.append(raised)
     return result
@@ -129,8 +129,8 @@ def _apart(error: BaseException, dumps: Dumps) -> Raised:
     raised = Raised(
         said(error),
         [_shown(str, note) for note in notes_of(error)],
-        list(frames_of(error.__traceback__)),
-        error.__suppress_context__,
+        list(frames_of(own(error, '__traceback__'))),
+        own(error, '__suppress_context__'),
     )
     try:
         raised.kind = dumps(type(error))
@@ -148,10 +148,13 @@ def _take_parts(error: BaseException, raised: Raised, dumps: Dumps) -> None:
             raised.whole = dumps(error)
     reduced = base.__reduce__(error)
     args = BaseException.args.__get__(error)  # type: ignore[attr-defined]
-    is_group = isinstance(error, BaseExceptionGroup)
+    is_group = issubclass(kind, BaseExceptionGroup)
     attributes = object.__getattribute__(error, '__dict__')
     fields: dict[str, Any] = dict(*reduced[2:])
-    for name in [*_members(base), *_slotnames(kind)]:
+    for name in _members(base):
+        with suppress(AttributeError):
+            fields[name] = own(error, name, base)
+    for name in _slotnames(kind):
         with suppress(AttributeError):
             fields[name] = object.__getattribute__(error, name)
     places = dict[int, int]()
@@ -252,7 +255,11 @@ def _made(raised: Raised, kind: type[BaseException], members: list[BaseException
     _set(error, 'args', args)
     for name, place in raised.fields.items():
         if parts[place] is not None:  # which is something else than not being there
-            object.__setattr__(error, name, parts[place])
+            member = getattr(base, name, None)  # the class may have something else under this name
+            if isinstance(member, MemberDescriptorType):
+                member.__set__(error, parts[place])
+            else:
+                object.__setattr__(error, name, parts[place])
     object.__getattribute__(error, '__dict__').update({n: parts[place] for n, place in raised.attributes.items()})
     return error, parts
 

@@ -7,7 +7,7 @@ from itertools import islice
 from types import CodeType, FunctionType, TracebackType
 from typing import Any, NamedTuple
 
-__all__ = ['Frame', 'add_note', 'frames_of', 'made_of', 'members', 'notes_of', 'related', 'without_values']
+__all__ = ['Frame', 'add_note', 'frames_of', 'made_of', 'members', 'notes_of', 'own', 'related', 'without_values']
 
 
 class Frame(NamedTuple):
@@ -29,9 +29,16 @@ DEEPEST = 256
 """The most frames of a traceback that is kept."""
 
 
+def own(error: BaseException, name: str, kind: type[BaseException] = BaseException) -> Any:
+    """What Python keeps of the error under this name, whatever its class makes of being asked for it."""
+    return getattr(kind, name).__get__(error)
+
+
 def members(error: BaseException) -> tuple[BaseException, ...]:
     """The errors of a group, none of any other error."""
-    return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    if not issubclass(type(error), BaseExceptionGroup):  # `isinstance` asks the error for its class, too
+        return ()
+    return own(error, 'exceptions', BaseExceptionGroup)  # type: ignore[no-any-return]
 
 
 def related(error: BaseException) -> list[BaseException]:
@@ -42,7 +49,11 @@ def related(error: BaseException) -> list[BaseException]:
         each = todo.pop()
         if id(each) not in found:
             found[id(each)] = each
-            todo.extend(other for other in (each.__cause__, each.__context__, *members(each)) if other is not None)
+            todo.extend(
+                other
+                for other in (own(each, '__cause__'), own(each, '__context__'), *members(each))
+                if other is not None
+            )
     return list(found.values())
 
 

@@ -170,6 +170,28 @@ class Property(Exception):
         raise ZeroDivisionError
 
 
+class Origins(Exception):
+    """Has its own idea of where it comes from."""
+
+    @property
+    def __cause__(self) -> Any:  # type: ignore[override]
+        raise ZeroDivisionError
+
+    __context__ = __suppress_context__ = __traceback__ = __cause__
+
+
+class Computed(OSError):
+    """Computes what its base keeps."""
+
+    @property
+    def filename(self) -> str:  # type: ignore[override]
+        return 'computed'
+
+    @property
+    def errno(self) -> int:  # type: ignore[override]
+        raise ZeroDivisionError
+
+
 class Raising:
     def __repr__(self) -> str:
         raise ZeroDivisionError
@@ -248,6 +270,8 @@ ODD: dict[str, Callable[[], BaseException]] = {
     'setattr': lambda: Set('s'),
     'two bases': lambda: Both('b'),
     'property': lambda: Property('p'),
+    'origins': lambda: Origins('o'),
+    'computed': lambda: Computed(2, 'gone', 'kept'),
 }  # fmt: skip
 
 
