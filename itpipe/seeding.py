@@ -49,11 +49,10 @@ class SeedGlobals:
 
 def _seed(rng: np.random.Generator) -> bool:
     """Seed all generators there are, each by bits of its own, as many as it takes; returns whether torch was there."""
-    words = rng.integers(1 << 32, size=18, dtype=np.uint32)
-    random.seed(int.from_bytes(words[:8].tobytes(), 'little'))
-    np.random.seed(words[8:16])  # noqa: NPY002
+    a, b, c, d, *words, seed = rng.bit_generator.random_raw(9).tolist()  # a tenth of the time of `integers`
+    random.seed(a | b << 64 | c << 128 | d << 192)
+    np.random.seed([half for word in words for half in (word & (1 << 32) - 1, word >> 32)])  # noqa: NPY002
     if (torch := sys.modules.get('torch')) is not None:
-        seed = int.from_bytes(words[16:].tobytes(), 'little')
         torch.default_generator.manual_seed(seed)  # `torch.manual_seed` takes longer than most functions
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed_all(seed)
