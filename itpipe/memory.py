@@ -11,7 +11,7 @@ import weakref
 from collections import UserDict, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from io import BytesIO
+from io import BytesIO, StringIO
 from numbers import Integral
 from types import ModuleType, NoneType
 from typing import Any, NamedTuple
@@ -177,8 +177,8 @@ def _found(part: Any, copied: bool) -> _Found | None:
     with suppress(Exception):  # what is computed when it is asked for may fail, such as `nbytes` of sparse tensors
         if isinstance(part, memoryview):
             return _Found(part, part.nbytes) if copied or part.obj is None else _Found(parts=[part.obj])
-        if isinstance(part, BytesIO):
-            return _Found(parts=[part.getvalue()])  # which is no copy
+        if isinstance(part, (BytesIO, StringIO)):
+            return _Found(parts=[part.getvalue()])  # of bytes, it is no copy
         for mark, look in BY_MARK.items():
             if hasattr(kind, mark):
                 return look(part)

@@ -5,7 +5,7 @@ import ctypes
 import mmap
 from collections import UserDict, deque, namedtuple
 from dataclasses import dataclass, field
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,7 @@ data = bytes(1000)
         (np.ma.masked_array(np.zeros(100), np.zeros(100, bool))[:2], 900),
         (np.array([volume[:2], None, b'12'], object), 8000 + 2 + 3 * 8),
         (BytesIO(data), 1000),
+        (StringIO('a' * 1000), 1000),
         (array_module.array('d', [0.0] * 10), 80),
         ((ctypes.c_double * 10)(), 80),
         ('漢' * 1000, '漢'.__sizeof__() + 999 * 2),
