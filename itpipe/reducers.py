@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import cached_property, lru_cache
+from random import SystemRandom
 from types import CodeType, MemberDescriptorType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -50,11 +51,12 @@ def _cached(function: Any, maxsize: int | None, typed: bool) -> Any:
 def _is_importable(function: Any) -> bool:
     from cloudpickle import list_registry_pickle_by_value
 
-    module = getattr(function, '__module__', None)
-    if module is None or module in {'__main__', *list_registry_pickle_by_value()}:
+    module, qualname = getattr(function, '__module__', None), getattr(function, '__qualname__', None)
+    # that of a `partial` has no name
+    if module is None or qualname is None or module in {'__main__', *list_registry_pickle_by_value()}:
         return False
     found: Any = sys.modules.get(module)
-    for name in function.__qualname__.split('.'):
+    for name in qualname.split('.'):
         found = getattr(found, name, None)
     return found is function
 
@@ -75,10 +77,16 @@ def _reduce_weak(entries: Any) -> Any:
     return WeakKeyDictionary, (dict(entries),)
 
 
+def _reduce_system(_: Any) -> Any:
+    """The system's generator, which raises an error when it is asked for its state."""
+    return SystemRandom, ()
+
+
 REDUCERS: dict[type, Callable[[Any], Any]] = {
     type(lru_cache(abs)): _reduce_cached,
     cached_property: _reduce_cached_property,
     WeakKeyDictionary: _reduce_weak,
+    SystemRandom: _reduce_system,
 }
 
 

@@ -155,6 +155,7 @@ assert run(double) == run(functools.partial(double)) == run(lambda i: double(i))
 assert run(sized) == [{'maxsize': 3, 'typed': True}] * 3
 assert run(fib) == [0, 1, 1]
 assert run(lambda i: (double.mark, double.__name__, double.cache_info().currsize)) == [('mark', 'double', 0)] * 3
+assert run(functools.cache(functools.partial(pow, 2))) == [1, 2, 4]
 assert run(kind) == run(Methods().kind) == ['int'] * 3
 assert run(Methods().cached) == run(Methods.static) == run(Methods.of_class) == run(made(1)) == [1, 2, 3]
 print('well')
