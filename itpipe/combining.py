@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, overload
 
 import numpy as np
 
-from .checks import integer, number, truth
+from .checks import integer, not_async, number, truth
 from .stage import Stage, itemwise
 from .tables import changes_integers, is_table, labels
 
@@ -172,6 +172,8 @@ def combine_pad(
     for value in _single_values(multiple_of):
         if value is not None:
             integer('combine_pad', 'multiple_of', value, least=1)
+    for value in filter(callable, _single_values(padding_values)):
+        not_async('combine_pad: `padding_values`', value)
     truth('combine_pad', 'lengths', lengths)
     if items is _NO_ITEMS:
         given = {name: v for name, v in {**options, 'lengths': lengths}.items() if v is not _DEFAULTS[name]}
@@ -531,9 +533,11 @@ def _padding(shape: Sequence[int], dtype: np.dtype[Any], value: Any, path: Path)
 
 def _dtype(arrays: Sequence[Array], path: Path) -> np.dtype[Any]:
     """The common dtype, in which no integer and no time is another one."""
+    if len(found := {array.dtype for array in arrays}) == 1:
+        (common,) = found
+        # in the order of bytes of this machine
+        return common if common.isnative and common.names is None else np.result_type(common, common)
     dtypes = list(dict.fromkeys([array.dtype for array in arrays]))
-    if len(dtypes) == 1:
-        return np.result_type(*dtypes, *dtypes)  # in the order of bytes of this machine
     common = dtypes[0]
     for count in range(2, len(dtypes) + 1):
         if (promoted := _promoted(dtypes[:count])) is None:
@@ -548,8 +552,9 @@ def _dtype(arrays: Sequence[Array], path: Path) -> np.dtype[Any]:
         common = np.dtype(np.int64)
         if any(_changed(array, common).size for array in arrays if array.dtype.kind == 'u'):
             common = np.dtype(np.uint64)
+    may_change = {dtype for dtype in dtypes if dtype != common and _may_change(dtype, common)}
     for i, array in enumerate(arrays):
-        if array.dtype != common and (others := _changed(array, common)).size:
+        if array.dtype in may_change and (others := _changed(array, common)).size:
             raise ValueError(
                 f'{path[0]}: {_place(path, f"item {i}")} has {others[0]} in dtype {array.dtype}, which {common}, the'
                 ' common dtype, does not hold; convert the items to one dtype before'
@@ -568,11 +573,16 @@ def _promoted(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any] | None:
         return None
 
 
+def _may_change(dtype: np.dtype[Any], common: np.dtype[Any]) -> bool:
+    """Whether there are integers or times of this dtype that are others in the common one."""
+    return common.kind != 'O' and (dtype.kind in 'mM' or (dtype.kind in 'iu' and dtype.itemsize == 8))
+
+
 def _changed(array: Array, dtype: np.dtype[Any]) -> Array:
     """The integers and times of the array that are others in this dtype."""
     kind, target, array = array.dtype.kind, dtype.kind, np.atleast_1d(array)
-    if not array.size or kind not in 'iumM' or target == 'O' or (kind in 'iu' and array.dtype.itemsize < 8):
-        return array[:0]
+    if not array.size:
+        return array
     if kind in 'iu' and array.max() <= EXACT and array.min() >= (0 if target == 'u' else -EXACT):
         return array[:0]
     if target == 'c':

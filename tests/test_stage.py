@@ -399,6 +399,8 @@ class Later:
         (lambda f: stream([1]) | f, 'what stands right of `|`'),
         (lambda f: apply(abs) | f, 'what stands right of `|`'),
         (lambda f: pipe([1], f), 'pipe: `stages[0]`'),
+        (lambda f: itpipe.combine_pad(padding_values=f), 'combine_pad: `padding_values`'),
+        (lambda f: itpipe.combine_pad(padding_values=(0, {'x': f})), 'combine_pad: `padding_values`'),
         (lambda f: itpipe.Infinite([1], f), 'Infinite: `transforms[0]`'),
         (lambda f: itpipe.Infinite([1], batch_size=2, combiner=f), 'Infinite: `combiner`'),
         (lambda f: itpipe.Infinite([1], batch_size=2, combiner=f, x=1), 'apply: `f`'),
