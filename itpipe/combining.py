@@ -272,8 +272,8 @@ def _container(kind: type) -> Any:
 def _like(first: Any, elements: list[Any]) -> Any:
     """The elements in a list or tuple of the same type."""
     kind = type(first)
-    if kind is list:
-        return elements
+    if kind is list or kind is tuple:  # most often; the rest takes longer
+        return kind(elements)
     if isinstance(first, list):
         result = copy.copy(first)
         result[:] = elements
