@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
-from .keys import checked_key, checked_keys, decode, decode_all, is_count, is_pair
+from .keys import check_keys, checked_key, decode, decode_all, is_count
 from .link import gives
 from .plan import fused, last_shard, running
 from .ranks import deal, fits_dealing, merge
-from .steps import ItemStep, State, Step, show, shown
+from .steps import ItemStep, State, Step, itself, show, shown
 
 if TYPE_CHECKING:
     from .run import Source
 
-__all__ = ['FORMAT', 'Pipeline', 'Place', 'lasting', 'merge_states']
+__all__ = ['FORMAT', 'Pipeline', 'Place', 'check_position', 'key_test', 'lasting', 'merge_states']
 
 FORMAT: Final = 1
 """The version of what is saved; one that is not known is refused."""
@@ -89,7 +88,7 @@ class Pipeline:
                 ' makes of the states of all ranks goes on with any number of them'
             )
         try:
-            _check_position(self.source, self.steps, place.position)
+            check_position(self.source, self.steps, place.position)
         except ValueError as error:
             raise ValueError(f'{where}: `state` is damaged: {error}') from None
         return place
@@ -246,7 +245,7 @@ def _check_entry(entry: Any) -> None:
         raise ValueError(f'an entry of its "steps" cannot be {_shortened(entry)}')
     for name, value in entry.items():
         if name == 'slots':
-            checked_keys(value)
+            check_keys(value)
         elif name == 'ended':
             if value is not True:
                 raise ValueError('an entry of its "steps" has an "ended" that is not true')
@@ -256,22 +255,38 @@ def _check_entry(entry: Any) -> None:
         raise ValueError('an entry of its "steps" does not say which items were dealt')
 
 
-def _check_position(source: Source, steps: Sequence[Step | ItemStep], position: Any) -> None:
+def check_position(source: Source, steps: Sequence[Step | ItemStep], position: Any) -> None:
     """Raise ValueError for what is not a position of this pipeline."""
     if position is None:
         return
     entries = _check_parts(position)
-    fused_steps = fused(steps)
-    ordered = [fused_steps[place] for place in running(fused_steps)[0]]
+    ordered = _as_they_run(steps)
     if len(entries) != sum(step.remembers for step in ordered):
         raise ValueError(f'its "position" has {len(entries)} entries for the steps')
-    _check_source(source, position['source'])
+    source.check_entry(position['source'])
     left = iter(entries)
-    comes_in = partial(_has_key, source)
+    comes_in = source.key_test()
     for step in ordered:
         if step.remembers and not _is_entry_of(step, next(left), comes_in):
             raise ValueError(f'what it says of `{show(step)}` cannot be')
-        comes_in = partial(gives, step, upstream=comes_in)
+        comes_in = _behind(step, comes_in)
+
+
+def key_test(source: Source, steps: Sequence[Step | ItemStep]) -> Callable[[Any], bool]:
+    """What says whether such a key can come out of this pipeline, by its form."""
+    comes_out = source.key_test()
+    for step in _as_they_run(steps):
+        comes_out = _behind(step, comes_out)
+    return comes_out
+
+
+def _behind(step: Step, comes_in: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return comes_in if step.origin is itself and not step.opaque else partial(gives, step, upstream=comes_in)
+
+
+def _as_they_run(steps: Sequence[Step | ItemStep]) -> list[Step]:
+    fused_steps = fused(steps)
+    return [fused_steps[place] for place in running(fused_steps)[0]]
 
 
 def _is_entry_of(step: Step, entry: Any, comes_in: Callable[[Any], bool]) -> bool:
@@ -290,55 +305,6 @@ def _is_entry_of(step: Step, entry: Any, comes_in: Callable[[Any], bool]) -> boo
     )
     keys = decode_all(entry.get('slots', []))
     return alike and all(map(comes_in, keys)) and (step.fits is None or step.fits(entry | {'slots': keys}))
-
-
-def _check_source(source: Any, entry: Any) -> None:
-    source = getattr(source, 'source', source)  # that which another seed was given
-    branches = getattr(source, 'branches', None)
-    if branches is None:
-        if isinstance(entry, dict):
-            fits = sorted(entry) == ['at', 'position', 'state']
-            fits = fits and is_count(entry['at']) and is_count(entry['position']) and entry['at'] <= entry['position']
-            fits = fits and (entry['state'] is None or (isinstance(entry['state'], list) and len(entry['state']) == 2))
-        else:
-            fits = entry is None or is_count(entry)
-        if not fits:
-            raise ValueError('what it says of the source cannot be')
-        return
-    if entry is None:
-        return
-    if not isinstance(entry, dict) or sorted(entry) != ['branches', 'ended', 't']:
-        raise ValueError('what it says of the mix cannot be')
-    ended = entry['ended']
-    if not isinstance(ended, list) or not all(is_count(n) and n < len(branches) for n in ended):
-        raise ValueError('what it says of the streams that ended cannot be')
-    if len(set(ended)) < len(ended) or not is_count(entry['t']):
-        raise ValueError('what it says of the mix cannot be')
-    if not isinstance(entry['branches'], list) or len(entry['branches']) != len(branches):
-        raise ValueError('it is of a mix of another number of streams')
-    for branch, position in zip(branches, entry['branches'], strict=True):
-        _check_position(branch.source, branch.steps, position)
-
-
-def _has_key(source: Any, key: Any) -> bool:
-    """Whether such a key can come out of the source, by its form."""
-    source = getattr(source, 'source', source)
-    if (branches := getattr(source, 'branches', None)) is None:
-        return isinstance(key, int) and not _is_beyond(source, key)
-    if not (is_pair(key) and key[1] < len(branches)):
-        return False
-    branch = branches[key[1]]
-    fused_steps = fused(branch.steps)
-    comes_out = partial(_has_key, branch.source)
-    for place in running(fused_steps)[0]:
-        comes_out = partial(gives, fused_steps[place], upstream=comes_out)
-    return comes_out(key[0])
-
-
-def _is_beyond(source: Any, key: int) -> bool:
-    with suppress(Exception):  # a dataset's own, which is for the run to raise
-        return bool(source.indexed()) and key >= len(source.iterable)
-    return False
 
 
 def _shortened(value: Any) -> str:

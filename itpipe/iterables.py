@@ -18,7 +18,7 @@ import numpy as np
 
 from .binding import Sites, Stop, note, remark
 from .errors import NotRestartable
-from .keys import Key
+from .keys import Key, is_count
 from .run import Opened, Run, Source
 from .steps import STOP, Pair, Step, literal, same, shown
 
@@ -314,6 +314,22 @@ class Items:
             raise NotRestartable(f'cannot make items of {literal(self.iterable)} again: it is a one-shot iterator')
         return {key: value for key, value in enumerate(islice(iterate(self.iterable), last + 1)) if key in wanted}
 
+    def key_test(self) -> Callable[[Any], bool]:
+        end = inf
+        with suppress(Exception):  # a dataset's own, which is for the run to raise
+            end = (length(self.iterable) or 0) if self.indexed() else inf
+        return lambda key: isinstance(key, int) and key < end
+
+    def check_entry(self, entry: Any) -> None:
+        if isinstance(entry, dict):
+            fits = sorted(entry) == ['at', 'position', 'state']
+            fits = fits and is_count(entry['at']) and is_count(entry['position']) and entry['at'] <= entry['position']
+            fits = fits and (entry['state'] is None or (isinstance(entry['state'], list) and len(entry['state']) == 2))
+        else:
+            fits = entry is None or is_count(entry)
+        if not fits:
+            raise ValueError('what it says of the source cannot be')
+
     def lasting(self) -> str:
         return shown('stream', (), {} if self.seed is None else {'seed': self.seed})
 
@@ -338,6 +354,12 @@ class Seeded:
 
     def open(self, sites: Sites, stop: Stop) -> Opened:
         return self.source.open(sites, stop)
+
+    def key_test(self) -> Callable[[Any], bool]:
+        return self.source.key_test()
+
+    def check_entry(self, entry: Any) -> None:
+        self.source.check_entry(entry)
 
     def lasting(self) -> str:
         return f'{self.source.lasting()}\n{shown("stream", (), {"seed": self.seed})}'

@@ -13,7 +13,7 @@ from operator import index
 from typing import Any, Final, TypeAlias
 
 __all__ = [
-    'END', 'Batch', 'Key', 'as_key', 'checked_key', 'checked_keys', 'decode', 'decode_all', 'describe', 'encode',
+    'END', 'Batch', 'Key', 'as_key', 'check_keys', 'checked_key', 'decode', 'decode_all', 'describe', 'encode',
     'encode_all', 'is_count', 'is_pair', 'ordinals', 'word',
 ]  # fmt: skip
 
@@ -22,7 +22,7 @@ _MASK: Final = (1 << 64) - 1
 DEEPEST: Final = 50
 """How many `flatten`s, `batch_by`s and the like may be behind each other in a state that is read …"""
 MOST_IN_RUNS: Final = 1 << 23
-"""… and how many items a few numbers of it may stand for."""
+"""… and how many items a few numbers of it may stand for; more are written one by one."""
 
 
 class Batch(tuple[Key, ...]):
@@ -170,18 +170,14 @@ def decode_all(code: Any) -> list[Any]:
     return [Batch(islice(parts, size)) for size in code['sizes']]
 
 
-def checked_keys(code: Any) -> list[Any]:
-    """As `decode_all`, of what may be anything: raises ValueError for what no keys are encoded as.
+def check_keys(code: Any) -> None:
+    """Raises ValueError for what no keys are encoded as; one may come twice, as where ranks get some items twice.
 
-    >>> checked_keys({'runs': [0, 10**12]})
+    >>> check_keys({'runs': [0, 10**12]})
     Traceback (most recent call last):
     ValueError: not keys: too many
     """
     _check_codes(code, 0)
-    keys = decode_all(code)
-    if len(set(keys)) < len(keys):
-        raise ValueError('not keys: one comes twice')
-    return keys
 
 
 def checked_key(code: Any) -> Key:
@@ -248,7 +244,7 @@ def _counts(value: Any) -> list[int]:
 
 
 def _in_runs(keys: list[Any]) -> Any:
-    """Ordinals as beginnings and lengths of what is consecutive, if that is shorter."""
+    """Ordinals as beginnings and lengths of what is consecutive, if that is shorter and may be read."""
     runs: list[Any] = []
     end: Any = None
     for key in keys:
@@ -258,4 +254,4 @@ def _in_runs(keys: list[Any]) -> Any:
             runs += key, 0
         runs[-1] += 1
         end = key + 1
-    return {'runs': runs} if 2 * len(runs) < len(keys) else keys
+    return {'runs': runs} if 2 * len(runs) < len(keys) <= MOST_IN_RUNS else keys

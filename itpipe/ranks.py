@@ -14,7 +14,7 @@ from itertools import chain, count, islice
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from .checks import integer
-from .keys import decode_all, encode_all, is_count
+from .keys import decode, decode_all, encode, encode_all, is_count
 from .steps import ItemStep, Seed, State, Step
 
 __all__ = [
@@ -191,7 +191,11 @@ def _together(where: str, entries: Sequence[Any], ranks: int) -> Any:
     """One entry for a step behind `shard`, of those of all ranks."""
     present = [entry for entry in entries if entry is not None]
     if all(isinstance(entry, list) for entry in present):
-        return list(chain.from_iterable(present)) or None
+        begun: dict[Any, int] = {}  # an item may be at two ranks, by `even='repeat'`; nothing of it is lost then
+        for code, n in chain.from_iterable(present):
+            key = decode(code)
+            begun[key] = max(n, begun.get(key, n))
+        return [[encode(key), n] for key, n in begun.items()] or None
     if not all(isinstance(entry, dict) and 'slots' in entry for entry in present):
         raise ValueError(
             f'{where}: `states` cannot be merged: behind `shard` there is a step that counts the items of its rank'

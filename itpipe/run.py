@@ -53,6 +53,12 @@ class Source(Protocol):
     def lasting(self) -> str:
         """What has to be the same where a run goes on, in one line or more."""
 
+    def key_test(self) -> Callable[[Any], bool]:
+        """What says whether such a key can come out of it, by its form and the number of items, if that is known."""
+
+    def check_entry(self, entry: Any) -> None:
+        """Raise ValueError for what is no `Opened.entry` of it."""
+
 
 class Opened(Protocol):
     """A source at work."""

@@ -14,10 +14,10 @@ from zlib import crc32
 import numpy as np
 
 from .binding import Sites, Stop, note
-from .checkpoint import lasting
+from .checkpoint import check_position, key_test, lasting
 from .checks import is_function, truth
 from .iterables import Ordinals, length, look_up, looking_up, misplaced, promised
-from .keys import Key, is_pair
+from .keys import Key, is_count, is_pair
 from .rng import BLOCK, Draws, check_seed
 from .run import Chain, Opened
 from .stage import Stream, no_stage, stream
@@ -312,6 +312,13 @@ class _Sample:
         places = zip(keys, self.indices(blocks, keys), strict=True)
         return dict(look_up(places, Stop(), self.sequence, self.__repr__))
 
+    def key_test(self) -> Callable[[Any], bool]:
+        return lambda key: isinstance(key, int)
+
+    def check_entry(self, entry: Any) -> None:
+        if not (entry is None or is_count(entry)):
+            raise ValueError('what it says of the source cannot be')
+
     def lasting(self) -> str:
         told = {name: value for name, value in self.written.items() if name != 'ids'}
         if self.weights is not None:
@@ -340,6 +347,25 @@ class _Mix:
 
     def open(self, sites: Sites, stop: Stop) -> Opened:
         return _OpenedMix(self, sites, stop)
+
+    def key_test(self) -> Callable[[Any], bool]:
+        tests = [key_test(branch.source, branch.steps) for branch in self.branches]
+        return lambda key: is_pair(key) and key[1] < len(tests) and tests[key[1]](key[0])
+
+    def check_entry(self, entry: Any) -> None:
+        if entry is None:
+            return
+        if not isinstance(entry, dict) or sorted(entry) != ['branches', 'ended', 't']:
+            raise ValueError('what it says of the mix cannot be')
+        ended, count = entry['ended'], len(self.branches)
+        if not isinstance(ended, list) or not all(is_count(n) and n < count for n in ended):
+            raise ValueError('what it says of the streams that ended cannot be')
+        if len(set(ended)) < len(ended) or not is_count(entry['t']):
+            raise ValueError('what it says of the mix cannot be')
+        if not isinstance(entry['branches'], list) or len(entry['branches']) != count:
+            raise ValueError('it is of a mix of another number of streams')
+        for branch, position in zip(self.branches, entry['branches'], strict=True):
+            check_position(branch.source, branch.steps, position)
 
     def lasting(self) -> str:
         told = self.written | ({} if 'weights' not in self.written else {'weights': _sum(np.array(self.weights))})

@@ -493,6 +493,29 @@ def test_what_is_in_buffers_is_dealt_too():
     assert sorted(got + slots) == [x for x in range(max(got + slots) + 1) if x % 5]
 
 
+@pytest.mark.parametrize(
+    'steps', [shuffle(4), reuse(4, 2), apply(lambda x: [(x, n) for n in range(3)]) | flatten, shuffle(3) | batch_by(2)]
+)
+@pytest.mark.parametrize('after', [1, 2, 3])
+def test_what_is_in_two_ranks_so_that_all_get_as_many(steps, after):
+    """By `even='repeat'` an item may be held in two ranks when they are merged, and in one of them twice after that."""
+    described = stream(range(5)) | filter_by(lambda x: True) | steps
+    described = described | flatten if 'batch_by' in repr(steps) else described
+    items = set(described)
+    for received in itertools.product(range(9), repeat=2):
+        ranks = [Rank(described, rank, 2, even='repeat', seed=0).go_on(count) for rank, count in enumerate(received)]
+        states = [rank.state() for rank in ranks]
+        if any(state['pass'] for state in states):  # who has asked for more than there is
+            continue
+        merged = merge_states(states)
+        got = [item for rank in ranks for item in rank.got]
+        for rank in range(after):
+            other = Rank(described, rank, after, merged, even='repeat', seed=0).go_on(1)
+            got += other.got
+            got += Rank(described, rank, after, other.state(), even='repeat', seed=0).go_on().got
+        assert set(got) == items, received
+
+
 def test_buffers_that_one_rank_has_emptied_since_its_last_state_are_empty():
     """While those of another are not: what its source gave had all been read before, at the first state."""
     described = stream(range(16)) | filter_by(lambda x: True) | shuffle(4) | shuffle(2)
