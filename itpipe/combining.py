@@ -293,13 +293,9 @@ def _array_hint(path: Path, value: Any) -> str:
     """Where numbers of any count seem to be meant."""
     if isinstance(value, tuple) and not (path[1:] and all(isinstance(element, _NUMBER) for element in value)):
         return ''
-    how = (
-        'apply(np.asarray)'
-        if len(path) == 1
-        else f'map_at({path[1]!r}, np.asarray)'
-        if len(path) == 2
-        else 'np.asarray'
-    )
+    how = 'np.asarray'
+    if len(path) < 3:
+        how = 'apply(np.asarray)' if len(path) == 1 else f'map_at({path[1]!r}, np.asarray)'
     padded = '' if path[0] == 'combine_pad' else ', which combine_pad pads'
     return f'; a {"tuple" if isinstance(value, tuple) else "list"} is structure: `{how}` makes an array of it{padded}'
 

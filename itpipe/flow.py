@@ -18,6 +18,7 @@ from .ranks import EVEN, Dealing, Even, check_rank, distributed, fits_dealing
 from .rng import Draws, check_seed
 from .sizes import size
 from .stage import Stage, factory, function_of
+from .stalls import outside
 from .steps import STOP, ItemStep, Pair, Seed, State, Step, parent, unchanged
 from .threads import close_for
 
@@ -339,7 +340,7 @@ def _shard(items: Iterator[Pair], state: State, log: deque[Any], index: int, cou
         warnings.warn(
             f'shard: {count} ranks share {dealing.turn(reached)} items, so {left} of them get one more than the others,'
             " and what waits for all ranks in each step hangs; give `even='repeat'` or `even='drop'`, or evaluate only",
-            stacklevel=2,
+            stacklevel=outside(),
         )
     if even == 'repeat' and slots and 0 < left <= index:
         again = slots[(index - left) % len(slots)]

@@ -20,6 +20,7 @@ from .binding import Sites, Stop, note, remark
 from .errors import NotRestartable
 from .keys import Key, is_count
 from .run import Opened, Run, Source
+from .stalls import outside
 from .steps import STOP, Pair, Step, literal, same, shown
 
 __all__ = [
@@ -255,7 +256,7 @@ class Items:
                 f'itpipe: {type(self.iterable).__name__} has a `.shuffle(buffer_size=…)`, but not what is in the buffer'
                 ' in its own state, so a run that goes on from there loses some items and repeats others; use `shuffle`'
                 ' of itpipe behind it instead, or `stream(…, reread=True)`, which reads it again up to the place',
-                stacklevel=2,
+                stacklevel=outside(),
             )
 
     def read(self, start: int) -> Iterator[Pair]:

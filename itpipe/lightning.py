@@ -113,7 +113,7 @@ def _same(one: Any, other: dict[str, Any]) -> bool:
 def _warn_of(loaders: Any) -> None:
     """Warn, once for each, of those that go on where their last epoch ended."""
     for loader in _leaves(loaders):
-        if getattr(loader, 'restart', True) is False and not loader._told_to_restart:
+        if getattr(loader, '_told_to_restart', True) is False and not loader.restart:  # it is one of itpipe's
             loader._told_to_restart = True
             warnings.warn(GOES_ON, stacklevel=2)
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from .binding import Sites, Stop, bind_option
 from .keys import END, Batch, Key, decode, decode_all, encode, encode_all, is_pair
+from .stalls import outside
 from .steps import Pair, State, Step, itself, show
 
 __all__ = ['Link', 'copy_state', 'gives', 'revive', 'snapshot']
@@ -46,7 +47,7 @@ class Link:
         if step.opaque and entry:
             warnings.warn(
                 f'itpipe: nothing is known of `{show(step)}`, so it runs again from the beginning to item {entry}',
-                stacklevel=2,
+                stacklevel=outside(),
             )
         if step.state is None:
             return step.work(items, *self.options) if entry is None else self._resumed(items, upstream)

@@ -49,10 +49,10 @@ NOTHING = _Found()
 def nbytes(value: Any) -> int:
     """An estimate of the bytes that the value holds.
 
-    It counts text, bytes, arrays, tensors, tables and images, also inside of tuples, lists, sets, dicts, arrays of
-    objects, dataclasses and the attributes of other objects (but not in those of the objects in there). A view counts
-    with all that it is a view of, and everything counts once. A memory-mapped file and an array that is read when it is
-    needed count as nothing, and so do numbers. Of an object that has `nbytes`, that is believed.
+    It counts text, bytes, arrays, tensors, tables and images. It looks for these inside of tuples, lists, sets, dicts,
+    arrays of objects, dataclasses and the attributes of other objects, but no deeper into attributes than that. A view
+    counts with all that it is a view of, and everything counts once. Numbers are not counted, nor are memory-mapped
+    files and arrays that are read when they are needed. Of an object that has `nbytes`, that is believed.
     """
     small, owners = _held(value)
     return small + sum(size for size, _ in owners.values())

@@ -24,6 +24,7 @@ from .keys import Key, describe
 from .raised import restored, said, taken_apart
 from .reducers import REDUCERS, generators, reduce_code, with_slots
 from .stage import stage
+from .stalls import outside
 from .tensors import reduce_tensor
 
 __all__ = [
@@ -151,7 +152,7 @@ def dumps_function(function: ItemFunction, apart: Apart | None = None) -> bytes:
             f'{" | ".join(function.names)}: {what} is a random generator ({kind_of(held[0])}). Each process gets a copy'
             ' of it, and all draw the same numbers: use `with_rng`, which gives each item a generator of its own',
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=outside(),
         )
     return data
 

@@ -72,6 +72,11 @@ def _cached_property(function: Any, name: str | None, doc: str | None) -> Any:
     return made
 
 
+def _reduce_system_random(_: Any) -> Any:
+    """The generator of the system, which every process has. It has no state, and Python's own pickle asks for one."""
+    return SystemRandom, ()
+
+
 def _reduce_weak(entries: Any) -> Any:
     """What `singledispatch` keeps its choices in."""
     return WeakKeyDictionary, (dict(entries),)
@@ -85,6 +90,7 @@ def _reduce_system(_: Any) -> Any:
 REDUCERS: dict[type, Callable[[Any], Any]] = {
     type(lru_cache(abs)): _reduce_cached,
     cached_property: _reduce_cached_property,
+    SystemRandom: _reduce_system_random,
     WeakKeyDictionary: _reduce_weak,
     SystemRandom: _reduce_system,
 }

@@ -43,10 +43,9 @@ def sample(
 
     `sequence` is anything with a length and access by index: a list, an array (its rows, also of h5py and zarr), a
     torch dataset. `weights` are probabilities up to a common factor, one per item; without them all items are equally
-    likely. With
-    `replace=False` each item comes once per pass over the sequence, in an order that is drawn anew for every pass
-    (with weights: items of weight 0 never come, heavier ones tend to come earlier). The `seed` is also that of every
-    random stage behind it that has none of its own.
+    likely. With `replace=False` each item comes once per pass over the sequence, in an order that is drawn anew for
+    every pass (with weights: items of weight 0 never come, heavier ones tend to come earlier). The `seed` is also that
+    of every random stage behind it that has none of its own.
 
     Raises TypeError for what is not a sequence, weights that are not numbers, or a wrong seed; ValueError for an empty
     sequence, and for weights that are negative, not finite, all zero, or of another number.

@@ -1,7 +1,9 @@
-"""The reference and the tutorial have every public name (what they say runs in test_docs.py)."""
+"""The reference and the tutorial have every public name, the inside every module (the code in them: test_docs.py)."""
 
+import ast
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import itpipe
@@ -9,6 +11,7 @@ import itpipe.dpipe
 import itpipe.image
 
 DOCS = Path(__file__).parent.parent / 'docs'
+PACKAGE = Path(itpipe.__file__).parent
 DIRECTIVE = r'^\.\. auto(?!module)\w+:: itpipe\.([\w.]+)'
 NAMES = [*itpipe.__all__, *(f'image.{name}' for name in itpipe.image.__all__)]
 
@@ -34,3 +37,27 @@ def test_the_tutorial_shows_every_public_name():
     used = re.findall(r'\w+', re.sub(r'(?m)^(>>> )?from \S+ import (\([^)]+\)|.*)', '', code))
     not_for_calls = {'Stage', 'Stream', 'NotPicklable', 'NotRestartable', 'WorkerCrashed', 'Dropped', 'StallWarning'}
     assert {name.removeprefix('image.') for name in NAMES} - not_for_calls <= set(used)
+
+
+def test_the_inside_lists_every_module_below_all_that_it_imports():
+    design = (DOCS / 'design.md').read_text(encoding='utf-8')
+    table = design.partition('| module | what it has |')[2].partition('\n\n')[0]
+    listed = [name for row in re.findall(r'^\| (`.*?) \|', table, re.MULTILINE) for name in re.findall(r'`(\w+)`', row)]
+    modules = {path.stem: path for path in [*PACKAGE.glob('[!_]*.py'), PACKAGE / 'dpipe']}
+    assert Counter(listed) == Counter([*modules])
+    for place, name in enumerate(listed):
+        files = modules[name].glob('*.py') if modules[name].is_dir() else [modules[name]]
+        inside = {each for file in files for each in imports(ast.parse(file.read_text(encoding='utf-8')))}
+        assert {each for each in inside if each in modules} - {name} <= set(listed[:place]), name
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """The modules of itpipe that the code imports when it runs."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == 'TYPE_CHECKING':
+            continue
+        if isinstance(node, ast.ImportFrom):
+            module = (node.module or '').removeprefix('itpipe').removeprefix('.').partition('.')[0]
+            if node.level or (node.module or '').startswith('itpipe'):
+                yield from [module] if module else [alias.name for alias in node.names]
+        yield from imports(node)

@@ -362,6 +362,14 @@ def test_validation_sees_the_same_items_each_time_or_a_warning_says_what_to_writ
     assert (sanity == first[:2] and first == second) is restart
 
 
+@pytest.mark.filterwarnings('error')
+def test_loaders_of_others_are_not_warned_of() -> None:
+    class Loader(list[int]):
+        restart = False
+
+    itpipe.lightning._warn_of([Loader(), {'more': Infinite(range(2), batch_size=1, restart=True)}, None])
+
+
 RANKS = """
 import json, sys
 import lightning.pytorch as L

@@ -201,6 +201,7 @@ class TestGeneratorsInTheFunction:
             (warning,) = said
             assert f': {place}{WARNING.format(kind)}' in str(warning.message)
             assert str(warning.message).startswith('parallel_map(')
+            assert warning.filename == __file__
 
     def test_those_of_torch(self) -> None:
         torch = pytest.importorskip('torch')
