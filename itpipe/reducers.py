@@ -82,17 +82,11 @@ def _reduce_weak(entries: Any) -> Any:
     return WeakKeyDictionary, (dict(entries),)
 
 
-def _reduce_system(_: Any) -> Any:
-    """The system's generator, which raises an error when it is asked for its state."""
-    return SystemRandom, ()
-
-
 REDUCERS: dict[type, Callable[[Any], Any]] = {
     type(lru_cache(abs)): _reduce_cached,
     cached_property: _reduce_cached_property,
     SystemRandom: _reduce_system_random,
     WeakKeyDictionary: _reduce_weak,
-    SystemRandom: _reduce_system,
 }
 
 

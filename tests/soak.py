@@ -13,6 +13,7 @@ import gc
 import secrets
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -271,6 +272,7 @@ def soak(seconds: float, seed: int) -> str:
 
 
 def main() -> None:
+    warnings.filterwarnings('ignore', 'Infinite: an epoch')  # they are cut anywhere
     parser = argparse.ArgumentParser(description='Random pipelines that are broken off, started again, fail, and die.')
     parser.add_argument('--seconds', type=float, default=600)
     parser.add_argument('--seed', type=int, default=None, help='default: a new one')
