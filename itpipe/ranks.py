@@ -135,7 +135,8 @@ def merge(where: str, positions: Sequence[State | None]) -> State | None:
     if not known:
         return None
     shard = _place_of_shard(known[0])
-    if any(list(map(_names, position['steps'])) != list(map(_names, known[0]['steps'])) for position in known):
+    columns = zip(*(position['steps'] for position in known), strict=False)
+    if len({len(position['steps']) for position in known}) > 1 or any(len(_forms(column)) > 1 for column in columns):
         raise ValueError(f'{where}: `states` are not of one pipeline: what they say of its steps differs')
     own = [position['steps'][shard] for position in known]
     begun = [Dealing(entry['begun'], entry['seen']) for entry in own] + [Dealing(0, [])] * (len(positions) - len(own))
@@ -182,9 +183,13 @@ def _place_of_shard(position: State) -> int:
     return max(n for n, entry in enumerate(position['steps']) if isinstance(entry, dict) and 'begun' in entry)
 
 
-def _names(entry: Any) -> Any:
-    """What of an entry is alike in all ranks; None where it says nothing."""
-    return sorted(entry.keys() - {'ended'}) if isinstance(entry, dict) else None
+def _forms(entries: Sequence[Any]) -> set[Any]:
+    """What the entries of one step in all ranks are made of, which is to be the same; None fits in everywhere."""
+    return {
+        tuple(sorted(entry.keys() - {'ended'})) if isinstance(entry, dict) else type(entry)
+        for entry in entries
+        if entry is not None
+    }
 
 
 def _together(where: str, entries: Sequence[Any], ranks: int) -> Any:

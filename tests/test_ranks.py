@@ -454,6 +454,18 @@ def test_a_rank_that_has_begun_later():
         rank.batch_iter.close()
 
 
+def test_ranks_of_which_some_have_not_begun_are_merged_again():
+    """What is merged then says nothing of the steps before `shard`, as their beginning says nothing."""
+    merged = merge_states(states_of(stream(range(9)) | skip(0), [0, 1, 0]))
+    ranks = [Rank(stream(range(9)) | skip(0), rank, 2, merged) for rank in range(2)]
+    states = [ranks[0].go_on(1).state(), ranks[1].state()]
+    assert merged['position']['steps'][0] is None
+    (whole,) = [Rank(stream(range(9)) | skip(0), 0, 1, merge_states(states)).go_on()]
+    assert ranks[0].got == [0]
+    assert whole.got == [2, 3, 4, 5, 6, 7, 8]
+    whole.batch_iter.close()
+
+
 @pytest.mark.parametrize('before', range(1, 5))
 @pytest.mark.parametrize('after', range(1, 5))
 @pytest.mark.parametrize('even', ['keep', 'drop', 'repeat'])
