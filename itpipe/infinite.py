@@ -227,7 +227,8 @@ class Infinite(Generic[B]):
     def _warn_of_short(self, live: Live, received: int) -> None:
         """Warn once of an epoch that is shorter than it should be, or has nothing at all."""
         most = self.batches_per_epoch
-        if self._warned or live.closed or live.epochs > 1 or (most is None and received):
+        enough = received and (most is None or self.restart)  # with which it is the most that an epoch has
+        if self._warned or live.closed or live.epochs > 1 or enough:
             return
         self._warned = True
         if received:

@@ -1080,6 +1080,7 @@ def test_one_warning_of_epochs_that_are_short(infinite: Any, made: Any, options:
 @pytest.mark.filterwarnings('error')
 def test_no_warning_of_epochs_that_are_as_long_as_they_are(infinite: Any) -> None:
     assert len(list(infinite(range(10), batch_size=4))) == 3
+    assert len(list(infinite(range(10), batch_size=4, batches_per_epoch=5, restart=True))) == 3
     assert list(map(len, epochs(infinite(range(9), batches_per_epoch=3), 7))) == [3] * 7
     batch_iter = infinite(range(10), batches_per_epoch=20)
     assert next(batch_iter()) == 0
