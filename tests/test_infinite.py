@@ -1007,14 +1007,10 @@ def test_it_can_be_asked_from_within_the_pipeline(infinite: Any, where: str) -> 
 
 
 def test_states_taken_by_another_thread_all_the_time_are_those_of_whole_batches() -> None:
-    """Each is one of those that this thread takes after its batches, and the run is not disturbed."""
+    """Each goes on behind the batch that it names, and the run is not disturbed."""
     made = [range(2000), shuffle(50), lambda x: [x, -x], flatten, batch_by(3)]
     with Infinite(*made, seed=0) as batch_iter:
-        batches, states = [], {repr(batch_iter.state_dict())}
-        for batch in batch_iter:
-            batches.append(batch)
-            states.add(repr(batch_iter.state_dict()))
-        states.add(repr(batch_iter.state_dict()))
+        batches = list(batch_iter)
     taken, ended = [], threading.Event()
 
     def watch() -> None:
@@ -1024,10 +1020,15 @@ def test_states_taken_by_another_thread_all_the_time_are_those_of_whole_batches(
     with Infinite(*made, seed=0) as batch_iter:
         watcher = threading.Thread(target=watch)
         watcher.start()
-        assert list(batch_iter) == batches
-        ended.set()
-        watcher.join(LIMIT)
-    assert {repr(state) for state in taken} <= states
+        try:
+            assert list(batch_iter) == batches
+        finally:
+            ended.set()
+            watcher.join(LIMIT)
+        different = {repr(state): state for state in taken if state['pass'] == 0}
+        for state in list(different.values())[:: max(1, len(different) // 20)]:
+            batch_iter.load_state_dict(state)
+            assert list(batch_iter) == batches[state['batch'] :]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
