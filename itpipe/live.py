@@ -126,11 +126,6 @@ class Live:
         """From now on, the consumer stands at the beginning."""
         self._at = Place(self.entropy)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether no batch has come out of this pass."""
-        return self._last is None or self._last.chain is not self._chain
-
     def indices(self) -> list[Any]:
         """The places in the data of the items in the batch received last."""
         return [] if self._last is None else self._last.chain.indices(self._last.key)
