@@ -51,7 +51,7 @@ bench-peers:  ## the same next to other libraries, which get a .venv-peers of th
 	@.venv-peers/bin/python -m benchmarks --peers --output build/benchmarks-peers $(ARGS)
 
 soak: $(VENV)/.dev  ## live through ten minutes of kills, errors, breaks and restarts
-	@$(PY) tests/soak.py $(ARGS)
+	@$(PY) tests/support/soak.py $(ARGS)
 
 # pyenv's python3.12 is on PATH even where it only says that another version is active: look where it would lead.
 test-all:  ## run the tests on every Python of 3.11, 3.12 and 3.13 that is here

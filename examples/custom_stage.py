@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from itpipe import batch_by, combine, filter_by, shuffle, stage, stream
+from itpipe import batch_by, combine, filter_by, shuffle, stream
+from itpipe._engine import stream as stage
 
 END = 0
 

@@ -1,15 +1,20 @@
 """Pure functions over iterators that compose with `|`, and a class that runs them in the background of training."""
 
-from .batching import batch_by
-from .checkpoint import merge_states
-from .combining import combine, combine_lists, combine_pad
+from ._engine.merging import merge_states
+from ._engine.stream import Stage, Stream, pipe, stream
 from .errors import Dropped, NotPicklable, NotRestartable, StallWarning, WorkerCrashed
-from .flow import filter_by, flatten, prefetch, reuse, shard, shuffle, skip, take
 from .infinite import Infinite
-from .items import apply, map_all, map_at, random_apply, sample_args, unpack, with_rng, zip_apply
-from .parallel import parallel_map
-from .sources import load_by_random_id, mix, sample
-from .stage import Stage, Stream, pipe, stage, stream
+from .stages.batch import batch_by
+from .stages.combine import combine, combine_lists
+from .stages.custom import stage
+from .stages.items import apply, map_all, map_at, random_apply, sample_args, unpack, with_rng, zip_apply
+from .stages.mix import mix
+from .stages.pad import combine_pad
+from .stages.parallel import parallel_map, prefetch
+from .stages.reorder import reuse, shuffle
+from .stages.sample import load_by_random_id, sample
+from .stages.select import filter_by, flatten, skip, take
+from .stages.shard import shard
 
 __version__ = '0.1.0'
 

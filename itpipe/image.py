@@ -25,23 +25,12 @@ from typing import Any, SupportsFloat, SupportsIndex, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .checks import integer
+from ._core.checks import integer
 
 __all__ = [
-    'crop_to_box',
-    'crop_to_shape',
-    'get_centered_box',
-    'mask2bounding_box',
-    'min_max_scale',
-    'normalize',
-    'pad',
-    'pad_to_divisible',
-    'pad_to_shape',
-    'proportional_zoom_to_shape',
-    'restore_crop',
-    'zoom',
-    'zoom_to_shape',
-]
+    'crop_to_box', 'crop_to_shape', 'get_centered_box', 'mask2bounding_box', 'min_max_scale', 'normalize', 'pad',
+    'pad_to_divisible', 'pad_to_shape', 'proportional_zoom_to_shape', 'restore_crop', 'zoom', 'zoom_to_shape',
+]  # fmt: skip
 
 T = TypeVar('T', bound=np.generic)
 Array: TypeAlias = npt.NDArray[Any]

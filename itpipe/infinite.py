@@ -11,32 +11,37 @@ from contextlib import ExitStack
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from .batching import batch_by
-from .binding import KEPT, Sites, close_after
-from .checkpoint import Pipeline, Place
-from .checks import integer, positive, truth
-from .combining import combine, combine_lists, combine_pad
-from .flow import shard_step
-from .instead import check_option, meant
-from .items import apply
-from .keys import END, ordinals
-from .lightning import closing_callback
-from .live import Live
-from .plan import check_alike, dealt
-from .ranks import Even, rank_of
-from .rng import check_seed, fresh_seed
-from .run import is_running, item_again, keys_of
-from .sizes import size
-from .stage import Stream, as_stage, no_stage, pipe
-from .stalls import outside
-from .steps import literal
+from ._core.checks import integer, positive, truth
+from ._core.instead import check_option, meant
+from ._core.keys import END, ordinals
+from ._core.notes import close_after
+from ._core.rng import check_seed, fresh_seed
+from ._core.show import literal
+from ._core.sizes import size
+from ._core.steps import Even
+from ._engine.chain import is_running, item_again
+from ._engine.checkpoint import Pipeline, Place
+from ._engine.epochs import Live
+from ._engine.order import check_alike, dealt
+from ._engine.run import keys_of
+from ._engine.seeds import Sites
+from ._engine.stacks import outside
+from ._engine.stream import Stream, as_stage, no_stage, pipe
+from ._engine.waiting import KEPT
+from .integrations.distributed import rank_of
+from .integrations.lightning import closing_callback
+from .stages.batch import batch_by
+from .stages.combine import combine, combine_lists
+from .stages.items import apply
+from .stages.pad import combine_pad
+from .stages.shard import shard_step
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
 
+    from ._engine.stream import Stage
+    from ._engine.types import AnyFunction, Running
     from .errors import Dropped
-    from .stage import Stage
-    from .typing import AnyFunction, Running
 
 __all__ = ['Infinite']
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from naming import named
 from scipy import ndimage
 
 from itpipe.image import (
@@ -80,7 +81,7 @@ def refuses(error: type[Exception], message: str, f: Callable[..., Any], *args: 
 # ---------------------------------------------------------------- what all have in common
 
 
-@pytest.mark.parametrize('f', FUNCTIONS, ids=repr)
+@pytest.mark.parametrize('f', FUNCTIONS, ids=named)
 @pytest.mark.parametrize('layout', ['C', 'F', 'read-only', 'strided'])
 def test_result_is_new_and_input_is_left_as_it_is(f: Callable[..., Any], layout: str) -> None:
     """The result shares no memory with the input, whatever the layout of that, and can be written to."""
@@ -100,7 +101,7 @@ def test_result_is_new_and_input_is_left_as_it_is(f: Callable[..., Any], layout:
     np.testing.assert_array_equal(image, before)
 
 
-@pytest.mark.parametrize('f', FUNCTIONS, ids=repr)
+@pytest.mark.parametrize('f', FUNCTIONS, ids=named)
 @pytest.mark.parametrize('dtype', [*NUMBERS, '>f4', '>i2'])
 def test_dtype_is_kept(f: Callable[..., Any], dtype: str) -> None:
     assert f(np.ones((4, 6), dtype)).dtype == np.dtype(dtype)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from running import LIMIT, raises, run_script, wait_until
 
-import itpipe.live
+import itpipe._engine.epochs
 from itpipe import (
     Infinite,
     NotRestartable,
@@ -35,7 +35,7 @@ from itpipe import (
     take,
     with_rng,
 )
-from itpipe.instead import INSTEAD
+from itpipe._core.instead import INSTEAD
 
 pytestmark = pytest.mark.filterwarnings('ignore:Infinite. an epoch')  # which is shorter, or has nothing
 
@@ -168,14 +168,14 @@ def test_threads_that_share_it_get_each_batch_once(infinite: Any) -> None:
 
 def test_threads_that_start_it_at_once_start_one_run(infinite: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    original = itpipe.live.Live.__init__
+    original = itpipe._engine.epochs.Live.__init__
 
     def slowly(self: Any, *args: Any) -> None:
         original(self, *args)
         made.append(self)
         threading.Event().wait(0.01)
 
-    monkeypatch.setattr(itpipe.live.Live, '__init__', slowly)
+    monkeypatch.setattr(itpipe._engine.epochs.Live, '__init__', slowly)
     batch_iter, together = infinite(range(10**9)), threading.Barrier(4)
 
     def consume(_: int) -> int:
@@ -590,7 +590,7 @@ def test_closing_from_within_the_run(infinite: Any) -> None:
 
 
 def test_closing_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (itpipe.background, itpipe.live):
+    for module in (itpipe._engine.background, itpipe._engine.epochs):
         monkeypatch.setattr(module, 'GRACE', 0.02)
     for ahead, where in ((1, 'thread(s) itpipe-Infinite'), (0, 'thread that iterates')):
         begun, go_on, closed = threading.Event(), threading.Event(), threading.Event()

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from itpipe import combining
+from itpipe.stages import pad
+from itpipe.stages.combine import combine
 
 __all__ = ['combine_batches', 'combine_pad', 'combine_to_arrays']
 
@@ -36,7 +37,7 @@ def combine_to_arrays(inputs: Iterable[Sequence[Any]]) -> tuple[np.ndarray[Any, 
 
     See also: `itpipe.combine`, for items of any structure; `combine_pad`.
     """
-    return combining.combine(_arrays(inputs))  # type: ignore[no-any-return]
+    return combine(_arrays(inputs))  # type: ignore[no-any-return]
 
 
 def combine_pad(
@@ -61,7 +62,7 @@ def combine_pad(
     ratio = _one_or_more(ratio)
     if isinstance(ratio, tuple) and arrays:
         ratio = tuple(list(ratio) if array.ndim else 0.5 for array in arrays[0])
-    return combining.combine_pad(arrays, padding_values=_one_or_more(padding_values), ratio=ratio)  # type: ignore[no-any-return]
+    return pad.combine_pad(arrays, padding_values=_one_or_more(padding_values), ratio=ratio)  # type: ignore[no-any-return]
 
 
 def _arrays(inputs: Iterable[Sequence[Any]]) -> list[tuple[np.ndarray[Any, Any], ...]]:

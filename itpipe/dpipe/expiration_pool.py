@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from itpipe.flow import reuse
-from itpipe.stage import Stage, stream
+from itpipe._engine.stream import Stage, stream
+from itpipe.stages.reorder import reuse
 
 __all__ = ['ExpirationPool', 'expiration_pool']
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from itpipe import infinite
-from itpipe.checks import integer
-from itpipe.flow import prefetch
-from itpipe.parallel import parallel_map
-from itpipe.stage import Stage, function_of, stage
-from itpipe.steps import ItemStep, unchanged
+from itpipe._core.checks import integer
+from itpipe._core.steps import ItemStep, unchanged
+from itpipe._engine.stream import Stage, function_of
+from itpipe.stages.custom import stage
+from itpipe.stages.parallel import parallel_map, prefetch
 
 from .combiner import combine_batches, combine_pad, combine_to_arrays
 
@@ -149,7 +149,7 @@ def _parallel(
     integer(name, 'buffer_size', buffer_size, least=1)
     in_flight = None
     if buffer_size > 1:
-        from itpipe.workers import count_workers  # and with it concurrent.futures, which takes a while
+        from itpipe._workers.cores import count_workers
 
         count = count_workers(n_workers)
         in_flight = count + max(count, buffer_size)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from itpipe import sources
-from itpipe.checks import integer
-from itpipe.stage import Stream
-from itpipe.steps import same
+from itpipe._core.checks import integer
+from itpipe._core.show import same
+from itpipe._engine.stream import Stream
+from itpipe.stages import sample as sources
 
 if TYPE_CHECKING:
-    from itpipe.run import Run
+    from itpipe._engine.run import Run
 
 RandomState: TypeAlias = (
     np.random.RandomState | np.random.BitGenerator | int | Sequence[int] | np.ndarray[Any, Any] | None

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from itpipe import items
-from itpipe.binding import Drawn, Sites, bind_step
-from itpipe.checks import is_function
-from itpipe.stage import Stage, function_of
-from itpipe.steps import Function, ItemStep
+from itpipe._core.checks import is_function
+from itpipe._core.steps import Function, ItemStep
+from itpipe._engine.functions import Drawn, bind_step
+from itpipe._engine.seeds import Sites
+from itpipe._engine.stream import Stage, function_of
+from itpipe.stages import items
 
 from .combiner import combine_pad
 

@@ -1,0 +1,1 @@
+"""Values and descriptions: keys, steps, repr, checks, sizes, generators."""

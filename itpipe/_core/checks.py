@@ -1,0 +1,86 @@
+"""Checks of arguments, with messages that name the function, the parameter, the rule and the value."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from functools import lru_cache, partial
+from inspect import isasyncgenfunction, iscoroutinefunction
+from numbers import Real
+from typing import Any, Final
+
+__all__ = ['check_rank', 'integer', 'is_function', 'not_async', 'number', 'positive', 'truth']
+
+_CACHED: Final = type(lru_cache(len))
+
+
+def integer(where: str, name: str, value: object, least: int | None = None) -> int:
+    """The value as an int that is at least `least`."""
+    if isinstance(value, bool) or not hasattr(type(value), '__index__'):
+        raise TypeError(f'{where}: `{name}` must be an int, got {type(value).__name__}')
+    try:
+        result = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:  # an array has an index or not, depending on its shape
+        raise TypeError(f'{where}: `{name}` must be an int, got {type(value).__name__}') from None
+    if least is not None and result < least:
+        raise ValueError(f'{where}: `{name}` must be at least {least}, got {result}')
+    return result
+
+
+def number(where: str, name: str, value: object, least: float | None = None, most: float | None = None) -> float:
+    """The value as a number within the bounds."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f'{where}: `{name}` must be a number, got {type(value).__name__}')
+    if value != value:
+        raise ValueError(f'{where}: `{name}` must be a number, got nan')
+    if least is not None and most is not None and not least <= value <= most:  # type: ignore[operator]
+        raise ValueError(f'{where}: `{name}` must be between {least} and {most}, got {value}')
+    if least is not None and value < least:
+        raise ValueError(f'{where}: `{name}` must be at least {least}, got {value}')
+    return value  # type: ignore[return-value]
+
+
+def positive(where: str, name: str, value: object) -> float:
+    """The value as a number above zero."""
+    result = number(where, name, value)
+    if result <= 0:
+        raise ValueError(f'{where}: `{name}` must be positive, got {value}')
+    return result
+
+
+def is_function(where: str, name: str, value: Any) -> Callable[..., Any]:
+    """The value, which must be callable."""
+    if not callable(value):
+        raise TypeError(f'{where}: `{name}` must be a function, got {type(value).__name__}')
+    not_async(f'{where}: `{name}`', value)
+    return value  # type: ignore[no-any-return]
+
+
+def not_async(what: str, function: Any) -> None:
+    """Raise an error, which begins with `what`, for a function whose results would have to be awaited."""
+    while isinstance(function, (partial, staticmethod, _CACHED)):
+        function = function.func if isinstance(function, partial) else function.__wrapped__
+    for each in (function, getattr(type(function), '__call__', None)):  # noqa: B004
+        if iscoroutinefunction(each) or isasyncgenfunction(each):
+            kind = 'an async generator function' if isasyncgenfunction(each) else 'a coroutine function (`async def`)'
+            raise TypeError(
+                f'{what} must be a function that returns its result, got {kind}, which nothing here would await;'
+                ' let a plain function run it, such as `lambda x: asyncio.run(f(x))`, in `parallel_map(…, threads=…)`'
+                ' for several at once'
+            )
+
+
+def truth(where: str, name: str, value: object) -> bool:
+    """The value, which must be True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f'{where}: `{name}` must be True or False, got {type(value).__name__}')
+    return value
+
+
+def check_rank(where: str, rank: Any, ranks: Any, name: str, name_of_all: str) -> tuple[int, int]:
+    """Both as ints, 0 <= rank < ranks."""
+    ranks = integer(where, name_of_all, ranks, least=1)
+    rank = integer(where, name, rank, least=0)
+    if rank >= ranks:
+        raise ValueError(f'{where}: `{name}` must be less than `{name_of_all}` ({ranks}), got {rank}')
+    return rank, ranks

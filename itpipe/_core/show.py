@@ -1,0 +1,82 @@
+"""How arguments print, and whether two are the same."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from .steps import ItemStep, Step
+
+__all__ = ['literal', 'show', 'shown']
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two arguments are the same, which for arrays is not what `==` says."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, partial) and isinstance(b, partial):
+        return same((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
+    if any(getattr(a, trait, None) != getattr(b, trait, None) for trait in ('shape', 'dtype')):
+        return False
+    try:
+        equal: Any = a == b
+        return bool(equal.all() if hasattr(equal, 'all') else equal)
+    except Exception:  # then whoever made their type does not want them compared
+        return False
+
+
+def show(step: Step | ItemStep) -> str:
+    """The step as it was written."""
+    return shown(step.name, step.args, step.kwargs)
+
+
+def shown(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """A call as it was written."""
+    parts = [*map(literal, args), *(f'{key}={literal(value)}' for key, value in kwargs.items())]
+    return f'{name}({", ".join(parts)})'
+
+
+def literal(value: Any) -> str:
+    """A value as one would write it, cut where it is long."""
+    if isinstance(value, partial):
+        return shown('partial', (value.func, *value.args), value.keywords)
+    if isinstance(value, (list, tuple, dict, set, frozenset)) and type(value).__module__ == 'builtins':
+        return _container(value)
+    array_like: Any = hasattr(value, 'shape') and hasattr(value, 'dtype') and getattr(value, 'ndim', 0)
+    if array_like and not isinstance(value, type):  # numpy.float32 has all of these, too
+        return f'<{type(value).__name__} of shape {tuple(value.shape)}, {value.dtype}>'
+    if callable(value) and hasattr(value, '__name__'):
+        owner = getattr(value, '__self__', None)
+        bound = owner is not None and not isinstance(owner, (type, ModuleType))
+        return f'{literal(owner)}.{value.__name__}' if bound else _name(value)
+    text = repr(value)
+    if text.startswith('<') and ' at 0x' in text:
+        return f'<{type(value).__name__}>'
+    return text if len(text) <= 200 else f'{text[:120]}…{text[-20:]}'
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, '__qualname__', function.__name__)).rpartition('<locals>.')[2]
+
+
+def _container(value: Any) -> str:
+    brackets: dict[type, tuple[str, str]] = {list: ('[', ']'), tuple: ('(', ')')}
+    opening, closing = brackets.get(type(value), ('{', '}'))
+    if isinstance(value, dict):
+        parts = [f'{literal(k)}: {literal(v)}' for k, v in list(value.items())[:7]]
+    elif isinstance(value, (set, frozenset)):  # whose order differs in the next process
+        parts = sorted(map(literal, value), key=lambda text: (len(text), text))[:7]
+    else:
+        parts = [literal(v) for v, _ in zip(value, range(7), strict=False)]
+    if len(value) > 7:
+        parts[6:] = ['…']
+    if isinstance(value, (set, frozenset)) and (not value or isinstance(value, frozenset)):
+        return f'{type(value).__name__}({"{" + ", ".join(parts) + "}" if value else ""})'
+    return opening + ', '.join(parts) + (',)' if isinstance(value, tuple) and len(value) == 1 else closing)

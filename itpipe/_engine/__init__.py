@@ -1,0 +1,1 @@
+"""One run: streams, operators, order, seeds, positions, the background thread."""

@@ -1,0 +1,128 @@
+"""A description and a seed make functions: what a step calls, with the random generators it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from itpipe._core.keys import Key
+from itpipe._core.notes import note
+from itpipe._core.rng import Draws, generator
+from itpipe._core.show import show
+from itpipe._core.steps import STOP, Function, ItemStep, Seed
+
+from .seeds import Sites
+from .waiting import Stop
+
+if TYPE_CHECKING:
+    from .resources import Resource
+
+__all__ = ['Drawn', 'ItemFunction', 'bind_option']
+
+
+class Drawn:
+    """A function of an item that waits for the item's random generator."""
+
+    __slots__ = ('make', 'parts', 'word')
+
+    def __init__(self, make: Callable[..., Callable[..., Any]], parts: tuple[Any, ...], word: int | None = None):
+        self.make, self.parts, self.word = make, parts, word
+
+    def at(self, key: Key) -> Callable[..., Any]:
+        """The function for the item with this key."""
+        parts = [part.at(key) if isinstance(part, Drawn) else part for part in self.parts]
+        return self.make(*parts) if self.word is None else self.make(generator(self.word, key), *parts)
+
+
+class ItemFunction:
+    """Item-wise steps bound to a run: the one way in which a function of an item is called, wherever it runs."""
+
+    __slots__ = ('calls', 'names', 'random', 'resource')
+
+    resource: Resource | None
+    """What each worker has to open before its first call."""
+
+    def __init__(self, steps: Iterable[ItemStep], sites: Sites):
+        steps = tuple(steps)
+        self.calls = [bind_step(step, sites) for step in steps]
+        self.names = [show(step) for step in steps]
+        self.random = any(isinstance(call, Drawn) for call in self.calls)
+        self.resource = None
+
+    def stop(self) -> None:
+        """Break what waits within a call; from any thread."""
+
+    def __call__(self, key: Key, value: Any) -> Any:
+        call = None
+        try:
+            if self.random:
+                for call in self.calls:
+                    value = call.at(key)(value) if type(call) is Drawn else call(value)
+            else:
+                for call in self.calls:
+                    value = call(value)
+            return value
+        except StopIteration as error:
+            raise self.misplaced(error, call, key) from error
+        except Exception as error:
+            self.blame(error, call, key)
+            raise
+
+    def blame(self, error: Exception, call: Any, key: Key) -> None:
+        """Note on the error that it comes from this one of the calls."""
+        note(error, self.name(call), key)
+
+    def misplaced(self, error: StopIteration, call: Any, key: Key) -> RuntimeError:
+        """The error instead of one that would end the stream as if there were no more items."""
+        instead = RuntimeError(f'{self.name(call)}: the function raised {error!r}')
+        self.blame(instead, call, key)
+        return instead
+
+    def name(self, call: Any) -> str:
+        """What the step with this one of the calls looks like."""
+        return next(name for name, each in zip(self.names, self.calls, strict=True) if each is call)
+
+
+def bind_step(step: ItemStep, sites: Sites) -> Any:
+    """The step's function of an item, `Drawn` where it or one of its functions is random."""
+    word = sites.next() if step.draws else None
+    parts = tuple(bind(function, sites) for function in step.functions)
+    if step.draws or any(isinstance(part, Drawn) for part in parts):
+        return Drawn(step.make, parts, word)
+    return step.make(*parts)
+
+
+def bind(function: Function, sites: Sites) -> Any:
+    """The function with its arguments, `Drawn` where it is random."""
+    if callable(function.target):
+        call: Any = function.target
+    else:
+        calls = tuple(bind_step(step, sites) for step in function.target)
+        if len(calls) == 1:
+            call = calls[0]
+        else:
+            from toolz import compose_left  # takes a while to import, and is needed by nested stages only
+
+            call = Drawn(compose_left, calls) if any(isinstance(c, Drawn) for c in calls) else compose_left(*calls)
+    if not function.args and not function.kwargs:
+        return call
+    extend = partial(_extended, function.args, function.kwargs)
+    return Drawn(extend, (call,)) if isinstance(call, Drawn) else extend(call)
+
+
+def _extended(args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[..., Any]) -> Callable[..., Any]:
+    return partial(_call, call, args, kwargs)
+
+
+def _call(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /, *item: Any, **named: Any) -> Any:
+    return call(*item, *args, **named, **kwargs)
+
+
+def bind_option(option: Any, sites: Sites, stop: Stop) -> Any:
+    """What a step's `work` gets for one of its options."""
+    if isinstance(option, Seed):
+        return Draws(sites.next(option.seed))
+    if isinstance(option, tuple) and option and isinstance(option[0], ItemStep):
+        return ItemFunction(option, sites)
+    return stop if option is STOP else option

@@ -1,0 +1,84 @@
+"""One state of the states of all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .checkpoint import MERGED, _begun, _check, _difference, _ranks, _read, _sorted
+from .dealing import merge
+
+__all__ = ['merge_states']
+
+
+def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """One state of the states of all ranks, with which any number of ranks goes on.
+
+    `states` are the `state_dict()`s of all ranks of one run, in any order, taken in the same pass over the source. Each
+    of the new ranks loads the result; then they get what no rank had received before, each item once, with the same
+    randomness. Items that were in the buffers of `shuffle` or `reuse` are dealt to the new ranks as well. Which items
+    make a batch, and in which order they come, is another matter, since there is another number of ranks.
+
+    Ranks that go on as they were need this not: each loads its own state.
+
+    Raises TypeError for what is not an iterable of dicts; ValueError for what are not whole states, for states of
+    different pipelines or passes, if there is not one of each rank, and behind stages that count the items of their
+    rank: `take`, `skip`, and stages of your own.
+
+    >>> from itpipe import Infinite
+    >>> def batches(rank, ranks):
+    ...     return Infinite(range(12), batch_size=2, shard=(rank, ranks))
+    >>> states = []
+    >>> for rank in range(2):
+    ...     with batches(rank, 2) as batch_iter:
+    ...         print(next(batch_iter()))
+    ...         states.append(batch_iter.state_dict())
+    [0 2]
+    [1 3]
+    >>> with batches(0, 1) as batch_iter:
+    ...     batch_iter.load_state_dict(merge_states(states))
+    ...     print(*batch_iter)
+    [4 5] [6 7] [8 9] [10 11]
+
+    See also: `Infinite.load_state_dict`, `shard`.
+    """
+    where = 'merge_states'
+    if isinstance(states, dict) or not isinstance(states, Iterable):
+        raise TypeError(f'{where}: `states` must be the states of all ranks, got {type(states).__name__}')
+    states = list(states)
+    places = [_read(where, f'states[{n}]', state) for n, state in enumerate(states)]
+    if not states:
+        raise ValueError(f'{where}: `states` must not be empty')
+    for n, (state, place) in enumerate(zip(states, places, strict=True)):
+        if not isinstance(state['shard'], list):
+            raise ValueError(f'{where}: `states[{n}]` is that of {_ranks(state["shard"])}')
+        if state['pipeline'] != states[0]['pipeline']:
+            raise ValueError(
+                f'{where}: `states[{n}]` is that of another pipeline than `states[0]`,'
+                f' {_difference(state["pipeline"], states[0]["pipeline"])}'
+            )
+        if place.pass_ != places[0].pass_:
+            raise ValueError(
+                f'{where}: `states` must have been taken in the same pass over the source, but `states[0]` was taken in'
+                f' pass {places[0].pass_}, `states[{n}]` in pass {place.pass_}'
+            )
+    ranks = states[0]['shard'][1]
+    given = [state['shard'] for state in states]
+    if len(given) != ranks or sorted(given) != [[rank, ranks] for rank in range(ranks)]:
+        raise ValueError(
+            f'{where}: `states` must be one of each rank of {ranks}, got those of {", ".join(map(_ranks, given))}'
+        )
+    for n, place in enumerate(places):
+        if place.position is not None and not any(
+            isinstance(e, dict) and 'begun' in e for e in place.position['steps']
+        ):
+            raise ValueError(f'{where}: `states[{n}]` is damaged: it does not say which items were dealt')
+    in_order = sorted(zip(states, places, strict=True), key=lambda each: each[0]['shard'])
+    try:
+        position = _sorted(merge(where, [place.position for _, place in in_order]))
+    except (AttributeError, LookupError, TypeError):  # they differ in what they say of a step
+        raise ValueError(f'{where}: `states` are damaged: they do not say the same of the steps') from None
+    first, place = in_order[0]
+    place = place._replace(batch=max(place.batch for place in places), position=position)
+    check = _check(_begun(first['pipeline'], MERGED), *place)
+    return first | {'shard': MERGED, 'batch': place.batch, 'position': position, 'check': check}

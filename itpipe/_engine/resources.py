@@ -1,0 +1,64 @@
+"""What each worker makes once for the function: a file, a connection, a model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from itpipe._core.notes import note
+from itpipe._core.show import literal, same
+from itpipe._core.steps import Function
+
+__all__ = ['Resource', 'supplied']
+
+
+class Resource(threading.local):
+    """What `setup` returns, in each thread that has opened it."""
+
+    def __init__(self, setup: Callable[[], Any]):
+        self.setup = setup
+
+    def open(self) -> None:
+        """Call `setup`."""
+        try:
+            self.value = self.setup()
+        except Exception as error:
+            note(error, f'setup={literal(self.setup)}', None)
+            raise
+
+    def close(self) -> None:
+        """Close what `setup` returned, if there is something that can be closed."""
+        value = self.__dict__.pop('value', None)
+        if callable(close := getattr(value, 'close', None)):
+            try:
+                close()
+            except Exception as error:
+                note(error, f'closing what setup={literal(self.setup)} returned', None)
+                raise
+
+    def __reduce__(self) -> Any:
+        return Resource, (self.setup,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Resource) and same(self.setup, other.setup)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def supplied(where: str, function: Function, resource: Resource) -> Function:
+    """The function with what the worker has made as `setup`; of a stage, the one function that it applies.
+
+    Raises TypeError for a stage that has none or several.
+    """
+    if callable(function.target):
+        return function._replace(target=partial(_call, resource, function.target))
+    if len(function.target) != 1 or len(function.target[0].functions) != 1:
+        raise TypeError(f'{where}: with `setup`, `f` must be a function, or a stage that applies one function')
+    (step,) = function.target
+    return function._replace(target=(step._replace(functions=(supplied(where, step.functions[0], resource),)),))
+
+
+def _call(resource: Resource, f: Callable[..., Any], /, *item: Any, **named: Any) -> Any:
+    return f(*item, setup=resource.value, **named)

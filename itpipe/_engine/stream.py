@@ -1,0 +1,420 @@
+"""Composition: stages, streams, and `|` between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
+
+import numpy.typing as npt
+
+from itpipe._core.checks import integer, not_async, truth
+from itpipe._core.rng import check_seed
+from itpipe._core.show import same, show
+from itpipe._core.steps import Function, ItemStep, Step, unchanged
+
+from .chain import Chain, item_again
+from .checkpoint import Pipeline
+from .functions import ItemFunction
+from .iterables import Items, Seeded, is_iterable
+from .run import Run
+from .seeds import Sites
+from .source import Source
+
+if TYPE_CHECKING:
+    from .types import AnyFunction, Array, Each, G, HalfKnown, K, N, Named, Pair, R, Unknown, X, Y
+
+__all__ = ['Stage', 'Stream', 'as_stage', 'factory', 'function_of', 'itemwise', 'no_stage', 'pipe', 'stream']
+
+A = TypeVar('A', contravariant=True)
+B = TypeVar('B', covariant=True)
+C = TypeVar('C')
+P = ParamSpec('P')
+
+
+class Stage(Generic[A, B]):
+    """A description of what happens to a stream of items, made by `apply`, `batch_by`, … and joined by `|`.
+
+    `iterable | stage` is a `Stream`, `stage | stage` a longer stage, and `stage | function` applies the function to
+    each item. A stage is a value: it prints as it was written, compares, pickles, and never runs itself.
+
+    >>> from itpipe import apply, batch_by
+    >>> pairs = apply(abs) | batch_by(2)
+    >>> pairs
+    apply(abs) | batch_by(2)
+    >>> list([-1, 2, -3] | pairs)
+    [[1, 2], [3]]
+    """
+
+    __slots__ = ('__weakref__', 'steps')
+    __array_ufunc__ = None
+    __pandas_priority__ = 10_000
+    if TYPE_CHECKING:
+        __sizeof__: None  # type: ignore[assignment]  # says that it is not an item, see typing.Item
+
+    def __init__(self, steps: tuple[Step | ItemStep, ...]):
+        self.steps = steps
+
+    @overload
+    def __or__(self, other: Same) -> Stage[A, B]: ...
+    @overload
+    def __or__(self, other: Lists) -> Stage[A, list[B]]: ...
+    @overload
+    def __or__(self: Stage[X, Iterable[Y]], other: Parts) -> Stage[X, Y]: ...
+    @overload
+    def __or__(self, other: ByItem[B, Y]) -> Stage[A, Y]: ...
+    @overload
+    def __or__(self, other: Stage[B, Y]) -> Stage[A, Y]: ...
+    @overload
+    def __or__(self, other: Each[B, R]) -> Stage[A, R]: ...
+    def __or__(self, other: Any) -> Any:
+        return Stage(self.steps + as_stage(other).steps)
+
+    def __ror__(self, iterable: Iterable[A]) -> Stream[B]:
+        left = stream(iterable)
+        return Stream(left.source, left.steps + self.steps)
+
+    def __call__(self, iterable: Iterable[A]) -> Run[B]:
+        """An iterator over what the stage makes of the iterable.
+
+        >>> from itpipe import batch_by
+        >>> list(batch_by(3)(range(4)))
+        [[0, 1, 2], [3]]
+        """
+        return iter(self.__ror__(iterable))
+
+    def item(self, item: A, ordinal: int = 0, seed: int | None = None) -> B:
+        """What an item-wise stage makes of this one item.
+
+        `ordinal` and `seed` say which item of which run it is to be, which matters where the stage is random: the one
+        at `ordinal` in a stream with this seed, in which nothing before the stage is random.
+
+        Raises TypeError if the stage is not item-wise.
+
+        >>> from itpipe import map_at
+        >>> (map_at(0, abs) | map_at(1, str)).item((-1, 2))
+        (1, '2')
+        """
+        steps = _only_items('Stage.item', self)
+        key = integer('Stage.item', 'ordinal', ordinal, least=0)
+        return ItemFunction(steps, Sites(check_seed('Stage.item', seed)))(key, item)  # type: ignore[no-any-return]
+
+    if not TYPE_CHECKING:
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(
+                'a Stage is not iterable, it needs a source: write `source | stage`'
+                ' (and `stream(d.items()) | stage` for the views of a dict)'
+            )
+
+    def __repr__(self) -> str:
+        return ' | '.join(map(show, self.steps))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stage) and same(self.steps, other.steps)
+
+    def __hash__(self) -> int:
+        return hash(tuple(step.name for step in self.steps))
+
+
+class Stream(Generic[B]):
+    """A source and what happens to its items; nothing runs until it is iterated.
+
+    Every `iter(stream)` is a fresh run, with the same values if the stream is seeded. Over a one-shot iterator, such
+    as a generator, there is one run, and asking for a second raises `NotRestartable`; one that begins anew where it is
+    asked for its iterator has several.
+
+    >>> from itpipe import apply
+    >>> squares = range(4) | apply(pow, 2)
+    >>> squares
+    range(0, 4) | apply(pow, 2)
+    >>> list(squares), list(squares)
+    ([0, 1, 4, 9], [0, 1, 4, 9])
+    """
+
+    __slots__ = ('__weakref__', 'source', 'steps')
+
+    def __init__(self, source: Source, steps: tuple[Step | ItemStep, ...] = ()):
+        self.source = source
+        self.steps = steps
+
+    @overload
+    def __or__(self, other: ByItem[B, Y]) -> Stream[Y]: ...
+    @overload
+    def __or__(self, other: Each[B, R]) -> Stream[R]: ...  # and stages: by their `__ror__`
+    def __or__(self, other: Any) -> Any:
+        return Stream(self.source, self.steps + as_stage(other).steps)
+
+    def __iter__(self) -> Run[B]:
+        return Run(Chain(self.source, self.steps, Sites(fallback=self.source.seed)))
+
+    def resume(self, state: dict[str, Any]) -> Run[B]:
+        """A run that goes on where the one stood of which `state` is the `state_dict()`, bit for bit.
+
+        It may be that of an `Infinite` over this stream; then the run is the rest of the pass. How the stream runs may
+        be different: `parallel_map` or not, with other workers, `prefetch` or not. What was delivered is not made
+        again; see `Infinite.load_state_dict` for what is.
+
+        Raises TypeError for what is not a dict; ValueError for what is not a whole state, for that of a newer version
+        of itpipe, and for that of another pipeline.
+
+        >>> from itpipe import batch_by
+        >>> pairs = range(6) | batch_by(2)
+        >>> run = iter(pairs)
+        >>> next(run)
+        [0, 1]
+        >>> list(pairs.resume(run.state_dict()))
+        [[2, 3], [4, 5]]
+
+        See also: `Infinite`.
+        """
+        place = Pipeline(self.source, self.steps).place('Stream.resume', state)
+        sites = Sites(pass_=place.pass_, fallback=self.source.seed, entropy=place.entropy)
+        return Run(Chain(self.source, self.steps, sites, state=place.position))
+
+    def item(self, key: Any) -> Any:
+        """One item, made again by itself, with its randomness: as it was last before it was put into a batch.
+
+        `key` is the item's ordinal, its place in the source; or one of `item_keys` of a run or an `Infinite`, which
+        tells the parts of an item after `flatten` apart, too. Behind such a step, an ordinal stands for the item before
+        it. It is the item of a fresh run; `Infinite.item` makes it as in its present pass. A stream without a seed
+        draws anew.
+
+        Raises ValueError if `key` is not the key of an item, LookupError if there is no such item, or it is left out.
+
+        >>> from itpipe import batch_by, sample, with_rng
+        >>> noisy = sample(range(100), seed=0) | with_rng(lambda x, rng: x + rng.random()) | batch_by(2)
+        >>> next(iter(noisy))[1] == noisy.item(1)
+        True
+
+        See also: `Infinite.item`, `Stage.item`.
+        """
+        return item_again('Stream.item', self.source, self.steps, Sites(fallback=self.source.seed), key)
+
+    def __repr__(self) -> str:
+        return ' | '.join([repr(self.source), *map(show, self.steps)])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stream) and self.source == other.source and same(self.steps, other.steps)
+
+    def __hash__(self) -> int:
+        return hash(tuple(step.name for step in self.steps))
+
+
+def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = False) -> Stream[X]:
+    """A stream of the items of any iterable.
+
+    `iterable | stage` does this by itself; the call is for what cannot stand left of `|` (the views of a dict), and to
+    give a seed: it is that of every random stage behind it that has none of its own.
+
+    What has a length and access by index, and no `__iter__` of its own, is read by index up to its length: what an item
+    raises is an error, IndexError included.
+
+    With `reread=True`, a run that goes on (`Stream.resume`, `Infinite.load_state_dict`) reads the iterable again from
+    its beginning up to the place. Without it, one that has `state_dict` and `load_state_dict` is asked to go there
+    itself, which is as exact as its own states are, and one that has access by index is asked for the items that are
+    left.
+
+    Raises TypeError for what is not iterable, for a seed that is not an int, for `reread` of a stream; ValueError for a
+    negative seed.
+
+    >>> from itpipe import apply
+    >>> list(stream({'a': 1}.items()) | apply(len))
+    [2]
+    """
+    truth('stream', 'reread', reread)
+    if isinstance(iterable, Stream):
+        if reread:
+            raise TypeError(
+                'stream: `reread` is for what a stream begins with, got a Stream: give it to `stream` there'
+            )
+        return iterable if seed is None else Stream(Seeded(iterable.source, check_seed('stream', seed)), iterable.steps)
+    if isinstance(iterable, Stage) or not is_iterable(iterable):
+        got = 'a Stage' if isinstance(iterable, Stage) else type(iterable).__name__
+        raise TypeError(f'stream: what stands left of `|` must be iterable, got {got}')
+    return Stream(Items(iterable, check_seed('stream', seed), reread))
+
+
+def pipe(source: Iterable[Any], *stages: Any) -> Stream[Any]:
+    """The stream `source | stages[0] | stages[1] | …`.
+
+    Raises TypeError for a source that is not iterable, and for what is neither a stage nor a function.
+
+    >>> from itpipe import batch_by
+    >>> list(pipe(range(3), str, batch_by(2)))
+    [['0', '1'], ['2']]
+
+    See also: `stream`.
+    """
+    result = stream(source)
+    for n, each in enumerate(stages):
+        result = result | as_stage(each, f'pipe: `stages[{n}]`')
+    return result
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# For the modules that define stages
+
+
+def factory(function: C) -> C:
+    """Marks a function that makes stages, so that `stream | function` is known for a forgotten call."""
+    function.is_factory = True  # type: ignore[attr-defined]
+    return function
+
+
+def no_stage(reason: str) -> Callable[[C], C]:
+    """Marks a function or class that is no function of one item, so that `stream | function` can say why."""
+
+    def mark(function: C) -> C:
+        function.no_stage = reason  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+no_stage('a stream stands left of it')(stream)
+no_stage('a stream stands left of it')(pipe)
+
+
+def as_stage(other: Any, where: str = 'what stands right of `|`') -> Stage[Any, Any]:
+    """What stands right of `|`, or in its place, as a stage: a plain function means "for each item"."""
+    if isinstance(other, Stage):
+        return other
+    if getattr(other, 'is_factory', False):
+        return _called(other)
+    if reason := getattr(other, 'no_stage', ''):
+        raise TypeError(f'`{other.__name__}` cannot stand right of `|`: {reason}')
+    if isinstance(other, Stream) or not callable(other):
+        got = 'a Stream' if isinstance(other, Stream) else type(other).__name__
+        raise TypeError(f'{where} must be a stage or a function of one item, got {got}')
+    not_async(where, other)
+    return itemwise('apply', other, args=(other,))
+
+
+def _called(made: Any) -> Stage[Any, Any]:
+    try:
+        return made()  # type: ignore[no-any-return]
+    except (TypeError, ValueError):  # it needs arguments, as most do
+        name = made.__name__
+        raise TypeError(f'`{name}` makes a stage when it is called: did you mean `{name}(…)`?') from None
+
+
+def itemwise(name: str, call: Callable[[Any], Any], args: tuple[Any, ...] = (), kwargs: Any = None) -> Stage[Any, Any]:
+    """The stage that calls a function with each item and prints as `name(*args, **kwargs)`."""
+    return Stage((ItemStep(name, unchanged, (Function(call),), args, kwargs or {}),))
+
+
+def function_of(where: str, f: Any, args: tuple[Any, ...] = (), kwargs: Any = None, name: str = 'f') -> Function:
+    """A function of an item, as the user gave it: a callable or an item-wise stage, and further arguments."""
+    if isinstance(f, Stage):
+        steps = _only_items(where, f, name)
+        if (args or kwargs) and len(steps) > 1:
+            raise TypeError(f'{where}: `{name}` is a stage of several steps, give the arguments to those: got {f!r}')
+        return Function(steps, args, kwargs or {})
+    if getattr(f, 'is_factory', False):
+        raise TypeError(f'{where}: `{f.__name__}` makes a stage when it is called: did you mean `{f.__name__}(…)`?')
+    if not callable(f):
+        raise TypeError(f'{where}: `{name}` must be a function or an item-wise stage, got {type(f).__name__}')
+    not_async(f'{where}: `{name}`', f)
+    return Function(f, args, kwargs or {})
+
+
+def _only_items(where: str, given: Stage[Any, Any], name: str = 'stage') -> tuple[ItemStep, ...]:
+    for step in given.steps:
+        if not isinstance(step, ItemStep):
+            raise TypeError(f'{where}: `{name}` must be item-wise, but `{show(step)}` is not')
+    return given.steps  # type: ignore[return-value]
+
+
+if TYPE_CHECKING:
+    S = TypeVar('S', bound=Stage[Any, Any])
+
+    class Same(Stage[Any, Any]):
+        """T → T."""
+
+        @overload  # type: ignore[override]
+        def __or__(self, other: S) -> S: ...
+        @overload
+        def __or__(self, other: AnyFunction[R]) -> Stage[Any, R]: ...
+        def __or__(self, other: Any) -> Any: ...
+        def __ror__(self, iterable: Iterable[X]) -> Stream[X]: ...
+        def __call__(self, iterable: Iterable[X]) -> Run[X]: ...
+
+    class Perhaps(Stage[Any, Any], Generic[B]):
+        """T → T | B."""
+
+        def __ror__(self, iterable: Iterable[X]) -> Stream[X | B]: ...
+
+    class Lists(Stage[Any, list[Any]]):
+        """T → list[T]."""
+
+        @overload  # type: ignore[override]
+        def __or__(self, other: Same) -> Lists: ...
+        @overload
+        def __or__(self, other: Parts) -> Same: ...
+        @overload
+        def __or__(self, other: Stage[list[X], Y]) -> Stage[X, Y]: ...
+        @overload
+        def __or__(self, other: Each[list[Any], R]) -> Stage[Any, R]: ...
+        def __or__(self, other: Any) -> Any: ...
+        def __ror__(self, iterable: Iterable[X]) -> Stream[list[X]]: ...
+        def __call__(self, iterable: Iterable[X]) -> Run[list[X]]: ...
+
+    class Parts(Stage['Iterable[Any]', Any]):
+        """Iterable[T] → T."""
+
+        def __ror__(self, iterable: Iterable[Iterable[X]]) -> Stream[X]: ...
+        @overload
+        def __call__(self) -> Parts: ...
+        @overload
+        def __call__(self, iterable: Iterable[Iterable[X]]) -> Run[X]: ...
+        def __call__(self, iterable: Any = ()) -> Any: ...
+
+    class ByItem(Protocol[A, B]):
+        """A stage that gives for each item of type A one of type B: `Changed`, `Combined`."""
+
+        def _by_item(self, item: A, /) -> B: ...
+
+    class Changed(Stage[Any, Any]):
+        """Tuples, lists and dicts with other elements."""
+
+        @overload
+        def __ror__(self, iterable: Iterable[Unknown]) -> Stream[Any]: ...
+        @overload
+        def __ror__(self, iterable: Iterable[N]) -> Stream[N]: ...
+        @overload
+        def __ror__(self, iterable: Iterable[tuple[Any, ...]]) -> Stream[tuple[Any, ...]]: ...
+        @overload
+        def __ror__(self, iterable: Iterable[list[Any]]) -> Stream[list[Any]]: ...
+        @overload
+        def __ror__(self, iterable: Iterable[Mapping[K, Any]]) -> Stream[dict[K, Any]]: ...
+        def __ror__(self, iterable: Any) -> Any: ...
+        @overload
+        def _by_item(self, item: Unknown, /) -> Any: ...
+        @overload
+        def _by_item(self, item: N, /) -> N: ...
+        @overload
+        def _by_item(self, item: tuple[Any, ...], /) -> tuple[Any, ...]: ...
+        @overload
+        def _by_item(self, item: list[Any], /) -> list[Any]: ...
+        @overload
+        def _by_item(self, item: Mapping[K, Any], /) -> dict[K, Any]: ...
+        def _by_item(self, item: Any, /) -> Any: ...
+
+    class Combined(Stage['Iterable[Any]', Any]):
+        """What `combine` and `combine_pad` make of lists of items."""
+
+        @overload
+        def _by_item(self, item: Iterable[Unknown | Named], /) -> Any: ...
+        @overload
+        def _by_item(self, item: Iterable[HalfKnown], /) -> tuple[Any, Any]: ...
+        @overload
+        def _by_item(self, item: Iterable[Pair], /) -> tuple[Array, Array]: ...
+        @overload
+        def _by_item(self, item: Iterable[tuple[Any, ...]], /) -> tuple[Any, ...]: ...
+        @overload
+        def _by_item(self, item: Iterable[Mapping[K, Any]], /) -> dict[K, Any]: ...
+        @overload
+        def _by_item(self, item: Iterable[npt.NDArray[G]], /) -> npt.NDArray[G]: ...
+        @overload
+        def _by_item(self, item: Iterable[Any], /) -> Any: ...
+        def _by_item(self, item: Any, /) -> Any: ...

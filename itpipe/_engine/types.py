@@ -1,0 +1,132 @@
+"""What type checkers are told about stages. Only they read this: nothing imports it when the program runs.
+
+`Stage[A, B]` takes items of type A and gives items of type B. Of some stages these depend on what stands left of them:
+`take(3)` gives what it gets. As `Stage[A, A]` it would be of no type at all, since A is decided where it is made. So
+such stages have types of their own, with a `|` that is generic. In truth each of them is a `Stage`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sized
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypedDict, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+A = TypeVar('A', contravariant=True)
+B = TypeVar('B', covariant=True)
+G = TypeVar('G', bound=np.generic)
+K = TypeVar('K')
+N = TypeVar('N', bound='Named')
+R = TypeVar('R', bound='Item | Overlooked | type[Any] | None')
+X = TypeVar('X', bound=Any)  # so bound, pyright allows a lambda to do anything with it
+Y = TypeVar('Y', bound=Any)
+Z = TypeVar('Z', bound=Any)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arguments
+
+Array: TypeAlias = npt.NDArray[Any]
+Numbers: TypeAlias = np.ndarray[Any, Any] | np.generic | complex
+"""What `combine` makes an array of: arrays and numbers."""
+Pair: TypeAlias = tuple[Numbers, Numbers]
+HalfKnown: TypeAlias = 'tuple[Unknown, object] | tuple[object, Unknown]'
+Sampler: TypeAlias = Callable[[np.random.Generator], Any]
+
+
+class Unknown:
+    """Nothing is one. An overload for it, the first one, is for what is Any: no other would be right for that."""
+
+
+class Named(Protocol):
+    """A named tuple."""
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+
+class Indexed(Sized, Protocol[B]):
+    """A list, an array, a torch dataset, …"""
+
+    def __getitem__(self, index: int, /) -> B: ...
+
+
+class Submits(Protocol):
+    """An executor."""
+
+    @property
+    def submit(self) -> Callable[..., Any]: ...
+
+
+class Drawing(TypedDict, total=False):
+    """Options of `load_by_random_id` and `mix`."""
+
+    weights: npt.ArrayLike | None
+    seed: int | None
+
+
+class Padding(TypedDict, total=False):
+    """Options of `combine_pad`."""
+
+    padding_values: Any
+    ratio: Any
+    multiple_of: Any
+    lengths: Literal[False]
+
+
+class Running(TypedDict, total=False):
+    """Options of `Infinite`."""
+
+    batches_per_epoch: int | None
+    prefetch: int | str | None
+    seed: int | None
+    stall_timeout: float | None
+    shard: tuple[int, int] | Literal['env'] | None
+    even: Literal['keep', 'drop', 'repeat'] | None
+    restart: bool
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Functions. No Stage must pass for one, although it can be called; nor, right of `|`, must `take` without its call.
+
+
+class Item(Protocol):
+    """What a function right of `|` may return: what has a `__sizeof__`. Stage and Run say that they have none."""
+
+    def __sizeof__(self) -> int: ...
+
+
+MYPY = False
+if MYPY:  # mypy takes this name for true, others do not
+
+    class Overlooked(Protocol):
+        """For mypy no protocol is an Item; this is the one that functions are likely to return."""
+
+        def __iter__(self) -> Any: ...
+
+    class Each(Protocol[A, B]):
+        """A function of one item, and no Stage, which mypy would take for one."""
+
+        def __call__(self, item: A, /) -> B: ...
+        def __sizeof__(self) -> int: ...
+
+    class AnyFunction(Protocol[B]):
+        """A function, and no Stage."""
+
+        def __call__(self, *args: Any, **kwargs: Any) -> B: ...
+        def __sizeof__(self) -> int: ...
+
+    class Map(Generic[A, B]):
+        """Nothing is one: mypy does not tell what a generic function takes before it sees the items."""
+
+else:
+
+    class Overlooked: ...
+
+    class Each(Protocol[A, B]):
+        def __call__(self, item: A, /) -> B: ...
+
+    class AnyFunction(Protocol[B]):
+        def __call__(self, *args: Any, **kwargs: Any) -> B: ...
+
+    class Map(Protocol[A, B]):
+        def __call__(self, item: A, /, *args: Any, **kwargs: Any) -> B: ...

@@ -1,0 +1,96 @@
+"""A pool of threads."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from contextlib import suppress
+from queue import SimpleQueue
+from time import perf_counter
+from typing import Any
+
+from itpipe._core.keys import describe
+from itpipe._engine.functions import ItemFunction
+from itpipe._engine.stacks import placed, stack_of
+from itpipe._engine.threads import Thread
+from itpipe._engine.waiting import join
+
+from .cores import _limit_native_threads, count_workers
+from .inline import Pace
+from .pool import Pool
+from .task import Task
+
+__all__ = ['Threads']
+
+
+class Threads(Pool):
+    """Threads that call the function; each of the first tasks starts one."""
+
+    def __init__(self, count: int, function: ItemFunction, in_flight: int | None = None):
+        super().__init__(count_workers(count), function, in_flight)
+        self.pace = Pace(known=function.resource is not None)
+        self._tasks: SimpleQueue[tuple[Task, Any] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._begun: dict[threading.Thread, Task] = {}
+        atexit.register(self.close)
+
+    def _send(self, task: Task, value: Any) -> None:
+        self._tasks.put((task, value))
+        if len(self._threads) < self.size:
+            name = f'itpipe-{len(self._threads)}'
+            self._threads.append(Thread(self._serve, name))
+            self._threads[-1].start()
+
+    def _serve(self) -> None:
+        with suppress(Exception):  # whatever that library comes across
+            _limit_native_threads(self.size)
+        resource, failure = self.function.resource, None
+        if resource is not None:
+            try:
+                resource.open()
+            except BaseException as error:
+                failure = error
+        thread = threading.current_thread()
+        while (entry := self._tasks.get()) is not None:
+            task, value = entry
+            if failure is not None:
+                self._settle(task, error=failure, fatal=True)
+            elif not self._stopped:
+                self._begun[thread] = task
+                begun = perf_counter()
+                try:
+                    value = self.function(task.key, value)
+                except BaseException as error:
+                    self._settle(task, error=error)
+                else:
+                    if resource is None:  # where there is one, calls can't be made in place
+                        self.pace.seen(perf_counter() - begun)
+                    self._settle(task, value)
+            del entry, task, value
+        self._tasks.put(None)  # for the next thread
+        if resource is not None:
+            try:
+                resource.close()
+            except BaseException as error:
+                self._failures.append(error)
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        return list(self._threads)
+
+    def doing(self) -> str:
+        text = ''
+        for thread in self.threads:
+            task, stack = self._begun.get(thread), stack_of(thread.ident)
+            if stack if task is None else not task.settled:
+                text += placed(f'{describe(task.key) if task else "setup"} in thread {thread.name}', stack)
+        return text
+
+    def close(self) -> None:
+        if os.getpid() == self._pid:
+            self._tasks.put(None)
+            self.stop()
+            join(self._threads)
+        atexit.unregister(self.close)
+        self._raise_failure()

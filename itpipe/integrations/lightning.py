@@ -1,0 +1,142 @@
+"""What Lightning's `Trainer` has to be told of an `Infinite`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from itpipe._engine.merging import merge_states
+
+from .distributed import distributed
+
+if TYPE_CHECKING:
+    from itpipe._engine.checkpoint import Pipeline
+
+__all__ = ['closing_callback']
+
+AHEAD = (
+    'Infinite.closing_callback: Lightning takes a batch ahead of the training where there is no len(), and one that is'
+    ' resumed within an epoch goes on without that batch: give `batches_per_epoch`'
+)
+GOES_ON = (
+    'Infinite.closing_callback: without `restart=True`, an Infinite for validation or test goes on where the sanity'
+    ' check, `limit_val_batches` or the last epoch left it, and so sees other items each time: write'
+    ' `Infinite(…, restart=True)`'
+)
+
+
+class Loader(Protocol):
+    """What the callback uses of an `Infinite`."""
+
+    batches_per_epoch: int | None
+    restart: bool
+
+    @property
+    def _pipeline(self) -> Pipeline: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+    def _leave_epoch(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def closing_callback(batch_iter: Loader) -> Any:
+    """A callback that closes `batch_iter` when training ends, and has it in the checkpoints."""
+    try:
+        from lightning.pytorch.callbacks import Callback
+    except ImportError:
+        try:
+            from pytorch_lightning.callbacks import Callback
+        except ImportError:
+            raise ImportError('Infinite.closing_callback: needs Lightning: pip install lightning') from None
+
+    class Closing(Callback):  # type: ignore[misc]
+        """Closes an `Infinite`, and has it in the checkpoints.
+
+        Lightning saves and loads the states of loaders by itself, but does not load that of a checkpoint made at the
+        end of an epoch, and behind the last batch of one it does not begin the next. It saves those of rank 0 only.
+        """
+
+        def __init__(self, batch_iter: Loader):
+            self.batch_iter = batch_iter
+            self.saved: dict[str, Any] | None = None
+
+        # These hooks and not `state_dict`, with which there could be only one callback of this class.
+        def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+            state = self.batch_iter.state_dict()
+            length = self.batch_iter.batches_per_epoch
+            if length is None and state['batch'] and trainer.train_dataloader is self.batch_iter:
+                warnings.warn(AHEAD, stacklevel=2)
+            # The trainer's epoch may be shorter than that of `batch_iter`.
+            ended = trainer.is_last_batch or state['batch'] == length or self.batch_iter.restart
+            states = [state]
+            if not trainer.interrupted and (torch := distributed()) is not None:  # else the others may not be here
+                torch.all_gather_object(states := [state] * torch.get_world_size(), state)
+            checkpoint.setdefault('itpipe', []).append({'states': states, 'ended': bool(ended)})
+
+        def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+            if trainer.state.fn == 'fit' and checkpoint.get('itpipe'):
+                saved = checkpoint['itpipe'].pop(0)  # callbacks load in the order in which they have saved
+                states, own = saved['states'], _own(saved['states'], self.batch_iter._pipeline.shard)
+                self.saved = {'state': own, 'ended': saved['ended']}
+                loop = checkpoint.get('loops', {}).get('fit_loop', {}).get('state_dict', {})
+                if 'combined_loader' in loop:  # which Lightning loads by itself
+                    loop['combined_loader'] = [
+                        own if _same(each, states[0]) else each for each in loop['combined_loader']
+                    ]
+                if self.batch_iter.batches_per_epoch is None:
+                    self.load()  # before Lightning takes the first batch
+
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            self.load()  # again what Lightning may have loaded by itself
+
+        def load(self) -> None:
+            if self.saved is not None:
+                self.batch_iter.load_state_dict(self.saved['state'])
+                if self.saved['ended']:
+                    self.batch_iter._leave_epoch()
+                self.saved = None
+
+        def on_validation_batch_start(self, trainer: Any, *_: Any) -> None:
+            _warn_of(trainer.val_dataloaders)
+
+        def on_test_batch_start(self, trainer: Any, *_: Any) -> None:
+            _warn_of(trainer.test_dataloaders)
+
+        def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+            self.saved = None
+            self.batch_iter.close()
+
+        def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+            self.batch_iter.close()
+
+    return Closing(batch_iter)
+
+
+def _own(states: list[dict[str, Any]], shard: list[int] | None) -> dict[str, Any]:
+    """What this rank is to load, of the states of all that there were."""
+    if shard is None:
+        torch = distributed()
+        return states[0 if torch is None else torch.get_rank() % len(states)]
+    return next((state for state in states if state['shard'] == shard), None) or merge_states(states)
+
+
+def _same(one: Any, other: dict[str, Any]) -> bool:
+    return isinstance(one, dict) and all(one.get(name) == other[name] for name in ('pipeline', 'check'))
+
+
+def _warn_of(loaders: Any) -> None:
+    """Warn, once for each, of those that go on where their last epoch ended."""
+    for loader in _leaves(loaders):
+        if getattr(loader, '_told_to_restart', True) is False and not loader.restart:  # it is one of itpipe's
+            loader._told_to_restart = True
+            warnings.warn(GOES_ON, stacklevel=2)
+
+
+def _leaves(loaders: Any) -> Iterator[Any]:
+    """The loaders in what Lightning was given, which may be a list or dict of them."""
+    if isinstance(loaders, (dict, list, tuple)):
+        for inner in loaders.values() if isinstance(loaders, dict) else loaders:
+            yield from _leaves(inner)
+    else:
+        yield loaders

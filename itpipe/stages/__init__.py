@@ -1,0 +1,1 @@
+"""What users call: sources and stages, a file for each kind."""

@@ -1,0 +1,162 @@
+"""Batches: lists of items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+from itpipe._core.checks import integer, is_function, number, truth
+from itpipe._core.keys import Batch, Key
+from itpipe._core.notes import note
+from itpipe._core.show import shown
+from itpipe._core.steps import STOP, Pair, Step
+from itpipe._engine.stream import Stage, factory
+from itpipe._engine.waiting import Stop
+
+if TYPE_CHECKING:
+    from itpipe._engine.stream import Lists
+else:
+    Lists = Stage
+
+__all__ = ['batch_by']
+
+Rule: TypeAlias = 'Callable[[list[Any], Any], object]'
+"""Says of each item whether it goes into the batch that has these items so far."""
+
+
+@overload
+def batch_by(size: int, drop_last: bool = False) -> Lists: ...
+@overload
+def batch_by(size: Callable[[list[Any], Any], object]) -> Lists: ...
+@overload
+def batch_by(*, limit: float, cost: Callable[[Any], float], padded: bool = False) -> Lists: ...
+@factory
+def batch_by(
+    size: int | Callable[[list[Any], Any], object] | None = None,
+    drop_last: bool = False,
+    *,
+    limit: float | None = None,
+    cost: Callable[[Any], float] | None = None,
+    padded: bool = False,
+) -> Lists:
+    """Lists of consecutive items.
+
+    - `batch_by(32)`: of 32 items each; the last one may be shorter, or is left out with `drop_last=True`.
+    - `batch_by(should_add)`: an item is added while `should_add(items_so_far, item)` is true, otherwise it begins the
+      next list. The first item of a list is never asked about.
+    - `batch_by(limit=…, cost=f)`: the sum of `f(item)` stays within the limit, at constant cost a step.
+    - `batch_by(limit=…, cost=f, padded=True)`: the number of items times the largest `f(item)` stays within the limit,
+      which is what a padded batch really takes.
+
+    An item that alone is over the limit makes a list of its own. No list is empty.
+
+    Raises TypeError or ValueError for arguments of the wrong type or value, or that do not belong together.
+
+    >>> list(range(7) | batch_by(3))
+    [[0, 1, 2], [3, 4, 5], [6]]
+    >>> list(['a', 'bcd', 'ef', 'g'] | batch_by(limit=4, cost=len))
+    [['a', 'bcd'], ['ef', 'g']]
+    >>> list(['a', 'bcd', 'ef', 'g'] | batch_by(limit=4, cost=len, padded=True))
+    [['a'], ['bcd'], ['ef', 'g']]
+    >>> list([1, 2, 4, 3, 5] | batch_by(lambda items, item: item > items[-1]))
+    [[1, 2, 4], [3, 5]]
+
+    See also: `combine`, `combine_pad`, `combine_lists`, which make arrays of a list of items; `flatten`.
+    """
+    truth('batch_by', 'drop_last', drop_last)
+    truth('batch_by', 'padded', padded)
+    written: dict[str, Any] = {}
+    if size is not None:
+        if limit is not None or cost is not None or padded:
+            raise ValueError('batch_by: `limit`, `cost` and `padded` do not go with `size`')
+        if callable(size):
+            if drop_last:
+                raise ValueError('batch_by: `drop_last` goes with an int `size` only')
+            return _ruled(_predicate, (_plain('size', size),), (size,), written)
+        if drop_last:
+            written['drop_last'] = True
+        return _stage(_by_size, (integer('batch_by', 'size', size, least=1), drop_last), (size,), written)
+    if limit is None or cost is None:
+        raise TypeError('batch_by: give either `size` or both `limit` and `cost`')
+    if drop_last:
+        raise ValueError('batch_by: `drop_last` goes with an int `size` only')
+    written = {'limit': number('batch_by', 'limit', limit, least=0), 'cost': _plain('cost', cost)}
+    if padded:
+        written['padded'] = True
+    return _ruled(_padded_cost if padded else _cost, (limit, cost), (), written)
+
+
+def _stage(work: Any, options: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lists:
+    return Lists((Step('batch_by', work, options, args, kwargs, origin=tuple, remake='list'),))
+
+
+def _ruled(rule: Callable[..., Rule], options: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lists:
+    return _stage(_by_rule, (STOP, shown('batch_by', args, kwargs), rule, *options), args, kwargs)
+
+
+def _plain(name: str, function: Any) -> Any:
+    if isinstance(function, Stage):
+        raise TypeError(f'batch_by: `{name}` must be a function, got the stage {function!r}')
+    return is_function('batch_by', name, function)
+
+
+def _by_size(items: Iterator[Pair], size: int, drop_last: bool) -> Iterator[Pair]:
+    while pairs := list(islice(items, size)):
+        if len(pairs) == size or not drop_last:
+            keys, values = zip(*pairs, strict=True)
+            batch = Batch(keys), list(values)
+            del pairs, values
+            yield batch
+            del batch
+
+
+def _by_rule(items: Iterator[Pair], stop: Stop, name: str, rule: Callable[..., Rule], *options: Any) -> Iterator[Pair]:
+    fits = rule(*options)
+    keys: list[Key] = []
+    values: list[Any] = []
+    for key, value in items:
+        try:
+            added = fits(values, value)
+        except Exception as error:
+            note(error, name, key)
+            raise
+        if not added:
+            yield Batch(keys), values
+            keys, values = [], []
+        else:
+            stop.check()
+        keys.append(key)
+        values.append(value)
+    if values:
+        yield Batch(keys), values
+
+
+def _predicate(should_add: Rule) -> Rule:
+    return lambda values, value: not values or should_add(values, value)
+
+
+def _cost(limit: float, cost: Callable[[Any], float]) -> Rule:
+    total: float = 0
+
+    def fits(values: list[Any], value: Any) -> bool:
+        nonlocal total
+        more = cost(value)
+        added = not values or total + more <= limit
+        total = total + more if values and added else more
+        return added
+
+    return fits
+
+
+def _padded_cost(limit: float, cost: Callable[[Any], float]) -> Rule:
+    largest: float = 0
+
+    def fits(values: list[Any], value: Any) -> bool:
+        nonlocal largest
+        more = cost(value)
+        added = not values or (len(values) + 1) * max(largest, more) <= limit
+        largest = max(largest, more) if values and added else more
+        return added
+
+    return fits

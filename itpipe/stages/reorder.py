@@ -1,0 +1,136 @@
+"""Stages that reorder and repeat items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from itpipe._core.checks import integer
+from itpipe._core.rng import Draws, check_seed
+from itpipe._core.steps import Pair, Seed, State, Step, parent
+from itpipe._engine.stream import Stage, factory
+
+from .select import _fits_reuse
+
+if TYPE_CHECKING:
+    from itpipe._engine.stream import Same
+else:
+    Same = Stage
+
+__all__ = ['reuse', 'shuffle']
+
+
+@factory
+def shuffle(buffer_size: int, seed: int | None = None) -> Same:
+    """The items in random order, as far as a buffer of `buffer_size` of them allows.
+
+    Each item that arrives at the full buffer takes the place of a randomly chosen one, which goes out. So an item may
+    wait for any time, but comes less than `buffer_size` places early; a buffer for all items gives a uniform
+    permutation. The order depends on the seed, the place of the stage among the random ones and the pass over the
+    source, not on the items.
+
+    Raises TypeError if `buffer_size` or `seed` is not an int, ValueError if it is less than 1 or negative.
+
+    >>> list(range(8) | shuffle(4, seed=0))
+    [2, 4, 1, 0, 7, 3, 6, 5]
+
+    See also: `sample`, for data with random access; `reuse`.
+    """
+    size = integer('shuffle', 'buffer_size', buffer_size, least=1)
+    draws = Seed(check_seed('shuffle', seed))
+    written = {} if seed is None else {'seed': seed}
+    return Same(
+        (Step('shuffle', _shuffle, (draws, size), (size,), written, state={'t': 0, 'slots': []}, remake='pass'),)
+    )
+
+
+@factory
+def reuse(pool_size: int, repetitions: int, iterations: int = 1, seed: int | None = None) -> Same:
+    """Each item `repetitions` times, in random order, from a pool of at most `pool_size` items.
+
+    For items that are dear to make: after each new item `iterations` values are drawn from the pool, and more while it
+    is full; an item that was drawn `repetitions` times leaves it. The first values come when the first item is there.
+    Repetitions are items of their own to random stages behind it: each is augmented differently.
+
+    The idea is the expiration pool of deep-pipe.
+
+    Raises TypeError if an argument is not an int, ValueError if it is less than 1 (`seed`: negative).
+
+    >>> list('abc' | reuse(pool_size=2, repetitions=2, seed=0))
+    ['a', 'b', 'a', 'b', 'c', 'c']
+
+    See also: `shuffle`.
+    """
+    sizes = (
+        integer('reuse', 'pool_size', pool_size, least=1),
+        integer('reuse', 'repetitions', repetitions, least=1),
+        integer('reuse', 'iterations', iterations, least=1),
+    )
+    written = ({} if iterations == 1 else {'iterations': iterations}) | ({} if seed is None else {'seed': seed})
+    state: State = {'t': 0, 'due': 0, 'slots': [], 'counts': []}
+    options = (Seed(check_seed('reuse', seed)), *sizes)
+    return Same(
+        (
+            Step(
+                'reuse',
+                _reuse,
+                options,
+                sizes[:2],
+                written,
+                state=state,
+                origin=parent,
+                remake='pass',
+                fits=partial(_fits_reuse, sizes[1]),
+            ),
+        )
+    )
+
+
+def _shuffle(items: Iterator[Pair], state: State, draws: Draws, size: int) -> Iterator[Pair]:
+    slots = state['slots']
+    while len(slots) > size:  # as where there were more ranks before
+        yield _drawn(slots, state, draws)
+    for pair in items:
+        if len(slots) < size:
+            slots.append(pair)
+            continue
+        at = draws.below(state['t'], size)
+        state['t'] += 1
+        out, slots[at] = slots[at], pair
+        yield out
+    while slots:
+        yield _drawn(slots, state, draws)
+
+
+def _drawn(slots: list[Pair], state: State, draws: Draws) -> Pair:
+    at = draws.below(state['t'], len(slots))
+    state['t'] += 1
+    slots[at], slots[-1] = slots[-1], slots[at]
+    return slots.pop()
+
+
+def _reuse(
+    items: Iterator[Pair], state: State, draws: Draws, size: int, repetitions: int, iterations: int
+) -> Iterator[Pair]:
+    slots, counts, ended = state['slots'], state['counts'], False
+    while slots or not ended:
+        if slots and (ended or state['due'] or len(slots) >= size):
+            at = draws.below(state['t'], len(slots))
+            key, value = slots[at]
+            repetition = counts[at]
+            state['t'] += 1
+            state['due'] = max(0, state['due'] - 1)
+            counts[at] += 1
+            if counts[at] == repetitions:
+                slots[at], counts[at] = slots[-1], counts[-1]
+                del slots[-1], counts[-1]
+            yield (key, repetition), value
+            continue
+        pair = next(items, None)
+        if pair is None:
+            ended = True
+        else:
+            slots.append(pair)
+            counts.append(0)
+            state['due'] = iterations

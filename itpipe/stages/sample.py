@@ -1,0 +1,302 @@
+"""Where endless random items come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
+from zlib import crc32
+
+import numpy as np
+
+from itpipe._core.checks import is_function, truth
+from itpipe._core.keys import Key, is_count
+from itpipe._core.notes import note
+from itpipe._core.rng import BLOCK, Draws, check_seed
+from itpipe._core.show import literal, same, shown
+from itpipe._core.steps import Pair
+from itpipe._engine.iterables import Ordinals, length, look_up, looking_up, misplaced, promised
+from itpipe._engine.seeds import Sites
+from itpipe._engine.source import Opened
+from itpipe._engine.stream import Stream, no_stage
+from itpipe._engine.waiting import Stop
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    import numpy.typing as npt
+
+    from itpipe._engine.types import Drawing, Indexed, X, Y, Z
+
+__all__ = ['load_by_random_id', 'sample']
+
+Blocks: TypeAlias = 'Callable[[int], np.ndarray[Any, Any]]'
+
+
+@no_stage('it makes a stream, with which a pipeline begins')
+def sample(
+    sequence: Indexed[X], weights: npt.ArrayLike | None = None, replace: bool = True, seed: int | None = None
+) -> Stream[X]:
+    """An endless stream of random items of a sequence.
+
+    `sequence` is anything with a length and access by index: a list, an array (its rows, also of h5py and zarr), a
+    torch dataset. `weights` are probabilities up to a common factor, one per item; without them all items are equally
+    likely. With `replace=False` each item comes once per pass over the sequence, in an order that is drawn anew for
+    every pass (with weights: items of weight 0 never come, heavier ones tend to come earlier). The `seed` is also that
+    of every random stage behind it that has none of its own.
+
+    Raises TypeError for what is not a sequence, weights that are not numbers, or a wrong seed; ValueError for an empty
+    sequence, and for weights that are negative, not finite, all zero, or of another number.
+
+    >>> from itpipe import take
+    >>> list(sample('abc', seed=0) | take(6))
+    ['b', 'b', 'b', 'a', 'a', 'a']
+    >>> list(sample('abc', replace=False, seed=0) | take(6))
+    ['c', 'a', 'b', 'a', 'c', 'b']
+
+    See also: `load_by_random_id`, `mix`, `shuffle`.
+    """
+    size = _check_sequence('sample', 'sequence', sequence)
+    written = _written(replace=(truth('sample', 'replace', replace), True), seed=(seed, None))
+    return Stream(_Sample('sample', sequence, size, (sequence,), weights, replace, seed, written))
+
+
+@overload
+def load_by_random_id(loader: Callable[[X], Y], /, *, ids: Indexed[X], **options: Unpack[Drawing]) -> Stream[Y]: ...
+@overload
+def load_by_random_id(
+    first: Callable[[X], Y], second: Callable[[X], Z], /, *, ids: Indexed[X], **options: Unpack[Drawing]
+) -> Stream[tuple[Y, Z]]: ...
+@overload
+def load_by_random_id(
+    first: Callable[[X], Any],
+    second: Callable[[X], Any],
+    third: Callable[[X], Any],
+    /,
+    *more: Callable[[X], Any],
+    ids: Indexed[X],
+    **options: Unpack[Drawing],
+) -> Stream[tuple[Any, ...]]: ...
+@no_stage('it makes a stream, with which a pipeline begins')
+def load_by_random_id(
+    *loaders: Callable[[Any], Any], ids: Indexed[Any], weights: npt.ArrayLike | None = None, seed: int | None = None
+) -> Stream[Any]:
+    """An endless stream of `(loader_1(id), loader_2(id), …)` for random ids; of the bare values for one loader.
+
+    `ids` is a sequence of whatever the loaders take, `weights` and `seed` are as for `sample`.
+
+    Raises TypeError or ValueError for wrong arguments, as `sample` does, and if there is no loader.
+
+    >>> from itpipe import take
+    >>> list(load_by_random_id(str.upper, len, ids=['a', 'bb'], seed=0) | take(3))
+    [('BB', 2), ('BB', 2), ('A', 1)]
+
+    See also: `sample`.
+    """
+    if not loaders:
+        raise ValueError('load_by_random_id: `loaders` must not be empty')
+    for n, loader in enumerate(loaders):
+        is_function('load_by_random_id', f'loaders[{n}]', loader)
+    size = _check_sequence('load_by_random_id', 'ids', ids)
+    written = {'ids': ids} | _written(seed=(seed, None))
+    loaded = _Loaded(loaders, ids)
+    return Stream(_Sample('load_by_random_id', loaded, size, loaders, weights, True, seed, written))
+
+
+def _check_sequence(where: str, name: str, value: Any) -> int:
+    if isinstance(value, (Mapping, set, frozenset)) or hasattr(value, 'iloc') or not hasattr(value, '__getitem__'):
+        raise TypeError(f'{where}: `{name}` must be a sequence (len and access by index), got {type(value).__name__}')
+    try:
+        size = length(value)
+    except TypeError as error:
+        raise TypeError(f'{where}: `{name}` must have a length, got {type(value).__name__}') from error
+    if size is None:
+        raise TypeError(f'{where}: `{name}` must have a length, got {type(value).__name__}')
+    if not size:
+        raise ValueError(f'{where}: `{name}` must not be empty')
+    return size
+
+
+def _check_weights(where: str, weights: Any, count: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    if weights is None:
+        return None
+    try:
+        given = np.asarray(weights)
+        words = given.dtype.kind in 'SUTcmM' or any(isinstance(each, (str, bytes)) for each in _objects(given))
+        result = np.zeros(0) if words else given.astype(np.float64)
+    except OverflowError:
+        raise ValueError(f'{where}: `weights` must fit into floats, got {literal(weights)}') from None
+    except (TypeError, ValueError):
+        words = True
+    if words:
+        raise TypeError(f'{where}: `weights` must be numbers, got {literal(weights)}')
+    if result.shape != (count,):
+        raise ValueError(f'{where}: `weights` must be {count} numbers, one for each, got shape {result.shape}')
+    if not np.isfinite(result).all() or (result < 0).any():
+        raise ValueError(f'{where}: `weights` must be finite and not negative, got {literal(weights)}')
+    if not result.any():
+        raise ValueError(f'{where}: `weights` must not all be zero')
+    return result
+
+
+def _objects(array: np.ndarray[Any, Any]) -> Iterable[Any]:
+    return array.flat if array.dtype.kind == 'O' else ()
+
+
+def _edges(weights: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The upper edges of their shares, up to a common factor, by which their sum neither overflows nor vanishes."""
+    _, exponent = np.frexp(np.max(weights))
+    return np.cumsum(np.ldexp(weights, -exponent))
+
+
+class _Count(NamedTuple):
+    """Stands for what is counted, and not looked at."""
+
+    number: int
+    what: str
+
+    def __repr__(self) -> str:
+        return f'<{self.number} {self.what}>'
+
+
+def _sum(weights: np.ndarray[Any, np.dtype[np.float64]]) -> str:
+    return f'{crc32(weights.astype("<f8").tobytes()):08x}'
+
+
+def _written(**given: tuple[Any, Any]) -> dict[str, Any]:
+    return {name: value for name, (value, default) in given.items() if value is not default}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What runs
+
+
+class _Loaded:
+    """The sequence of what the loaders make of the ids."""
+
+    def __init__(self, loaders: tuple[Callable[[Any], Any], ...], ids: Any):
+        self.loaders, self.ids = loaders, ids
+
+    def __getitem__(self, index: int) -> Any:
+        id_ = self.ids[index]
+        if len(self.loaders) == 1:
+            return self.loaders[0](id_)
+        return tuple(loader(id_) for loader in self.loaders)
+
+
+class _Sample:
+    """Random indices into something, the t-th known without those before it."""
+
+    random = True
+    ordered = True
+
+    def __init__(
+        self,
+        name: str,
+        sequence: Any,
+        size: int,
+        args: tuple[Any, ...],
+        weights: Any,
+        replace: bool,
+        seed: int | None,
+        written: dict[str, Any],
+    ):
+        self.name, self.sequence, self.size, self.args, self.replace = name, sequence, size, args, replace
+        self.seed = check_seed(name, seed)
+        self.weights = _check_weights(name, weights, size)
+        self.written = written if weights is None else {'weights': weights} | written
+        self.period = BLOCK if replace else size if self.weights is None else int((self.weights > 0).sum())
+
+    def open(self, sites: Sites, stop: Stop) -> Opened:
+        draws = Draws(sites.next(self.seed))
+        blocks = partial(self.blocks(), draws)
+        return Ordinals(
+            partial(self.read, blocks),
+            partial(self.pick, blocks),
+            partial(self.indices, blocks),
+            partial(self.places, blocks),
+            looking_up(self.sequence, self.__repr__),
+        )
+
+    def blocks(self) -> Callable[[Draws, int], np.ndarray[Any, Any]]:
+        """From draws and a number, the indices of the ordinals from `number * period` on, as many as a period has."""
+        size, weights = self.size, self.weights
+        if weights is None:
+            if self.replace:
+                return lambda draws, number: (draws.block(number) * size).astype(np.int64)
+            return lambda draws, number: draws.permutation(number, size)
+        present = np.flatnonzero(weights)
+        if self.replace:
+            edges, last = _edges(weights), present[-1]
+            return lambda draws, number: np.minimum(
+                np.searchsorted(edges, draws.block(number) * edges[-1], side='right'), last
+            )
+        logs = np.log(weights[present])
+
+        def weighted(draws: Draws, number: int) -> np.ndarray[Any, Any]:
+            # Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006; their logarithms are finite
+            with np.errstate(divide='ignore'):
+                times = np.log(draws.exponential(number, len(present))) - logs
+            return np.asarray(present[np.argsort(times, kind='stable')])
+
+        return weighted
+
+    def read(self, blocks: Blocks, start: int) -> Iterator[Pair]:
+        number, first = divmod(start, self.period)
+        ordinal, sequence, index = start, self.sequence, -1
+        try:
+            while True:
+                for ordinal, index in enumerate(blocks(number)[first:].tolist(), ordinal):  # noqa: B020
+                    yield ordinal, sequence[index]
+                ordinal, number, first = ordinal + 1, number + 1, 0
+        except StopIteration as error:
+            instead = misplaced(error, sequence, index)
+            note(instead, repr(self), ordinal)
+            raise instead from error
+        except Exception as error:
+            note(error, repr(self), ordinal)
+            promised(error, sequence, index)
+            raise
+
+    def places(self, blocks: Blocks, start: int) -> Iterator[Pair]:
+        number, first = divmod(start, self.period)
+        each = chain([blocks(number)[first:]], map(blocks, count(number + 1)))
+        return zip(count(start), chain.from_iterable(block.tolist() for block in each), strict=False)
+
+    def indices(self, blocks: Blocks, keys: Sequence[Any]) -> list[int]:
+        found: dict[Any, int] = {}
+        latest: dict[int, Any] = {}
+        for key in sorted(keys):
+            number, place = divmod(key, self.period)
+            if number not in latest:
+                latest = {number: blocks(number)}
+            found[key] = int(latest[number][place])
+        return [found[key] for key in keys]
+
+    def pick(self, blocks: Blocks, keys: Sequence[Any]) -> dict[Key, Any]:
+        places = zip(keys, self.indices(blocks, keys), strict=True)
+        return dict(look_up(places, Stop(), self.sequence, self.__repr__))
+
+    def key_test(self) -> Callable[[Any], bool]:
+        return lambda key: isinstance(key, int)
+
+    def check_entry(self, entry: Any) -> None:
+        if not (entry is None or is_count(entry)):
+            raise ValueError('what it says of the source cannot be')
+
+    def lasting(self) -> str:
+        told = {name: value for name, value in self.written.items() if name != 'ids'}
+        if self.weights is not None:
+            told['weights'] = _sum(self.weights)
+        return shown(self.name, (*(() if self.name == 'sample' else self.args), _Count(self.size, 'items')), told)
+
+    def __repr__(self) -> str:
+        return shown(self.name, self.args, self.written)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Sample) and all(
+            same(getattr(self, part), getattr(other, part)) for part in ('name', 'args', 'written')
+        )
+
+    __hash__ = None  # type: ignore[assignment]

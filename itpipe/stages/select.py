@@ -1,0 +1,179 @@
+"""Stages that choose, reorder and repeat items, or take them apart."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, overload
+
+from itpipe._core.checks import integer
+from itpipe._core.keys import END
+from itpipe._core.notes import note
+from itpipe._core.steps import STOP, ItemStep, Pair, State, Step, parent, unchanged
+from itpipe._engine.functions import ItemFunction
+from itpipe._engine.iterables import is_iterable, iterate
+from itpipe._engine.stream import Stage, factory, function_of
+from itpipe._engine.waiting import Stop
+
+if TYPE_CHECKING:
+    from itpipe._engine.stream import Parts, Same
+else:
+    Parts = Stage
+    Same = Stage
+
+__all__ = ['filter_by', 'flatten', 'skip', 'take']
+
+
+@overload
+def filter_by(predicate: Callable[[Any], object], /) -> Same: ...  # tells a lambda what it takes
+@overload
+def filter_by(predicate: Callable[..., object], /, *args: Any, **kwargs: Any) -> Same: ...
+@factory
+def filter_by(predicate: Callable[..., object], /, *args: Any, **kwargs: Any) -> Same:
+    """The items for which `predicate(item, *args, **kwargs)` is true.
+
+    What a random stage behind it does to an item does not depend on the items that are left out.
+
+    Raises TypeError if `predicate` is neither a function nor an item-wise stage.
+
+    >>> list(range(10) | filter_by(lambda x: x % 3 == 0))
+    [0, 3, 6, 9]
+
+    See also: `take`, `skip`.
+    """
+    function = function_of('filter_by', predicate, args, kwargs, 'predicate')
+    test = ItemStep('filter_by', unchanged, (function,), (predicate, *args), kwargs)
+    return Same((Step('filter_by', _filter_by, ((test,), STOP), (predicate, *args), kwargs),))
+
+
+class _Flatten(Parts):
+    """The items of the items: lists, tuples, generators and other iterables are taken apart by one level.
+
+    An item may hold any number of others, none included; it is read as far as is asked for. A dict gives its keys.
+    Having no options, `flatten` is a stage by itself; `flatten()` is the same.
+
+    Raises, while running, TypeError for an item that is not iterable.
+
+    >>> from itpipe import flatten
+    >>> list([[1, 2], [], (3,)] | flatten)
+    [1, 2, 3]
+
+    See also: `batch_by`, which puts together.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, *iterable: Any) -> Any:
+        return super().__call__(*iterable) if iterable else self
+
+
+@factory
+def take(n: int) -> Same:
+    """The first `n` items; not one more is asked for.
+
+    Raises TypeError if `n` is not an int, ValueError if it is negative.
+
+    >>> list(range(10) | take(3))
+    [0, 1, 2]
+
+    See also: `skip`, `shard`.
+    """
+    count = integer('take', 'n', n, least=0)
+    return Same(
+        (
+            Step(
+                'take',
+                _take,
+                (count,),
+                (n,),
+                state={'taken': 0},
+                remake='pass',
+                fits=partial(_within, 'taken', count),
+                counts=True,
+            ),
+        )
+    )
+
+
+@factory
+def skip(n: int) -> Same:
+    """All items but the first `n`.
+
+    Raises TypeError if `n` is not an int, ValueError if it is negative.
+
+    >>> list(range(5) | skip(3))
+    [3, 4]
+
+    See also: `take`, `shard`.
+    """
+    count = integer('skip', 'n', n, least=0)
+    state = {'skipped': 0}
+    fits = partial(_within, 'skipped', count)
+    return Same(
+        (Step('skip', _skip, (count,), (n,), {}, state, remake='pass', replay=_replay_skip, fits=fits, counts=True),)
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What runs
+
+
+def _within(name: str, most: int, state: State) -> bool:
+    return state[name] <= most  # type: ignore[no-any-return]
+
+
+def _fits_reuse(repetitions: int, state: State) -> bool:
+    return len(state['counts']) == len(state['slots']) and all(count < repetitions for count in state['counts'])
+
+
+def _filter_by(items: Iterator[Pair], predicate: ItemFunction, stop: Stop) -> Iterator[Pair]:
+    for pair in items:
+        if predicate(*pair):
+            yield pair
+        else:
+            stop.check()
+
+
+def _flatten(items: Iterator[Pair]) -> Iterator[Pair]:
+    for key, value in items:
+        position = -1
+        try:
+            for position, part in enumerate(iterate(value)):
+                yield (key, position), part
+        except Exception as error:
+            if position < 0 and isinstance(error, TypeError) and not is_iterable(value):
+                error = TypeError(f'flatten: items must be iterable, got {type(value).__name__}')
+                note(error, 'flatten()', key)
+                raise error from None
+            note(error, 'flatten()', key)
+            raise
+
+
+flatten: Parts = _Flatten((Step('flatten', _flatten, origin=parent, parts=True),))
+
+
+def _take(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:
+    if state['taken'] == n:
+        return
+    for pair in items:
+        state['taken'] += 1
+        yield pair
+        if state['taken'] == n:
+            return
+
+
+def _skip(items: Iterator[Pair], state: State, log: deque[Any], n: int) -> Iterator[Pair]:
+    for pair in islice(items, n - state['skipped'], None):
+        log.append((pair[0], n))
+        yield pair
+        del pair
+    log.append((END, n))
+
+
+def _replay_skip(log: deque[Any], position: list[Any], state: State) -> Iterator[Pair]:
+    while log:
+        position[0], state['skipped'] = log.popleft()
+        if position[0] is not END:
+            yield position[0], None

@@ -1,0 +1,115 @@
+"""The part of one of many ranks."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from itpipe._core.checks import check_rank
+from itpipe._core.keys import END
+from itpipe._core.steps import EVEN, Even, Pair, State, Step
+from itpipe._engine.dealing import Dealing, fits_dealing
+from itpipe._engine.stacks import outside
+from itpipe._engine.stream import Stage, factory
+from itpipe.integrations.distributed import distributed
+
+if TYPE_CHECKING:
+    from itpipe._engine.stream import Same
+else:
+    Same = Stage
+
+__all__ = ['shard', 'shard_step']
+
+
+@factory
+def shard(index: int, count: int, even: Even = 'keep') -> Same:
+    """Every `count`-th item, beginning with the one at `index`: the part of one of `count` ranks.
+
+    The shards 0 to `count - 1` of the same items are disjoint and together have all of them; a random stage behind it
+    does to each item what it would do without shards. For that all ranks need the same seed, if what is upstream is
+    random.
+
+    No rank works on items of another: a shard runs before the item-wise stages that it is written behind (also those
+    within a `parallel_map`, if that leaves nothing out), and before the items of a sequence are looked up. It does not
+    change places with stages that need to see the items, such as `filter_by`, `flatten` and `batch_by`.
+
+    `even` says what happens where `count` does not divide the number of items. With `'keep'` each item comes in one
+    shard, and some have one more than others; with `'drop'` the last few are left out, with `'repeat'` some of the
+    first ones come a second time, so that all shards have as many.
+
+    Raises TypeError if `index` or `count` is not an int; ValueError if not 0 <= `index` < `count`, for another `even`,
+    and, when it runs, if what is upstream is random and there is no seed, or gives items in the order in which they
+    are done.
+
+    >>> list(range(8) | shard(1, 3))
+    [1, 4, 7]
+    >>> list(range(8) | shard(2, 3)), list(range(8) | shard(2, 3, even='repeat')), list(range(8) | shard(1, 3, 'drop'))
+    ([2, 5], [2, 5, 0], [1, 4])
+
+    See also: `Infinite`, which finds the place for it; `merge_states`; `take`, `skip`.
+    """
+    return Same((shard_step('shard', check_rank('shard', index, count, 'index', 'count'), even),))
+
+
+def shard_step(where: str, share: tuple[int, int], even: Even) -> Step:
+    """The step that lets pass what is dealt to one of so many ranks; errors in `even` name `where`."""
+    if not isinstance(even, str) or even not in EVEN:
+        raise ValueError(f"{where}: `even` must be 'keep', 'drop' or 'repeat', got {even!r}")
+    written = {} if even == 'keep' else {'even': even}
+    state: State = {'begun': 0, 'passed': 0, 'seen': [], 'slots': []}
+    return Step(
+        'shard', _shard, (*share, even), share, written, state,
+        remake='pass', replay=_replay_shard, fits=fits_dealing, counts=True, share=share,
+    )  # fmt: skip
+
+
+def _shard(items: Iterator[Pair], state: State, log: deque[Any], index: int, count: int, even: Even) -> Iterator[Pair]:
+    """Where all ranks shall get as many, the slots are the first items, which may come again."""
+    dealing, slots = Dealing(state['begun'], state['seen']), state['slots']
+    places = dealing.lacking(enumerate(items, state['passed']), state['passed'])
+    fresh = even == 'repeat' and not slots
+    if fresh:
+        first = list(islice(places, max(index, 1)))
+        slots[:] = [pair for _, pair in first]
+        places = chain(first, places)
+    before, reached = (index - dealing.turn(state['passed'])) % count, state['passed']
+    while own := deque(islice(places, before + 1), maxlen=1):
+        place, pair = own.pop()
+        reached = place + 1
+        if dealing.turn(place) % count != index:
+            break  # there are no more
+        before, last = count - 1, pair[0]
+        if even == 'drop' and index < count - 1:
+            others = deque(islice(places, count - 1 - index), maxlen=1)
+            reached = others[0][0] + 1 if others else reached
+            if not others or dealing.turn(reached - 1) % count != count - 1:
+                break
+            before, last = index, others[0][1][0]
+        log.append((pair[0], last, reached, [(key, None) for key, _ in slots] if fresh else None))
+        fresh = False
+        yield pair
+        del pair
+    left = dealing.turn(reached) % count
+    if even == 'keep' and left and distributed() is not None:
+        warnings.warn(
+            f'shard: {count} ranks share {dealing.turn(reached)} items, so {left} of them get one more than the others,'
+            " and what waits for all ranks in each step hangs; give `even='repeat'` or `even='drop'`, or evaluate only",
+            stacklevel=outside(),
+        )
+    if even == 'repeat' and slots and 0 < left <= index:
+        again = slots[(index - left) % len(slots)]
+        log.append((again[0], END, reached, []))
+        yield again
+    log.append((END, END, reached, None))
+
+
+def _replay_shard(log: deque[Any], position: list[Any], state: State) -> Iterator[Pair]:
+    while log:
+        key, position[0], state['passed'], slots = log.popleft()
+        if slots is not None:
+            state['slots'] = slots
+        if key is not END:
+            yield key, None

@@ -1,0 +1,123 @@
+"""Keys: what identifies an item in its run, in words, in JSON, and for its random generator."""
+
+import json
+import pickle
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from strategies import examples
+
+from itpipe._core.keys import Batch, decode, describe, encode, ordinals, word
+
+numbers = st.integers(0, 2**40)
+keys = st.recursive(
+    numbers,
+    lambda inner: st.tuples(inner, st.integers(0, 2**20)) | st.lists(inner, min_size=1, max_size=4).map(Batch),
+    max_leaves=12,
+)
+
+
+@given(keys)
+@examples(200)
+def test_a_key_comes_back_from_json_as_it_was(key):
+    again = decode(json.loads(json.dumps(encode(key))))
+    assert again == key
+    assert kinds(again) == kinds(key)
+    assert (word(again), describe(again)) == (word(key), describe(key))
+
+
+def kinds(key):
+    """A key with the types of its parts, which `==` does not look at."""
+    return (type(key), *map(kinds, key)) if isinstance(key, tuple) else type(key)
+
+
+@given(st.lists(keys, unique_by=lambda key: (kinds(key), key), min_size=2, max_size=6))
+@examples(200)
+def test_different_keys_have_different_codes(some):
+    codes = [json.dumps(encode(key)) for key in some]
+    assert len(set(codes)) == len(codes)
+
+
+@given(keys)
+@examples(100)
+def test_a_key_pickles(key):
+    again = pickle.loads(pickle.dumps(key))
+    assert (again, kinds(again)) == (key, kinds(key))
+
+
+@given(keys, st.integers(1, 3))
+@examples(100)
+def test_the_place_in_the_source_comes_first(key, repeated):
+    def leaves(key):
+        if isinstance(key, int):
+            return [key]
+        return [leaf for part in (key if isinstance(key, Batch) else key[:1]) for leaf in leaves(part)]
+
+    assert ordinals(key) == leaves(key)
+    assert ordinals(Batch([key] * repeated)) == leaves(key) * repeated
+
+
+@pytest.mark.parametrize('code', ['abc', None, 1.5, [], [1], [1, 2, 3], [None, 1]])
+def test_what_is_no_code_is_refused(code):
+    with pytest.raises(TypeError) as caught:
+        decode(code)
+    wrong = None if code == [None, 1] else code
+    assert str(caught.value) == f'not the code of a key: {wrong!r}'
+
+
+def test_words_of_different_keys_differ():
+    """Those of a hundred thousand keys of all kinds; by chance two would be the same once in a billion tries."""
+    singles = [*range(2000), *(2**40 + n for n in range(2000))]
+    pairs = [(n, part) for n in range(1500) for part in range(20)]
+    nested = [((n, part), again) for n in range(300) for part in range(10) for again in range(10)]
+    deep = [(((n, part), 0), again) for n in range(300) for part in range(10) for again in range(10)]
+    words = set(map(word, [*singles, *pairs, *nested, *deep]))
+    assert len(words) == len(singles) + len(pairs) + len(nested) + len(deep)
+    assert all(0 <= each < 2**64 for each in words)
+
+
+def test_the_bits_of_a_word_are_mixed():
+    """Each is set in about half of the words of neighbouring keys."""
+    words = [word((n, part)) for n in range(100) for part in range(20)]
+    for bit in range(64):
+        assert 850 < sum(each >> bit & 1 for each in words) < 1150
+
+
+def test_a_batch_counts_as_its_first_item():
+    assert word(Batch((7, 3))) == word(7) == 7
+    assert word(Batch(((7, 1), 3))) == word((7, 1))
+    assert word((Batch((7, 3)), 1)) == word((7, 1)) != word(7)
+
+
+WORDS = [
+    (0, 0),
+    (2**64 - 1, 2**64 - 1),
+    ((0, 0), 12017391262430322909),
+    ((7, 0), 4796220210430748052),
+    (((7, 1), 2), 137549698622006740),
+]
+
+
+@pytest.mark.parametrize(('key', 'value'), WORDS)
+def test_words_never_change(key, value):
+    """Or a resumed run would draw other numbers than the one that was stopped."""
+    assert word(key) == value
+
+
+@pytest.mark.parametrize(
+    ('key', 'told'),
+    [
+        (5, 'item 5'),
+        ((5, 2), 'item 5 (part 2)'),
+        (((5, 2), 0), 'item 5 (part 2, 0)'),
+        (Batch((5,)), 'item 5'),
+        (Batch((4, 5, 6)), 'items 4 to 6'),
+        (Batch((4, 6, 5)), 'items 4, 6, 5'),
+        (Batch(range(0, 40, 2)), 'items 0, 2, 4, 6, 8, 10, 12, 14, …'),
+        (Batch(((4, 0), (4, 1))), 'items 4, 4'),
+        ((Batch((4, 5)), 1), 'items 4 to 5 (part 1)'),
+    ],
+)
+def test_a_key_in_words(key, told):
+    assert describe(key) == told

@@ -1,0 +1,211 @@
+"""The random generators of items: each its own, the same wherever and whenever it is made."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from itpipe import mix, random_apply, reuse, sample, shuffle, stream, take, with_rng
+from itpipe._core.rng import BLOCK, Draws, check_seed, generator, step_word
+
+WORD = step_word(3, 1, 0)
+
+
+def test_a_generator_depends_on_the_step_and_the_key_alone():
+    first = generator(WORD, 5).random(10)
+    generator(WORD, 6).random(3)
+    assert np.array_equal(generator(WORD, 5).random(10), first)
+    assert generator(WORD, 5) is not generator(WORD, 5)
+
+
+def test_a_generator_can_be_kept():
+    """Those of later items draw from themselves."""
+    kept = []
+
+    def keep(x, rng):
+        kept.append(rng)
+        return x
+
+    list(stream(range(4), seed=0) | with_rng(keep))
+    later = [rng.random(5).tolist() for rng in reversed(kept)]
+    direct = list(stream(range(4), seed=0) | with_rng(lambda x, rng: rng.random(5).tolist()))
+    assert later[::-1] == direct
+
+
+@pytest.mark.parametrize(
+    'again', [lambda rng: pickle.loads(pickle.dumps(rng)), copy.deepcopy], ids=['pickle', 'deepcopy']
+)
+def test_a_generator_can_be_pickled_and_copied_at_any_place(again):
+    rng = generator(WORD, (5, 2))
+    rng.random(7)
+    rng.spawn(1)
+    copied = again(rng)
+    assert np.array_equal(copied.integers(1000, size=50), rng.integers(1000, size=50))
+    assert copied.normal() == rng.normal()
+    assert copied.spawn(1)[0].random() == rng.spawn(1)[0].random()
+
+
+def test_a_generator_can_be_spawned():
+    """Its children draw apart from it, from each other, from later ones and from those of other items."""
+
+    def family(key):
+        rng = generator(WORD, key)
+        children = rng.spawn(3)
+        return [rng, *children, *rng.spawn(2), *children[0].spawn(2)]
+
+    drawn = [each.random(50).tolist() for key in range(4) for each in family(key)]
+    assert len({x for row in drawn for x in row}) == 4 * 8 * 50
+    assert drawn[:8] == [each.random(50).tolist() for each in family(0)]
+
+
+def test_a_child_can_go_to_another_kind_of_generator():
+    """What asks the seed for something else than Philox does gets numbers that depend on it too."""
+    seeds = [np.random.default_rng(generator(WORD, key).bit_generator.seed_seq) for key in (0, 0, 1)]
+    first, same, other = [rng.random(5).tolist() for rng in seeds]
+    assert first == same != other
+
+
+def test_different_steps_items_passes_and_seeds_are_uncorrelated():
+    """Two thousand sequences that differ in one thing or two; the bounds are five standard deviations."""
+    n, length = 2048, 1024
+    sequences = np.stack([
+        generator(step_word(seed, number, pass_), key).random(length)
+        for seed in range(2)
+        for number in range(4)
+        for pass_ in range(4)
+        for key in [*range(32), *((key, part) for key in range(4) for part in range(8))]
+    ])  # fmt: skip
+    assert sequences.shape == (n, length)
+    centred = sequences - 0.5
+    assert abs(centred.mean()) < 5 * np.sqrt(1 / 12 / n / length)
+    correlations = centred @ centred.T * 12 / length
+    assert np.allclose(np.diag(correlations), 1, atol=5 * np.sqrt(0.8 / length))
+    apart = correlations[np.triu_indices(n, 1)]
+    assert abs(apart).max() < 6.5 / np.sqrt(length)  # of two million
+    assert abs(apart.std() * np.sqrt(length) - 1) < 0.01
+    shifted = (centred[:, 1:] * centred[:, :-1]).mean() * 12
+    assert abs(shifted) < 5 / np.sqrt(n * length)
+
+
+def test_first_draws_of_neighbouring_items_are_uniform():
+    """They are what most stages use: one number an item."""
+    firsts = np.array([generator(WORD, key).random() for key in range(20_000)])
+    counts, _ = np.histogram(firsts, bins=50, range=(0, 1))
+    assert ((counts - 400) ** 2 / 400).sum() < 94  # chi squared with 49 degrees of freedom: once in 10,000
+    assert abs(np.corrcoef(firsts[1:], firsts[:-1])[0, 1]) < 5 / np.sqrt(len(firsts))
+
+
+def test_the_draws_of_a_step_are_the_same_in_any_order():
+    forward, backward = Draws(WORD), Draws(WORD)
+    places = [*range(5), *range(1020, 1030), *range(2045, 2052), 10**9]
+    drawn = {t: forward.uniform(t) for t in places}
+    assert {t: backward.uniform(t) for t in reversed(places)} == drawn
+    assert len(set(drawn.values())) == len(places)
+    assert all(0 <= Draws(WORD).below(t, 7) < 7 for t in range(100))
+    assert [int(drawn[t] * 7) for t in places] == [forward.below(t, 7) for t in places]
+
+
+def test_shuffles_are_uniform():
+    """Of four things each of the 24 orders comes equally often."""
+    counts: dict = {}
+    for seed in range(2400):
+        order = tuple(stream(range(4), seed=seed) | shuffle(4))
+        counts[order] = counts.get(order, 0) + 1
+    assert len(counts) == 24
+    assert sum((count - 100) ** 2 / 100 for count in counts.values()) < 58  # 23 degrees of freedom: once in 10,000
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What never changes, or seeded experiments, and runs that are resumed with a newer version, come out otherwise
+
+
+def test_the_words_of_steps_never_change():
+    assert [step_word(0, 0, 0), step_word(3, 1, 0), step_word(2**70, 12, 345)] == [
+        6301843024424383696,
+        14408674013805511251,
+        6126992328271116871,
+    ]
+
+
+def test_the_numbers_of_generators_never_change():
+    assert generator(0, 0).random(2).tolist() == [0.011546754286331562, 0.24154919656271812]
+    assert generator(WORD, 0).random(2).tolist() == [0.07745492053856773, 0.23669792586074323]
+    assert generator(WORD, (5, 2)).random(2).tolist() == [0.26718138774524813, 0.6507901353420528]
+    assert generator(WORD, 5).spawn(1)[0].random(2).tolist() == [0.1964301250688868, 0.7478473755233223]
+
+
+def test_the_draws_of_steps_never_change():
+    draws = Draws(WORD)
+    assert [draws.uniform(t) for t in (0, 1023, 1024)] == [
+        0.07745492053856773,
+        0.28053855948637574,
+        0.13561518759138957,
+    ]
+    assert [draws.below(t, 100) for t in range(5)] == [7, 23, 29, 99, 6]
+
+
+def jitter(x, rng):
+    return x + int(rng.random() * 100)
+
+
+def test_seeded_streams_never_change():
+    made = {
+        'sample': sample(range(100), seed=0) | take(6),
+        'weights': sample(range(5), weights=[1, 2, 3, 4, 5], seed=0) | take(6),
+        'mix': mix(range(4), 'ab', seed=0),
+        'shuffle': stream(range(8), seed=0) | shuffle(4),
+        'reuse': stream(range(4), seed=0) | reuse(2, 2),
+        'with_rng': stream([0] * 6, seed=0) | with_rng(jitter),
+        'random_apply': stream(range(8), seed=0) | random_apply(0.5, str),
+    }
+    assert {name: list(each) for name, each in made.items()} == {
+        'sample': [60, 54, 38, 6, 23, 11],
+        'weights': [3, 3, 2, 0, 2, 1],
+        'mix': ['a', 'b', 0, 1, 2, 3],
+        'shuffle': [2, 4, 1, 0, 7, 3, 6, 5],
+        'reuse': [0, 1, 0, 1, 2, 2, 3, 3],
+        'with_rng': [60, 14, 35, 43, 4, 69],
+        'random_apply': [0, '1', '2', '3', '4', 5, '6', '7'],
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('seed', [0, 7, 2**100, np.int64(5), np.uint8(3), None])
+def test_seeds_that_are_taken(seed):
+    checked = check_seed('here', seed)
+    assert checked == seed
+    assert checked is None or type(checked) is int
+
+
+@pytest.mark.parametrize(
+    ('seed', 'kind', 'message'),
+    [
+        (-1, ValueError, 'here: `seed` must not be negative, got -1'),
+        (1.0, TypeError, 'here: `seed` must be an int or None, got float'),
+        ('1', TypeError, 'here: `seed` must be an int or None, got str'),
+        (True, TypeError, 'here: `seed` must be an int or None, got bool'),
+        (np.bool_(True), TypeError, f'here: `seed` must be an int or None, got {type(np.bool_(True)).__name__}'),
+    ],
+)
+def test_seeds_that_are_refused(seed, kind, message):
+    with pytest.raises(kind) as caught:
+        check_seed('here', seed)
+    assert str(caught.value) == message
+
+
+def test_draws_of_two_threads_at_once():
+    """A step and its replica share them: one may ask while the other one's block is being made."""
+    draws, expected = Draws(WORD), [Draws(WORD).uniform(t) for t in (0, BLOCK)]
+    make, asked = draws.block, []
+
+    def block(number):
+        values = make(number)
+        if number == 0:
+            asked.append(draws.uniform(BLOCK))
+        return values
+
+    draws.block = block
+    assert [draws.uniform(0), *asked, draws.uniform(BLOCK)] == [*expected, expected[1]]

@@ -1,0 +1,197 @@
+"""The benchmarks run, and their checks fail where they should; what they measure is not looked at here."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from itpipe import parallel_map
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT))
+
+from benchmarks import figures, peers, table, works  # noqa: E402
+
+SHARE = 0.005
+ROWS = [(name, title) for name, make in table.ALL.items() for title in make(SHARE).rows]
+
+
+@pytest.mark.parametrize(('name', 'title'), ROWS)
+def test_each_row_of_ours_runs_and_passes_its_checks(name, title):
+    assert isinstance(table.ALL[name](SHARE).rows[title](), float)
+
+
+@pytest.mark.parametrize('name', peers.PEERS)
+def test_what_others_are_measured_by_hand_runs_too(name):
+    work = table.ALL[name](SHARE)
+    for title, row in peers.rows(name, work).items():
+        if 'by hand' in title:
+            assert row() > 0
+
+
+def loop(work):
+    """The batches of small items as they should be, each a pair of arrays that may be changed."""
+    feed = work.feed
+    for start in range(0, len(feed.items), feed.size):
+        images, labels = zip(*map(feed.f, feed.items[start : start + feed.size]), strict=True)
+        yield np.stack(images), np.array(labels)
+
+
+def swapped(batches):
+    first, second = next(batches), next(batches)
+    yield from (second, first)
+    yield from batches
+
+
+def reversed_(batches):
+    return ((images[::-1], labels[::-1]) for images, labels in batches)
+
+
+def once_less(batches):
+    next(batches)
+    yield from batches
+
+
+def as_float64(batches):
+    return ((images.astype(np.float64), labels) for images, labels in batches)
+
+
+def short(batches):
+    return ((images[:-1], labels[:-1]) for images, labels in batches)
+
+
+def wrong_pixel(batches):
+    for images, labels in batches:
+        images[-1, -1, -1] += 1
+        yield images, labels
+
+
+def mixed_up(batches):
+    return ((images[::-1], labels) for images, labels in batches)
+
+
+def ending(batches):
+    return (next(batches) for _ in range(51))
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'message'),
+    [
+        (swapped, r'batch 0 has \[.*\], not \[.*\]'),
+        (reversed_, r'batch 0 has \[.*\], not \[.*\]'),
+        (once_less, r'batch 0 has \[.*\], not \[.*\]'),
+        (as_float64, r"batch 0 is .*dtype\('float64'\).*, not .*"),
+        (short, r'batch 0 is .*\(31, 28, 28\).*, not .*'),
+        (wrong_pixel, 'batch 59 has wrong values'),
+        (mixed_up, 'batch 59 has wrong values'),
+        (ending, '51 batches came, of 60'),
+    ],
+)
+def test_batches_that_are_wrong_are_not_measured(spoil, message):
+    work = works.small_items(SHARE)
+    assert work.feed.seconds(loop(work)) > 0
+    with pytest.raises(AssertionError, match=f'^{message}$'):
+        work.feed.seconds(generator(spoil(loop(work))))
+
+
+def generator(batches):
+    yield from batches
+
+
+def test_without_order_only_items_that_were_asked_for_may_come():
+    feed = works.threads_waits(SHARE).feed
+    feed.f = int
+    groups = [np.arange(start, start + 16) for start in range(0, len(feed.items), 16)]
+    assert feed.seconds(generator(groups[::-1]), ordered=False) > 0
+    groups[5] = groups[5] + 10**6
+    with pytest.raises(AssertionError, match=r'^not asked for: \[1000080, .*\]$'):
+        feed.seconds(generator(groups), ordered=False)
+
+
+def test_results_of_raw_threads_must_be_right():
+    feed = works.threads_zlib(SHARE).feed
+    right = [works.compressed(item) for item in feed.items[:8]]
+    feed.check_results(right)
+    with pytest.raises(AssertionError, match=r'^wrong results: \[.*\] …$'):
+        feed.check_results(right[::-1])
+
+
+def test_bare_processes_must_do_the_work():
+    with pytest.raises(AssertionError, match=r'^\[\(2, 2, 1024\), \(3, 3, 1024\)\]$'):
+        works.bare_processes(works.python, 4, 2**20)
+
+
+@pytest.mark.parametrize('spoil', [lambda batch: batch + (batch == 0), lambda batch: np.roll(batch, 1, axis=-1)])
+def test_images_must_be_where_they_belong(spoil):
+    padding = works.combining(SHARE).feed
+    with pytest.raises(AssertionError, match=r'^an image of \(10, 64, \d+\) is not where it should be$'):
+        padding.seconds(lambda images: spoil(works.combine_pad(images)))
+
+
+def test_images_must_keep_their_dtype():
+    padding = works.combining(SHARE).feed
+    with pytest.raises(AssertionError, match=r"^\(\(32, 10, 64, 400\), dtype\('float64'\)\)$"):
+        padding.seconds(lambda images: works.combine_pad(images).astype(np.float64))
+
+
+def test_a_first_batch_must_be_the_first():
+    feed = figures.little(SHARE)
+    with pytest.raises(AssertionError, match=r'^\(\[\(\(8, 1024\), .*\)\], \[8, 9, .*\]\)$'):
+        figures.first_batch(feed, once_less(works.infinite(feed, figures.marked)))
+
+
+def test_closing_is_measured_only_where_something_runs():
+    feed = figures.little(SHARE)
+    with pytest.raises(AssertionError, match='^nothing is running that could end$'):
+        figures.closing_time(feed, works.infinite(feed, figures.marked, prefetch=0))
+
+
+def test_closing_waits_until_all_is_gone(monkeypatch):
+    monkeypatch.setattr(figures, 'PATIENCE', 0.05)
+    feed = figures.little(SHARE)
+    monkeypatch.setattr('itpipe._workers.inline.Pace.CHEAP', 0)
+    # with so little ready, the run has not ended when its threads are counted
+    batches = works.infinite(feed, parallel_map(feed.f, threads=feed.workers), prefetch=1)
+
+    def left_open():
+        yield from batches
+
+    class Leaves:
+        __next__ = left_open().__next__
+
+        def close(self):
+            pass
+
+    with pytest.raises(AssertionError, match=r'^still 3 of its threads and processes there after 0\.05 s$'):
+        figures.closing_time(feed, Leaves())
+    batches.close()
+
+
+def test_a_stage_must_pass_on_every_item():
+    with pytest.raises(AssertionError, match='^[0-9]+$'):
+        figures.stage_cost(100, lambda items, number: items[number - 1 :])
+
+
+def test_the_command_prints_the_table_and_writes_it_with_a_chart(tmp_path):
+    command = [sys.executable, '-m', 'benchmarks', '--rounds', '2', '--share', str(SHARE), '--output', str(tmp_path)]
+    done = subprocess.run(
+        [*command, 'combine-pad', 'one-more-stage'], check=False, cwd=ROOT, capture_output=True, text=True, timeout=50
+    )
+    assert (done.returncode, done.stderr) == (0, '')
+    written = (tmp_path / 'table.md').read_text(encoding='utf-8')
+    assert done.stdout.startswith(written)
+    lines = [line.split('|')[1:-1] for line in written.splitlines() if line.startswith('| ')]
+    assert [line[1].strip() for line in lines] == [
+        '', 'np.zeros and slice copies', '**itpipe**', 'map by hand', '**itpipe**'
+    ]  # fmt: skip
+    assert {len(line) for line in lines} == {5}
+    assert (tmp_path / 'chart.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_a_row_that_fails_is_reported_and_not_measured(monkeypatch):
+    monkeypatch.setattr(table, 'rows_of', lambda *_: {'loop by hand': None, 'no such row': None})
+    failed = table.measured('small-items', 1, False, SHARE)
+    assert failed.failed == {'no such row': "KeyError: 'no such row'"}
+    assert list(failed.seconds) == ['loop by hand']

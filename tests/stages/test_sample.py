@@ -1,0 +1,327 @@
+"""Sources of random items."""
+
+import pickle
+from collections import Counter
+from decimal import Decimal
+from fractions import Fraction
+from unittest import mock
+
+import numpy as np
+import pytest
+from naming import named
+
+from itpipe import Infinite, load_by_random_id, mix, sample, stream, take, with_rng
+
+
+class TestSample:
+    def test_draws_all_equally_often(self):
+        counts = Counter(sample(range(5), seed=0) | take(5000))
+        assert all(900 < counts[item] < 1100 for item in range(5))
+
+    def test_weights_are_probabilities_up_to_a_factor(self):
+        counts = Counter(sample('abcd', weights=[0, 10, 30, 0], seed=0) | take(4000))
+        assert set(counts) == {'b', 'c'}
+        assert 900 < counts['b'] < 1100
+
+    @pytest.mark.parametrize('scale', [1e308, 5e-324, 1e-310, 1, 2.0**1000])
+    @pytest.mark.parametrize('options', [{}, {'replace': False}])
+    def test_weights_may_be_of_any_size(self, scale, options):
+        """Their sum may overflow, and a share of it vanish."""
+        draws = list(sample(range(4), [scale, 0, scale, scale], seed=0, **options) | take(3000))
+        counts = Counter(draws)
+        assert set(counts) == {0, 2, 3}
+        assert all(900 < count < 1100 for count in counts.values())
+        if options:
+            assert all(280 < count < 390 for count in Counter(draws[::3]).values())
+
+    def test_weights_of_very_different_sizes(self):
+        assert set(sample('ab', [1e308, 5e-324], seed=0) | take(1000)) == {'a'}
+        assert list(sample('ab', [5e-324, 1e308], replace=False, seed=0) | take(1000)) == ['b', 'a'] * 500
+
+    def test_weights_are_any_real_numbers(self):
+        some = [[1, 3], (1, 3), np.array([1, 3], np.uint8), [Fraction(1, 3), 1], [Decimal(1), 3.0], np.float16([1, 3])]
+        assert len({tuple(sample('ab', weights, seed=0) | take(50)) for weights in some}) == 1
+        assert set(sample('abc', [True, False, True], seed=0) | take(50)) == {'a', 'c'}
+
+    def test_the_weights_are_summed_once(self):
+        """Not for each of the blocks in which is drawn."""
+        with mock.patch('numpy.cumsum', side_effect=np.cumsum) as summed:
+            run = iter(sample('abc', [1, 2, 3], seed=0) | take(5000))
+            assert len(list(run)) == 5000
+        assert summed.call_count == 1
+
+    def test_without_replacement_each_comes_once_a_pass(self):
+        draws = list(sample(range(7), replace=False, seed=0) | take(35))
+        passes = [tuple(draws[i : i + 7]) for i in range(0, 35, 7)]
+        assert all(sorted(each) == list(range(7)) for each in passes)
+        assert len(set(passes)) == 5
+
+    def test_without_replacement_heavier_ones_come_earlier(self):
+        draws = list(sample('abc', weights=[1, 0, 9], replace=False, seed=0) | take(2000))
+        assert set(draws) == {'a', 'c'}
+        assert 850 < draws[::2].count('c') < 950
+        assert all(set(draws[i : i + 2]) == {'a', 'c'} for i in range(0, 2000, 2))
+
+    def test_permutations_are_equally_likely(self):
+        draws = list(sample(range(3), replace=False, seed=1) | take(9000))
+        counts = Counter(tuple(draws[i : i + 3]) for i in range(0, 9000, 3))
+        assert len(counts) == 6
+        assert all(400 < count < 600 for count in counts.values())
+
+    @pytest.mark.parametrize('options', [{}, {'replace': False}, {'weights': [1, 2, 3]}], ids=named)
+    def test_seeds(self, options):
+        def draws(seed):
+            return list(sample('abc', seed=seed, **options) | take(50))
+
+        assert draws(1) == draws(1) == draws(np.int64(1))
+        assert draws(1) != draws(2)
+        assert draws(None) != draws(None)
+        huge = 2**200
+        assert draws(huge) == draws(huge) != draws(huge + 1)
+
+    def test_its_seed_is_that_of_the_random_steps_behind_it(self):
+        noisy = with_rng(lambda x, rng: rng.random())
+        assert list(sample('ab', seed=1) | noisy | take(5)) == list(sample('ab', seed=1) | noisy | take(5))
+        assert list(sample('ab', seed=1) | noisy | take(5)) != list(sample('ab', seed=2) | noisy | take(5))
+
+    def test_takes_whatever_has_a_length_and_an_index(self):
+        class Dataset:
+            def __len__(self):
+                return 3
+
+            def __getitem__(self, index):
+                assert type(index) is int
+                return index
+
+        assert set(sample(Dataset(), seed=0) | take(30)) == {0, 1, 2}
+        assert {tuple(row) for row in sample(np.arange(4).reshape(2, 2), seed=0) | take(20)} == {(0, 1), (2, 3)}
+        assert set(sample('ab', seed=0) | take(20)) == {'a', 'b'}
+
+    def test_errors_of_the_dataset_name_it_and_the_item(self):
+        class Broken(list):
+            def __getitem__(self, index):
+                raise OSError('no such file')
+
+        with pytest.raises(OSError, match='^no such file') as caught:
+            next(iter(sample(Broken([1, 2]), seed=0)))
+        assert caught.value.__notes__ == ['itpipe: raised in sample([1, 2], seed=0), item 0']
+
+    @pytest.mark.parametrize(
+        ('args', 'kwargs', 'error', 'text'),
+        [
+            (({'a': 1},), {}, TypeError, '`sequence` must be a sequence (len and access by index), got dict'),
+            (({1, 2},), {}, TypeError, '`sequence` must be a sequence (len and access by index), got set'),
+            ((5,), {}, TypeError, '`sequence` must be a sequence (len and access by index), got int'),
+            ((iter([1]),), {}, TypeError, '`sequence` must be a sequence (len and access by index), got list_iterator'),
+            (([],), {}, ValueError, '`sequence` must not be empty'),
+            ((np.array(3),), {}, TypeError, '`sequence` must have a length, got ndarray'),
+            (('ab', [1]), {}, ValueError, '`weights` must be 2 numbers, one for each, got shape (1,)'),
+            (('ab', 'xy'), {}, TypeError, "`weights` must be numbers, got 'xy'"),
+            (('ab', [1, -1]), {}, ValueError, '`weights` must be finite and not negative, got [1, -1]'),
+            (('ab', [1, np.nan]), {}, ValueError, '`weights` must be finite and not negative, got [1, nan]'),
+            (('ab', [0, 0]), {}, ValueError, '`weights` must not all be zero'),
+            (('ab', ['1', '2']), {}, TypeError, "`weights` must be numbers, got ['1', '2']"),
+            (('ab', [1, '2']), {}, TypeError, "`weights` must be numbers, got [1, '2']"),
+            (('ab', [b'1', b'2']), {}, TypeError, "`weights` must be numbers, got [b'1', b'2']"),
+            (('ab', [1, 2j]), {}, TypeError, '`weights` must be numbers, got [1, 2j]'),
+            (
+                ('ab', np.ones(2, complex)),
+                {},
+                TypeError,
+                '`weights` must be numbers, got <ndarray of shape (2,), complex128>',
+            ),
+            (
+                ('ab', np.array([1, '2'], object)),
+                {},
+                TypeError,
+                '`weights` must be numbers, got <ndarray of shape (2,), object>',
+            ),
+            (
+                ('ab', np.ones(2, 'm8[s]')),
+                {},
+                TypeError,
+                '`weights` must be numbers, got <ndarray of shape (2,), timedelta64[s]>',
+            ),
+            (('ab', [[1], [1, 2]]), {}, TypeError, '`weights` must be numbers, got [[1], [1, 2]]'),
+            (('ab', {1, 2}), {}, TypeError, '`weights` must be numbers, got {1, 2}'),
+            (
+                ('a', [10**400]),
+                {},
+                ValueError,
+                f'`weights` must fit into floats, got [{str(10**400)[:120]}…{"0" * 20}]',
+            ),
+            (('ab', [np.inf, 1]), {}, ValueError, '`weights` must be finite and not negative, got [inf, 1]'),
+            (('ab',), {'replace': 1}, TypeError, '`replace` must be True or False, got int'),
+            (('ab',), {'seed': 'x'}, TypeError, '`seed` must be an int or None, got str'),
+            (('ab',), {'seed': -3}, ValueError, '`seed` must not be negative, got -3'),
+        ],
+    )
+    def test_wrong_arguments(self, args, kwargs, error, text):
+        with pytest.raises(error) as caught:
+            sample(*args, **kwargs)
+        assert str(caught.value) == f'sample: {text}'
+
+    def test_a_data_frame_is_no_sequence(self):
+        pd = pytest.importorskip('pandas')
+        with pytest.raises(TypeError, match='must be a sequence .*, got DataFrame$'):
+            sample(pd.DataFrame({'a': [1]}))
+
+
+class TestLoadByRandomId:
+    def test_one_loader_gives_bare_values(self):
+        assert set(load_by_random_id(str.upper, ids=['a', 'b'], seed=0) | take(20)) == {'A', 'B'}
+
+    def test_several_give_tuples_of_one_id(self):
+        pairs = set(load_by_random_id(str.upper, len, ids=['a', 'bb'], seed=0) | take(20))
+        assert pairs == {('A', 1), ('BB', 2)}
+
+    def test_draws_what_sample_would(self):
+        assert list(load_by_random_id(str, ids='abc', weights=[1, 2, 3], seed=4) | take(20)) == list(
+            sample('abc', weights=[1, 2, 3], seed=4) | take(20)
+        )
+
+    def test_errors_of_a_loader_name_it_and_the_item(self):
+        def load(id_):
+            raise OSError(id_)
+
+        with pytest.raises(OSError, match='^a') as caught:
+            next(iter(load_by_random_id(load, ids=['a'], seed=0)))
+        assert caught.value.__notes__ == ["itpipe: raised in load_by_random_id(load, ids=['a'], seed=0), item 0"]
+
+    @pytest.mark.parametrize(
+        ('args', 'kwargs', 'error', 'text'),
+        [
+            ((), {'ids': 'ab'}, ValueError, '`loaders` must not be empty'),
+            ((3,), {'ids': 'ab'}, TypeError, '`loaders[0]` must be a function, got int'),
+            ((str,), {'ids': ''}, ValueError, '`ids` must not be empty'),
+            ((str,), {'ids': {1}}, TypeError, '`ids` must be a sequence (len and access by index), got set'),
+            ((str,), dict(ids='ab', weights=1), ValueError, '`weights` must be 2 numbers, one for each, got shape ()'),
+        ],
+    )  # fmt: skip
+    def test_wrong_arguments(self, args, kwargs, error, text):
+        with pytest.raises(error) as caught:
+            load_by_random_id(*args, **kwargs)
+        assert str(caught.value) == f'load_by_random_id: {text}'
+
+
+class TestMix:
+    def test_gives_all_items_each_stream_in_its_order(self):
+        result = list(mix(range(20), 'abcdef', [], seed=0))
+        assert [x for x in result if isinstance(x, int)] == list(range(20))
+        assert ''.join(x for x in result if isinstance(x, str)) == 'abcdef'
+        assert result != [*range(20), *'abcdef']
+
+    def test_weights(self):
+        counts = Counter(mix(sample('a'), sample('b'), sample('c'), weights=[1, 3, 0], seed=0) | take(4000))
+        assert set(counts) == {'a', 'b'}
+        assert 900 < counts['a'] < 1100
+
+    @pytest.mark.parametrize('scale', [1e308, 5e-324, 1])
+    def test_weights_may_be_of_any_size(self, scale):
+        counts = Counter(mix(sample('a'), sample('b'), sample('c'), weights=[scale, scale, 0], seed=0) | take(2000))
+        assert set(counts) == {'a', 'b'}
+        assert 900 < counts['a'] < 1100
+
+    def test_weights_that_are_small_beside_others_count_when_these_have_ended(self):
+        counts = Counter(mix('abc', sample('d'), sample('e'), weights=[1e308, 5e-324, 5e-324], seed=0) | take(2003))
+        assert 900 < counts['d'] < 1100
+        assert list(counts)[:3] == ['a', 'b', 'c']
+
+    @pytest.mark.parametrize('weights', [['1', '2'], [1, 2j], [b'1', 2]])
+    def test_weights_that_are_no_numbers(self, weights):
+        with pytest.raises(TypeError, match='^mix: `weights` must be numbers, got '):
+            mix([1], [2], weights=weights)
+
+    def test_streams_of_weight_zero_come_last(self):
+        result = list(mix('ab', 'xy', weights=[0, 1], seed=0))
+        assert result == ['x', 'y', 'a', 'b']
+
+    def test_no_two_streams_draw_the_same(self):
+        """Not even equal streams with equal seeds: they stand in different places."""
+        s = sample(range(1000), seed=1)
+        draws = list(mix(s | (lambda x: ('l', x)), s | (lambda x: ('r', x)), seed=2) | take(40))
+        left = [x for side, x in draws if side == 'l']
+        right = [x for side, x in draws if side == 'r']
+        assert len(set(left) & set(right)) < 5
+
+    def test_closes_all_its_streams(self):
+        closed = []
+
+        def source(name):
+            try:
+                while True:
+                    yield name
+            finally:
+                closed.append(name)
+
+        run = iter(mix(source('a'), mix(source('b'), source('c')) | (lambda x: x), seed=0))
+        for _ in range(20):
+            next(run)
+        run.close()
+        assert sorted(closed) == ['a', 'b', 'c']
+
+    def test_seeds(self):
+        def run(seed, first=None):
+            return list(mix(stream(range(9), seed=first) | with_rng(lambda x, rng: rng.random()), 'abcdef', seed=seed))
+
+        assert run(1) == run(1) != run(2)
+        assert run(None) != run(None)
+        assert sorted(map(str, run(1, first=5))) == sorted(map(str, run(2, first=5)))
+
+    def test_the_seeds_of_its_streams_are_kept_by_infinite(self):
+        s = mix(sample([1, 2], seed=0) | with_rng(lambda x, rng: rng.random()))
+        assert list(Infinite(s, batches_per_epoch=4)()) == list(s | take(4))
+
+    def test_closes_a_stream_that_has_ended(self):
+        closed = []
+
+        def source():
+            try:
+                yield from range(10)
+            finally:
+                closed.append(True)
+
+        run = iter(mix(source() | take(2), range(100), weights=[1, 0], seed=0))
+        assert [next(run) for _ in range(3)] == [0, 1, 0]
+        assert closed == [True]
+        run.close()
+
+    def test_is_a_value(self):
+        s = mix([1, 2] | with_rng(max), 'ab', weights=[1, 2], seed=3)
+        assert repr(s) == "mix([1, 2] | with_rng(max), 'ab', weights=[1, 2], seed=3)"
+        assert pickle.loads(pickle.dumps(s)) == s
+
+    @pytest.mark.parametrize(
+        ('args', 'kwargs', 'error', 'text'),
+        [
+            ((), {}, ValueError, 'mix: `streams` must not be empty'),
+            (([1], 3), {}, TypeError, 'stream: what stands left of `|` must be iterable, got int'),
+            (
+                ([1], [2]),
+                {'weights': [1]},
+                ValueError,
+                'mix: `weights` must be 2 numbers, one for each, got shape (1,)',
+            ),
+            (([1], [2]), {'seed': 1.5}, TypeError, 'mix: `seed` must be an int or None, got float'),
+        ],
+    )
+    def test_wrong_arguments(self, args, kwargs, error, text):
+        with pytest.raises(error) as caught:
+            mix(*args, **kwargs)
+        assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        sample([1, 2], seed=1),
+        sample('abc', [1, 2, 3], replace=False),
+        load_by_random_id(str, len, ids=['a', 'b'], weights=[1, 2], seed=0),
+    ],
+    ids=named,
+)
+def test_sources_are_values(s):
+    names = {'sample': sample, 'load_by_random_id': load_by_random_id}
+    assert eval(repr(s), names) == s
+    assert pickle.loads(pickle.dumps(s)) == s
+    assert s != sample([9])

@@ -1,0 +1,399 @@
+"""Random pipelines for hypothesis, as data: see `reference`."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from unittest import mock
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import settings
+from loky.backend import get_context
+from loky.process_executor import ProcessPoolExecutor
+from reference import (
+    ITEMWISE,
+    Call,
+    Pipe,
+    cost,
+    digest,
+    fits,
+    fragile,
+    half,
+    letters,
+    likely,
+    noisy,
+    normal,
+    often,
+    pair,
+    parts,
+    parts_of_a_generator,
+    picture,
+    record,
+    spawning,
+)
+from running import AtOnce, Lazily
+
+from itpipe._workers.inline import Pace
+
+
+def examples(n: int) -> settings:
+    """So many examples; of the `thorough` profile as many more as it has for a thousand."""
+    if settings.get_current_profile_name() == 'thorough':
+        n = max(1, n * settings().max_examples // 1000)
+    return settings(max_examples=n)
+
+
+# Item-wise stages. What an item is decides what can be done with it: 'any' knows nothing; 'number'; a 'pair' of numbers
+# or other 'tuple' of two; a 'dict' with numbers at a and b or other 'mapping' with these keys; a 'picture', which is a
+# tuple of an array and a str; 'many' is a list of numbers; ('batch', kind) is a list of these.
+
+RESULTS = {digest: 'number', half: 'number', pair: 'pair', record: 'dict', parts: 'many', picture: 'picture'}
+
+seeds = st.none() | st.integers(0, 3)
+extra_args = st.sampled_from([((), {}), ((), {}), ((7,), {}), ((), {'scale': 2}), ((1, 'x'), {'scale': 3})])
+samplers = st.sampled_from([((normal,), {}), ((), {'by': letters}), ((letters, normal), {'by': normal})])
+
+
+@st.composite
+def functions(draw: Any, failing: bool = False) -> Any:
+    """A function of anything, or an item-wise stage in the place of one."""
+    kind = draw(st.integers(0, 9))
+    plain = draw(st.sampled_from([digest, half, pair, *[fragile] * failing]))
+    if kind <= 4:
+        return plain
+    if kind == 5:
+        return Call('with_rng', (draw(st.sampled_from([noisy, spawning])),))
+    if kind == 6:
+        return Call('random_apply', (draw(st.sampled_from([0, 0.3, 0.5, 1])), plain))
+    if kind == 7:
+        args, named = draw(samplers)
+        return Call('sample_args', (plain, *args), named)
+    if kind == 8:
+        return Call('apply', (pair,)), Call('map_at', (draw(st.sampled_from([0, 1, -1])), plain))
+    return Call('random_apply', (0.5, Call('with_rng', (noisy,)), 5))
+
+
+@st.composite
+def itemwise(draw: Any, kind: Any, failing: bool = False) -> tuple[Any, Any]:
+    """An item-wise stage for items of this kind, and the kind of its results."""
+    names = ['apply', 'plain', 'with_rng', 'random_apply', 'sample_args']
+    if kind in ('pair', 'tuple', 'dict', 'mapping', 'picture'):
+        names += ['map_at', 'unpack', 'map_all', 'zip_apply']
+    if isinstance(kind, tuple) and kind[1] in ('number', 'pair', 'dict'):
+        names += ['combine', 'combine_lists', 'combine_pad'] * 2
+    if isinstance(kind, tuple) and kind[1] == 'picture':
+        names += ['combine_pad', 'combine_lists'] * 3
+    name = draw(st.sampled_from(names))
+    args, kwargs = draw(extra_args)
+    f = draw(functions(failing))
+    if isinstance(f, tuple) or (isinstance(f, Call) and f.name == 'random_apply'):
+        args, kwargs = (), {}  # that of several steps takes no further arguments, this has its own
+    if name in ('plain', 'apply'):
+        f = draw(st.sampled_from([*RESULTS, *[fragile] * failing]))
+        made = f if name == 'plain' else Call('apply', (f, *args), kwargs)
+        return made, RESULTS.get(f, 'number')
+    if name == 'with_rng':
+        return Call('with_rng', (draw(st.sampled_from([noisy, spawning])), *args), kwargs), 'any'
+    if name == 'random_apply':
+        return Call('random_apply', (draw(st.sampled_from([0, 0.5, 1])), f, *args), kwargs), 'any'
+    if name == 'sample_args':
+        args, named = draw(samplers)
+        return Call(
+            'sample_args', (draw(st.sampled_from([digest, pair, Call('with_rng', (noisy,))])), *args), named
+        ), 'any'
+    if name == 'map_at':
+        places = ['a', ['a', 'b'], ('b',)] if kind in ('dict', 'mapping') else [0, 1, -1, [0, 1], (0, -1)]
+        made = Call('map_at', (draw(st.sampled_from(places)), f, *args), kwargs)
+        return made, 'mapping' if kind in ('dict', 'mapping') else 'tuple'
+    if name == 'map_all':
+        return Call('map_all', (f, *args), kwargs), 'mapping' if kind in ('dict', 'mapping') else 'tuple'
+    if name == 'zip_apply':
+        made = Call('zip_apply', (f, draw(functions(failing))), kwargs if args == () and not kwargs else {})
+        return made, 'mapping' if kind in ('dict', 'mapping') else 'tuple'
+    if name == 'unpack':
+        return Call('unpack', (f, *args), kwargs), 'any'
+    if name == 'combine_pad':
+        options = draw(st.sampled_from([{}, {'padding_values': 5}, {'ratio': 0.5}, {'ratio': 0, 'padding_values': 1}]))
+        return Call('combine_pad', (), options), 'any'
+    return Call(name), 'any'
+
+
+def is_itemwise(made: Any) -> bool:
+    return not isinstance(made, Call) or made.name in ITEMWISE
+
+
+# How parallel maps run
+
+windows = st.integers(1, 6)
+
+
+def pooled(*names: str) -> Any:
+    return st.fixed_dictionaries({'executor': st.sampled_from(names), 'in_flight': windows})
+
+
+threads = st.fixed_dictionaries({'threads': st.integers(1, 4)}, optional={'in_flight': windows})
+in_this_process = st.one_of(
+    threads,
+    pooled('at once', 'threads', 'lazily'),
+)
+unordered = in_this_process.map(lambda mode: {**mode, 'ordered': False})
+remote = pooled('processes')
+processes = st.fixed_dictionaries({'processes': st.integers(1, 2)}, optional={'in_flight': windows})
+
+
+@pytest.fixture(scope='module')
+def executors() -> Iterator[dict[str, Any]]:
+    """Executors by the names that pipelines have for them."""
+    with ThreadPoolExecutor(2) as pool:
+        both = threading.Barrier(2)
+        list(pool.map(lambda _: both.wait(30), range(2)))  # now both of its threads are there
+        yield {'at once': AtOnce(), 'lazily': Lazily(), 'threads': pool}
+
+
+@pytest.fixture(scope='module')
+def executors_with_processes(executors: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    pool = ProcessPoolExecutor(2, context=get_context('loky'))
+    assert [future.result() for future in [pool.submit(abs, -n) for n in range(4)]] == list(range(4))
+    yield {**executors, 'processes': pool}
+    pool.shutdown(kill_workers=True)
+
+
+class Fickle(Pace):
+    """Calls run in threads and in place by turns, whatever time they take."""
+
+    turns = itertools.cycle([(1, 0), (3, 1000), (0, 1000), (2, 0), (0, 0), (5, 0), (1, 1000)])
+
+    def __init__(self, known: bool = False):
+        super().__init__(known)
+        self.left, self.CHEAP = next(self.turns)
+
+    def seen(self, seconds: float) -> None:
+        self.known, self.left = True, self.left - 1
+        self.in_place = self.in_place or self.left < 0
+
+    def leave(self) -> None:
+        self.in_place = False
+        self.left, self.CHEAP = next(self.turns)
+
+
+@pytest.fixture(scope='module')
+def fickle() -> Iterator[None]:
+    with mock.patch('itpipe._workers.pool.Pace', Fickle):
+        yield
+
+
+@st.composite
+def parallel(draw: Any, kind: Any, modes: Any, failing: bool = False) -> tuple[Call, Any]:
+    first, result = draw(itemwise(kind, failing))
+    mode = draw(modes)
+    if draw(st.booleans()):
+        if isinstance(first, Call) and draw(st.booleans()):
+            second, result = draw(itemwise(result, failing))
+            if isinstance(second, Call):
+                return Call('parallel_map', ((first, second),), mode), result
+            return Call('parallel_map', ((first, Call('apply', (second,))),), mode), result
+        return Call('parallel_map', (first,), mode), result
+    args, kwargs = draw(extra_args)
+    f = draw(st.sampled_from([*RESULTS, *[fragile] * failing]))
+    return Call('parallel_map', (f, *args), {**kwargs, **mode}), RESULTS.get(f, 'number')
+
+
+# Flow stages, batches, custom stages
+
+small = st.integers(0, 8)
+FLOW = {
+    'filter_by': st.sampled_from([(often,), (often, 3), (Call('with_rng', (likely,)),), (digest,)]).map(
+        lambda args: Call('filter_by', args)
+    ),
+    'take': st.integers(0, 25).map(lambda n: Call('take', (n,))),
+    'skip': small.map(lambda n: Call('skip', (n,))),
+    'shard': st.sampled_from([(0, 1), (0, 2), (1, 2), (2, 3)]).map(lambda args: Call('shard', args)),
+    'shuffle': st.builds(
+        lambda size, seed: Call('shuffle', (size,), {} if seed is None else {'seed': seed}), st.integers(1, 9), seeds
+    ),
+    'reuse': st.builds(
+        lambda size, times, iterations, seed: Call('reuse', (size, times), {'iterations': iterations, 'seed': seed}),
+        st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), seeds,
+    ),
+    'prefetch': st.integers(1, 5).map(lambda n: Call('prefetch', (n,))),
+}  # fmt: skip
+batches = (
+    st.builds(
+        lambda n, drop: Call('batch_by', (n,), {'drop_last': True} if drop else {}), st.integers(1, 6), st.booleans()
+    )
+    | st.just(Call('batch_by', (fits,)))
+    | st.builds(
+        lambda limit, padded: Call('batch_by', (), {'limit': limit, 'cost': cost, 'padded': padded}),
+        st.integers(0, 20), st.booleans(),
+    )
+)  # fmt: skip
+batched_and_not = st.just(()) | st.integers(1, 4).map(lambda n: (Call('batch_by', (n,)), Call('flatten')))
+"""What leaves the items as they are, but for that they come in batches on their way."""
+WHATEVER_THE_ORDER = ('filter_by', 'shuffle', 'reuse', 'prefetch')
+"""What gives the same items, in some order, whatever the order in which it gets them."""
+
+
+@st.composite
+def stages(
+    draw: Any,
+    kind: Any = 'any',
+    most: int = 6,
+    modes: Any = in_this_process,
+    failing: bool = False,
+    opaque: bool = True,
+    flow: Any = tuple(FLOW),
+    batching: bool = True,
+) -> tuple[tuple, Any]:
+    """Stages in a row for items of this kind, and the kind of what comes out."""
+    result: list[Any] = []
+    reuses = 0
+    if failing:  # behind a shard, nobody hears of the errors of other shards' items
+        flow = tuple(name for name in flow if name != 'shard')
+    for _ in range(draw(st.integers(0, most))):
+        names = ['itemwise', 'flow', 'flow', 'parallel', *['batch'] * batching]
+        if kind == 'many' or isinstance(kind, tuple):
+            names += ['flatten'] * 2
+        name = draw(st.sampled_from([*names, 'take apart', *['custom'] * opaque]))
+        if name == 'itemwise':
+            made, kind = draw(itemwise(kind, failing))
+            result.append(made)
+        elif name == 'parallel':
+            made, kind = draw(parallel(kind, modes, failing))
+            result.append(made)
+        elif name == 'flow':
+            made = draw(FLOW[draw(st.sampled_from([name for name in flow if name != 'reuse' or reuses < 2]))])
+            reuses += made.name == 'reuse'
+            result.append(made)
+        elif name == 'batch':
+            result.append(draw(batches))
+            kind = ('batch', kind)
+        elif name == 'flatten':
+            result.append(Call('flatten'))
+            kind = kind[1] if isinstance(kind, tuple) else 'number'
+        elif name == 'take apart':  # a generator cannot be sent anywhere, or kept
+            result += [Call('apply', (draw(st.sampled_from([parts, parts_of_a_generator])),)), Call('flatten')]
+            kind = 'number'
+        elif name == 'custom':
+            options = [
+                (Call('running', (), {'start': 3}), 'number'),
+                (Call('every_other'), kind),
+                (Call('twice'), 'any'),
+            ]
+            if failing:
+                options.append((Call('fragile_sums'), 'number'))
+            made, kind = draw(st.sampled_from(options))
+            result.append(made)
+    return tuple(result), kind
+
+
+# Sources
+
+sizes = st.integers(0, 30)
+sequences = (
+    st.integers(1, 12).map(range)
+    | st.lists(st.integers(0, 9), min_size=1, max_size=8)
+    | st.sampled_from(
+        ['abcde', (1, 2.5, None), Call('array', ([[1, 2], [3, 4], [5, 6]],)), Call('array', ([1.5, -2],))]
+    )
+)
+finite = (
+    sizes.map(range)
+    | st.lists(st.integers(0, 9), max_size=12)
+    | st.sampled_from([
+        'abcdefgh',
+        b'bytes',
+        Call('dict', ('keys', 1)),
+        Call('array', ([[1, 2], [3, 4], [5, 6]],)),
+        Call('array', ([0.5] * 7,)),
+        {3: 4, 'x': 2},
+        [[1, 2], [], (3,), 'ab'],
+    ])
+)  # fmt: skip
+
+
+@st.composite
+def weighted(draw: Any, count: int) -> dict:
+    if draw(st.booleans()):
+        return {}
+    return {'weights': draw(st.lists(st.sampled_from([0, 1, 2, 0.5]), min_size=count, max_size=count).filter(any))}
+
+
+@st.composite
+def sources(
+    draw: Any, seed: int | None, depth: int, failing: bool, endless: bool, one_shot: bool, **options: Any
+) -> Any:
+    """A source with this seed."""
+    own = {} if seed is None else {'seed': seed}
+    names = ['finite'] * 3 + ['one-shot'] * one_shot + ['sample', 'sample', 'load', 'Endless'] * endless
+    name = draw(st.sampled_from(names + ['stream', 'mix', 'mix'] * (depth < 2)))
+    if name == 'finite':
+        return Call('stream', (draw(finite),), own)
+    if name == 'one-shot':
+        return Call('stream', (Call('one_shot', (draw(sizes.map(range)),), {'fails': True} if failing else {}),), own)
+    if name == 'Endless':
+        return Call('stream', (Call('Endless'),), own)
+    if name == 'sample':
+        sequence = draw(sequences)
+        count = len(sequence.args[0]) if isinstance(sequence, Call) else len(sequence)
+        replace = {} if draw(st.booleans()) else {'replace': False}
+        return Call('sample', (sequence,), {**draw(weighted(count)), **replace, **own})
+    if name == 'load':
+        ids = draw(st.integers(1, 9).map(range) | st.just(['x', 'yz']))
+        loaders = draw(st.sampled_from([(digest,), (half,), (digest, pair)]))
+        return Call('load_by_random_id', loaders, {'ids': ids, **draw(weighted(len(ids))), **own})
+    options |= {'failing': failing, 'endless': endless, 'one_shot': one_shot, 'depth': depth + 1}
+    if name == 'stream':
+        return Call('stream', (draw(pipes(seed=draw(seeds), most=2, **options)),), own)
+    branch = finite | pipes(seed=draw(seeds), most=3, **options)
+    branches = draw(st.lists(branch, min_size=1, max_size=3))
+    return Call('mix', tuple(branches), {**draw(weighted(len(branches))), **own})
+
+
+@st.composite
+def pipes(
+    draw: Any,
+    seed: int | None = 0,
+    most: int = 6,
+    failing: bool = False,
+    endless: bool = True,
+    one_shot: bool = True,
+    depth: int = 0,
+    **options: Any,
+) -> Pipe:
+    """A pipeline whose source has this seed; without one, it is one within another."""
+    source = draw(sources(seed, depth, failing, endless, one_shot, **options))
+    made, _ = draw(stages(most=most, failing=failing, **options))
+    return Pipe(source, made)
+
+
+HOW = ('threads', 'processes', 'executor', 'in_flight')
+
+
+@st.composite
+def in_other_modes(draw: Any, value: Any, modes: Any = in_this_process) -> Any:
+    """The same pipeline, where what runs elsewhere runs somewhere else, or here."""
+    if isinstance(value, Pipe):
+        made = [draw(in_another_mode(each, modes)) for each in value.stages]
+        return Pipe(draw(in_other_modes(value.source, modes)), tuple(itertools.chain.from_iterable(made)))
+    if not isinstance(value, Call):
+        return value
+    return Call(value.name, tuple(draw(in_other_modes(each, modes)) for each in value.args), value.kwargs)
+
+
+@st.composite
+def in_another_mode(draw: Any, made: Any, modes: Any) -> tuple:
+    """Stages that do the same as this one."""
+    ahead = (Call('prefetch', (draw(st.integers(1, 5)),)),) if draw(st.integers(0, 3)) == 0 else ()
+    if not isinstance(made, Call) or made.name not in ('parallel_map', 'prefetch'):
+        return (made, *ahead)
+    if made.name == 'prefetch':
+        return ahead
+    kept = {k: v for k, v in made.kwargs.items() if k not in HOW}
+    if draw(st.booleans()) or 'ordered' in kept or 'on_error' in kept:
+        return (Call('parallel_map', made.args, {**kept, **draw(modes)}), *ahead)
+    f = made.args[0]
+    if isinstance(f, tuple):
+        return (*f, *ahead)
+    return (f if isinstance(f, Call) else Call('apply', made.args, kept), *ahead)
