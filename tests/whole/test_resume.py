@@ -21,6 +21,7 @@ import strategies
 from hypothesis import assume, given
 from naming import named
 from reference import Call, Pipe, bits, build, cost, digest, expected, noisy, often, parts
+from running import ROOT
 from strategies import examples, in_other_modes, pipes, stages
 
 from itpipe import (
