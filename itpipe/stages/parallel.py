@@ -233,10 +233,14 @@ def parallel_map(
     options = (steps, open_pool, policy, STOP, stall_timeout)
     all_through = policy is None  # it leaves none out
     if ordered:
-        step = Step('parallel_map', window.ordered, options, (f, *args), written, lasting=lasting, itemwise=all_through)
+        step = Step(
+            'parallel_map', window.map_ordered, options, (f, *args), written, lasting=lasting, itemwise=all_through
+        )
         return Stage((step,))
     state: State = {'slots': []}
-    step = Step('parallel_map', window.unordered, options, (f, *args), written, state, replay=window.replay_unordered)
+    step = Step(
+        'parallel_map', window.map_unordered, options, (f, *args), written, state, replay=window.replay_unordered
+    )
     return Stage((step._replace(lasting=f'{lasting}\nparallel_map(ordered=False)', itemwise=all_through),))
 
 
