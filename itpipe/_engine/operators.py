@@ -22,7 +22,7 @@ from itpipe._core.steps import Pair, State, Step, itself
 
 from .functions import bind_option
 from .seeds import Sites
-from .stacks import outside
+from .stacks import user_stacklevel
 from .waiting import Stop
 
 __all__ = ['Link', 'copy_state', 'gives', 'revive', 'snapshot']
@@ -51,7 +51,7 @@ class Link:
         if step.opaque and entry:
             warnings.warn(
                 f'itpipe: nothing is known of `{show(step)}`, so it runs again from the beginning to item {entry}',
-                stacklevel=outside(),
+                stacklevel=user_stacklevel(),
             )
         if step.state is None:
             return step.work(items, *self.options) if entry is None else self._resumed(items, upstream)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from itpipe._core.keys import Key
 from itpipe._core.sizes import Bytes
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.waiting import BEAT, Patience, signal
+from itpipe._engine.waiting import POLL_SECONDS, StallTimer, signal
 
 from .inline import Pace
 from .task import Task
@@ -44,7 +44,7 @@ class Pool:
             self._room, self.in_flight = Room(in_flight, self.copies), size
         self.size, self.function = size, function
         self.pace = Pace(known=True)
-        self.where, self.patience = '', Patience()
+        self.where, self.stall_timer = '', StallTimer()
         self._pid = os.getpid()
         self._stopped = False
         self._awaited: Task | None = None
@@ -102,10 +102,10 @@ class Pool:
         """Wait until there is a result, or an error of the function; raises an error if there will be none."""
         if not task.settled:
             self._flush()
-            self.patience.begin()
+            self.stall_timer.start()
         while not task.settled:
             self._check()
-            self._wait(task, self.patience.beat(BEAT, self.doing))
+            self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
         self._check()  # when it was, tasks are cancelled, and workers die
 
     def result(self, task: Task) -> Any:
@@ -146,11 +146,11 @@ class Pool:
         assert self._done is not None
         if self._done.empty():
             self._flush()
-        self.patience.begin()
+        self.stall_timer.start()
         while True:
             self._check()
             try:
-                task = self._done.get(timeout=self.patience.beat(BEAT, self.doing))
+                task = self._done.get(timeout=self.stall_timer.wait_time(POLL_SECONDS, self.doing))
             except Empty:
                 continue
             if task is not None:

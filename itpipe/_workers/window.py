@@ -18,7 +18,7 @@ from itpipe._core.notes import close_after, note, noted
 from itpipe._core.steps import Pair, State
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.order import each
-from itpipe._engine.waiting import Patience, Stop
+from itpipe._engine.waiting import StallTimer, Stop
 from itpipe.errors import NotPicklable
 
 from .failures import SKIPPED, Failures, Policy
@@ -71,7 +71,7 @@ def _opened(
         raise
     pool.where = where
     seconds = stop.stall_timeout if stall_timeout is None else stall_timeout
-    pool.patience = Patience(f'no item has come out of {where}', seconds)
+    pool.stall_timer = StallTimer(f'no item has come out of {where}', seconds)
     return pool
 
 

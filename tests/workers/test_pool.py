@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
 
-import itpipe._engine.background
+import itpipe._engine.waiting
 import itpipe._workers.executors
 import itpipe._workers.pool
 from itpipe._engine.functions import ItemFunction
@@ -140,7 +140,7 @@ def test_closing_waits_for_the_function_that_runs(open_pool: Any) -> None:
 
 
 def test_closing_does_not_wait_for_ever(open_pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(itpipe._engine.background, 'GRACE', 0.02)
+    monkeypatch.setattr(itpipe._engine.waiting, 'GRACE', 0.02)
     monkeypatch.setattr(itpipe._workers.executors, 'GRACE', 0.02)
     begun, go_on = threading.Event(), threading.Event()
 
