@@ -14,7 +14,7 @@ from itpipe._core.checks import is_function, truth
 from itpipe._core.keys import Key, is_count
 from itpipe._core.notes import note
 from itpipe._core.rng import BLOCK, Draws, check_seed
-from itpipe._core.show import literal, same, shown
+from itpipe._core.show import format_call, format_value, same
 from itpipe._core.steps import Pair
 from itpipe._engine.iterables import Ordinals, length, look_up, looking_up, misplaced, promised
 from itpipe._engine.seeds import Sites
@@ -126,15 +126,15 @@ def _check_weights(where: str, weights: Any, count: int) -> np.ndarray[Any, np.d
         words = given.dtype.kind in 'SUTcmM' or any(isinstance(each, (str, bytes)) for each in _objects(given))
         result = np.zeros(0) if words else given.astype(np.float64)
     except OverflowError:
-        raise ValueError(f'{where}: `weights` must fit into floats, got {literal(weights)}') from None
+        raise ValueError(f'{where}: `weights` must fit into floats, got {format_value(weights)}') from None
     except (TypeError, ValueError):
         words = True
     if words:
-        raise TypeError(f'{where}: `weights` must be numbers, got {literal(weights)}')
+        raise TypeError(f'{where}: `weights` must be numbers, got {format_value(weights)}')
     if result.shape != (count,):
         raise ValueError(f'{where}: `weights` must be {count} numbers, one for each, got shape {result.shape}')
     if not np.isfinite(result).all() or (result < 0).any():
-        raise ValueError(f'{where}: `weights` must be finite and not negative, got {literal(weights)}')
+        raise ValueError(f'{where}: `weights` must be finite and not negative, got {format_value(weights)}')
     if not result.any():
         raise ValueError(f'{where}: `weights` must not all be zero')
     return result
@@ -289,10 +289,10 @@ class _Sample:
         told = {name: value for name, value in self.written.items() if name != 'ids'}
         if self.weights is not None:
             told['weights'] = _sum(self.weights)
-        return shown(self.name, (*(() if self.name == 'sample' else self.args), _Count(self.size, 'items')), told)
+        return format_call(self.name, (*(() if self.name == 'sample' else self.args), _Count(self.size, 'items')), told)
 
     def __repr__(self) -> str:
-        return shown(self.name, self.args, self.written)
+        return format_call(self.name, self.args, self.written)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Sample) and all(
