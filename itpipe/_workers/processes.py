@@ -95,7 +95,7 @@ class Processes(Pool):
         atexit.register(self.close)  # after loky, and with it multiprocessing, did: their turn comes later then
 
     @property
-    def window(self) -> int:
+    def max_pending(self) -> int:
         """As many as make a message for each worker, and as many again on their way."""
         return self.in_flight or 2 * self.size * self._together
 

@@ -17,7 +17,7 @@ from itpipe._engine.threads import Thread
 from itpipe._engine.waiting import join
 
 from .cores import _limit_native_threads, count_workers
-from .inline import Pace
+from .inline import InlinePolicy
 from .pool import Pool
 from .task import Task
 
@@ -29,7 +29,7 @@ class Threads(Pool):
 
     def __init__(self, count: int, function: ItemFunction, in_flight: int | None = None):
         super().__init__(count_workers(count), function, in_flight)
-        self.pace = Pace(known=function.resource is not None)
+        self.inline = InlinePolicy(calibrated=function.resource is not None)
         self._tasks: SimpleQueue[tuple[Task, Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._begun: dict[threading.Thread, Task] = {}
@@ -64,8 +64,8 @@ class Threads(Pool):
                 except BaseException as error:
                     self._settle(task, error=error)
                 else:
-                    if resource is None:  # where there is one, calls can't be made in place
-                        self.pace.seen(perf_counter() - begun)
+                    if resource is None:  # where there is one, calls cannot be made inline
+                        self.inline.record(perf_counter() - begun)
                     self._settle(task, value)
             del entry, task, value
         self._tasks.put(None)  # for the next thread

@@ -54,7 +54,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(itpipe._engine.waiting, 'perf_counter', made)
     monkeypatch.setattr(itpipe._engine.background, 'POLL_SECONDS', 0.002)
     monkeypatch.setattr(itpipe._workers.pool, 'POLL_SECONDS', 0.002)
-    monkeypatch.setattr(itpipe._workers.inline.Pace, 'CHEAP', 0)
+    monkeypatch.setattr(itpipe._workers.inline.InlinePolicy, 'CHEAP', 0)
     return made
 
 
