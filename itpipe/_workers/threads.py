@@ -12,7 +12,7 @@ from typing import Any
 
 from itpipe._core.keys import describe
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.stacks import placed, stack_of
+from itpipe._engine.stacks import format_worker, stack_of
 from itpipe._engine.threads import Thread
 from itpipe._engine.waiting import join
 
@@ -84,7 +84,7 @@ class Threads(Pool):
         for thread in self.threads:
             task, stack = self._begun.get(thread), stack_of(thread.ident)
             if stack if task is None else not task.settled:
-                text += placed(f'{describe(task.key) if task else "setup"} in thread {thread.name}', stack)
+                text += format_worker(f'{describe(task.key) if task else "setup"} in thread {thread.name}', stack)
         return text
 
     def close(self) -> None:

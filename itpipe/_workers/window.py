@@ -17,8 +17,7 @@ from itpipe._core.keys import END
 from itpipe._core.notes import close_after, note, noted
 from itpipe._core.steps import Pair, State
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.waiting import Patience, Stop
-from itpipe.errors import NotPicklable
+from itpipe._engine.waiting import StallTimer, Stop
 
 from .failures import SKIPPED, Failures, Policy
 from .inline import call_inline
@@ -198,23 +197,19 @@ def _opened(open_pool: Callable[[ItemFunction], Pool], function: ItemFunction, s
     except Exception as error:
         note(error, where, None)
         raise
-    pool.where, pool.patience = where, Patience(f'no item has come out of {where}', stall_timeout)
+    pool.where, pool.stall_timer = where, StallTimer(f'no item has come out of {where}', stall_timeout)
     return pool
 
 
 def _result(pool: Pool, task: Task, failures: Failures | None) -> Any:
     """What goes out for the task, SKIPPED if nothing does."""
-    awaited = False
+    if failures is not None:
+        failures.seen += 1
     try:
-        pool.await_result(task)
-        awaited = True
-        if failures is not None:
-            failures.seen += 1
         return pool.result(task)
     except Exception as error:
-        if not (raised := noted(error)):  # it was not the function that raised it
+        if not noted(error):  # it was not the function that raised it
             note(error, pool.where, task.key)
-        of_item = awaited and not (pool.stopped or task.fatal or (isinstance(error, NotPicklable) and not raised))
-        if failures is None or not of_item:
+        if failures is None or not task.item_failed:
             raise
         return failures.outcome(error, task.key, task.item)

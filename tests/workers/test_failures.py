@@ -30,7 +30,7 @@ from itpipe import (
     stream,
     unpack,
 )
-from itpipe._engine.waiting import KEPT
+from itpipe._engine.waiting import MAX_DROPPED
 
 MODES = ['threads', 'inline', 'processes', 'executor']
 
@@ -248,9 +248,9 @@ class TestSkip:
         assert run.dropped == []
 
     def test_no_more_than_so_many_are_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        run = iter(range(KEPT + 50) | parallel_map(lambda x: 1 / 0, threads=1, on_error='skip'))
+        run = iter(range(MAX_DROPPED + 50) | parallel_map(lambda x: 1 / 0, threads=1, on_error='skip'))
         assert list(run) == []
-        assert [run.dropped[0].ordinal, len(run.dropped)] == [50, KEPT]
+        assert [run.dropped[0].ordinal, len(run.dropped)] == [50, MAX_DROPPED]
 
 
 class TestReplace:
