@@ -8,7 +8,7 @@ from typing import Any
 
 from .steps import ItemStep, Step
 
-__all__ = ['literal', 'show', 'shown']
+__all__ = ['literal', 'non_defaults', 'show', 'shown']
 
 
 def same(a: object, b: object) -> bool:
@@ -41,6 +41,11 @@ def shown(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """A call as it was written."""
     parts = [*map(literal, args), *(f'{key}={literal(value)}' for key, value in kwargs.items())]
     return f'{name}({", ".join(parts)})'
+
+
+def non_defaults(**options: tuple[Any, Any]) -> dict[str, Any]:
+    """The options, given as (value, default), that have another value than the default."""
+    return {name: value for name, (value, default) in options.items() if value is not default}
 
 
 def literal(value: Any) -> str:

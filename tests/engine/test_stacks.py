@@ -27,7 +27,7 @@ from itpipe import Infinite, StallWarning, apply, batch_by, mix, parallel_map, p
 from itpipe._engine import stream as stage
 from itpipe._engine.background import Background
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.seeds import Sites
+from itpipe._engine.seeds import Seeds
 from itpipe._engine.stacks import DEEPEST, stack_of
 from itpipe._engine.stream import itemwise
 from itpipe._engine.waiting import Patience
@@ -136,7 +136,7 @@ def stalls(then: Callable[[], object]) -> Iterator[list[str]]:
 
 
 def pool_of(f: Callable[[Any], Any]) -> Processes:
-    return Processes(1, ItemFunction(itemwise('f', f).steps, Sites()))
+    return Processes(1, ItemFunction(itemwise('f', f).steps, Seeds()))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

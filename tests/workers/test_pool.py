@@ -17,7 +17,7 @@ import itpipe._engine.background
 import itpipe._workers.executors
 import itpipe._workers.pool
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.seeds import Sites
+from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import itemwise
 from itpipe._workers.executors import Borrowed
 from itpipe._workers.pool import Pool
@@ -27,7 +27,7 @@ CLOSED = 'the run was closed while a result was awaited'
 
 
 def function_of(f: Callable[[Any], Any]) -> ItemFunction:
-    return ItemFunction(itemwise('f', f).steps, Sites())
+    return ItemFunction(itemwise('f', f).steps, Seeds())
 
 
 @pytest.fixture(params=['threads', 'executor'])
