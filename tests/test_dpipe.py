@@ -662,7 +662,7 @@ class TestTransforms:
     )  # fmt: skip
     def test_buffer_size_bounds_how_far_they_run_ahead(self, options, ahead, monkeypatch):
         """As many as there are workers, and `buffer_size` results, but no fewer of these than workers."""
-        monkeypatch.setattr('itpipe._workers.inline.Pace.CHEAP', 0)
+        monkeypatch.setattr('itpipe._workers.inline.InlinePolicy.CHEAP', 0)
         monkeypatch.setattr('itpipe._workers.window.HELD', 1000)
         source = count()
         results = iter(Threads(abs, **options)(source))

@@ -16,13 +16,14 @@ from copy import deepcopy
 from itertools import chain, dropwhile, islice
 from typing import Any, Final
 
-from itpipe._core.keys import END, Batch, Key, decode, decode_all, encode, encode_all, is_pair
-from itpipe._core.show import show
+from itpipe._core.key_codes import decode, decode_all, encode, encode_all
+from itpipe._core.keys import END, Batch, Key, is_pair
+from itpipe._core.show import format_step
 from itpipe._core.steps import Pair, State, Step, itself
 
 from .functions import bind_option
 from .seeds import Seeds
-from .stacks import outside
+from .stacks import user_stacklevel
 from .waiting import Stop
 
 __all__ = ['Link', 'copy_state', 'gives', 'revive', 'snapshot']
@@ -50,8 +51,9 @@ class Link:
         self.entry = entry
         if step.opaque and entry:
             warnings.warn(
-                f'itpipe: nothing is known of `{show(step)}`, so it runs again from the beginning to item {entry}',
-                stacklevel=outside(),
+                f'itpipe: nothing is known of `{format_step(step)}`,'
+                f' so it runs again from the beginning to item {entry}',
+                stacklevel=user_stacklevel(),
             )
         if step.state is None:
             return step.work(items, *self.options) if entry is None else self._resumed(items, upstream)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
-import numpy.typing as npt
-
 from itpipe._core.checks import integer, not_async, truth
 from itpipe._core.rng import check_seed
-from itpipe._core.show import same, show
+from itpipe._core.show import format_step, same
 from itpipe._core.steps import Function, ItemStep, Step, unchanged
 
 from .chain import Chain, item_again
@@ -21,6 +19,8 @@ from .seeds import Seeds
 from .source import Source
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from .types import AnyFunction, Array, Each, G, HalfKnown, K, N, Named, Pair, R, Unknown, X, Y
 
 __all__ = ['Stage', 'Stream', 'as_stage', 'factory', 'function_of', 'itemwise', 'no_stage', 'pipe', 'stream']
@@ -107,7 +107,7 @@ class Stage(Generic[A, B]):
             )
 
     def __repr__(self) -> str:
-        return ' | '.join(map(show, self.steps))
+        return ' | '.join(map(format_step, self.steps))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stage) and same(self.steps, other.steps)
@@ -191,7 +191,7 @@ class Stream(Generic[B]):
         return item_again('Stream.item', self.source, self.steps, Seeds(fallback=self.source.seed), key)
 
     def __repr__(self) -> str:
-        return ' | '.join([repr(self.source), *map(show, self.steps)])
+        return ' | '.join([repr(self.source), *map(format_step, self.steps)])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stream) and self.source == other.source and same(self.steps, other.steps)
@@ -321,7 +321,7 @@ def function_of(where: str, f: Any, args: tuple[Any, ...] = (), kwargs: Any = No
 def _only_items(where: str, given: Stage[Any, Any], name: str = 'stage') -> tuple[ItemStep, ...]:
     for step in given.steps:
         if not isinstance(step, ItemStep):
-            raise TypeError(f'{where}: `{name}` must be item-wise, but `{show(step)}` is not')
+            raise TypeError(f'{where}: `{name}` must be item-wise, but `{format_step(step)}` is not')
     return given.steps  # type: ignore[return-value]
 
 
