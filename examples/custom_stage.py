@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from itpipe import batch_by, combine, filter_by, shuffle, stream
-from itpipe._engine import stream as stage
+from itpipe import stage
 
 END = 0
 

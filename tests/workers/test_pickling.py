@@ -347,7 +347,7 @@ class TestWhatBelongsToAModule:
         out = run_script(
             """
             from itpipe import parallel_map
-            from itpipe._engine import stream as stage
+            from itpipe import stage
 
             @stage
             def doubled(items):
