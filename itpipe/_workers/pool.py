@@ -1,8 +1,8 @@
-"""Workers that call one function for one run: what is common to them, and threads.
+"""What every pool of workers offers: one function is called, for one run.
 
-A pool takes `(key, value)` and gives a task. `await_result` waits until the call is done; then `result` returns what
-the function returned, or raises what it raised. Only the run's thread does these three. A task is settled once, by
-whichever thread has done it. `stop`, from any thread, breaks the waits; `close` waits until the workers are gone.
+A pool takes `(key, value)` and gives a task; `result` makes of it what the function returned or raises what it raised.
+The run's thread alone does these two. A task is settled, once, by whoever has done it, in any thread. `stop`, from any
+thread, breaks the waits; `close` waits until the workers are gone.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import Key
+from itpipe._core.notes import noted
 from itpipe._core.sizes import Bytes
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.waiting import POLL_SECONDS, StallTimer, signal
+from itpipe.errors import NotPicklable
 
 from .inline import InlinePolicy
 from .task import Task
@@ -98,8 +100,32 @@ class Pool:
         self._wait(task, TRIAL)
         self.inline.calibrated = True
 
-    def await_result(self, task: Task) -> None:
-        """Wait until there is a result, or an error of the function; raises an error if there will be none."""
+    def result(self, task: Task) -> Any:
+        """Wait for the call; returns what the function returned, or raises what it raised.
+
+        If the error is the item's, `task.item_failed` is set. Else the pool failed, or was stopped.
+        """
+        self._await(task)
+        if self._memory is not None:
+            self._memory.remove(task)
+        value, error, task.value, task.error = task.value, task.error, None, None
+        try:
+            if error is not None:
+                raise error
+            return self._received(value)
+        except Exception as raised:
+            not_sent = isinstance(raised, NotPicklable) and not noted(raised)  # by the pool, not by the function
+            task.item_failed = not (task.fatal or self._stopped or not_sent)
+            raise
+        finally:
+            del error  # its traceback holds this frame
+
+    def _received(self, value: Any) -> Any:
+        """What the function returned, made of what the worker sent; raises what the function raised."""
+        return value
+
+    def _await(self, task: Task) -> None:
+        """Wait until the task is settled; raises an error if it never will be."""
         if not task.settled:
             self._flush()
             self.stall_timer.start()
@@ -108,28 +134,11 @@ class Pool:
             self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
         self._check()  # when it was, tasks are cancelled, and workers die
 
-    def result(self, task: Task) -> Any:
-        """What the function returned, or raises what it raised; the result has been awaited."""
-        if self._memory is not None:
-            self._memory.remove(task)
-        value, error, task.value, task.error = task.value, task.error, None, None
-        if error is None:
-            return value
-        try:
-            raise error
-        finally:
-            del error  # its traceback holds this frame
-
     def _wait(self, task: Task, seconds: float) -> None:
         self._awaited = task
         if not task.settled and not self._stopped:
             self._wake.acquire(timeout=seconds)  # or a signal in vain
         self._awaited = None
-
-    @property
-    def stopped(self) -> bool:
-        """Whether nothing is to be awaited any more."""
-        return self._stopped
 
     def watch(self) -> None:
         """From now on, tasks are asked for by `next_done`, in the order in which they are settled."""

@@ -307,8 +307,8 @@ class Processes(Pool):
                 text += format_worker(who if place else f'{who}, which {SILENT}', stack)
         return text
 
-    def result(self, task: Task) -> Any:
-        return unpack(super().result(task))
+    def _received(self, value: Packed) -> Any:
+        return unpack(value)
 
     def stop(self) -> None:
         super().stop()

@@ -19,7 +19,6 @@ from itpipe._core.steps import Pair, State
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.order import each
 from itpipe._engine.waiting import StallTimer, Stop
-from itpipe.errors import NotPicklable
 
 from .failures import SKIPPED, Failures, Policy
 from .pool import Pool
@@ -103,20 +102,18 @@ def _failures(policy: Policy | None, pool: Pool, stop: Stop) -> Failures | None:
 
 def _result(pool: Pool, task: Task, failures: Failures | None) -> Any:
     """What goes out for the task, SKIPPED if nothing does."""
-    awaited = False
     try:
-        pool.await_result(task)
-        awaited = True
-        if failures is not None:
-            failures.seen += 1
-        return pool.result(task)
+        value = pool.result(task)
     except Exception as error:
-        if not (raised := noted(error)):  # it was not the function that raised it
+        if not noted(error):  # it was not the function that raised it
             note(error, pool.where, task.key)
-        of_item = awaited and not (pool.stopped or task.fatal or (isinstance(error, NotPicklable) and not raised))
-        if failures is None or not of_item:
+        if failures is None or not task.item_failed:
             raise
+        failures.seen += 1
         return failures.outcome(error, task.key, task.item)
+    if failures is not None:
+        failures.seen += 1
+    return value
 
 
 def ordered(

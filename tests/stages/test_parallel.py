@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import LIMIT, AtOnce, Lazily, raises, result_of, run_script, wait_until
+from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
 
 import itpipe._workers.budget
 import itpipe._workers.cores
@@ -403,7 +403,7 @@ def test_few_items_that_fit_are_shared_among_processes() -> None:
     pool._cost = 1e-6
     assert pool._together == 1
     task = pool.submit(0, 0)
-    assert result_of(pool, task) == 0
+    assert pool.result(task) == 0
     pool._memory._item.value = pool._memory._result.value = 50.0
     assert pool.can_submit(0)
     assert (pool.max_pending, pool._together) == (10, 2)
