@@ -22,8 +22,7 @@ from running import LIMIT, is_gone, raises, run_script, session, start_script, w
 
 import itpipe._workers.processes
 import itpipe._workers.shared_memory
-from itpipe import NotPicklable, WorkerCrashed, parallel_map
-from itpipe._engine import stream as stage
+from itpipe import NotPicklable, WorkerCrashed, parallel_map, stage
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.seeds import Sites
 from itpipe._engine.stream import itemwise
