@@ -21,20 +21,8 @@ from itpipe.image import (
     zoom_to_shape,
 )
 
-REAL = ['bool', *(f'{sign}int{bits}' for bits in (8, 16, 32, 64) for sign in ('', 'u')), 'float16', 'float32', 'float64']
-    'bool',
-    'int8',
-    'uint8',
-    'int16',
-    'uint16',
-    'int32',
-    'uint32',
-    'int64',
-    'uint64',
-    'float16',
-    'float32',
-    'float64',
-]
+INTEGERS = [f'{sign}int{bits}' for bits in (8, 16, 32, 64) for sign in ('', 'u')]
+REAL = ['bool', *INTEGERS, 'float16', 'float32', 'float64']
 NUMBERS = [*REAL, 'complex64', 'complex128']
 FUNCTIONS = [
     partial(zoom, scale_factor=2),
