@@ -115,7 +115,7 @@ class TestSeedGlobals:
 
         before = torch.default_generator.get_state()
         torch.default_generator.manual_seed(torch.default_generator.initial_seed())
-        seeded = SeedGlobals(stays=True)(np.random.default_rng(0), imports)
+        seeded = SeedGlobals(restore=False)(np.random.default_rng(0), imports)
         message = (
             'parallel_map: with `seed_globals`, torch must be imported before the function is called: import it outside'
             ' of the function'
