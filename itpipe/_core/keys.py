@@ -183,14 +183,16 @@ def decode_all(code: Any) -> list[Any]:
     return [Batch(islice(parts, size)) for size in code['sizes']]
 
 
-def check_keys(code: Any) -> None:
-    """Raises ValueError for what no keys are encoded as; one may come twice, as where ranks get some items twice.
+def check_keys(code: Any) -> int:
+    """How many keys these are; raises ValueError for what no keys are encoded as.
+
+    A key may come twice, as where ranks get some items twice.
 
     >>> check_keys({'runs': [0, 10**12]})
     Traceback (most recent call last):
     ValueError: not keys: too many
     """
-    _check_codes(code, 0)
+    return _check_codes(code, 0)
 
 
 def checked_key(code: Any) -> Key:

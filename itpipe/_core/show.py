@@ -8,7 +8,7 @@ from typing import Any
 
 from .steps import ItemStep, Step
 
-__all__ = ['literal', 'show', 'shown']
+__all__ = ['literal', 'same', 'shortened', 'show', 'shown']
 
 
 def same(a: object, b: object) -> bool:
@@ -23,6 +23,8 @@ def same(a: object, b: object) -> bool:
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, partial) and isinstance(b, partial):
         return same((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
+    if isinstance(a, Step):
+        return same(vars(a), vars(b))
     if any(getattr(a, trait, None) != getattr(b, trait, None) for trait in ('shape', 'dtype')):
         return False
     try:
@@ -41,6 +43,15 @@ def shown(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """A call as it was written."""
     parts = [*map(literal, args), *(f'{key}={literal(value)}' for key, value in kwargs.items())]
     return f'{name}({", ".join(parts)})'
+
+
+def shortened(value: Any) -> str:
+    """What an error message says of a value that may be anything."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = type(value).__name__
+    return text if len(text) <= 40 else f'{text[:39]}…'
 
 
 def literal(value: Any) -> str:

@@ -10,7 +10,7 @@ from itpipe._core.keys import Key
 from itpipe._core.notes import note
 from itpipe._core.rng import Draws, generator
 from itpipe._core.show import show
-from itpipe._core.steps import STOP, Function, ItemStep, Seed
+from itpipe._core.steps import AS_WRITTEN, STOP, Function, ItemStep, Seed, Step
 
 from .seeds import Sites
 from .waiting import Stop
@@ -18,10 +18,10 @@ from .waiting import Stop
 if TYPE_CHECKING:
     from .resources import Resource
 
-__all__ = ['Drawn', 'ItemFunction', 'bind_option']
+__all__ = ['ItemFunction', 'NeedsRng', 'bind_option']
 
 
-class Drawn:
+class NeedsRng:
     """A function of an item that waits for the item's random generator."""
 
     __slots__ = ('make', 'parts', 'word')
@@ -31,7 +31,7 @@ class Drawn:
 
     def at(self, key: Key) -> Callable[..., Any]:
         """The function for the item with this key."""
-        parts = [part.at(key) if isinstance(part, Drawn) else part for part in self.parts]
+        parts = [part.at(key) if isinstance(part, NeedsRng) else part for part in self.parts]
         return self.make(*parts) if self.word is None else self.make(generator(self.word, key), *parts)
 
 
@@ -47,7 +47,7 @@ class ItemFunction:
         steps = tuple(steps)
         self.calls = [bind_step(step, sites) for step in steps]
         self.names = [show(step) for step in steps]
-        self.random = any(isinstance(call, Drawn) for call in self.calls)
+        self.random = any(isinstance(call, NeedsRng) for call in self.calls)
         self.resource = None
 
     def stop(self) -> None:
@@ -58,7 +58,7 @@ class ItemFunction:
         try:
             if self.random:
                 for call in self.calls:
-                    value = call.at(key)(value) if type(call) is Drawn else call(value)
+                    value = call.at(key)(value) if type(call) is NeedsRng else call(value)
             else:
                 for call in self.calls:
                     value = call(value)
@@ -85,16 +85,16 @@ class ItemFunction:
 
 
 def bind_step(step: ItemStep, sites: Sites) -> Any:
-    """The step's function of an item, `Drawn` where it or one of its functions is random."""
+    """The step's function of an item, `NeedsRng` where it or one of its functions is random."""
     word = sites.next() if step.draws else None
     parts = tuple(bind(function, sites) for function in step.functions)
-    if step.draws or any(isinstance(part, Drawn) for part in parts):
-        return Drawn(step.make, parts, word)
+    if step.draws or any(isinstance(part, NeedsRng) for part in parts):
+        return NeedsRng(step.make, parts, word)
     return step.make(*parts)
 
 
 def bind(function: Function, sites: Sites) -> Any:
-    """The function with its arguments, `Drawn` where it is random."""
+    """The function with its arguments, `NeedsRng` where it is random."""
     if callable(function.target):
         call: Any = function.target
     else:
@@ -104,11 +104,13 @@ def bind(function: Function, sites: Sites) -> Any:
         else:
             from toolz import compose_left  # takes a while to import, and is needed by nested stages only
 
-            call = Drawn(compose_left, calls) if any(isinstance(c, Drawn) for c in calls) else compose_left(*calls)
+            call = (
+                NeedsRng(compose_left, calls) if any(isinstance(c, NeedsRng) for c in calls) else compose_left(*calls)
+            )
     if not function.args and not function.kwargs:
         return call
     extend = partial(_extended, function.args, function.kwargs)
-    return Drawn(extend, (call,)) if isinstance(call, Drawn) else extend(call)
+    return NeedsRng(extend, (call,)) if isinstance(call, NeedsRng) else extend(call)
 
 
 def _extended(args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,10 +121,12 @@ def _call(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     return call(*item, *args, **named, **kwargs)
 
 
-def bind_option(option: Any, sites: Sites, stop: Stop) -> Any:
-    """What a step's `work` gets for one of its options."""
+def bind_option(option: Any, step: Step, sites: Sites, stop: Stop) -> Any:
+    """What the step's `work` gets for one of its options."""
     if isinstance(option, Seed):
         return Draws(sites.next(option.seed))
     if isinstance(option, tuple) and option and isinstance(option[0], ItemStep):
         return ItemFunction(option, sites)
+    if option is AS_WRITTEN:
+        return show(step)
     return stop if option is STOP else option

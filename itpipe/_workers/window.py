@@ -15,9 +15,9 @@ from typing import Any
 
 from itpipe._core.keys import END, Key
 from itpipe._core.notes import close_after, note, noted
-from itpipe._core.steps import Pair, State
+from itpipe._core.steps import HIDDEN, Pair, State
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.order import each
+from itpipe._engine.order import map_items
 from itpipe._engine.waiting import Patience, Stop
 from itpipe.errors import NotPicklable
 
@@ -162,7 +162,7 @@ def _in_place(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop
     """Without workers, as long as that is faster; returns whether all pairs are done."""
     pace, count = pool.pace, 1
     if failures is None and type(pool.function) is ItemFunction:
-        unwatched = partial(each, function=pool.function, stop=stop)
+        unwatched = partial(map_items, function=pool.function, stop=stop)
     else:
         unwatched = partial(_guarded, pool=pool, failures=failures, stop=stop)
     while True:
@@ -189,7 +189,7 @@ def _watched(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop:
 
 
 def _guarded(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop: Stop) -> Generator[Pair, None, Any]:
-    """What `each` does, where the call is more than those of the steps, or its errors may be left out."""
+    """What `map_items` does, where the call is more than those of the steps, or its errors may be left out."""
     key: Any = END
     for key, value in pairs:
         yield key, _called(pool, key, value, failures, stop)
@@ -289,8 +289,8 @@ def replay_unordered(log: deque[Any], position: list[Any], state: State) -> Iter
         key, came_out = log.popleft()
         if came_out:
             slots[:] = [pair for pair in slots if pair[0] != key]
-            yield key, None
+            yield key, HIDDEN
         else:
             position[0] = key
             if key is not END:
-                slots.append((key, None))
+                slots.append((key, HIDDEN))

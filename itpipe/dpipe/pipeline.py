@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from itpipe import infinite
 from itpipe._core.checks import integer
-from itpipe._core.steps import ItemStep, unchanged
+from itpipe._core.steps import ItemStep, identity
 from itpipe._engine.stream import Stage, function_of
 from itpipe.stages.custom import stage
 from itpipe.stages.parallel import parallel_map, prefetch
@@ -74,7 +75,7 @@ class Infinite(infinite.Infinite[Any]):
             raise ValueError(f'Infinite: `{next(iter(kwargs))}` goes to a function, but `combiner` is {combiner!r}')
         if not isinstance(combiner, Stage):
             function = function_of('Infinite', combiner, (), kwargs, 'combiner')
-            combiner = Stage((ItemStep('apply', unchanged, (function,), (combiner,), kwargs),))
+            combiner = Stage((ItemStep('apply', identity, (function,), (combiner,), kwargs),))
         super().__init__(
             source,
             *transformers,
@@ -154,10 +155,10 @@ def _parallel(
         count = count_workers(n_workers)
         in_flight = count + max(count, buffer_size)
     written = kwargs | {'n_workers': n_workers} | ({} if buffer_size == 1 else {'buffer_size': buffer_size})
-    call = ItemStep(name, unchanged, (function,), (func, *args), written)
+    call = ItemStep(name, identity, (function,), (func, *args), written)
     workers: Any = {kind: n_workers}
     (step,) = parallel_map(Stage((call,)), in_flight=in_flight, **workers).steps
-    return (step._replace(name=name, args=(func, *args), kwargs=written),)
+    return (replace(step, name=name, args=(func, *args), kwargs=written),)  # type: ignore[type-var]
 
 
 class Iterator(Stage[Any, Any]):

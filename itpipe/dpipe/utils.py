@@ -11,7 +11,7 @@ import numpy as np
 
 from itpipe._core.checks import is_function
 from itpipe._core.steps import Function, ItemStep
-from itpipe._engine.functions import Drawn, bind_step
+from itpipe._engine.functions import NeedsRng, bind_step
 from itpipe._engine.seeds import Sites
 from itpipe._engine.stream import Stage, function_of
 from itpipe.stages import items
@@ -53,7 +53,7 @@ class ItemStage(Stage[Any, Any]):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function makes of one item and further arguments; what is random is drawn afresh."""
         call = bind_step(self.steps[0], Sites())  # type: ignore[arg-type]
-        return (call.at(0) if isinstance(call, Drawn) else call)(*args, **kwargs)
+        return (call.at(0) if isinstance(call, NeedsRng) else call)(*args, **kwargs)
 
 
 def unpack_args(func: Any, *args: Any, **kwargs: Any) -> ItemStage:

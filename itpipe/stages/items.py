@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from itpipe._core.checks import is_function, number
-from itpipe._core.steps import Function, ItemStep, unchanged
+from itpipe._core.steps import Function, ItemStep, identity
 from itpipe._engine.iterables import is_iterable, iterate
 from itpipe._engine.stream import Stage, factory, function_of
 
@@ -46,7 +46,7 @@ def apply(f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
     See also: `unpack`, `map_at`, `parallel_map`.
     """
-    return _stage('apply', unchanged, [function_of('apply', f, args, kwargs)], (f, *args), kwargs)
+    return _stage('apply', identity, [function_of('apply', f, args, kwargs)])
 
 
 @factory
@@ -76,7 +76,7 @@ def map_at(
             raise TypeError(f'map_at: `index` must be ints or dict keys, got {each!r}')
     alone = len(indices) == 1 and isinstance(indices[0], (int, np.integer))
     make = partial(_map_at_one, indices[0]) if alone else partial(partial, _mapped_at, indices)
-    return _stage('map_at', make, [function_of('map_at', f, args, kwargs)], (index, f, *args), kwargs)
+    return _stage('map_at', make, [function_of('map_at', f, args, kwargs)])
 
 
 @overload
@@ -96,7 +96,7 @@ def unpack(f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
     See also: `apply`, `map_all`.
     """
-    return _stage('unpack', partial(partial, _unpacked), [function_of('unpack', f, args, kwargs)], (f, *args), kwargs)
+    return _stage('unpack', partial(partial, _unpacked), [function_of('unpack', f, args, kwargs)])
 
 
 @factory
@@ -113,7 +113,7 @@ def map_all(f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Changed:
     See also: `map_at`, `zip_apply`.
     """
     make = partial(partial, _mapped_all)
-    return _stage('map_all', make, [function_of('map_all', f, args, kwargs)], (f, *args), kwargs)
+    return _stage('map_all', make, [function_of('map_all', f, args, kwargs)])
 
 
 @factory
@@ -134,7 +134,7 @@ def zip_apply(*functions: Callable[..., Any], **kwargs: Any) -> Changed:
     if not functions:
         raise ValueError('zip_apply: `functions` must not be empty')
     given = [function_of('zip_apply', f, (), kwargs, f'functions[{n}]') for n, f in enumerate(functions)]
-    return _stage('zip_apply', _zip_apply, given, functions, kwargs)
+    return _stage('zip_apply', _zip_apply, given)
 
 
 @overload
@@ -158,7 +158,7 @@ def random_apply(p: float, f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, A
     See also: `sample_args`, `with_rng`.
     """
     make = partial(_random_apply, number('random_apply', 'p', p, 0, 1))
-    return _stage('random_apply', make, [function_of('random_apply', f, args, kwargs)], (p, f, *args), kwargs, True)
+    return _stage('random_apply', make, [function_of('random_apply', f, args, kwargs)], draws=True)
 
 
 @overload
@@ -187,7 +187,7 @@ def sample_args(f: Any, /, *samplers: Sampler, **named: Sampler) -> Stage[Any, A
     for name, sampler in named.items():
         is_function('sample_args', name, sampler)
     make = partial(_sample_args, samplers, named)
-    return _stage('sample_args', make, [function_of('sample_args', f)], (f, *samplers), named, True)
+    return _stage('sample_args', make, [function_of('sample_args', f)], draws=True)
 
 
 @overload
@@ -213,13 +213,11 @@ def with_rng(f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
     See also: `random_apply`, `sample_args`.
     """
-    return _stage('with_rng', _with_rng, [function_of('with_rng', f, args, kwargs)], (f, *args), kwargs, True)
+    return _stage('with_rng', _with_rng, [function_of('with_rng', f, args, kwargs)], draws=True)
 
 
-def _stage(
-    name: str, make: Any, functions: Iterable[Function], args: tuple[Any, ...], kwargs: Any, draws: bool = False
-) -> Changed:
-    return Changed((ItemStep(name, make, tuple(functions), args, kwargs, draws),))
+def _stage(name: str, make: Any, functions: Iterable[Function], draws: bool = False) -> Changed:
+    return Changed((ItemStep(name, make, tuple(functions), draws=draws),))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

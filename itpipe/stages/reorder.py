@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 
 from itpipe._core.checks import integer
 from itpipe._core.rng import Draws, check_seed
-from itpipe._core.steps import Pair, Seed, State, Step, parent
+from itpipe._core.steps import Pair, Seed, State, Stateful
 from itpipe._engine.stream import Stage, factory
-
-from .select import _fits_reuse
 
 if TYPE_CHECKING:
     from itpipe._engine.stream import Same
@@ -38,11 +36,9 @@ def shuffle(buffer_size: int, seed: int | None = None) -> Same:
     See also: `sample`, for data with random access; `reuse`.
     """
     size = integer('shuffle', 'buffer_size', buffer_size, least=1)
-    draws = Seed(check_seed('shuffle', seed))
-    written = {} if seed is None else {'seed': seed}
-    return Same(
-        (Step('shuffle', _shuffle, (draws, size), (size,), written, state={'t': 0, 'slots': []}, remake='pass'),)
-    )
+    options = (Seed(check_seed('shuffle', seed)), size)
+    state: State = {'t': 0, 'slots': []}
+    return Same((Stateful('shuffle', _shuffle, options, state=state, clock=('t',), gives='same'),))
 
 
 @factory
@@ -67,24 +63,16 @@ def reuse(pool_size: int, repetitions: int, iterations: int = 1, seed: int | Non
         integer('reuse', 'repetitions', repetitions, least=1),
         integer('reuse', 'iterations', iterations, least=1),
     )
-    written = ({} if iterations == 1 else {'iterations': iterations}) | ({} if seed is None else {'seed': seed})
-    state: State = {'t': 0, 'due': 0, 'slots': [], 'counts': []}
-    options = (Seed(check_seed('reuse', seed)), *sizes)
-    return Same(
-        (
-            Step(
-                'reuse',
-                _reuse,
-                options,
-                sizes[:2],
-                written,
-                state=state,
-                origin=parent,
-                remake='pass',
-                fits=partial(_fits_reuse, sizes[1]),
-            ),
-        )
-    )
+    step = Stateful(
+        'reuse', _reuse, (Seed(check_seed('reuse', seed)), *sizes),
+        state={'t': 0, 'due': 0, 'slots': [], 'counts': []}, clock=('t', 'due'), beside=('counts',),
+        gives='repeated', fits=partial(_fits_reuse, sizes[1]),
+    )  # fmt: skip
+    return Same((step,))
+
+
+def _fits_reuse(repetitions: int, state: State) -> bool:
+    return all(count < repetitions for count in state['counts'])
 
 
 def _shuffle(items: Iterator[Pair], state: State, draws: Draws, size: int) -> Iterator[Pair]:
