@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from itpipe._core.keys import END, Key, as_key, describe
-from itpipe._core.show import show
+from itpipe._core.show import format_step
 from itpipe._core.steps import ItemStep, Opaque, Pair, State, Stateful, Step
 from itpipe.errors import Dropped
 
@@ -207,7 +207,7 @@ class Chain:
         keys: Sequence[Any] = [key]
         for operator in reversed(self.operators):
             if isinstance(operator.step, Opaque):
-                raise RuntimeError(f'`{show(operator.step)}` does not say of which items it makes what it gives')
+                raise RuntimeError(f'`{format_step(operator.step)}` does not say of which items it makes what it gives')
             keys = [origin for key in keys for origin in operator.step.origins(key)]
         return self.source.indices(keys)
 

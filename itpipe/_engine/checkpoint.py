@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
 from itpipe._core.keys import is_count
-from itpipe._core.show import shortened, show, shown
+from itpipe._core.show import format_call, format_step, shortened
 from itpipe._core.steps import ItemStep, State, Step
 
 from .dealing import deal
@@ -52,10 +52,10 @@ class Pipeline:
         self.shard: list[int] | None = None
         if (place := last_shard(steps)) is not None:  # this one may be another rank's, or one of another number of them
             self.shard = list(told[place].share)
-            told[place] = replace(told[place], fingerprint=shown('shard', (), told[place].kwargs))
+            told[place] = replace(told[place], fingerprint=format_call('shard', (), told[place].kwargs))
         lines = lasting(source, told).splitlines()
         if seed is not None:
-            lines.append(shown('Infinite', (), {'seed': seed}))
+            lines.append(format_call('Infinite', (), {'seed': seed}))
         self.text = '\n'.join(map(_brief, lines))
         self._begun = _begun(self.text, self.shard)
 
@@ -177,7 +177,7 @@ def check_position(source: Source, steps: Sequence[Step | ItemStep], position: A
     for step in ordered:
         entry = next(left) if step.remembers else None
         if entry is not None and not kind_of_step(step).is_entry(step, entry, comes_in):
-            raise ValueError(f'what it says of `{show(step)}` cannot be')
+            raise ValueError(f'what it says of `{format_step(step)}` cannot be')
         comes_in = _behind(step, comes_in)
 
 
@@ -203,7 +203,7 @@ def lasting(source: Source, steps: Sequence[Step | ItemStep]) -> str:
     lines = [source.lasting()]
     for step in steps:
         told = step.fingerprint if isinstance(step, Step) else None
-        lines += [show(step)] if told is None else told.splitlines()
+        lines += [format_step(step)] if told is None else told.splitlines()
     return '\n'.join(lines)
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, count, islice
 from typing import Any, Final, TypeVar
 
-from itpipe._core.keys import decode_all, is_count
+from itpipe._core.key_codes import decode_all
+from itpipe._core.keys import is_count
 from itpipe._core.steps import State
 
 from .kinds import kind_of

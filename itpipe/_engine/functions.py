@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from itpipe._core.keys import Key
 from itpipe._core.notes import note
 from itpipe._core.rng import Draws, generator
-from itpipe._core.show import show
+from itpipe._core.show import format_step
 from itpipe._core.steps import AS_WRITTEN, STOP, Function, ItemStep, Seed, Step
 
 from .seeds import Sites
@@ -46,7 +46,7 @@ class ItemFunction:
     def __init__(self, steps: Iterable[ItemStep], sites: Sites):
         steps = tuple(steps)
         self.calls = [bind_step(step, sites) for step in steps]
-        self.names = [show(step) for step in steps]
+        self.names = [format_step(step) for step in steps]
         self.random = any(isinstance(call, NeedsRng) for call in self.calls)
         self.resource = None
 
@@ -128,5 +128,5 @@ def bind_option(option: Any, step: Step, sites: Sites, stop: Stop) -> Any:
     if isinstance(option, tuple) and option and isinstance(option[0], ItemStep):
         return ItemFunction(option, sites)
     if option is AS_WRITTEN:
-        return show(step)
+        return format_step(step)
     return stop if option is STOP else option

@@ -14,20 +14,14 @@ from itertools import chain, dropwhile, islice
 from operator import itemgetter
 from typing import Any, Protocol
 
-from itpipe._core.keys import (
-    END,
-    Key,
-    checked_key,
-    decode,
-    encode,
-    is_count,
-)
-from itpipe._core.show import show
+from itpipe._core.key_codes import decode, encode
+from itpipe._core.keys import END, Key, is_count
+from itpipe._core.show import format_step
 from itpipe._core.steps import Pair
 
 from .functions import bind_option
 from .seeds import Sites
-from .stacks import outside
+from .stacks import user_stacklevel
 from .waiting import Stop
 
 __all__ = ['BatchOperator', 'ExpandingOperator', 'OpaqueOperator', 'Operator', 'StatelessOperator', 'Upstream']
@@ -151,7 +145,7 @@ class ExpandingOperator(Operator):
     def check_form(entry: Any) -> None:
         if not all(isinstance(part, list) and len(part) == 2 and is_count(part[1]) for part in entry):
             raise ValueError('an entry of its "steps" is not of keys and numbers')
-        if len({checked_key(code) for code, _ in entry}) < len(entry):
+        if len({decode(code) for code, _ in entry}) < len(entry):
             raise ValueError('an entry of its "steps" has a key twice')
 
     @classmethod
@@ -179,8 +173,9 @@ class OpaqueOperator(Operator):
         if not entry:
             return self.step.work(items, *self.options)  # type: ignore[no-any-return]
         warnings.warn(
-            f'itpipe: nothing is known of `{show(self.step)}`, so it runs again from the beginning to item {entry}',
-            stacklevel=outside(),
+            f'itpipe: nothing is known of `{format_step(self.step)}`,'
+            f' so it runs again from the beginning to item {entry}',
+            stacklevel=user_stacklevel(),
         )
         return self._rest(items, entry)
 

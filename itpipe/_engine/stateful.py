@@ -15,9 +15,10 @@ from copy import deepcopy
 from itertools import chain
 from typing import Any, Final
 
-from itpipe._core.keys import END, Key, check_keys, decode_all, encode_all, is_count
+from itpipe._core.key_codes import decode_all, encode_all
+from itpipe._core.keys import END, Key, is_count
 from itpipe._core.notes import note
-from itpipe._core.show import shortened, show
+from itpipe._core.show import format_step, shortened
 from itpipe._core.steps import HIDDEN, Pair, State, Stateful, in_order, is_json
 
 from .operators import Operator, Upstream
@@ -85,8 +86,8 @@ class StatefulOperator(Operator):
 
     def _differs(self) -> RuntimeError:
         return RuntimeError(
-            f'`{show(self.step)}` does not do the same again with the same keys, so it is not known where it stands;'
-            ' all that it remembers must be in its state'
+            f'`{format_step(self.step)}` does not do the same again with the same keys,'
+            ' so it is not known where it stands; all that it remembers must be in its state'
         )
 
     def consumed(self, key: Any) -> Any:
@@ -98,7 +99,7 @@ class StatefulOperator(Operator):
                 if made == key:
                     return self._position()
         except Exception as error:
-            note(error, show(self.step), key)
+            note(error, format_step(self.step), key)
             raise
         raise self._differs()
 
@@ -137,7 +138,7 @@ class StatefulOperator(Operator):
         try:
             _check_fields(entry, len(state.get('slots', ())))
         except ValueError as error:
-            raise TypeError(f'`{show(step)}` keeps in its state what cannot be saved: {error}') from None
+            raise TypeError(f'`{format_step(step)}` keeps in its state what cannot be saved: {error}') from None
         if own:
             entry['own'] = in_order(entry['own'])
         return entry
@@ -146,7 +147,7 @@ class StatefulOperator(Operator):
     def check_form(entry: Any) -> None:
         if not entry.keys() <= {'beside', 'clock', 'ended', 'own', 'slots'}:
             raise ValueError(f'an entry of its "steps" has {shortened(sorted(map(str, entry)))}')
-        held = check_keys(entry.get('slots', []))
+        held = len(decode_all(entry.get('slots', [])))
         if entry.get('ended', True) is not True:
             raise ValueError('an entry of its "steps" has an "ended" that is not true')
         for role in ('beside', 'clock', 'own'):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from itpipe._core.checks import integer, not_async, truth
 from itpipe._core.rng import check_seed
-from itpipe._core.show import same, show
+from itpipe._core.show import format_step, same
 from itpipe._core.steps import Function, ItemStep, Step, identity
 
 from .chain import Chain, item_again
@@ -25,6 +25,8 @@ from .seeds import Sites
 from .source import Source
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from .types import AnyFunction, Array, Each, G, HalfKnown, K, N, Named, Pair, R, Unknown, X, Y
 
 __all__ = ['Stage', 'Stream', 'as_stage', 'factory', 'function_of', 'itemwise', 'no_stage', 'pipe', 'stream']
@@ -111,7 +113,7 @@ class Stage(Generic[A, B]):
             )
 
     def __repr__(self) -> str:
-        return ' | '.join(map(show, self.steps))
+        return ' | '.join(map(format_step, self.steps))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stage) and same(self.steps, other.steps)
@@ -195,7 +197,7 @@ class Stream(Generic[B]):
         return item_again('Stream.item', self.source, self.steps, Sites(fallback=self.source.seed), key)
 
     def __repr__(self) -> str:
-        return ' | '.join([repr(self.source), *map(show, self.steps)])
+        return ' | '.join([repr(self.source), *map(format_step, self.steps)])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stream) and self.source == other.source and same(self.steps, other.steps)
@@ -364,7 +366,7 @@ def function_of(where: str, f: Any, args: tuple[Any, ...] = (), kwargs: Any = No
 def _only_items(where: str, given: Stage[Any, Any], name: str = 'stage') -> tuple[ItemStep, ...]:
     for step in given.steps:
         if not isinstance(step, ItemStep):
-            raise TypeError(f'{where}: `{name}` must be item-wise, but `{show(step)}` is not')
+            raise TypeError(f'{where}: `{name}` must be item-wise, but `{format_step(step)}` is not')
     return given.steps  # type: ignore[return-value]
 
 

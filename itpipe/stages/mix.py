@@ -13,7 +13,7 @@ import numpy as np
 
 from itpipe._core.keys import Key, is_count, is_pair
 from itpipe._core.rng import Draws, check_seed
-from itpipe._core.show import same, shown
+from itpipe._core.show import format_call, same
 from itpipe._core.steps import Pair, Stateless, Step
 from itpipe._engine.chain import Chain
 from itpipe._engine.checkpoint import check_position, key_test, lasting
@@ -102,12 +102,12 @@ class _Mix:
     def lasting(self) -> str:
         told = self.written | ({} if 'weights' not in self.written else {'weights': _sum(np.array(self.weights))})
         return '\n'.join([
-            shown('mix', (_Count(len(self.branches), 'streams'),), told),
+            format_call('mix', (_Count(len(self.branches), 'streams'),), told),
             *(f'  {line}' for branch in self.branches for line in lasting(branch.source, branch.steps).splitlines()),
         ])  # fmt: skip
 
     def __repr__(self) -> str:
-        return shown('mix', self.branches, self.written)
+        return format_call('mix', self.branches, self.written)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Mix) and same((self.branches, self.written), (other.branches, other.written))

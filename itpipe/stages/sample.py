@@ -14,9 +14,9 @@ from itpipe._core.checks import is_function, truth
 from itpipe._core.keys import Key, is_count
 from itpipe._core.notes import note
 from itpipe._core.rng import BLOCK, Draws, check_seed
-from itpipe._core.show import literal, same, shown
+from itpipe._core.show import format_call, format_value, same
 from itpipe._core.steps import Pair
-from itpipe._engine.iterables import Ordinals, length, look_up, looking_up, misplaced, promised
+from itpipe._engine.iterables import Ordinals, as_runtime_error, length, look_up, look_up_step, note_length
 from itpipe._engine.seeds import Sites
 from itpipe._engine.source import Opened
 from itpipe._engine.stream import Stream, no_stage
@@ -126,15 +126,15 @@ def _check_weights(where: str, weights: Any, count: int) -> np.ndarray[Any, np.d
         words = given.dtype.kind in 'SUTcmM' or any(isinstance(each, (str, bytes)) for each in _objects(given))
         result = np.zeros(0) if words else given.astype(np.float64)
     except OverflowError:
-        raise ValueError(f'{where}: `weights` must fit into floats, got {literal(weights)}') from None
+        raise ValueError(f'{where}: `weights` must fit into floats, got {format_value(weights)}') from None
     except (TypeError, ValueError):
         words = True
     if words:
-        raise TypeError(f'{where}: `weights` must be numbers, got {literal(weights)}')
+        raise TypeError(f'{where}: `weights` must be numbers, got {format_value(weights)}')
     if result.shape != (count,):
         raise ValueError(f'{where}: `weights` must be {count} numbers, one for each, got shape {result.shape}')
     if not np.isfinite(result).all() or (result < 0).any():
-        raise ValueError(f'{where}: `weights` must be finite and not negative, got {literal(weights)}')
+        raise ValueError(f'{where}: `weights` must be finite and not negative, got {format_value(weights)}')
     if not result.any():
         raise ValueError(f'{where}: `weights` must not all be zero')
     return result
@@ -216,7 +216,7 @@ class _Sample:
             partial(self.pick, blocks),
             partial(self.indices, blocks),
             partial(self.places, blocks),
-            looking_up(self.sequence, self.__repr__),
+            look_up_step(self.sequence, self.__repr__),
         )
 
     def blocks(self) -> Callable[[Draws, int], np.ndarray[Any, Any]]:
@@ -251,12 +251,12 @@ class _Sample:
                     yield ordinal, sequence[index]
                 ordinal, number, first = ordinal + 1, number + 1, 0
         except StopIteration as error:
-            instead = misplaced(error, sequence, index)
+            instead = as_runtime_error(error, sequence, index)
             note(instead, repr(self), ordinal)
             raise instead from error
         except Exception as error:
             note(error, repr(self), ordinal)
-            promised(error, sequence, index)
+            note_length(error, sequence, index)
             raise
 
     def places(self, blocks: Blocks, start: int) -> Iterator[Pair]:
@@ -289,10 +289,10 @@ class _Sample:
         told = {name: value for name, value in self.written.items() if name != 'ids'}
         if self.weights is not None:
             told['weights'] = _sum(self.weights)
-        return shown(self.name, (*(() if self.name == 'sample' else self.args), _Count(self.size, 'items')), told)
+        return format_call(self.name, (*(() if self.name == 'sample' else self.args), _Count(self.size, 'items')), told)
 
     def __repr__(self) -> str:
-        return shown(self.name, self.args, self.written)
+        return format_call(self.name, self.args, self.written)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Sample) and all(

@@ -35,7 +35,15 @@ from reference import (
 )
 from running import AtOnce, Lazily
 
-from itpipe._workers.inline import Pace
+from itpipe._core.keys import Batch
+from itpipe._workers.inline import InlinePolicy
+
+keys = st.recursive(
+    st.integers(0, 2**40),
+    lambda inner: st.tuples(inner, st.integers(0, 2**20)) | st.lists(inner, min_size=1, max_size=4).map(Batch),
+    max_leaves=12,
+)
+"""Keys of items."""
 
 
 def examples(n: int) -> settings:
@@ -160,27 +168,27 @@ def executors_with_processes(executors: dict[str, Any]) -> Iterator[dict[str, An
     pool.shutdown(kill_workers=True)
 
 
-class Fickle(Pace):
-    """Calls run in threads and in place by turns, whatever time they take."""
+class Fickle(InlinePolicy):
+    """Calls run in threads and inline by turns, whatever time they take."""
 
     turns = itertools.cycle([(1, 0), (3, 1000), (0, 1000), (2, 0), (0, 0), (5, 0), (1, 1000)])
 
-    def __init__(self, known: bool = False):
-        super().__init__(known)
+    def __init__(self, calibrated: bool = False):
+        super().__init__(calibrated)
         self.left, self.CHEAP = next(self.turns)
 
-    def seen(self, seconds: float) -> None:
-        self.known, self.left = True, self.left - 1
-        self.in_place = self.in_place or self.left < 0
+    def record(self, seconds: float) -> None:
+        self.calibrated, self.left = True, self.left - 1
+        self.active = self.active or self.left < 0
 
-    def leave(self) -> None:
-        self.in_place = False
+    def to_workers(self) -> None:
+        self.active = False
         self.left, self.CHEAP = next(self.turns)
 
 
 @pytest.fixture(scope='module')
 def fickle() -> Iterator[None]:
-    with mock.patch('itpipe._workers.pool.Pace', Fickle):
+    with mock.patch('itpipe._workers.threads.InlinePolicy', Fickle):
         yield
 
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
 
-import itpipe._engine.background
+import itpipe._engine.waiting
 import itpipe._workers.executors
-import itpipe._workers.pool
+import itpipe._workers.threads
+from itpipe import NotPicklable
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.seeds import Sites
 from itpipe._engine.stream import itemwise
@@ -72,6 +73,31 @@ def test_results_and_errors(open_pool: Any) -> None:
     assert pool.result(good) == 0.5
     with raises(ZeroDivisionError, 'division by zero', 'itpipe: raised in f(), item 1'):
         pool.result(bad)
+    pool.close()
+
+
+def raise_not_picklable(_: Any) -> None:
+    raise NotPicklable('of the function itself')
+
+
+@pytest.mark.parametrize('function', [lambda x: 1 / x, raise_not_picklable])
+def test_an_error_of_the_function_is_one_of_the_item(open_pool: Any, function: Callable[[Any], Any]) -> None:
+    pool = open_pool(function)
+    task = pool.submit(0, 0)
+    with pytest.raises((ZeroDivisionError, NotPicklable)):
+        pool.result(task)
+    assert task.item_failed
+    pool.close()
+
+
+def test_an_error_of_the_pool_is_not_one_of_the_item(open_pool: Any) -> None:
+    pool = open_pool(lambda x: 1 / x)
+    done, other = pool.submit(0, 0), pool.submit(1, 1)
+    assert pool.result(other) == 1  # and so the first one is done, too
+    pool.stop()
+    with raises(RuntimeError, CLOSED):
+        pool.result(done)
+    assert not done.item_failed
     pool.close()
 
 
@@ -140,7 +166,7 @@ def test_closing_waits_for_the_function_that_runs(open_pool: Any) -> None:
 
 
 def test_closing_does_not_wait_for_ever(open_pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(itpipe._engine.background, 'GRACE', 0.02)
+    monkeypatch.setattr(itpipe._engine.waiting, 'GRACE', 0.02)
     monkeypatch.setattr(itpipe._workers.executors, 'GRACE', 0.02)
     begun, go_on = threading.Event(), threading.Event()
 
@@ -340,7 +366,7 @@ def test_whatever_is_the_matter_with_openmp_the_threads_work(monkeypatch: pytest
     def fail(_: int) -> None:
         raise UnicodeDecodeError('utf-8', b'x', 0, 1, 'no')
 
-    monkeypatch.setattr(itpipe._workers.pool, '_limit_native_threads', fail)
+    monkeypatch.setattr(itpipe._workers.threads, '_limit_native_threads', fail)
     pool = Threads(2, function_of(abs))
     assert pool.result(pool.submit(0, -3)) == 3
     pool.close()

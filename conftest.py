@@ -1,14 +1,18 @@
 """What every test shares: it may leave nothing behind, and how hard hypothesis tries."""
 
+import doctest
 import os
 from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from leftovers import alive, describe, still_left
 from strategies import executors, executors_with_processes, fickle  # noqa: F401  (fixtures)
+from written import is_written_in
 
-collect_ignore = ['typing']  # read by the type checkers, which must refuse some of it; not run
+collect_ignore = ['tests/typing']  # read by the type checkers, which must refuse some of it; not run
 
 # ITPIPE_HYPOTHESIS=thorough, or --hypothesis-profile=thorough: for once by hand. ITPIPE_EXAMPLES splits the work over
 # several runs, each with a seed of its own.
@@ -31,6 +35,15 @@ settings.load_profile(os.environ.get('ITPIPE_HYPOTHESIS', 'ci'))
 def pytest_configure(config: pytest.Config) -> None:
     # A plugin, and not only a fixture of this folder, so that the doctests of itpipe/ are watched too.
     config.pluginmanager.register(NothingLeftBehind(), 'nothing-left-behind')
+    doctest.DocTestFinder._from_module = is_from_module
+
+
+def is_from_module(
+    finder: doctest.DocTestFinder, module: ModuleType, thing: Any, usual: Any = doctest.DocTestFinder._from_module
+) -> bool:
+    """Doctests are found in the file that they are written in, though `__module__` names the package of the name."""
+    written_here = is_written_in(module, thing)
+    return usual(finder, module, thing) if written_here is None else written_here
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
