@@ -8,7 +8,7 @@ from typing import Any
 
 from .steps import ItemStep, Step
 
-__all__ = ['format_call', 'format_step', 'format_value', 'same', 'shortened']
+__all__ = ['format_call', 'format_step', 'format_value', 'non_defaults', 'same', 'shortened']
 
 
 def same(a: object, b: object) -> bool:
@@ -52,6 +52,11 @@ def shortened(value: Any) -> str:
     except Exception:
         text = type(value).__name__
     return text if len(text) <= 40 else f'{text[:39]}…'
+
+
+def non_defaults(**options: tuple[Any, Any]) -> dict[str, Any]:
+    """The options, given as (value, default), that have another value than the default."""
+    return {name: value for name, (value, default) in options.items() if value is not default}
 
 
 def format_value(value: Any) -> str:

@@ -27,7 +27,7 @@ from .functions import ItemFunction
 from .kinds import kind_of_step
 from .operators import Operator
 from .order import check_alike, fused, hold_back_last, map_items, running
-from .seeds import Sites
+from .seeds import Seeds
 from .source import Source
 from .waiting import Stop
 
@@ -65,28 +65,28 @@ class Chain:
         self,
         source: Source,
         steps: Sequence[Step | ItemStep],
-        sites: Sites,
+        seeds: Seeds,
         stop: Stop | None = None,
         state: State | None = None,
         tracked: bool = True,
         dropped: deque[Dropped] | None = None,
         complete: bool = True,
     ):
-        self.sites, self.stop = sites, stop or Stop(dropped)
-        self.described, self._first_site = (source, steps), sites.number
-        check_alike('shard', source, steps, sites.seeded)
+        self.seeds, self.stop = seeds, stop or Stop(dropped)
+        self.described, self._first_seeds = (source, steps), seeds.copy()
+        check_alike('shard', source, steps, seeds.seeded)
         steps = fused(steps)
         order, behind, left = (*running(steps), []) if complete else hold_back_last(steps)
         # the consumer's keys are of use up to the last opaque step, which starts from the beginning
         opaque = max((index for index, step in enumerate(steps) if isinstance(step, Opaque)), default=-1)
-        self.source = source.open(sites, self.stop)
+        self.source = source.open(seeds, self.stop)
         self.source.tracked = tracked and opaque < 0
         look_up = self.source.apart() if behind else None
-        # random steps are numbered in reading order, those of the source first
+        # random steps of one name are counted in reading order, those of the source first
         self.pairs = self.source.start(None if state is None else state['source'])
 
         def at_work(step: Step, tracked: bool = True) -> Operator:
-            return kind_of_step(step)(step, sites, self.stop, tracked)
+            return kind_of_step(step)(step, seeds, self.stop, tracked)
 
         operators = [at_work(step, tracked and index >= opaque) for index, step in enumerate(steps)]
         self.operators = [operators[place] for place in order]
@@ -118,7 +118,7 @@ class Chain:
         if not isinstance(self.pairs, (enumerate, zip)) and not (
             self.operators and self.operators[0].step.work is map_items
         ):
-            self.pairs = map_items(self.pairs, ItemFunction((), sites), self.stop)  # to be stopped between items
+            self.pairs = map_items(self.pairs, ItemFunction((), seeds), self.stop)  # to be stopped between items
         entries = iter(() if state is None else state['steps'])
         for index, operator in enumerate(self.operators):
             entry = next(entries, None) if operator.step.remembers else None
@@ -191,7 +191,7 @@ class Chain:
         """The steps before the one at `index` in a run of their own, from the beginning."""
         source, steps = self.described  # in which no step changes places with an opaque one
         index -= self._look_up in self.operators[:index]
-        return Chain(source, fused(steps)[:index], self.sites.again(self._first_site), self.stop, tracked=False)
+        return Chain(source, fused(steps)[:index], self._first_seeds.copy(), self.stop, tracked=False)
 
     def has_key(self, key: Any, index: int | None = None) -> bool:
         """Whether such a key can come out of the step at `index`, by default of the last one."""
@@ -232,10 +232,10 @@ def is_running(error: BaseException) -> bool:
     return asked is not None and asked.tb_next is None and error.args == ('generator already executing',)
 
 
-def item_again(where: str, source: Source, steps: Sequence[Step | ItemStep], sites: Sites, key: Any) -> Any:
+def item_again(where: str, source: Source, steps: Sequence[Step | ItemStep], seeds: Seeds, key: Any) -> Any:
     """The value with this key, made again, from behind the last step that gives such keys."""
     key = as_key(key)
-    chain = Chain(source, steps, sites, tracked=False)
+    chain = Chain(source, steps, seeds, tracked=False)
     try:
         for index in range(len(chain.operators) - 1, -2, -1):
             if chain.has_key(key, index):

@@ -20,7 +20,7 @@ from itpipe._core.show import format_step
 from itpipe._core.steps import Pair
 
 from .functions import bind_option
-from .seeds import Sites
+from .seeds import Seeds
 from .stacks import user_stacklevel
 from .waiting import Stop
 
@@ -40,9 +40,9 @@ class Upstream(Protocol):
 class Operator:
     """A step at work."""
 
-    def __init__(self, step: Any, sites: Sites, stop: Stop, tracked: bool = True):
+    def __init__(self, step: Any, seeds: Seeds, stop: Stop, tracked: bool = True):
         self.step = step
-        self.options = tuple(bind_option(option, step, sites, stop) for option in step.options)
+        self.options = tuple(bind_option(option, step, seeds, stop) for option in step.options)
         self.entry: Any = None
         self.log: deque[Any] = deque(maxlen=None if tracked else 0)
         """What it remembers of what the consumer has not received yet."""

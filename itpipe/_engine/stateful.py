@@ -22,7 +22,7 @@ from itpipe._core.show import format_step, shortened
 from itpipe._core.steps import HIDDEN, Pair, State, Stateful, in_order, is_json
 
 from .operators import Operator, Upstream
-from .seeds import Sites
+from .seeds import Seeds
 from .waiting import Stop
 
 __all__ = ['StatefulOperator']
@@ -37,8 +37,8 @@ class StatefulOperator(Operator):
     As JSON, the fields of the state lie in `'clock'`, `'beside'` and `'own'`, by their role; `'slots'` are keys.
     """
 
-    def __init__(self, step: Stateful, sites: Sites, stop: Stop, tracked: bool = True):
-        super().__init__(step, sites, stop, tracked)
+    def __init__(self, step: Stateful, seeds: Seeds, stop: Stop, tracked: bool = True):
+        super().__init__(step, seeds, stop, tracked)
         self.position: list[Any] = [None]
         self.replica: Iterator[Pair] = iter(())
 
