@@ -339,7 +339,7 @@ SCRIPT = """
 """
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(5)
 @pytest.mark.parametrize('state', ['training', 'waiting'])
 @pytest.mark.parametrize(
     ('kind', 'where'),
