@@ -16,8 +16,11 @@ __all__ = ['Stack', 'format_stack', 'format_worker', 'stack_of', 'user_stackleve
 Stack: TypeAlias = 'list[tuple[str, int, str]]'
 """File, line and function, the innermost one last; the lines are read where it is shown."""
 PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
-IDLE_FILES = tuple(PACKAGE + os.path.join(*file) for file in (('_engine', 'background.py'), ('_workers', 'threads.py')))
-"""The files in which itpipe's own threads wait for work."""
+WAITING_FILES = tuple(
+    os.path.join(PACKAGE, room, file)
+    for room, file in (('_engine', 'background.py'), ('_workers', 'pool.py'), ('_workers', 'threads.py'))
+)
+"""The files in which itpipe's threads wait for each other."""
 MAX_FRAMES = 32
 """The most frames that are shown. A worker sends them by a pipe from which nobody may read."""
 
@@ -49,4 +52,4 @@ def stack_of(thread: int | None) -> Stack:
     stack.reverse()
     ours = [file.startswith(PACKAGE) for file, _, _ in stack]
     first = next((n for n in range(1, len(stack)) if ours[n - 1] and not ours[n]), -1)
-    return [] if first < 0 and stack[-1][0] in IDLE_FILES else stack[first:][-MAX_FRAMES:]
+    return [] if first < 0 and stack[-1][0] in WAITING_FILES else stack[first:][-MAX_FRAMES:]

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from math import inf
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from itpipe.errors import StallWarning
@@ -128,10 +128,10 @@ def join(threads: list[threading.Thread]) -> None:
     """Wait for threads that were told to end, but no longer than a user's function may keep us."""
     if threading.current_thread() in threads:  # the garbage collector closes; the others may wait for this one
         return
-    deadline = perf_counter() + GRACE
+    deadline = monotonic() + GRACE
     for thread in threads:
         if thread.ident is not None:  # it has been started, and was not interrupted while it was
-            thread.join(max(0.0, deadline - perf_counter()))
+            thread.join(max(0.0, deadline - monotonic()))
     if stuck := [thread.name for thread in threads if thread.is_alive()]:
         still_running(f'thread(s) {", ".join(stuck)}')
 

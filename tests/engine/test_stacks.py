@@ -23,8 +23,7 @@ import itpipe._workers.executors
 import itpipe._workers.inline
 import itpipe._workers.pool
 import itpipe._workers.processes
-from itpipe import Infinite, StallWarning, apply, batch_by, mix, parallel_map, prefetch, stream
-from itpipe._engine import stream as stage
+from itpipe import Infinite, StallWarning, apply, batch_by, mix, parallel_map, prefetch, stage, stream
 from itpipe._engine.background import Background
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.seeds import Sites
