@@ -40,9 +40,9 @@ class CrashPolicy:
         self.failed_starts = 0
 
     def judge(
-        self, calls: Sequence[Call], is_set_up: bool, exitcode: int | None, error: BaseException | None
+        self, calls: Sequence[Call], sent: int, is_set_up: bool, exitcode: int | None, error: BaseException | None
     ) -> GivenUp | None:
-        """A process has ended, with these calls unanswered, because of the error or, without one, by itself.
+        """A process has ended because of the error or, without one, by itself. It had got the first `sent` calls.
 
         Returns the call to give up, if any; the others are to be made again.
         """
@@ -52,11 +52,10 @@ class CrashPolicy:
                 error = _crash(self.failed_starts, exitcode, 'while it was being set up', 'it may have printed why')
         if error is not None:
             return GivenUp(calls[0], error, True) if calls else None
-        if is_set_up:
-            for call in calls:
-                call.suspect = True
-        if is_set_up and len(calls) == 1:
-            (call,) = calls
+        for call in calls[:sent]:
+            call.suspect = True
+        if sent == 1:
+            call = calls[0]
             call.crashes += 1
             if call.crashes > self.max_crashes:
                 when = f'while working on {describe(call.task.key)} alone'

@@ -133,16 +133,22 @@ class WorkerProcess:
         self._unsent.append((len(calls), message))
         self.send()
 
+    @property
+    def sent(self) -> int:
+        """How many of its calls it has got; the messages with the others have not been sent."""
+        return len(self.calls) - sum(count for count, _ in self._unsent)
+
     def send(self) -> None:
         """Send the messages that it takes at once. While it is at work, these are the small ones."""
         while self._unsent and self.is_set_up:
             message = self._unsent[0][1]
-            is_at_work = len(self.calls) > sum(count for count, _ in self._unsent)
-            if len(message) > SMALL and is_at_work:
+            if len(message) > SMALL and self.sent:
+                return
+            try:
+                self._socket.send_bytes(message)
+            except OSError:  # it has died, as its thread is about to notice
                 return
             self._unsent.popleft()
-            with suppress(OSError):  # it has died, as its thread is about to notice
-                self._socket.send_bytes(message)
 
     def receive(self) -> tuple[float, list[Packed]]:
         """The next answers, and how long the calls took; no answers when it has set up. EOFError when it ends."""

@@ -131,7 +131,7 @@ class Processes(Pool):
         exitcode = worker.join()
         with self._lock:
             calls = worker.take_unanswered()
-            given_up = self._crashes.judge(calls, worker.is_set_up, exitcode, error)
+            given_up = self._crashes.judge(calls, worker.sent, worker.is_set_up, exitcode, error)
             if given_up is not None:
                 calls.remove(given_up.call)
                 self._arena.release(given_up.call.buffers)
