@@ -24,7 +24,7 @@ from ._engine.checkpoint import Pipeline, Place
 from ._engine.epochs import Live
 from ._engine.order import check_alike, dealt
 from ._engine.run import keys_of
-from ._engine.seeds import Sites
+from ._engine.seeds import Seeds
 from ._engine.stacks import user_stacklevel
 from ._engine.stream import Stream, as_stage, no_stage, pipe
 from ._engine.waiting import MAX_DROPPED
@@ -447,7 +447,7 @@ class Infinite(Generic[B]):
         known = self._live or self._last or self._place or Place()
         source = self._stream.source
         return item_again(
-            'Infinite.item', source, self._steps, Sites(self._seed, known.pass_, source.seed, known.entropy), key
+            'Infinite.item', source, self._steps, Seeds(self._seed, known.pass_, source.seed, known.entropy), key
         )
 
     @property

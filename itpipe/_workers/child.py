@@ -165,7 +165,7 @@ def _answer(
 ) -> tuple[bytes, bool, Buffers]:
     """The outcome of the call, as it is sent."""
     large = Large()
-    packed = pack(lambda: function()(*loads_item(call, borrower.copies(buffers))), apart=large)
+    packed = pack(lambda: function()(*loads_item(call, borrower.copies(buffers))), buffer_callback=large)
     return packed.data, packed.failed, () if packed.failed else arena.lend(large)
 
 

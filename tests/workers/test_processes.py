@@ -13,8 +13,7 @@ import pytest
 from pools import await_file, pool_of
 from running import LIMIT, is_gone, raises, run_script, session, start_script, wait_until
 
-from itpipe import parallel_map
-from itpipe._engine import stream as stage
+from itpipe import parallel_map, stage
 
 
 def test_closing_ends_a_worker_that_does_not_take_its_input(tmp_path: Path) -> None:
