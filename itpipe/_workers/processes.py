@@ -193,9 +193,11 @@ class Processes(Pool):
             finally:
                 for worker in workers:
                     worker.kill()
-            join(list(workers.values()))
-            self._arena.close()
-            self._launcher.close()
+                try:
+                    join(list(workers.values()))
+                finally:
+                    self._arena.close()
+                    self._launcher.close()
         atexit.unregister(self.close)
         self._raise_failure()
 
