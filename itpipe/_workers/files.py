@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from itpipe._core.memory import Shared
+from itpipe._core.nbytes import Shared
 
 __all__ = ['File']
 
