@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from ._core.checks import integer, positive, truth
-from ._core.instead import check_option, meant
+from ._core.instead import check_option, did_you_mean
 from ._core.keys import END, ordinals
 from ._core.notes import close_after
 from ._core.rng import check_seed, fresh_seed
@@ -166,7 +166,7 @@ class Infinite(Generic[B]):
             self._stream = self._stream | batch_by(batch_size) | _combiner(combiner, combiner_kwargs)
         elif combiner is not combine or combiner_kwargs:
             given = 'combiner' if combiner is not combine else next(iter(combiner_kwargs))
-            raise TypeError(f'Infinite: `{given}` goes with `batch_size`{meant(given)}')
+            raise TypeError(f'Infinite: `{given}` goes with `batch_size`{did_you_mean(given)}')
         self._steps, self._shard, self._even = self._stream.steps, shard, even
         if shard is not None:
             even = 'repeat' if even is None else even
@@ -527,5 +527,5 @@ def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:
     except TypeError as error:
         if 'unexpected keyword argument' not in str(error):
             raise
-        hints = ''.join(map(meant, kwargs))
+        hints = ''.join(map(did_you_mean, kwargs))
         raise TypeError(f'Infinite: {error} (arguments that are not its own go to the combiner){hints}') from None

@@ -6,8 +6,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
-import types
 from collections import Counter
 
 import hypothesis.strategies as st
@@ -441,14 +439,19 @@ def states_of(described, received, **options):
 def test_ranks_in_step_leave_little_to_say():
     described = sample(range(1000), seed=0) | apply(str) | batch_by(4)
     merged = merge_states(states_of(described, [50] * 8, batches_per_epoch=100))
-    assert merged['position'] == {'source': 1600, 'steps': [{'begun': 1600, 'passed': 1600, 'seen': [], 'slots': []}]}
+    assert merged['position'] == {
+        'source': 1600,
+        'steps': [{'own': {'dealt': {'begun': 1600, 'passed': 1600, 'seen': []}}, 'slots': []}],
+    }
     assert (merged['shard'], merged['batch'], merged['pass']) == ('merged', 50, 0)
     assert len(json.dumps(merged)) < 400
 
 
 def test_a_rank_that_has_begun_later():
     merged = merge_states(states_of(range(20), [0, 3, 5]))
-    assert merged['position']['steps'] == [{'begun': 0, 'passed': 0, 'seen': [1, 2, 4, 5, 7, 8, 11, 14], 'slots': []}]
+    assert merged['position']['steps'] == [
+        {'own': {'dealt': {'begun': 0, 'passed': 0, 'seen': [1, 2, 4, 5, 7, 8, 11, 14]}}, 'slots': []}
+    ]
     ranks = [Rank(range(20), rank, 2, merged).go_on() for rank in range(2)]
     assert [rank.got for rank in ranks] == [[0, 6, 10, 13, 16, 18], [3, 9, 12, 15, 17, 19]]
     for rank in ranks:
@@ -744,10 +747,10 @@ def test_ranks_that_have_ended_their_pass_go_on_in_the_next_one():
 
 def test_dealing():
     dealing = Dealing(3, [5, 6, 9])
-    assert [place for place in range(12) if dealing.lacks(place)] == [3, 4, 7, 8, 10, 11]
-    assert [dealing.turn(place) for place in (0, 3, 4, 7, 8, 10, 11, 12)] == [0, 0, 1, 2, 3, 4, 5, 6]
-    assert [place for place, _ in dealing.lacking(enumerate('abcdefghijkl'), 0)] == [3, 4, 7, 8, 10, 11]
-    assert [place for place, _ in dealing.lacking(enumerate('hijkl', 7), 7)] == [7, 8, 10, 11]
+    assert [place for place in range(12) if dealing.is_pending(place)] == [3, 4, 7, 8, 10, 11]
+    assert [dealing.order(place) for place in (0, 3, 4, 7, 8, 10, 11, 12)] == [0, 0, 1, 2, 3, 4, 5, 6]
+    assert [place for place, _ in dealing.pending(enumerate('abcdefghijkl'), 0)] == [3, 4, 7, 8, 10, 11]
+    assert [place for place, _ in dealing.pending(enumerate('hijkl', 7), 7)] == [7, 8, 10, 11]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -759,41 +762,6 @@ def test_one_item_of_another_rank_can_be_made_again():
     with Infinite(described, batch_size=2, shard=(1, 4), even='keep') as batch_iter:
         assert list(next(batch_iter())) == [described.item(1), described.item(5)]
         assert [batch_iter.item(n) for n in range(4)] == [described.item(n) for n in range(4)]
-
-
-def test_the_rank_of_the_environment(monkeypatch):
-    monkeypatch.setenv('RANK', '2')
-    monkeypatch.setenv('WORLD_SIZE', '3')
-    with Infinite(range(9), shard='env', even='keep') as batch_iter:
-        assert list(batch_iter) == [2, 5, 8]
-        assert repr(batch_iter) == "Infinite(range(0, 9), shard='env', even='keep')"
-    monkeypatch.setenv('RANK', 'two')
-    with pytest.raises(ValueError, match=r"Infinite: the environment variable RANK must be a number, got 'two'"):
-        Infinite(range(9), shard='env', even='keep')
-    monkeypatch.setenv('RANK', '3')
-    with pytest.raises(ValueError, match=r'Infinite: `RANK` must be less than `WORLD_SIZE` \(3\), got 3'):
-        Infinite(range(9), shard='env', even='keep')
-    monkeypatch.delenv('RANK')
-    with pytest.raises(ValueError, match=r"Infinite: `shard='env'` needs torch.distributed .* not set: RANK$"):
-        Infinite(range(9), shard='env', even='keep')
-
-
-def test_the_rank_of_torch(monkeypatch):
-    distributed = types.SimpleNamespace(
-        is_available=lambda: True, is_initialized=lambda: True, get_rank=lambda: 1, get_world_size=lambda: 2
-    )
-    monkeypatch.setitem(sys.modules, 'torch.distributed', distributed)
-    monkeypatch.setenv('RANK', '0')
-    monkeypatch.setenv('WORLD_SIZE', '1')
-    assert list(Infinite(range(4), shard='env', even='keep', prefetch=0)) == [1, 3]
-    distributed.is_initialized = lambda: False
-    assert list(Infinite(range(4), shard='env', even='keep', prefetch=0)) == [0, 1, 2, 3]
-
-
-def test_the_environment_is_not_read_if_nobody_asks(monkeypatch):
-    monkeypatch.setenv('RANK', '1')
-    monkeypatch.setenv('WORLD_SIZE', '2')
-    assert list(Infinite(range(4), prefetch=0)) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

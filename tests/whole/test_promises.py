@@ -408,7 +408,7 @@ def test_an_infinite_keeps_no_more_batches_alive_than_it_prefetches():
 
 def logged(chain):
     """How many keys are kept in the logs of a run, those of the streams in a mix included."""
-    own = [len(link.log) for link in chain.links]
+    own = [len(operator.log) for operator in chain.operators]
     if isinstance(chain.source, itpipe.stages.mix._OpenedMix):
         own += [len(chain.source.log), *(logged(branch) for branch in chain.source.chains)]
     return max(own, default=0)
@@ -632,8 +632,9 @@ def test_closing_a_run_whose_function_does_not_return_warns_and_leaves_the_rest_
     assert closed.wait(30)
 
 
-def test_the_next_pass_ends_what_is_left_of_the_one_before():
+def test_the_next_pass_ends_what_is_left_of_the_one_before(monkeypatch):
     """Where a stage, such as `take`, ends before what is upstream of it does."""
+    monkeypatch.setattr(strategies.Fickle, 'turns', itertools.repeat((1000, 0)))  # calls stay in the threads
     before = threading.active_count()
     made = stream(range(100), seed=0) | parallel_map(abs, threads=2) | shuffle(3) | take(4)
     gc.disable()
