@@ -520,13 +520,14 @@ def test_strided_arrays_there_and_back() -> None:
 
 def test_torch_tensors_there_and_back() -> None:
     torch = pytest.importorskip('torch')
-    for value in (
+    values = [
         torch.arange(10**5).reshape(100, 1000),
         torch.arange(10**5).reshape(100, 1000).T,
         torch.zeros(10**5, dtype=torch.bfloat16),
         torch.zeros(10**5, requires_grad=True),
-    ):
-        ((got, _),) = list([value] | parallel_map(double, processes=1))
+    ]
+    results = list(values | parallel_map(double, processes=1))
+    for value, (got, _) in zip(values, results, strict=True):
         assert type(got) is torch.Tensor
         assert got.dtype == value.dtype
         assert got.requires_grad == value.requires_grad
