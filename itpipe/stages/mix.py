@@ -73,6 +73,7 @@ class _Mix:
         self.branches, self.seed, self.written = branches, seed, written
         self.weights = [1.0] * len(branches) if weights is None else weights.tolist()
         steps = chain.from_iterable(branch.steps for branch in branches)
+        self.one_shot = any(branch.source.one_shot for branch in branches)
         self.ordered = all(branch.source.ordered for branch in branches) and not any(map(unordered, steps))
 
     def open(self, sites: Sites, stop: Stop) -> Opened:
