@@ -16,7 +16,7 @@ from itpipe.errors import Dropped
 from .background import Background
 from .chain import Chain
 from .checkpoint import Place
-from .seeds import Sites
+from .seeds import Seeds
 from .source import Source
 from .threads import close_for
 from .waiting import GRACE, StallTimer, still_running
@@ -135,8 +135,8 @@ class EpochRun:
 
     def _begin(self, cursor: Cursor) -> None:
         self._close_chain()
-        sites = Sites(self._seed, cursor.pass_, self._source.seed, self.entropy)
-        self._chain = Chain(self._source, self._steps, sites, state=cursor.start, dropped=self._dropped)
+        seeds = Seeds(self._seed, cursor.pass_, self._source.seed, self.entropy)
+        self._chain = Chain(self._source, self._steps, seeds, state=cursor.start, dropped=self._dropped)
         self._cursor = cursor
         if self._background is None:
             self._chain.stop.stall_timeout = self._stall_timeout

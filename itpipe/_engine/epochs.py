@@ -20,7 +20,7 @@ from itpipe.errors import Dropped
 from .chain import is_running, item_again
 from .checkpoint import Pipeline, Place
 from .epoch_run import Cursor, EpochRun
-from .seeds import Sites
+from .seeds import Seeds
 from .source import Source
 from .stacks import user_stacklevel
 from .waiting import MAX_DROPPED
@@ -185,7 +185,7 @@ class Epochs:
             pass_, entropy = run.last.pass_, run.entropy
         else:
             entropy, pass_, *_ = self._next_start or Place()
-        return item_again(where, self.source, self.steps, Sites(self.seed, pass_, self.source.seed, entropy), key)
+        return item_again(where, self.source, self.steps, Seeds(self.seed, pass_, self.source.seed, entropy), key)
 
     def __getstate__(self) -> dict[str, Any]:
         if self.run is not None and not self.run.closed:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from itpipe._core.keys import Key
 from itpipe._core.steps import Pair, Step
 
-from .seeds import Sites
+from .seeds import Seeds
 from .waiting import Stop
 
 __all__ = ['Opened', 'Source']
@@ -26,7 +26,7 @@ class Source(Protocol):
     one_shot: bool
     """Whether it is likely that only one run can read it."""
 
-    def open(self, sites: Sites, stop: Stop) -> Opened: ...
+    def open(self, seeds: Seeds, stop: Stop) -> Opened: ...
 
     def lasting(self) -> str:
         """What has to be the same where a run goes on, in one line or more."""

@@ -155,7 +155,7 @@ def _answer(
 ) -> tuple[bytes, bool, Buffers]:
     """What the call came to, as it is sent."""
     large = Large()
-    packed = pack(lambda: function()(*loads_item(call, borrower.copies(buffers))), apart=large)
+    packed = pack(lambda: function()(*loads_item(call, borrower.copies(buffers))), buffer_callback=large)
     return packed.data, packed.failed, () if packed.failed else arena.lend(large)
 
 

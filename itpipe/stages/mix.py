@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from itpipe._core.keys import Key, is_count, is_pair
+from itpipe._core.names import step_name
 from itpipe._core.rng import Draws, check_seed
-from itpipe._core.show import format_call, same
+from itpipe._core.show import format_call, non_defaults, same
 from itpipe._core.steps import Pair, Step, unordered
 from itpipe._engine.chain import Chain
 from itpipe._engine.checkpoint import check_position, key_test, lasting
-from itpipe._engine.seeds import Sites
+from itpipe._engine.seeds import Seeds
 from itpipe._engine.source import Opened
 from itpipe._engine.stream import Stream, no_stage, stream
 from itpipe._engine.waiting import Stop
 
-from .sample import _check_weights, _Count, _edges, _sum, _written
+from .sample import _check_weights, _Count, _edges, _sum
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -43,41 +44,47 @@ def mix(
     first: Iterable[X], second: Iterable[X], third: Iterable[X], /, *more: Iterable[X], **options: Unpack[Drawing]
 ) -> Stream[X]: ...
 @no_stage('it makes a stream, with which a pipeline begins')
-def mix(*streams: Iterable[Any], weights: npt.ArrayLike | None = None, seed: int | None = None) -> Stream[Any]:
+def mix(
+    *streams: Iterable[Any], weights: npt.ArrayLike | None = None, seed: int | None = None, name: str | None = None
+) -> Stream[Any]:
     """The items of several streams, each next one from a randomly chosen stream.
 
     `streams` are streams or other iterables, each is read in its own order. `weights` are probabilities up to a common
     factor, one per stream. A stream that has ended is not chosen any more; when all have, so has the mix. Streams of
     weight 0 are read when all others have ended. The choices depend on the seed, not on the items. The `seed` is also
     that of the random stages in the streams and behind the mix, where they and their streams have none of their own.
+    The `name` is as for `sample`.
 
-    Raises TypeError for what is not iterable or weights that are not numbers; ValueError for no streams, and for
-    weights that are negative, not finite, all zero, or of another number.
+    Raises TypeError for what is not iterable, weights that are not numbers, or a wrong seed or name; ValueError for no
+    streams, and for weights that are negative, not finite, all zero, or of another number.
 
     >>> list(mix([1, 2, 3], 'abc', seed=0))
-    ['a', 'b', 1, 2, 3, 'c']
+    ['a', 1, 'b', 'c', 2, 3]
 
     See also: `sample`.
     """
     if not streams:
         raise ValueError('mix: `streams` must not be empty')
-    written = _written(weights=(weights, None), seed=(seed, None))
+    written = non_defaults(weights=(weights, None), seed=(seed, None), name=(name, None))
     branches = tuple(stream(branch) for branch in streams)
-    return Stream(_Mix(branches, _check_weights('mix', weights, len(branches)), check_seed('mix', seed), written))
+    checked = _check_weights('mix', weights, len(branches))
+    return Stream(_Mix(branches, checked, step_name('mix', name=name), check_seed('mix', seed), written))
 
 
 class _Mix:
     random = True
 
-    def __init__(self, branches: tuple[Stream[Any], ...], weights: Any, seed: int | None, written: dict[str, Any]):
-        self.branches, self.seed, self.written = branches, seed, written
+    def __init__(
+        self, branches: tuple[Stream[Any], ...], weights: Any, draws: str, seed: int | None, written: dict[str, Any]
+    ):
+        self.branches, self.draws, self.seed, self.written = branches, draws, seed, written
         self.weights = [1.0] * len(branches) if weights is None else weights.tolist()
         steps = chain.from_iterable(branch.steps for branch in branches)
         self.one_shot = any(branch.source.one_shot for branch in branches)
         self.ordered = all(branch.source.ordered for branch in branches) and not any(map(unordered, steps))
 
-    def open(self, sites: Sites, stop: Stop) -> Opened:
-        return _OpenedMix(self, sites, stop)
+    def open(self, seeds: Seeds, stop: Stop) -> Opened:
+        return _OpenedMix(self, seeds, stop)
 
     def key_test(self) -> Callable[[Any], bool]:
         tests = [key_test(branch.source, branch.steps) for branch in self.branches]
@@ -132,9 +139,9 @@ class _OpenedMix:
     tracked = True
     complete = True
 
-    def __init__(self, mix: _Mix, sites: Sites, stop: Stop):
-        self.mix, self.sites, self.stop = mix, sites, stop
-        self.draws = Draws(sites.next(mix.seed))
+    def __init__(self, mix: _Mix, seeds: Seeds, stop: Stop):
+        self.mix, self.seeds, self.stop = mix, seeds, stop
+        self.draws = Draws(seeds.next(mix.draws, mix.seed))
         self.chains: list[Chain] = []
         self.log: deque[tuple[Key, int, tuple[int, ...]]] = deque()
         self.t = 0
@@ -151,8 +158,8 @@ class _OpenedMix:
             self.t, self.ended = entry['t'], tuple(entry['ended'])
         for n, branch in enumerate(self.mix.branches):
             state = None if entry is None else entry['branches'][n]
-            sites = self.sites.branch(branch.source.seed)
-            made = Chain(branch.source, branch.steps, sites, self.stop, state, self.tracked, complete=self.complete)
+            seeds = self.seeds.branch(branch.source.seed)
+            made = Chain(branch.source, branch.steps, seeds, self.stop, state, self.tracked, complete=self.complete)
             self.chains.append(made)
         return self.run(self.t, self.ended)
 

@@ -9,7 +9,7 @@ import pytest
 from itpipe import apply, map_at, with_rng
 from itpipe._core.inside import kind_of, place_of
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.seeds import Sites
+from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import as_stage
 
 LOCK = threading.Lock()
@@ -111,7 +111,7 @@ def test_as_one_would_write_it_there(root: Any, place: str) -> None:
     ],
 )
 def test_what_is_itpipe_s_own_is_passed_over(stage: Any, place: str) -> None:
-    assert place_of(LOCK, ItemFunction(as_stage(stage).steps, Sites(0))) == place
+    assert place_of(LOCK, ItemFunction(as_stage(stage).steps, Seeds(0))) == place
 
 
 def test_circles_and_depth() -> None:

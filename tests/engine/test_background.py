@@ -15,9 +15,8 @@ from running import LIMIT, raises, run_script, wait_until
 
 import itpipe._engine.background
 import itpipe._engine.waiting
-from itpipe import Infinite, apply, batch_by, prefetch, shard, shuffle, skip, take
+from itpipe import Infinite, apply, batch_by, prefetch, shard, shuffle, skip, stage, take
 from itpipe._core.sizes import Bytes
-from itpipe._engine import stream as stage
 from itpipe._engine.background import DEPTHS, Background
 
 AWAITED = 'the run was closed while an item was awaited'

@@ -26,7 +26,7 @@ import itpipe._workers.processes
 from itpipe import Infinite, StallWarning, apply, batch_by, mix, parallel_map, prefetch, stage, stream
 from itpipe._engine.background import Background
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.seeds import Sites
+from itpipe._engine.seeds import Seeds
 from itpipe._engine.stacks import MAX_FRAMES, stack_of
 from itpipe._engine.stream import itemwise
 from itpipe._engine.waiting import StallTimer
@@ -135,7 +135,7 @@ def stalls(then: Callable[[], object]) -> Iterator[list[str]]:
 
 
 def pool_of(f: Callable[[Any], Any]) -> Processes:
-    return Processes(1, ItemFunction(itemwise('f', f).steps, Sites()))
+    return Processes(1, ItemFunction(itemwise('f', f).steps, Seeds()))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -10,8 +10,7 @@ import pytest
 from running import LIMIT, wait_until
 
 import itpipe._workers.inline
-from itpipe import Infinite, apply, parallel_map, prefetch, stream
-from itpipe._engine import stream as stage
+from itpipe import Infinite, apply, parallel_map, prefetch, stage, stream
 from itpipe._workers.processes import Processes
 
 Make = Callable[[Callable[[int], int], Executor], Any]

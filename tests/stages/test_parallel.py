@@ -29,7 +29,7 @@ from itpipe import apply, batch_by, map_at, parallel_map, prefetch, sample, stre
 from itpipe._core.sizes import Bytes
 from itpipe._engine.chain import Chain
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.seeds import Sites
+from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import itemwise
 
 
@@ -399,7 +399,7 @@ def test_all_threads_are_busy_before_a_result_has_come(ordered: bool) -> None:
 
 def test_few_items_that_fit_are_shared_among_processes() -> None:
     """However cheap they are, one process does not get all of them."""
-    pool = itpipe._workers.processes.Processes(2, ItemFunction(itemwise('f', abs).steps, Sites()), Bytes(1000))
+    pool = itpipe._workers.processes.Processes(2, ItemFunction(itemwise('f', abs).steps, Seeds()), Bytes(1000))
     pool._cost = 1e-6
     assert pool._together == 1
     task = pool.submit(0, 0)
@@ -525,7 +525,7 @@ def test_after_an_error_of_the_source_a_run_can_be_resumed_where_it_stopped(orde
                 yield x
 
     squares = Source() | parallel_map(pow, 2, threads=2, in_flight=3, ordered=ordered)
-    chain = Chain(squares.source, squares.steps, Sites(0))
+    chain = Chain(squares.source, squares.steps, Seeds(0))
     results = []
     with pytest.raises(OSError, match='gone'):
         for key, value in chain.pairs:
@@ -534,7 +534,7 @@ def test_after_an_error_of_the_source_a_run_can_be_resumed_where_it_stopped(orde
     chain.close()
     state = chain.state()
     broken.clear()
-    chain = Chain(squares.source, squares.steps, Sites(0), state=state)
+    chain = Chain(squares.source, squares.steps, Seeds(0), state=state)
     results.extend(value for _, value in chain.pairs)
     chain.close()
     assert sorted(results) == [x * x for x in range(10)]

@@ -18,7 +18,7 @@ import itpipe._workers.executors
 import itpipe._workers.threads
 from itpipe import NotPicklable
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.seeds import Sites
+from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import itemwise
 from itpipe._workers.executors import Borrowed
 from itpipe._workers.pool import Pool
@@ -28,7 +28,7 @@ CLOSED = 'the run was closed while a result was awaited'
 
 
 def function_of(f: Callable[[Any], Any]) -> ItemFunction:
-    return ItemFunction(itemwise('f', f).steps, Sites())
+    return ItemFunction(itemwise('f', f).steps, Seeds())
 
 
 @pytest.fixture(params=['threads', 'executor'])

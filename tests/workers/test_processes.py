@@ -22,17 +22,16 @@ from running import LIMIT, is_gone, raises, run_script, session, start_script, w
 
 import itpipe._workers.processes
 import itpipe._workers.shared_memory
-from itpipe import NotPicklable, WorkerCrashed, parallel_map
-from itpipe._engine import stream as stage
+from itpipe import NotPicklable, WorkerCrashed, parallel_map, stage
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.seeds import Sites
+from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import itemwise
 from itpipe._workers.cores import NATIVE_THREADS
 from itpipe._workers.processes import Processes
 
 
 def function_of(f: Callable[[Any], Any]) -> ItemFunction:
-    return ItemFunction(itemwise('f', f).steps, Sites())
+    return ItemFunction(itemwise('f', f).steps, Seeds())
 
 
 def pool_of(f: Callable[[Any], Any], size: int = 1) -> Processes:
