@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from ._core.checks import integer, positive, truth
-from ._core.instead import check_option, meant
+from ._core.instead import check_option, did_you_mean
 from ._core.keys import ordinals
 from ._core.rng import check_seed
 from ._core.show import format_value
@@ -154,23 +154,21 @@ class Infinite(Generic[B]):
             self._stream = self._stream | batch_by(batch_size) | _combiner(combiner, combiner_kwargs)
         elif combiner is not combine or combiner_kwargs:
             given = 'combiner' if combiner is not combine else next(iter(combiner_kwargs))
-            raise TypeError(f'Infinite: `{given}` goes with `batch_size`{meant(given)}')
+            raise TypeError(f'Infinite: `{given}` goes with `batch_size`{did_you_mean(given)}')
         steps = self._stream.steps
         if shard is not None:
             share = rank_of('Infinite', shard)
             steps = dealt(steps, shard_step('Infinite', share, 'repeat' if even is None else even))
         elif even is not None:
             raise TypeError('Infinite: `even` goes with `shard`')
+        seed, restart = check_seed('Infinite', seed), truth('Infinite', 'restart', restart)
         options = {
-            'batches_per_epoch': batches_per_epoch, 'prefetch': prefetch, 'seed': seed,
-            'shard': shard, 'even': even, 'restart': truth('Infinite', 'restart', restart) or None,
-            'stall_timeout': stall_timeout,
+            'batches_per_epoch': batches_per_epoch, 'prefetch': prefetch, 'seed': seed, 'shard': shard, 'even': even,
+            'restart': restart or None, 'stall_timeout': stall_timeout,
         }  # fmt: skip
         defaults = {'stall_timeout': STALL_TIMEOUT}
         self._options = {name: value for name, value in options.items() if value != defaults.get(name)}
-        self._epochs = Epochs(
-            self._stream.source, steps, check_seed('Infinite', seed), ahead, stall_timeout, batches_per_epoch, restart
-        )
+        self._epochs = Epochs(self._stream.source, steps, seed, ahead, stall_timeout, batches_per_epoch, restart)
         check_alike('Infinite', self._stream.source, steps, self._epochs.seeded)
 
     @property
@@ -377,5 +375,5 @@ def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:
     except TypeError as error:
         if 'unexpected keyword argument' not in str(error):
             raise
-        hints = ''.join(map(meant, kwargs))
+        hints = ''.join(map(did_you_mean, kwargs))
         raise TypeError(f'Infinite: {error} (arguments that are not its own go to the combiner){hints}') from None

@@ -15,7 +15,7 @@ from warnings import warn
 
 import numpy as np
 
-from itpipe._core.inside import kind_of, place_of
+from itpipe._core.inside import kind_of, path_to
 from itpipe._core.keys import Key, describe
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.stacks import user_stacklevel
@@ -65,8 +65,8 @@ def dumps(
     except Exception as error:
         what = what if key is None else f'{what} of {describe(key)}'
         part = pickler.latest
-        place = '' if isinstance(error, RecursionError) else place_of(part, value)
-        why = f' because of {place}, class `{kind_of(part)}`' if place else ''
+        path = '' if isinstance(error, RecursionError) else path_to(part, value)
+        why = f' because of {path}, class `{kind_of(part)}`' if path else ''
         raise NotPicklable(f'{what} cannot be pickled{why} ({message_of(error)}): {_hint(hint, error)}') from error
     return file.getvalue()
 
@@ -148,7 +148,7 @@ def dumps_function(function: ItemFunction, buffer_callback: BufferCallback | Non
     held: list[Any] = []
     data = dumps(function, 'the function', hint, buffer_callback, arrays, held=held)
     if held:
-        what = place_of(held[0], function) or 'the function'
+        what = path_to(held[0], function) or 'the function'
         warn(
             f'{" | ".join(function.names)}: {what} is a random generator ({kind_of(held[0])}). Each process gets a copy'
             ' of it, and all draw the same numbers: use `with_rng`, which gives each item a generator of its own',

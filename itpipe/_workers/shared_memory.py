@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from itpipe._core.memory import Shared
+from itpipe._core.nbytes import Shared
 
 __all__ = ['LARGE', 'Arena', 'Block', 'Borrower', 'Buffers', 'File', 'Large', 'Span', 'budget', 'mapped']
 
