@@ -1,14 +1,15 @@
 """What identifies an item in its run.
 
 A key is an ordinal (the item's place in the source: 0, 1, 2, …), a pair `(key, n)` for the n-th thing made of one
-item (its parts after `flatten`, its repetitions after `reuse`, its branch in a `mix`), or a `Batch` of keys.
+item (its parts after `flatten`, its repetitions after `reuse`, its branch in a `mix`), a `Batch` of keys, or a
+`Zipped` key, of a tuple of items.
 The item's place in the source always comes first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain, islice
+from collections.abc import Iterable, Sequence
+from itertools import chain, count, islice
 from operator import index
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +17,7 @@ __all__ = [
     'END',
     'Batch',
     'Key',
+    'Zipped',
     'as_key',
     'check_keys',
     'checked_key',
@@ -44,9 +46,25 @@ class Batch(tuple[Key, ...]):
     __slots__ = ()
 
 
+class Zipped(tuple[tuple[Any, int], ...]):
+    """The key of a tuple that `zip_with` makes: the pairs `(key, n)` of its elements, the n-th one out of branch n."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, keys: Iterable[Key]) -> Zipped:
+        """The key of the tuple whose elements have these keys."""
+        return cls(zip(keys, count(), strict=False))
+
+    @property
+    def keys(self) -> list[Key]:
+        """The keys of the elements, each in its own branch."""
+        return [key for key, _ in self]
+
+
 def is_pair(key: Any) -> bool:
     """Whether the key is of the form `(key, n)`."""
-    return isinstance(key, tuple) and not isinstance(key, Batch)
+    return type(key) is tuple
 
 
 class _End:
@@ -59,15 +77,19 @@ END: Final = _End()
 
 
 def word(key: Key) -> int:
-    """The 64 bits that tell this key's random generator from all others of its step; a batch counts as its first item.
+    """The 64 bits that tell this key's random generator from all others of its step.
 
-    >>> word(7), word(Batch((7, 3))), word((7, 0)) == word((7, 1))
-    (7, 7, False)
+    Those of a batch and of a zipped tuple are those of its first item.
+
+    >>> word(7), word(Batch((7, 3))), word(Zipped.of([7, 3])), word((7, 0)) == word((7, 1))
+    (7, 7, 7, False)
     """
     if isinstance(key, int):
         return key & _MASK
     if isinstance(key, Batch):
         return word(key[0])
+    if isinstance(key, Zipped):
+        return word(key[0][0])
     z: int = (word(key[0]) * 0x9E3779B97F4A7C15 + (key[1] + 1) * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & _MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -75,10 +97,10 @@ def word(key: Key) -> int:
 
 
 def ordinals(key: Key) -> list[int]:
-    """The places in the source of the items that this key was made of.
+    """The places in the source of the items that this key was made of; of a zipped tuple, those of its first item.
 
-    >>> ordinals(Batch(((4, 0), (4, 1), 6)))
-    [4, 4, 6]
+    >>> ordinals(Batch(((4, 0), (4, 1), 6))), ordinals(Zipped.of([4, 6]))
+    ([4, 4, 6], [4])
     """
     if isinstance(key, int):
         return [key]
@@ -90,12 +112,16 @@ def describe(key: Key) -> str:
 
     >>> describe(5), describe((5, 2)), describe(Batch(range(64, 96))), describe(Batch((3, 9, 1)))
     ('item 5', 'item 5 (part 2)', 'items 64 to 95', 'items 3, 9, 1')
+    >>> describe(Zipped.of([5, 5])), describe(Zipped.of([5, 7]))
+    ('item 5', 'item 5 with item 7')
     """
     if isinstance(key, int):
         return f'item {key}'
+    if isinstance(key, Zipped):
+        return ' with '.join(dict.fromkeys(map(describe, key.keys)))
     if not isinstance(key, Batch):
         path = []
-        while isinstance(key, tuple) and not isinstance(key, Batch):
+        while is_pair(key):
             path.append(str(key[1]))
             key = key[0]
         return f'{describe(key)} (part {", ".join(reversed(path))})'
@@ -117,6 +143,8 @@ def encode(key: Key) -> Any:
         return key
     if isinstance(key, Batch):
         return {'batch': [encode(part) for part in key]}
+    if isinstance(key, Zipped):
+        return {'zip': [encode(part) for part in key.keys]}
     return [encode(key[0]), key[1]]
 
 
@@ -129,7 +157,7 @@ def decode(code: Any) -> Key:
     if isinstance(code, int):
         return code
     if isinstance(code, dict):
-        return Batch(decode(part) for part in code['batch'])
+        return Zipped.of(map(decode, code['zip'])) if 'zip' in code else Batch(map(decode, code['batch']))
     if isinstance(code, (list, tuple)) and len(code) == 2:
         return (decode(code[0]), code[1])
     raise TypeError(f'not the code of a key: {code!r}')
@@ -138,11 +166,13 @@ def decode(code: Any) -> Key:
 def as_key(value: Any) -> Any:
     """A key that went through JSON or numpy as it was; anything else as it is.
 
-    >>> as_key([[3, 0], 1])
-    ((3, 0), 1)
+    >>> as_key([[3, 0], 1]), as_key([[3, 0], [5, 1]]) == Zipped.of([3, 5])
+    (((3, 0), 1), True)
     """
-    if isinstance(value, (list, tuple)) and not isinstance(value, Batch):
-        return tuple(map(as_key, value))
+    if isinstance(value, (list, tuple)) and not isinstance(value, (Batch, Zipped)):
+        key = tuple(map(as_key, value))
+        zipped = key and all(is_pair(part) and part[1:] == (n,) for n, part in enumerate(key))
+        return Zipped(key) if zipped else key
     if isinstance(value, bool) or not hasattr(type(value), '__index__'):
         return value
     try:
@@ -160,6 +190,8 @@ def encode_all(keys: Sequence[Any]) -> Any:
     kinds = set(map(type, keys))
     if kinds == {tuple}:
         return {'n': [n for _, n in keys], 'of': encode_all([key for key, _ in keys])}
+    if kinds == {Zipped} and len(set(map(len, keys))) == 1:
+        return {'zip': [encode_all([part for part, _ in column]) for column in zip(*keys, strict=True)]}
     if kinds == {Batch}:
         parts = encode_all(list(chain.from_iterable(keys)))
         return {'of': _in_runs(parts) if isinstance(parts, list) else parts, 'sizes': list(map(len, keys))}
@@ -177,6 +209,8 @@ def decode_all(code: Any) -> list[Any]:
     if 'runs' in code:
         pairs = zip(code['runs'][::2], code['runs'][1::2], strict=True)
         return [key for start, count in pairs for key in range(start, start + count)]
+    if 'zip' in code:
+        return list(map(Zipped.of, zip(*map(decode_all, code['zip']), strict=True)))
     parts = iter(decode_all(code['of']))
     if 'n' in code:
         return list(zip(parts, code['n'], strict=True))
@@ -212,9 +246,10 @@ def _check_code(code: Any, depth: int) -> None:
             raise ValueError('not a key')
         _check_code(code[0], depth + 1)
     elif isinstance(code, dict):
-        if list(code) != ['batch'] or not isinstance(code['batch'], list) or not code['batch']:
+        parts = code[next(iter(code))] if code.keys() in ({'batch'}, {'zip'}) else None
+        if not isinstance(parts, list) or not parts:
             raise ValueError('not a key')
-        for part in code['batch']:
+        for part in parts:
             _check_code(part, depth + 1)
     elif not is_count(code):
         raise ValueError('not a key')
@@ -237,11 +272,15 @@ def _check_codes(code: Any, depth: int) -> int:
         if (count := sum(runs[1::2])) > MOST_IN_RUNS:
             raise ValueError('not keys: too many')
         return count
-    if sorted(code) == ['n', 'of']:
-        counts = _counts(code['n'])
-        if _check_codes(code['of'], depth + 1) != len(counts):
+    if sorted(code) == ['zip']:
+        if not isinstance(code['zip'], list) or len(counts := {_check_codes(c, depth + 1) for c in code['zip']}) != 1:
             raise ValueError('not keys')
-        return len(counts)
+        return counts.pop()
+    if sorted(code) == ['n', 'of']:
+        numbers = _counts(code['n'])
+        if _check_codes(code['of'], depth + 1) != len(numbers):
+            raise ValueError('not keys')
+        return len(numbers)
     if sorted(code) == ['of', 'sizes']:
         sizes = _counts(code['sizes'])
         if not all(sizes) or _check_codes(code['of'], depth + 1) != sum(sizes):

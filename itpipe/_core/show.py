@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
-from .steps import ItemStep, Step
+from .steps import ItemStep, Joins, Step
 
-__all__ = ['literal', 'show', 'shown']
+__all__ = ['Counted', 'literal', 'same', 'show', 'shown']
 
 
 def same(a: object, b: object) -> bool:
@@ -32,7 +32,7 @@ def same(a: object, b: object) -> bool:
         return False
 
 
-def show(step: Step | ItemStep) -> str:
+def show(step: Step | ItemStep | Joins) -> str:
     """The step as it was written."""
     return shown(step.name, step.args, step.kwargs)
 
@@ -80,3 +80,17 @@ def _container(value: Any) -> str:
     if isinstance(value, (set, frozenset)) and (not value or isinstance(value, frozenset)):
         return f'{type(value).__name__}({"{" + ", ".join(parts) + "}" if value else ""})'
     return opening + ', '.join(parts) + (',)' if isinstance(value, tuple) and len(value) == 1 else closing)
+
+
+class Counted(NamedTuple):
+    """In the place of an argument: how many of something there are.
+
+    >>> Counted(1, 'item'), Counted(3, 'item')
+    (<1 item>, <3 items>)
+    """
+
+    number: int
+    what: str
+
+    def __repr__(self) -> str:
+        return f'<{self.number} {self.what}{"s" * (self.number != 1)}>'

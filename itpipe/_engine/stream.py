@@ -10,7 +10,7 @@ import numpy.typing as npt
 from itpipe._core.checks import integer, not_async, truth
 from itpipe._core.rng import check_seed
 from itpipe._core.show import same, show
-from itpipe._core.steps import Function, ItemStep, Step, unchanged
+from itpipe._core.steps import Function, ItemStep, Joins, Step, unchanged
 
 from .chain import Chain, item_again
 from .checkpoint import Pipeline
@@ -51,7 +51,7 @@ class Stage(Generic[A, B]):
     if TYPE_CHECKING:
         __sizeof__: None  # type: ignore[assignment]  # says that it is not an item, see typing.Item
 
-    def __init__(self, steps: tuple[Step | ItemStep, ...]):
+    def __init__(self, steps: tuple[Step | ItemStep | Joins, ...]):
         self.steps = steps
 
     @overload
@@ -70,8 +70,7 @@ class Stage(Generic[A, B]):
         return Stage(self.steps + as_stage(other).steps)
 
     def __ror__(self, iterable: Iterable[A]) -> Stream[B]:
-        left = stream(iterable)
-        return Stream(left.source, left.steps + self.steps)
+        return _followed(stream(iterable), self)
 
     def __call__(self, iterable: Iterable[A]) -> Run[B]:
         """An iterator over what the stage makes of the iterable.
@@ -142,7 +141,7 @@ class Stream(Generic[B]):
     @overload
     def __or__(self, other: Each[B, R]) -> Stream[R]: ...  # and stages: by their `__ror__`
     def __or__(self, other: Any) -> Any:
-        return Stream(self.source, self.steps + as_stage(other).steps)
+        return _followed(self, as_stage(other))
 
     def __iter__(self) -> Run[B]:
         return Run(Chain(self.source, self.steps, Sites(fallback=self.source.seed)))
@@ -198,6 +197,17 @@ class Stream(Generic[B]):
 
     def __hash__(self) -> int:
         return hash(tuple(step.name for step in self.steps))
+
+
+def _followed(left: Stream[Any], stage: Stage[Any, Any]) -> Stream[Any]:
+    """The stream with the steps of the stage behind it; one that joins streams makes a source of what is before it."""
+    source, steps = left.source, left.steps
+    for step in stage.steps:
+        if isinstance(step, Joins):
+            source, steps = step.make(Stream(source, steps), step), ()
+        else:
+            steps = (*steps, step)
+    return Stream(source, steps)
 
 
 def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = False) -> Stream[X]:
