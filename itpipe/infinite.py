@@ -16,7 +16,7 @@ from ._core.instead import check_option, meant
 from ._core.keys import END, ordinals
 from ._core.notes import close_after
 from ._core.rng import check_seed, fresh_seed
-from ._core.show import literal
+from ._core.show import format_value
 from ._core.sizes import size
 from ._core.steps import Even
 from ._engine.chain import is_running, item_again
@@ -483,7 +483,7 @@ class Infinite(Generic[B]):
 
     def __repr__(self) -> str:
         given = {'batches_per_epoch': self.batches_per_epoch, 'prefetch': self._prefetch, 'seed': self._seed}
-        options = ''.join(f', {name}={literal(value)}' for name, value in given.items() if value is not None)
+        options = ''.join(f', {name}={format_value(value)}' for name, value in given.items() if value is not None)
         if self._shard is not None:
             options += f', shard={self._shard!r}' + ('' if self._even is None else f', even={self._even!r}')
         if self.restart:

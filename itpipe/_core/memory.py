@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ['Held', 'Holding', 'Shared', 'expected', 'nbytes']
+__all__ = ['Held', 'Holding', 'Shared', 'nbytes']
 
 NUMBERS = {int, float, complex, bool, NoneType}
 COLLECTIONS = (tuple, list, set, frozenset, deque)
@@ -56,11 +56,6 @@ def nbytes(value: Any) -> int:
     """
     small, owners = _held(value)
     return small + sum(size for size, _ in owners.values())
-
-
-def expected(before: float | None, n: int) -> float:
-    """The bytes to expect of the next value, after one of `n`: the mean of those of late."""
-    return n if before is None else before + 0.1 * (n - before)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

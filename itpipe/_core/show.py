@@ -1,4 +1,4 @@
-"""How arguments print, and whether two are the same."""
+"""How steps and their arguments print, and whether two arguments are the same."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from .steps import ItemStep, Joins, Step
 
-__all__ = ['Counted', 'literal', 'same', 'show', 'shown']
+__all__ = ['Counted', 'format_call', 'format_step', 'format_value', 'same']
 
 
 def same(a: object, b: object) -> bool:
-    """Whether two arguments are the same, which for arrays is not what `==` says."""
+    """Whether two arguments are the same: a bool for arrays, too, where `==` gives an array."""
     if a is b:
         return True
     if type(a) is not type(b):
@@ -28,34 +28,34 @@ def same(a: object, b: object) -> bool:
     try:
         equal: Any = a == b
         return bool(equal.all() if hasattr(equal, 'all') else equal)
-    except Exception:  # then whoever made their type does not want them compared
+    except Exception:  # their type does not support the comparison
         return False
 
 
-def show(step: Step | ItemStep | Joins) -> str:
-    """The step as it was written."""
-    return shown(step.name, step.args, step.kwargs)
+def format_step(step: Step | ItemStep | Joins) -> str:
+    """The step as source code."""
+    return format_call(step.name, step.args, step.kwargs)
 
 
-def shown(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """A call as it was written."""
-    parts = [*map(literal, args), *(f'{key}={literal(value)}' for key, value in kwargs.items())]
+def format_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """A call as source code."""
+    parts = [*map(format_value, args), *(f'{key}={format_value(value)}' for key, value in kwargs.items())]
     return f'{name}({", ".join(parts)})'
 
 
-def literal(value: Any) -> str:
-    """A value as one would write it, cut where it is long."""
+def format_value(value: Any) -> str:
+    """A value as source code, shortened if it is long."""
     if isinstance(value, partial):
-        return shown('partial', (value.func, *value.args), value.keywords)
+        return format_call('partial', (value.func, *value.args), value.keywords)
     if isinstance(value, (list, tuple, dict, set, frozenset)) and type(value).__module__ == 'builtins':
         return _container(value)
     array_like: Any = hasattr(value, 'shape') and hasattr(value, 'dtype') and getattr(value, 'ndim', 0)
-    if array_like and not isinstance(value, type):  # numpy.float32 has all of these, too
+    if array_like and not isinstance(value, type):  # numpy.float32, a type, has all of these, too
         return f'<{type(value).__name__} of shape {tuple(value.shape)}, {value.dtype}>'
     if callable(value) and hasattr(value, '__name__'):
         owner = getattr(value, '__self__', None)
         bound = owner is not None and not isinstance(owner, (type, ModuleType))
-        return f'{literal(owner)}.{value.__name__}' if bound else _name(value)
+        return f'{format_value(owner)}.{value.__name__}' if bound else _name(value)
     text = repr(value)
     if text.startswith('<') and ' at 0x' in text:
         return f'<{type(value).__name__}>'
@@ -70,11 +70,11 @@ def _container(value: Any) -> str:
     brackets: dict[type, tuple[str, str]] = {list: ('[', ']'), tuple: ('(', ')')}
     opening, closing = brackets.get(type(value), ('{', '}'))
     if isinstance(value, dict):
-        parts = [f'{literal(k)}: {literal(v)}' for k, v in list(value.items())[:7]]
-    elif isinstance(value, (set, frozenset)):  # whose order differs in the next process
-        parts = sorted(map(literal, value), key=lambda text: (len(text), text))[:7]
+        parts = [f'{format_value(k)}: {format_value(v)}' for k, v in list(value.items())[:7]]
+    elif isinstance(value, (set, frozenset)):  # sorted, because their order differs between processes
+        parts = sorted(map(format_value, value), key=lambda text: (len(text), text))[:7]
     else:
-        parts = [literal(v) for v, _ in zip(value, range(7), strict=False)]
+        parts = [format_value(v) for v, _ in zip(value, range(7), strict=False)]
     if len(value) > 7:
         parts[6:] = ['…']
     if isinstance(value, (set, frozenset)) and (not value or isinstance(value, frozenset)):

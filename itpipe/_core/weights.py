@@ -8,7 +8,7 @@ from zlib import crc32
 
 import numpy as np
 
-from .show import literal
+from .show import format_value
 
 __all__ = ['Weights', 'check_weights', 'checksum', 'upper_edges']
 
@@ -23,15 +23,15 @@ def check_weights(where: str, weights: Any, count: int) -> np.ndarray[Any, np.dt
         words = given.dtype.kind in 'SUTcmM' or any(isinstance(each, (str, bytes)) for each in _objects(given))
         result = np.zeros(0) if words else given.astype(np.float64)
     except OverflowError:
-        raise ValueError(f'{where}: `weights` must fit into floats, got {literal(weights)}') from None
+        raise ValueError(f'{where}: `weights` must fit into floats, got {format_value(weights)}') from None
     except (TypeError, ValueError):
         words = True
     if words:
-        raise TypeError(f'{where}: `weights` must be numbers, got {literal(weights)}')
+        raise TypeError(f'{where}: `weights` must be numbers, got {format_value(weights)}')
     if result.shape != (count,):
         raise ValueError(f'{where}: `weights` must be {count} numbers, one for each, got shape {result.shape}')
     if not np.isfinite(result).all() or (result < 0).any():
-        raise ValueError(f'{where}: `weights` must be finite and not negative, got {literal(weights)}')
+        raise ValueError(f'{where}: `weights` must be finite and not negative, got {format_value(weights)}')
     if not result.any():
         raise ValueError(f'{where}: `weights` must not all be zero')
     return result

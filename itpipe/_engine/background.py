@@ -21,8 +21,9 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Any
 
+from itpipe._core.averages import MovingAverage
 from itpipe._core.keys import END
-from itpipe._core.memory import Held, Holding, expected
+from itpipe._core.memory import Held, Holding
 from itpipe._core.notes import close_after
 from itpipe._core.sizes import Bytes
 from itpipe._core.steps import Pair
@@ -64,7 +65,7 @@ class Background:
         self._low = 0
         self._holdings: deque[Holding] = deque()
         self._held = Held()
-        self._expected: float | None = None
+        self._expected = MovingAverage(0.1)
         self._ready: deque[Any] = deque()
         self._wake_taker, self._wake_maker = threading.Lock(), threading.Lock()
         self._wake_taker.acquire()
@@ -168,7 +169,7 @@ class Background:
     def _make(self, pairs: Iterator[Pair]) -> None:
         ready, limit = self._ready, self._limit
         signalled = started = perf_counter()
-        cost = 0.0
+        cost = MovingAverage(0.1)
         for pair in pairs:
             if self._stopped:
                 return
@@ -178,8 +179,8 @@ class Background:
             del pair
             now = perf_counter()
             if self._adaptive:
-                cost += 0.1 * (now - started - cost) if cost else now - started
-                self._depth = min(max(int(AHEAD / (cost + 1e-9)), DEPTHS[0]), DEPTHS[1])
+                seconds = cost.add(now - started)
+                self._depth = min(max(int(AHEAD / (seconds + 1e-9)), DEPTHS[0]), DEPTHS[1])
             if len(ready) >= self._depth if limit is None else self._crowded():
                 self._rest()
                 signalled = started = perf_counter()
@@ -204,12 +205,12 @@ class Background:
         if count >= self._depth or self._limit is None:
             return count >= self._depth
         self._let_go(count)
-        return count > 0 and self._held.total + (self._expected or 0) > self._limit
+        return count > 0 and self._held.total + (self._expected.value or 0) > self._limit
 
     def _measure(self, value: Any) -> None:
         self._let_go(len(self._ready))
         self._holdings.append(holding := self._held.add(value))
-        self._expected = expected(self._expected, holding.added)
+        self._expected.add(holding.added)
 
     def _let_go(self, count: int) -> None:
         while len(self._holdings) > count:  # the first ones have been taken

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from itpipe._core.keys import Key, is_pair
 from itpipe._core.notes import close_after
-from itpipe._core.show import Counted, same, show, shown
+from itpipe._core.show import Counted, format_call, format_step, same
 from itpipe._core.steps import Joins, Pair, Step, draws, unordered
 
 from .chain import Chain
@@ -97,11 +97,11 @@ class Joined(Branched):
     def lasting(self) -> str:
         others = self.branches[1:]
         args = (Counted(len(others), 'stream'),) if others else self.step.args
-        head = shown(self.name, args, {})
+        head = format_call(self.name, args, {})
         return '\n'.join([lasting(self.left.source, self.left.steps), head, *described(others)])
 
     def __repr__(self) -> str:
-        return f'{self.left!r} | {show(self.step)}'
+        return f'{self.left!r} | {format_step(self.step)}'
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Joined) and same((self.left, self.step), (other.left, other.step))

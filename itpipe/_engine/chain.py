@@ -20,7 +20,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from itpipe._core.keys import END, Key, as_key, describe
-from itpipe._core.show import show
+from itpipe._core.show import format_step
 from itpipe._core.steps import ItemStep, Pair, State, Step, itself
 from itpipe.errors import Dropped
 
@@ -197,7 +197,7 @@ class Chain:
         keys: Sequence[Any] = [key]
         for link in reversed(self.links):
             if link.step.opaque:
-                raise RuntimeError(f'`{show(link.step)}` does not say of which items it makes what it gives')
+                raise RuntimeError(f'`{format_step(link.step)}` does not say of which items it makes what it gives')
             keys = [origin for key in keys for origin in link.step.origin(key)]
         return self.source.indices(keys)
 

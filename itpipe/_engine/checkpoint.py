@@ -9,8 +9,9 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
-from itpipe._core.keys import check_keys, checked_key, decode, decode_all, is_count
-from itpipe._core.show import show, shown
+from itpipe._core.key_codes import decode, decode_all
+from itpipe._core.keys import is_count
+from itpipe._core.show import format_call, format_step
 from itpipe._core.steps import ItemStep, State, Step, itself
 
 from .dealing import deal, fits_dealing
@@ -51,10 +52,10 @@ class Pipeline:
         self.shard: list[int] | None = None
         if (place := last_shard(steps)) is not None:  # this one may be another rank's, or one of another number of them
             self.shard = list(told[place].share)
-            told[place] = told[place]._replace(lasting=shown('shard', (), told[place].kwargs))
+            told[place] = told[place]._replace(lasting=format_call('shard', (), told[place].kwargs))
         lines = lasting(source, told).splitlines()
         if seed is not None:
-            lines.append(shown('Infinite', (), {'seed': seed}))
+            lines.append(format_call('Infinite', (), {'seed': seed}))
         self.text = '\n'.join(map(_brief, lines))
         self._begun = _begun(self.text, self.shard)
 
@@ -167,14 +168,14 @@ def _check_entry(entry: Any) -> None:
     if isinstance(entry, list):
         if not all(isinstance(part, list) and len(part) == 2 and is_count(part[1]) for part in entry):
             raise ValueError('an entry of its "steps" is not of keys and numbers')
-        if len({checked_key(code) for code, _ in entry}) < len(entry):
+        if len({decode(code) for code, _ in entry}) < len(entry):
             raise ValueError('an entry of its "steps" has a key twice')
         return
     if not isinstance(entry, dict):
         raise ValueError(f'an entry of its "steps" cannot be {_shortened(entry)}')
     for name, value in entry.items():
         if name == 'slots':
-            check_keys(value)
+            decode_all(value)
         elif name == 'ended':
             if value is not True:
                 raise ValueError('an entry of its "steps" has an "ended" that is not true')
@@ -197,7 +198,7 @@ def check_position(source: Source, steps: Sequence[Step | ItemStep], position: A
     comes_in = source.key_test()
     for step in ordered:
         if step.remembers and not _is_entry_of(step, next(left), comes_in):
-            raise ValueError(f'what it says of `{show(step)}` cannot be')
+            raise ValueError(f'what it says of `{format_step(step)}` cannot be')
         comes_in = _behind(step, comes_in)
 
 
@@ -249,7 +250,7 @@ def lasting(source: Source, steps: Sequence[Step | ItemStep]) -> str:
     lines = [source.lasting()]
     for step in steps:
         told = step.lasting if isinstance(step, Step) else None
-        lines += [show(step)] if told is None else told.splitlines()
+        lines += [format_step(step)] if told is None else told.splitlines()
     return '\n'.join(lines)
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, count, islice
 from typing import Any, Final, TypeVar
 
-from itpipe._core.keys import decode, decode_all, encode, encode_all, is_count
+from itpipe._core.key_codes import decode, decode_all, encode, encode_all
+from itpipe._core.keys import is_count
 from itpipe._core.steps import State
 
 __all__ = ['Dealing', 'deal', 'fits_dealing', 'merge']

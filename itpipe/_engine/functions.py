@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from itpipe._core.keys import Key
 from itpipe._core.notes import note
 from itpipe._core.rng import Draws, generator
-from itpipe._core.show import show
+from itpipe._core.show import format_step
 from itpipe._core.steps import STOP, Function, ItemStep, Seed
 
 from .seeds import Sites
@@ -46,7 +46,7 @@ class ItemFunction:
     def __init__(self, steps: Iterable[ItemStep], sites: Sites):
         steps = tuple(steps)
         self.calls = [bind_step(step, sites) for step in steps]
-        self.names = [show(step) for step in steps]
+        self.names = [format_step(step) for step in steps]
         self.random = any(isinstance(call, Drawn) for call in self.calls)
         self.resource = None
 

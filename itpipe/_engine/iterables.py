@@ -18,7 +18,7 @@ import numpy as np
 
 from itpipe._core.keys import Key, is_count
 from itpipe._core.notes import note, remark
-from itpipe._core.show import literal, same, shown
+from itpipe._core.show import format_call, format_value, same
 from itpipe._core.steps import STOP, Pair, Step
 from itpipe.errors import NotRestartable
 
@@ -170,7 +170,7 @@ class _WithStates(Ordinals):
                 iterable = deepcopy(iterable)
             except Exception as error:
                 raise NotRestartable(
-                    f'cannot make items of {literal(iterable)} again while it is read: it cannot be copied'
+                    f'cannot make items of {format_value(iterable)} again while it is read: it cannot be copied'
                 ) from error
         self.rewind(iterable)
         if iterable is items.iterable:
@@ -229,7 +229,7 @@ class Items:
 
     def where(self) -> str:
         """What is said on errors."""
-        return f'the source {literal(self.iterable)}'
+        return f'the source {format_value(self.iterable)}'
 
     def check(self) -> None:
         """Raise an error for an iterator that had its run, unless it may begin anew, which is seen when it is asked."""
@@ -239,7 +239,7 @@ class Items:
 
     def had_its_run(self) -> NotRestartable:
         return NotRestartable(
-            f'the stream reads from an iterator ({literal(self.iterable)}) that had its one run;'
+            f'the stream reads from an iterator ({format_value(self.iterable)}) that had its one run;'
             ' give it something that can be iterated again, such as a list'
         )
 
@@ -309,7 +309,7 @@ class Items:
                 return dict(look_up(zip(keys, keys, strict=True), Stop(), self.iterable, self.where))
         wanted, last = set(keys), max(keys, default=-1)
         if isinstance(self.iterable, Iterator):  # what it would be asked for is behind it, or must be left in it
-            raise NotRestartable(f'cannot make items of {literal(self.iterable)} again: it is a one-shot iterator')
+            raise NotRestartable(f'cannot make items of {format_value(self.iterable)} again: it is a one-shot iterator')
         return {key: value for key, value in enumerate(islice(iterate(self.iterable), last + 1)) if key in wanted}
 
     def key_test(self) -> Callable[[Any], bool]:
@@ -329,11 +329,11 @@ class Items:
             raise ValueError('what it says of the source cannot be')
 
     def lasting(self) -> str:
-        return shown('stream', (), {} if self.seed is None else {'seed': self.seed})
+        return format_call('stream', (), {} if self.seed is None else {'seed': self.seed})
 
     def __repr__(self) -> str:
         told = ({} if self.seed is None else {'seed': self.seed}) | ({'reread': True} if self.reread else {})
-        return shown('stream', (self.iterable,), told) if told else literal(self.iterable)
+        return format_call('stream', (self.iterable,), told) if told else format_value(self.iterable)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Items) and same(
@@ -360,10 +360,10 @@ class Seeded:
         self.source.check_entry(entry)
 
     def lasting(self) -> str:
-        return f'{self.source.lasting()}\n{shown("stream", (), {"seed": self.seed})}'
+        return f'{self.source.lasting()}\n{format_call("stream", (), {"seed": self.seed})}'
 
     def __repr__(self) -> str:
-        return shown('stream', (self.source,), {'seed': self.seed})
+        return format_call('stream', (self.source,), {'seed': self.seed})
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Seeded) and (self.source, self.seed) == (other.source, other.seed)
@@ -396,14 +396,14 @@ def looking_up(sequence: Any, where: Callable[[], str]) -> Step:
 
 def misplaced(error: StopIteration, sequence: Any, place: Any) -> RuntimeError:
     """The error instead of one that would be taken for the end."""
-    return RuntimeError(f'`__getitem__({place})` of {literal(sequence)} raised {error!r}')
+    return RuntimeError(f'`__getitem__({place})` of {format_value(sequence)} raised {error!r}')
 
 
 def promised(error: Exception, sequence: Any, place: Any) -> None:
     """Say on an IndexError that there should be an item, if that is so."""
     with suppress(Exception):
         if isinstance(error, IndexError) and place < (size := length(sequence)):
-            remark(error, f'itpipe: by its length, {literal(sequence)} has {size} items, and so one at {place}')
+            remark(error, f'itpipe: by its length, {format_value(sequence)} has {size} items, and so one at {place}')
 
 
 def iterate(iterable: Any) -> Iterator[Any]:
@@ -435,7 +435,7 @@ def length(value: Any) -> int | None:
     except NotImplementedError:
         pass
     except Exception as error:
-        note(error, f'the length of {literal(value)}', None)
+        note(error, f'the length of {format_value(value)}', None)
         raise
     return None
 

@@ -16,8 +16,9 @@ from copy import deepcopy
 from itertools import chain, dropwhile, islice
 from typing import Any, Final
 
-from itpipe._core.keys import END, Batch, Key, decode, decode_all, encode, encode_all, is_pair
-from itpipe._core.show import show
+from itpipe._core.key_codes import decode, decode_all, encode, encode_all
+from itpipe._core.keys import END, Batch, Key, is_pair
+from itpipe._core.show import format_step
 from itpipe._core.steps import Pair, State, Step, itself
 
 from .functions import bind_option
@@ -50,7 +51,8 @@ class Link:
         self.entry = entry
         if step.opaque and entry:
             warnings.warn(
-                f'itpipe: nothing is known of `{show(step)}`, so it runs again from the beginning to item {entry}',
+                f'itpipe: nothing is known of `{format_step(step)}`,'
+                f' so it runs again from the beginning to item {entry}',
                 stacklevel=outside(),
             )
         if step.state is None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from itpipe._core.notes import note
-from itpipe._core.show import literal, same
+from itpipe._core.show import format_value, same
 from itpipe._core.steps import Function
 
 __all__ = ['Resource', 'supplied']
@@ -25,7 +25,7 @@ class Resource(threading.local):
         try:
             self.value = self.setup()
         except Exception as error:
-            note(error, f'setup={literal(self.setup)}', None)
+            note(error, f'setup={format_value(self.setup)}', None)
             raise
 
     def close(self) -> None:
@@ -35,7 +35,7 @@ class Resource(threading.local):
             try:
                 close()
             except Exception as error:
-                note(error, f'closing what setup={literal(self.setup)} returned', None)
+                note(error, f'closing what setup={format_value(self.setup)} returned', None)
                 raise
 
     def __reduce__(self) -> Any:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from itpipe._core.checks import integer, not_async, truth
 from itpipe._core.rng import check_seed
-from itpipe._core.show import same, show
+from itpipe._core.show import format_step, same
 from itpipe._core.steps import Function, ItemStep, Joins, Step, unchanged
 
 from .chain import Chain, item_again
@@ -106,7 +106,7 @@ class Stage(Generic[A, B]):
             )
 
     def __repr__(self) -> str:
-        return ' | '.join(map(show, self.steps))
+        return ' | '.join(map(format_step, self.steps))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stage) and same(self.steps, other.steps)
@@ -190,7 +190,7 @@ class Stream(Generic[B]):
         return item_again('Stream.item', self.source, self.steps, Sites(fallback=self.source.seed), key)
 
     def __repr__(self) -> str:
-        return ' | '.join([repr(self.source), *map(show, self.steps)])
+        return ' | '.join([repr(self.source), *map(format_step, self.steps)])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stream) and self.source == other.source and same(self.steps, other.steps)
@@ -331,7 +331,7 @@ def function_of(where: str, f: Any, args: tuple[Any, ...] = (), kwargs: Any = No
 def _only_items(where: str, given: Stage[Any, Any], name: str = 'stage') -> tuple[ItemStep, ...]:
     for step in given.steps:
         if not isinstance(step, ItemStep):
-            raise TypeError(f'{where}: `{name}` must be item-wise, but `{show(step)}` is not')
+            raise TypeError(f'{where}: `{name}` must be item-wise, but `{format_step(step)}` is not')
     return given.steps  # type: ignore[return-value]
 
 

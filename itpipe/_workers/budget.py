@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from itpipe._core.memory import Held, Holding, expected
+from itpipe._core.averages import MovingAverage
+from itpipe._core.memory import Held, Holding
 
 from .task import Packed
 
@@ -32,14 +33,13 @@ class Room:
         self._items: dict[Task, Holding] = {}
         self._results: dict[Task, list[Holding]] = {}
         self._held = Held()
-        self._item: float | None = None
-        self._result: float | None = None
+        self._item, self._result = MovingAverage(0.1), MovingAverage(0.1)
 
     def enter(self, task: Task, value: Any) -> None:
         """The item is on its way from now on."""
         self._measure()  # before the memory of what has gone can be taken for that of this one
         self._items[task] = holding = self._held.add(value, self._copied)
-        self._item = expected(self._item, holding.added)
+        self._item.add(holding.added)
 
     def leave(self, task: Task) -> None:
         """The result, which is there, is asked for: no more is held by this task."""
@@ -51,10 +51,10 @@ class Room:
     def window(self, count: int, workers: int) -> int:
         """How many tasks there may be, `count` being there."""
         self._measure()
-        result = self._result or 0.0
+        result = self._result.value or 0.0
         left = self._limit - self._held.total - len(self._items) * result
-        most = workers if self._result is None else MOST * workers
-        each = (self._item or 0.0) + result
+        most = workers if self._result.value is None else MOST * workers
+        each = (self._item.value or 0.0) + result
         return max(1, min(most, count + int(min(most, left / each)) if each else most))
 
     def _measure(self) -> None:
@@ -68,4 +68,4 @@ class Room:
             self._results[task] = [result] if task.item is None else [result, item]
             failed = task.error is not None or (isinstance(task.value, Packed) and task.value.failed)
             if not failed:
-                self._result = expected(self._result, result.added)
+                self._result.add(result.added)

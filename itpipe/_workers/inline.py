@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itpipe._core.averages import MovingAverage
+
 __all__ = ['Pace']
 
 
@@ -28,7 +30,7 @@ class Pace:
         self.in_place = False
         self.known = known
         self._row, self._needed = 0, self.IN_A_ROW
-        self._average = 0.0
+        self._average = MovingAverage(1 / self.AVERAGED, 0.0)
 
     def seen(self, seconds: float) -> None:
         """A call in a worker took so long."""
@@ -41,12 +43,12 @@ class Pace:
 
     def still_cheap(self, seconds: float) -> bool:
         """A call in place took so long; whether the next one had better be made in place, too."""
-        self._average += (min(self.LOCK, seconds) - self._average) / self.AVERAGED
-        if self._average > self.CHEAP or seconds > self.NOT_THE_LOCK:
+        average = self._average.add(min(self.LOCK, seconds))
+        if average > self.CHEAP or seconds > self.NOT_THE_LOCK:
             self.leave()
         return self.in_place
 
     def leave(self) -> None:
         """Calls in place have come to take too long."""
-        self.in_place, self._row, self._average = False, 0, 0.0
+        self.in_place, self._row, self._average.value = False, 0, 0.0
         self._needed = min(2 * self._needed, 1 << 20)

@@ -1,8 +1,8 @@
 """Workers that call one function for one run: what is common to them, and threads.
 
-A pool takes `(key, value)` and gives a task; `result` makes of it what the function returned or raises what it raised.
-The run's thread alone does these two. A task is settled, once, by whoever has done it, in any thread. `stop`, from any
-thread, breaks the waits; `close` waits until the workers are gone.
+A pool takes `(key, value)` and gives a task. `await_result` waits until the call is done; then `result` returns what
+the function returned, or raises what it raised. Only the run's thread does these three. A task is settled once, by
+whichever thread has done it. `stop`, from any thread, breaks the waits; `close` waits until the workers are gone.
 """
 
 from __future__ import annotations
@@ -109,8 +109,7 @@ class Pool:
         self._check()  # when it was, tasks are cancelled, and workers die
 
     def result(self, task: Task) -> Any:
-        """What the function returned, awaited, or what it raised."""
-        self.await_result(task)
+        """What the function returned, or raises what it raised; the result has been awaited."""
         if self._room is not None:
             self._room.leave(task)
         value, error, task.value, task.error = task.value, task.error, None, None

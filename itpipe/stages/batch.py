@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 from itpipe._core.checks import integer, is_function, number, truth
 from itpipe._core.keys import Batch, Key
 from itpipe._core.notes import note
-from itpipe._core.show import shown
+from itpipe._core.show import format_call
 from itpipe._core.steps import STOP, Pair, Step
 from itpipe._engine.stream import Stage, factory
 from itpipe._engine.waiting import Stop
@@ -92,7 +92,7 @@ def _stage(work: Any, options: tuple[Any, ...], args: tuple[Any, ...], kwargs: d
 
 
 def _ruled(rule: Callable[..., Rule], options: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lists:
-    return _stage(_by_rule, (STOP, shown('batch_by', args, kwargs), rule, *options), args, kwargs)
+    return _stage(_by_rule, (STOP, format_call('batch_by', args, kwargs), rule, *options), args, kwargs)
 
 
 def _plain(name: str, function: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Generic
 from itpipe._core.checks import is_function
 from itpipe._core.keys import Key
 from itpipe._core.notes import note, noted
-from itpipe._core.show import literal, shown
+from itpipe._core.show import format_call, format_value
 from itpipe._core.steps import Pair, Step
 from itpipe._engine.iterables import is_iterable, iterate
 from itpipe._engine.stream import B, P, Stage, Stream, stream
@@ -89,11 +89,13 @@ def _custom(
     results: Any = made.function(_values(items, last), *args, **kwargs)
     try:
         if not is_iterable(results):
-            raise TypeError(f'{made.__name__}: its function must yield, or return an iterable, got {literal(results)}')
+            raise TypeError(
+                f'{made.__name__}: its function must yield, or return an iterable, got {format_value(results)}'
+            )
         yield from enumerate(iterate(results))
     except Exception as error:
         if not noted(error):
-            note(error, shown(made.__name__, args, kwargs), last[0])
+            note(error, format_call(made.__name__, args, kwargs), last[0])
         raise
     finally:
         if hasattr(results, 'close'):

@@ -10,7 +10,7 @@ import numpy as np
 
 from itpipe._core.keys import is_count
 from itpipe._core.rng import Draws, check_seed
-from itpipe._core.show import Counted, same, shown
+from itpipe._core.show import Counted, format_call, same
 from itpipe._core.steps import Pair
 from itpipe._core.weights import check_weights, checksum, upper_edges
 from itpipe._engine.branches import Branched, OpenedBranches, branches_of, described
@@ -113,11 +113,12 @@ class _Mix(Branched):
         return len(set(ended)) == len(ended) and is_count(entry['t'])
 
     def lasting(self) -> str:
-        told = self.written | ({} if 'weights' not in self.written else {'weights': checksum(np.array(self.weights))})
-        return '\n'.join([shown('mix', (Counted(len(self.branches), 'stream'),), told), *described(self.branches)])
+        weights = {'weights': checksum(np.array(self.weights))} if 'weights' in self.written else {}
+        head = format_call('mix', (Counted(len(self.branches), 'stream'),), self.written | weights)
+        return '\n'.join([head, *described(self.branches)])
 
     def __repr__(self) -> str:
-        return shown('mix', self.branches, self.written)
+        return format_call('mix', self.branches, self.written)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Mix) and same((self.branches, self.written), (other.branches, other.written))

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from itpipe._core.checks import integer, is_function, positive, truth
-from itpipe._core.show import show, shown
+from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
 from itpipe._core.steps import STOP, ItemStep, Pair, State, Step, unchanged
 from itpipe._engine.background import Background
@@ -224,7 +224,9 @@ def parallel_map(
         steps = function.target
     else:
         steps = (ItemStep('parallel_map', unchanged, (function,), (f, *args), written),)
-    lasting = '\n'.join(map(show, steps)) if steps is function.target else shown('apply', (f, *args), kwargs)
+    lasting = (
+        '\n'.join(map(format_step, steps)) if steps is function.target else format_call('apply', (f, *args), kwargs)
+    )
     if seed_globals:
         lasting += '\nparallel_map(seed_globals=True)'
     open_pool = partial(_open, where, given_there, limit, max_crashes, max_tasks_per_worker, resource, retrying)

@@ -13,7 +13,7 @@ from itpipe._core.checks import is_function, truth
 from itpipe._core.keys import Key, is_count
 from itpipe._core.notes import note
 from itpipe._core.rng import BLOCK, Draws, check_seed
-from itpipe._core.show import Counted, same, shown
+from itpipe._core.show import Counted, format_call, same
 from itpipe._core.steps import Pair
 from itpipe._core.weights import check_weights, checksum, upper_edges
 from itpipe._engine.iterables import Ordinals, length, look_up, looking_up, misplaced, promised
@@ -58,7 +58,7 @@ def sample(
     See also: `load_by_random_id`, `mix`, `shuffle`.
     """
     size = _check_sequence('sample', 'sequence', sequence)
-    written = _written(replace=(truth('sample', 'replace', replace), True), seed=(seed, None))
+    written = non_defaults(replace=(truth('sample', 'replace', replace), True), seed=(seed, None))
     return Stream(_Sample('sample', sequence, size, (sequence,), weights, replace, seed, written))
 
 
@@ -99,7 +99,7 @@ def load_by_random_id(
     for n, loader in enumerate(loaders):
         is_function('load_by_random_id', f'loaders[{n}]', loader)
     size = _check_sequence('load_by_random_id', 'ids', ids)
-    written = {'ids': ids} | _written(seed=(seed, None))
+    written = {'ids': ids} | non_defaults(seed=(seed, None))
     loaded = _Loaded(loaders, ids)
     return Stream(_Sample('load_by_random_id', loaded, size, loaders, weights, True, seed, written))
 
@@ -118,7 +118,7 @@ def _check_sequence(where: str, name: str, value: Any) -> int:
     return size
 
 
-def _written(**given: tuple[Any, Any]) -> dict[str, Any]:
+def non_defaults(**given: tuple[Any, Any]) -> dict[str, Any]:
     return {name: value for name, (value, default) in given.items() if value is not default}
 
 
@@ -243,10 +243,10 @@ class _Sample:
         told = {name: value for name, value in self.written.items() if name != 'ids'}
         if self.weights is not None:
             told['weights'] = checksum(self.weights)
-        return shown(self.name, (*(() if self.name == 'sample' else self.args), Counted(self.size, 'item')), told)
+        return format_call(self.name, (*(() if self.name == 'sample' else self.args), Counted(self.size, 'item')), told)
 
     def __repr__(self) -> str:
-        return shown(self.name, self.args, self.written)
+        return format_call(self.name, self.args, self.written)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Sample) and all(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from running import run_script
 
-from itpipe._core.memory import SEVERAL, Held, Shared, expected, nbytes
+from itpipe._core.memory import SEVERAL, Held, Shared, nbytes
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What one value holds
@@ -364,12 +364,3 @@ def test_what_cannot_be_referred_to_weakly_counts_each_time() -> None:
         holding = held.add(value)
         assert held.total == SEVERAL
         held.remove(holding)
-
-
-def test_what_is_expected_follows_what_came() -> None:
-    assert expected(None, 7) == 7
-    assert expected(7, 7) == 7
-    mean: float | None = None
-    for n in [1000, *100 * [10]]:
-        mean = expected(mean, n)
-    assert mean == pytest.approx(10, abs=0.1)

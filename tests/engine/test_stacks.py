@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from running import LIMIT, wait_until
+from running import LIMIT, result_of, wait_until
 
 import itpipe._engine.background
 import itpipe._engine.stacks
@@ -375,7 +375,7 @@ def test_of_several_items_that_a_process_has_it_is_the_one_that_runs(tmp_path: P
     """Even where the answer to the one before it is held back, to be sent with others."""
     held = HeldThere(tmp_path, 2)
     pool = pool_of(held.function)
-    pool.result(pool.submit(0, 0))
+    result_of(pool, pool.submit(0, 0))
     pool._cost = 1e-6
     pool._since = inf  # items come in no time
     tasks = [pool.submit(key, key) for key in (1, 2, 3)]
@@ -383,7 +383,7 @@ def test_of_several_items_that_a_process_has_it_is_the_one_that_runs(tmp_path: P
     await_beginning(held)
     assert plain(pool.doing()) == f'  item 2 in process itpipe-process-0 (pid …)\n  {IN_HOLD_THERE}\n'
     held.release()
-    assert [pool.result(task) for task in tasks] == [1, 2, 3]
+    assert [result_of(pool, task) for task in tasks] == [1, 2, 3]
     assert pool.doing() == ''
     pool.close()
 
@@ -425,7 +425,7 @@ def test_a_process_that_does_not_say_where_it_is(tmp_path: Path, monkeypatch: py
     assert [plain(pool.doing()) for _ in range(3)] == 3 * [f'{who}\n{where}\n']
     assert not worker.control.poll()
     second.release()
-    assert pool.result(task) == 0
+    assert result_of(pool, task) == 0
     pool.close()
 
 
@@ -441,7 +441,7 @@ def test_a_process_that_is_being_started(monkeypatch: pytest.MonkeyPatch) -> Non
     task = pool.submit(0, -1)
     assert pool.doing() == f'  item 0 in process itpipe-process-0, {SILENT}\n'
     go_on.set()
-    assert pool.result(task) == 1
+    assert result_of(pool, task) == 1
     pool.close()
 
 

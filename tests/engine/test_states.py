@@ -184,7 +184,7 @@ def test_more_batches_in_a_buffer_than_a_few_numbers_may_stand_for():
     """A state that was written is taken, however much the buffers hold."""
     described = stream(range(600), seed=0) | batch_by(20) | shuffle(9) | batch_by(1)
     short = state_of(described, 3)
-    with mock.patch('itpipe._core.keys.MOST_IN_RUNS', 9 * 20 - 1):
+    with mock.patch('itpipe._core.key_codes.MAX_IN_RUNS', 9 * 20 - 1):
         state = state_of(described, 3)
         assert 2 * len(json.dumps(short)) < len(json.dumps(state))
         rest = list(described.resume(state))

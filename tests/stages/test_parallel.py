@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
+from running import LIMIT, AtOnce, Lazily, raises, result_of, run_script, wait_until
 
 import itpipe._workers.budget
+import itpipe._workers.cores
 import itpipe._workers.executors
 import itpipe._workers.inline
 import itpipe._workers.pool
@@ -402,8 +403,8 @@ def test_few_items_that_fit_are_shared_among_processes() -> None:
     pool._cost = 1e-6
     assert pool._together == 1
     task = pool.submit(0, 0)
-    assert pool.result(task) == 0
-    pool._room._item, pool._room._result = 50.0, 50.0
+    assert result_of(pool, task) == 0
+    pool._room._item.value = pool._room._result.value = 50.0
     assert pool.has_room(0)
     assert (pool.window, pool._together) == (10, 2)
     pool.close()
@@ -456,7 +457,7 @@ def test_twice_the_number_of_workers_are_in_flight_by_default(monkeypatch: pytes
     class Sized(Lazily):
         num_workers = 5
 
-    monkeypatch.setattr(itpipe._workers.pool, 'usable_cores', lambda: 8)
+    monkeypatch.setattr(itpipe._workers.cores, 'usable_cores', lambda: 8)
     monkeypatch.setattr(os, 'cpu_count', lambda: 3)
     assert in_flight(threads=3) == 6
     assert in_flight(threads=-6) == 6
@@ -473,7 +474,7 @@ def test_the_size_of_a_cluster_is_its_number_of_threads(dask_processes: Any) -> 
 
 
 def test_negative_numbers_count_from_the_usable_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(itpipe._workers.pool, 'usable_cores', lambda: 8)
+    monkeypatch.setattr(itpipe._workers.cores, 'usable_cores', lambda: 8)
     counts = {n: itpipe._workers.cores.count_workers(n) for n in (1, 5, 100, -1, -2, -8, -9, -100)}
     assert counts == {1: 1, 5: 5, 100: 100, -1: 8, -2: 7, -8: 1, -9: 1, -100: 1}
 

@@ -35,7 +35,19 @@ from reference import (
 )
 from running import AtOnce, Lazily
 
+from itpipe._core.keys import Batch, Zipped
 from itpipe._workers.inline import Pace
+
+keys = st.recursive(
+    st.integers(0, 2**40),
+    lambda inner: (
+        st.tuples(inner, st.integers(0, 2**20))
+        | st.lists(inner, min_size=1, max_size=4).map(Batch)
+        | st.lists(inner, min_size=1, max_size=3).map(Zipped.of)
+    ),
+    max_leaves=12,
+)
+"""Keys of items."""
 
 
 def examples(n: int) -> settings:
