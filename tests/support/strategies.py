@@ -271,9 +271,10 @@ def stages(
     if failing:  # behind a shard, nobody hears of the errors of other shards' items
         flow = tuple(name for name in flow if name != 'shard')
     options['flow'] = flow
-    flow = tuple(name for name in flow if name != 'join' or depth < 2)
+    joining = 'join' in flow and depth < 2
+    flow = tuple(name for name in flow if name != 'join')
     for _ in range(draw(st.integers(0, most))):
-        names = ['itemwise', 'flow', 'flow', 'parallel', *['batch'] * batching]
+        names = ['itemwise', 'flow', 'flow', 'parallel', *['batch'] * batching, *['join'] * joining]
         if kind == 'many' or isinstance(kind, tuple):
             names += ['flatten'] * 2
         name = draw(st.sampled_from([*names, 'take apart', *['custom'] * opaque]))
@@ -285,12 +286,12 @@ def stages(
             result.append(made)
         elif name == 'flow':
             name = draw(st.sampled_from([name for name in flow if name != 'reuse' or reuses < 2]))
-            if name == 'join':
-                once = once or 'one_shot(' in repr(result)
-                made, kind = draw(joins(kind, once, **options))
-            else:
-                made = draw(FLOW[name])
+            made = draw(FLOW[name])
             reuses += made.name == 'reuse'
+            result.append(made)
+        elif name == 'join':
+            once = once or 'one_shot(' in repr(result)
+            made, kind = draw(joins(kind, once, **options))
             result.append(made)
         elif name == 'batch':
             result.append(draw(batches))
