@@ -10,7 +10,7 @@ INSTALL := $(PY) -m pip install -qq --disable-pip-version-check
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 .NOTPARALLEL:
-.PHONY: help demo test integrations check lint format types docs bench bench-peers soak test-all clean
+.PHONY: help demo test test-full integrations check lint format layers types docs bench bench-peers soak test-all clean
 
 help:  ## list the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,14 +18,18 @@ help:  ## list the targets
 demo: $(VENV)/.examples  ## train a digit classifier through itpipe
 	@$(PY) examples/digits.py $(ARGS)
 
-test: $(VENV)/.dev  ## run the tests
-	@$(PY) -m pytest $(ARGS)
+# ARGS='-n 0' runs them in one process, which is what a debugger needs.
+test: $(VENV)/.dev  ## run the tests that take a moment, on all cores: all but those marked `long`
+	@$(PY) -m pytest -n auto --dist worksteal -m 'not long' $(ARGS)
+
+test-full: $(VENV)/.dev  ## run all tests, with all examples of hypothesis, on all cores
+	@ITPIPE_HYPOTHESIS=full $(PY) -m pytest -n auto --dist worksteal $(ARGS)
 
 # The release of torch is pinned: what is newest may bring gigabytes for other devices.
 integrations: $(VENV)/.dev  ## install the libraries that some tests try itpipe with, and are left out without: torch, …
 	@$(INSTALL) torch==2.13.0 --editable '.[integrations]'
 
-check: lint types test  ## everything that must pass: format, lint, types, tests
+check: lint layers types test  ## what a change must pass: format, style, layers, types, tests
 
 lint: $(VENV)/.dev  ## check format and style
 	@$(PY) -m ruff format --check .
@@ -34,6 +38,9 @@ lint: $(VENV)/.dev  ## check format and style
 format: $(VENV)/.dev  ## format, and fix what can be fixed
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
+
+layers: $(VENV)/.dev  ## check that imports go down through the rooms, without circles
+	@$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
 
 types: $(VENV)/.dev  ## check types: mypy on all, both checkers on tests/typing
 	@$(PY) -m mypy

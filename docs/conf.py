@@ -1,6 +1,12 @@
 """How Sphinx builds the documentation: Markdown pages, and the API from the docstrings."""
 
+import ast
+import inspect
+from importlib import import_module
 from importlib.metadata import version as version_of
+from pkgutil import walk_packages
+
+import itpipe
 
 project = 'itpipe'
 author = 'the itpipe authors'
@@ -21,3 +27,11 @@ default_role = 'py:obj'
 
 html_theme = 'furo'
 html_title = 'itpipe'
+
+# Sphinx looks for the code of a class, and for the texts under its attributes, in its `__module__`, which for a public
+# name is the package that users import it from. While the pages are built it is the module that has the code.
+for found in walk_packages(itpipe.__path__, 'itpipe.'):
+    module = import_module(found.name)
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            vars(module)[node.name].__module__ = found.name

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from itpipe import batch_by, combine, filter_by, shuffle, stream
-from itpipe._engine import stream as stage
+from itpipe import batch_by, combine, filter_by, shuffle, stage, stream
 
 END = 0
 

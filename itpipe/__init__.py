@@ -1,5 +1,6 @@
 """Pure functions over iterators that compose with `|`, and a class that runs them in the background of training."""
 
+from ._core.public import publish as _publish
 from ._engine.merging import merge_states
 from ._engine.stream import Stage, Stream, pipe, stream
 from .errors import Dropped, NotPicklable, NotRestartable, StallWarning, WorkerCrashed
@@ -62,3 +63,5 @@ __all__ = [
     'zip_apply',
     'zip_with',
 ]
+
+_publish(globals())

@@ -25,9 +25,9 @@ from ._engine.epochs import Live
 from ._engine.order import check_alike, dealt
 from ._engine.run import keys_of
 from ._engine.seeds import Sites
-from ._engine.stacks import outside
+from ._engine.stacks import user_stacklevel
 from ._engine.stream import Stream, as_stage, no_stage, pipe
-from ._engine.waiting import KEPT
+from ._engine.waiting import MAX_DROPPED
 from .integrations.distributed import rank_of
 from .integrations.lightning import closing_callback
 from .stages.batch import batch_by
@@ -185,7 +185,7 @@ class Infinite(Generic[B]):
         """Of which there is one, but with `restart` one for each epoch that is being iterated."""
         self._place: Place | None = None
         self._warned = self._told_to_restart = False
-        self._dropped: deque[Dropped] = deque(maxlen=KEPT)
+        self._dropped: deque[Dropped] = deque(maxlen=MAX_DROPPED)
         self._starting = threading.RLock()
 
     def __call__(self) -> Iterator[B]:
@@ -246,12 +246,12 @@ class Infinite(Generic[B]):
                 'Infinite: an epoch had no batches: the source is empty, or all items were left out, as by `filter_by`,'
                 ' or by `drop_last` where there are fewer than make a batch'
             )
-        warnings.warn(message, stacklevel=outside())
+        warnings.warn(message, stacklevel=user_stacklevel())
 
     def _start(self) -> Live:
         with self._starting:
             if self._live is None or self.restart:
-                self._dropped = deque(maxlen=KEPT)
+                self._dropped = deque(maxlen=MAX_DROPPED)
                 place = self._place = self._place or self._beginning()
                 source = self._stream.source
                 live = Live(source, self._steps, self._seed, self._ahead, self._stall_timeout, self._dropped, place)
@@ -478,7 +478,7 @@ class Infinite(Generic[B]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
         self._last = None
-        self._dropped = deque(maxlen=KEPT)
+        self._dropped = deque(maxlen=MAX_DROPPED)
         self._starting = threading.RLock()
 
     def __repr__(self) -> str:

@@ -572,16 +572,16 @@ class TestSources:
     def test_a_dict_with_places_for_keys(self):
         source = sample({1: 'b', 0: 'a', 2: 'c'}, random_state=0)
         assert list(islice(source, 30)) == list(islice(sample('abc', random_state=0), 30))
-        assert repr(source) == "sample({1: 'b', 0: 'a', 2: 'c'}, seed=0)"
+        assert repr(source) == "sample(['a', 'b', 'c'], seed=0)"
         assert source == sample({1: 'b', 0: 'a', 2: 'c'}, random_state=0) == pickle.loads(pickle.dumps(source))
         assert source != sample({1: 'b', 0: 'a', 2: 'd'}, random_state=0)
         assert next(load_by_random_id(str.upper, ids={0: 'a'})) == 'A'
         message = (
-            'sample: `sequence` must have the keys 0, 1, …, as a dict is looked up by place, got none 0;'
+            'sample: `sequence` is a dict and must have the keys 0, 1, …, but has no 0;'
             ' give list(d) for its keys or list(d.values()) for its values'
         )
         refuses(ValueError, message, sample, {'a': 1})
-        refuses(ValueError, message.replace('none 0', 'none 1'), sample, {0: 1, 2: 3})
+        refuses(ValueError, message.replace('no 0', 'no 1'), sample, {0: 1, 2: 3})
         refuses(ValueError, 'sample: `sequence` must not be empty', sample, {})
 
     def test_weights(self):
@@ -662,7 +662,7 @@ class TestTransforms:
     )  # fmt: skip
     def test_buffer_size_bounds_how_far_they_run_ahead(self, options, ahead, monkeypatch):
         """As many as there are workers, and `buffer_size` results, but no fewer of these than workers."""
-        monkeypatch.setattr('itpipe._workers.inline.Pace.CHEAP', 0)
+        monkeypatch.setattr('itpipe._workers.inline.InlinePolicy.CHEAP', 0)
         monkeypatch.setattr('itpipe._workers.window.HELD', 1000)
         source = count()
         results = iter(Threads(abs, **options)(source))

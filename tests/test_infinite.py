@@ -16,6 +16,7 @@ import pytest
 from running import LIMIT, raises, run_script, wait_until
 
 import itpipe._engine.epochs
+import itpipe._engine.waiting
 from itpipe import (
     Infinite,
     NotRestartable,
@@ -590,7 +591,7 @@ def test_closing_from_within_the_run(infinite: Any) -> None:
 
 
 def test_closing_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (itpipe._engine.background, itpipe._engine.epochs):
+    for module in (itpipe._engine.waiting, itpipe._engine.epochs):
         monkeypatch.setattr(module, 'GRACE', 0.02)
     for ahead, where in ((1, 'thread(s) itpipe-Infinite'), (0, 'thread that iterates')):
         begun, go_on, closed = threading.Event(), threading.Event(), threading.Event()

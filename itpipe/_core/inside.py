@@ -128,7 +128,7 @@ def _parts_of_object(value: Any) -> Iterator[_Found]:
 
 
 def _is_ours(maker: Any) -> bool:
-    return str(getattr(maker, '__module__', '')).startswith('itpipe.')
+    return str(getattr(maker, '__module__', '')).partition('.')[0] == 'itpipe'
 
 
 def _name(value: Any) -> str:

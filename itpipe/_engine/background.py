@@ -28,9 +28,9 @@ from itpipe._core.notes import close_after
 from itpipe._core.sizes import Bytes
 from itpipe._core.steps import Pair
 
-from .stacks import shown, stack_of
+from .stacks import format_stack, stack_of
 from .threads import Thread
-from .waiting import BEAT, Party, Patience, join, report, signal
+from .waiting import POLL_SECONDS, StallTimer, Waitable, join, report, signal
 
 __all__ = ['Background']
 
@@ -56,8 +56,8 @@ class Background:
 
     def __init__(self, name: str, depth: int | None = None):
         self.name, self.where = name, f'thread {name}'
-        self.patience = Patience()
-        self.upstream: list[Party] = []
+        self.stall_timer = StallTimer()
+        self.upstream: list[Waitable] = []
         """Who else may be waited for."""
         self._limit = depth if isinstance(depth, Bytes) else None
         self._depth = depth or DEPTHS[0] if self._limit is None else MOST
@@ -102,7 +102,7 @@ class Background:
     def _take(self) -> Any:
         ready = self._ready
         if not ready:
-            self.patience.begin()
+            self.stall_timer.start()
         while not ready:
             self._wait()
         entry = ready.popleft()
@@ -117,7 +117,7 @@ class Background:
             if not self._ready and not self._stopped:  # looked at again, after asking: the maker looks after appending
                 if self._thread is None or not self._thread.is_alive():
                     raise RuntimeError('the thread that makes the items is gone: was this process forked from its own?')
-                self._wake_taker.acquire(timeout=self.patience.beat(BEAT, self._report))
+                self._wake_taker.acquire(timeout=self.stall_timer.wait_time(POLL_SECONDS, self._report))
             self._urgent = False
         if self._stopped and not self._ready:
             raise RuntimeError('the run was closed while an item was awaited')
@@ -134,7 +134,7 @@ class Background:
         """Where the thread is, for the warning of a stall."""
         if self._thread is None or self._full:
             return ''
-        return shown(stack_of(self._thread.ident)) or '  waits for those below\n'
+        return format_stack(stack_of(self._thread.ident)) or '  waits for those below\n'
 
     # The maker's side
 

@@ -19,7 +19,7 @@ from .checkpoint import Place
 from .seeds import Sites
 from .source import Source
 from .threads import close_for
-from .waiting import GRACE, Patience, still_running
+from .waiting import GRACE, StallTimer, still_running
 
 __all__ = ['Live']
 
@@ -57,7 +57,7 @@ class Live:
         self._background = None if ahead == 0 else Background('itpipe-Infinite', ahead)
         self._stall_timeout = stall_timeout
         if self._background is not None:
-            self._background.patience = Patience('no batch has come out of Infinite', stall_timeout)
+            self._background.stall_timer = StallTimer('no batch has come out of Infinite', stall_timeout)
         self._lock = threading.RLock()
         """Of who takes a batch; nobody who only asks where the consumer stands waits for it."""
         self.closed = False
@@ -160,7 +160,7 @@ class Live:
             self._chain.stop.stall_timeout = self._stall_timeout
             self._pairs = self._chain.pairs
         else:
-            self._background.upstream = self._chain.stop.parties
+            self._background.upstream = self._chain.stop.waitables
             self._pairs = self._background.run(self._chain.pairs, self._chain.close)
 
     def close(self) -> None:

@@ -25,12 +25,20 @@ from itpipe.errors import NotRestartable
 from .run import Run
 from .seeds import Sites
 from .source import Opened, Source
-from .stacks import outside
+from .stacks import user_stacklevel
 from .waiting import Stop
 
 __all__ = [
-    'Items', 'Ordinals', 'Seeded', 'is_iterable', 'iterate', 'length', 'look_up', 'looking_up', 'misplaced',
-    'promised',
+    'Items',
+    'Ordinals',
+    'Seeded',
+    'as_runtime_error',
+    'is_iterable',
+    'iterate',
+    'length',
+    'look_up',
+    'look_up_step',
+    'note_length',
 ]  # fmt: skip
 
 SELDOM: Final = 50
@@ -221,7 +229,7 @@ class Items:
             return _WithStates(self, sites.pass_)
         if not self.indexed():
             return Ordinals(self.read, self.pick)
-        return Ordinals(self.read, self.pick, places=self.places, look_up=looking_up(self.iterable, self.where))
+        return Ordinals(self.read, self.pick, places=self.places, look_up=look_up_step(self.iterable, self.where))
 
     def indexed(self) -> bool:
         """Whether its items are looked up rather than read again."""
@@ -253,7 +261,7 @@ class Items:
                 f'itpipe: {type(self.iterable).__name__} has a `.shuffle(buffer_size=…)`, but not what is in the buffer'
                 ' in its own state, so a run that goes on from there loses some items and repeats others; use `shuffle`'
                 ' of itpipe behind it instead, or `stream(…, reread=True)`, which reads it again up to the place',
-                stacklevel=outside(),
+                stacklevel=user_stacklevel(),
             )
 
     def read(self, start: int) -> Iterator[Pair]:
@@ -377,29 +385,29 @@ def look_up(places: Iterable[Pair], stop: Stop, sequence: Any, where: Callable[[
         try:
             value = sequence[place]
         except StopIteration as error:
-            instead = misplaced(error, sequence, place)
+            instead = as_runtime_error(error, sequence, place)
             note(instead, where(), key)
             raise instead from error
         except Exception as error:
             note(error, where(), key)
-            promised(error, sequence, place)
+            note_length(error, sequence, place)
             raise
         stop.check()
         yield key, value
         del value
 
 
-def looking_up(sequence: Any, where: Callable[[], str]) -> Step:
+def look_up_step(sequence: Any, where: Callable[[], str]) -> Step:
     """The step that does so."""
     return Step('look_up', partial(look_up, sequence=sequence, where=where), (STOP,), itemwise=True)
 
 
-def misplaced(error: StopIteration, sequence: Any, place: Any) -> RuntimeError:
+def as_runtime_error(error: StopIteration, sequence: Any, place: Any) -> RuntimeError:
     """The error instead of one that would be taken for the end."""
     return RuntimeError(f'`__getitem__({place})` of {format_value(sequence)} raised {error!r}')
 
 
-def promised(error: Exception, sequence: Any, place: Any) -> None:
+def note_length(error: Exception, sequence: Any, place: Any) -> None:
     """Say on an IndexError that there should be an item, if that is so."""
     with suppress(Exception):
         if isinstance(error, IndexError) and place < (size := length(sequence)):
@@ -560,9 +568,9 @@ def _by_index(start: int, sequence: Any, moved: Any = None, otherwise: Iterator[
             yield from otherwise
             return
         except StopIteration as error:
-            raise misplaced(error, sequence, place) from error
+            raise as_runtime_error(error, sequence, place) from error
         except Exception as error:
-            promised(error, sequence, place)
+            note_length(error, sequence, place)
             raise
         if moved is not None:
             moved.__setstate__(place + 1)

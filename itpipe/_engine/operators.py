@@ -23,7 +23,7 @@ from itpipe._core.steps import Pair, State, Step, itself
 
 from .functions import bind_option
 from .seeds import Sites
-from .stacks import outside
+from .stacks import user_stacklevel
 from .waiting import Stop
 
 __all__ = ['Link', 'copy_state', 'gives', 'revive', 'snapshot']
@@ -53,7 +53,7 @@ class Link:
             warnings.warn(
                 f'itpipe: nothing is known of `{format_step(step)}`,'
                 f' so it runs again from the beginning to item {entry}',
-                stacklevel=outside(),
+                stacklevel=user_stacklevel(),
             )
         if step.state is None:
             return step.work(items, *self.options) if entry is None else self._resumed(items, upstream)

@@ -11,31 +11,34 @@ import traceback
 from textwrap import indent
 from typing import TypeAlias
 
-__all__ = ['Stack', 'outside', 'placed', 'shown', 'stack_of']
+__all__ = ['Stack', 'format_stack', 'format_worker', 'stack_of', 'user_stacklevel']
 
 Stack: TypeAlias = 'list[tuple[str, int, str]]'
 """File, line and function, the innermost one last; the lines are read where it is shown."""
-OURS = os.path.dirname(__file__) + os.sep
-WAITS = tuple(OURS + file for file in ('background.py', 'workers.py'))
-"""Where itpipe's threads wait for each other."""
-DEEPEST = 32
+PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+WAITING_FILES = tuple(
+    os.path.join(PACKAGE, room, file)
+    for room, file in (('_engine', 'background.py'), ('_workers', 'pool.py'), ('_workers', 'threads.py'))
+)
+"""The files in which itpipe's threads wait for each other."""
+MAX_FRAMES = 32
 """The most frames that are shown. A worker sends them by a pipe from which nobody may read."""
 
 
-def outside() -> int:
+def user_stacklevel() -> int:
     """The `stacklevel`, for the one who calls this, of the first function that is not itpipe's."""
     frame, level = sys._getframe(1), 1
-    while frame.f_code.co_filename.startswith(OURS) and frame.f_back is not None:
+    while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
         frame, level = frame.f_back, level + 1
     return level
 
 
-def placed(who: str, stack: Stack) -> str:
+def format_worker(who: str, stack: Stack) -> str:
     """The lines of one worker, with its stack."""
-    return f'  {who}\n{indent(shown(stack), "  ")}'
+    return f'  {who}\n{indent(format_stack(stack), "  ")}'
 
 
-def shown(stack: Stack) -> str:
+def format_stack(stack: Stack) -> str:
     """The stack as tracebacks print it."""
     return ''.join(traceback.StackSummary.from_list([(*frame, None) for frame in stack]).format())
 
@@ -47,6 +50,6 @@ def stack_of(thread: int | None) -> Stack:
         return []
     stack = [(each.f_code.co_filename, line, each.f_code.co_name) for each, line in traceback.walk_stack(frame)]
     stack.reverse()
-    ours = [file.startswith(OURS) for file, _, _ in stack]
+    ours = [file.startswith(PACKAGE) for file, _, _ in stack]
     first = next((n for n in range(1, len(stack)) if ours[n - 1] and not ours[n]), -1)
-    return [] if first < 0 and stack[-1][0] in WAITS else stack[first:][-DEEPEST:]
+    return [] if first < 0 and stack[-1][0] in WAITING_FILES else stack[first:][-MAX_FRAMES:]

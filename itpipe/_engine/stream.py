@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
-import numpy.typing as npt
-
 from itpipe._core.checks import integer, not_async, truth
 from itpipe._core.rng import check_seed
 from itpipe._core.show import format_step, same
@@ -21,6 +19,8 @@ from .seeds import Sites
 from .source import Source
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from .types import AnyFunction, Array, Each, G, HalfKnown, K, N, Named, Pair, R, Unknown, X, Y
 
 __all__ = ['Stage', 'Stream', 'as_stage', 'factory', 'function_of', 'itemwise', 'no_stage', 'pipe', 'stream']

@@ -8,28 +8,39 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from math import inf
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from itpipe.errors import StallWarning
 
-from .stacks import outside
+from .stacks import user_stacklevel
 
 if TYPE_CHECKING:
     from itpipe.errors import Dropped
 
-__all__ = ['BEAT', 'GRACE', 'KEPT', 'Party', 'Patience', 'Stop', 'join', 'report', 'signal', 'still_running']
+__all__ = [
+    'GRACE',
+    'MAX_DROPPED',
+    'POLL_SECONDS',
+    'StallTimer',
+    'Stop',
+    'Waitable',
+    'join',
+    'report',
+    'signal',
+    'still_running',
+]
 
 
-KEPT = 10_000
+MAX_DROPPED = 10_000
 """The most dropped items of which a run remembers the errors."""
-BEAT = 0.5
+POLL_SECONDS = 0.5
 """Seconds after which who waits looks up: Ctrl-C just before a wait begins would not be seen before it ends."""
 GRACE = 2.0
 """Seconds that closing waits for a user's function that does not return."""
 
 
-class Party(Protocol):
+class Waitable(Protocol):
     """Somebody that a run waits for."""
 
     @property
@@ -47,19 +58,19 @@ class Party(Protocol):
         """Break the waits; from any thread."""
 
 
-class Patience:
+class StallTimer:
     """How long one waits for an item before a warning asks where it stays, once for each item."""
 
     def __init__(self, awaited: str = '', seconds: float | None = None):
         self._awaited, self._seconds = awaited, seconds
         self._until = inf
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """From now on, the next item is waited for."""
         if self._seconds is not None:
             self._until = perf_counter() + self._seconds
 
-    def beat(self, most: float, doing: Callable[[], str]) -> float:
+    def wait_time(self, most: float, doing: Callable[[], str]) -> float:
         """How long, at most, to wait now before looking up again; warns when it is time to."""
         if self._until == inf:
             return most
@@ -67,40 +78,40 @@ class Patience:
             return min(most, left)
         self._until = inf
         message = f'itpipe: {self._awaited} for {self._seconds:g} s\n{doing()}'
-        warnings.warn(message.rstrip(), StallWarning, stacklevel=outside())
+        warnings.warn(message.rstrip(), StallWarning, stacklevel=user_stacklevel())
         return most
 
 
-def report(parties: Iterable[Party]) -> str:
+def report(waitables: Iterable[Waitable]) -> str:
     """What each of them is at."""
-    return ''.join(f'{party.where}\n{doing}' for party in parties if (doing := party.doing()))
+    return ''.join(f'{waitable.where}\n{doing}' for waitable in waitables if (doing := waitable.doing()))
 
 
 class Stop:
-    """Breaks, from any thread, the waits of a run: all `parties` that it may be waiting for are stopped once.
+    """Breaks, from any thread, the waits of a run: all `waitables` that it may be waiting for are stopped once.
 
     Being all that the steps of a run have in common, it has the list of what was `dropped`, too.
     """
 
     def __init__(self, dropped: deque[Dropped] | None = None) -> None:
-        self.dropped: deque[Dropped] = deque(maxlen=KEPT) if dropped is None else dropped
-        self.parties: list[Party] = []
+        self.dropped: deque[Dropped] = deque(maxlen=MAX_DROPPED) if dropped is None else dropped
+        self.waitables: list[Waitable] = []
         self.called = False
         self.stall_timeout: float | None = None
         """For stages that have none of their own."""
 
-    def add(self, party: Party) -> None:
-        self.parties.append(party)
+    def add(self, waitable: Waitable) -> None:
+        self.waitables.append(waitable)
         if self.called:
-            party.stop()
+            waitable.stop()
 
-    def remove(self, party: Party) -> None:
-        self.parties.remove(party)  # in place: another thread may be adding one
+    def remove(self, waitable: Waitable) -> None:
+        self.waitables.remove(waitable)  # in place: another thread may be adding one
 
-    def threads(self, above: Party | None = None) -> list[threading.Thread]:
-        """Those of all parties, or of the ones that were added after this one: it may wait for them."""
-        parties = self.parties[:] if above is None else self.parties[self.parties.index(above) + 1 :]
-        return [thread for party in parties for thread in party.threads]
+    def threads(self, above: Waitable | None = None) -> list[threading.Thread]:
+        """Those of all waitables, or of the ones that were added after this one: it may wait for them."""
+        waitables = self.waitables[:] if above is None else self.waitables[self.waitables.index(above) + 1 :]
+        return [thread for waitable in waitables for thread in waitable.threads]
 
     def check(self) -> None:
         """Raise an error if the run was stopped; for whoever calls the user's functions without giving anything out."""
@@ -109,18 +120,18 @@ class Stop:
 
     def __call__(self) -> None:
         self.called = True
-        for party in list(self.parties):
-            party.stop()
+        for waitable in list(self.waitables):
+            waitable.stop()
 
 
 def join(threads: list[threading.Thread]) -> None:
     """Wait for threads that were told to end, but no longer than a user's function may keep us."""
     if threading.current_thread() in threads:  # the garbage collector closes; the others may wait for this one
         return
-    deadline = perf_counter() + GRACE
+    deadline = monotonic() + GRACE
     for thread in threads:
         if thread.ident is not None:  # it has been started, and was not interrupted while it was
-            thread.join(max(0.0, deadline - perf_counter()))
+            thread.join(max(0.0, deadline - monotonic()))
     if stuck := [thread.name for thread in threads if thread.is_alive()]:
         still_running(f'thread(s) {", ".join(stuck)}')
 

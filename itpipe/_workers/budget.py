@@ -1,4 +1,4 @@
-"""How many items may be between input and output where that was said in bytes."""
+"""How many items may be between input and output, where that limit is given in bytes."""
 
 from __future__ import annotations
 
@@ -13,54 +13,56 @@ from .task import Packed
 if TYPE_CHECKING:
     from .task import Task
 
-__all__ = ['Room']
+__all__ = ['MemoryBudget']
 
-MOST = 64
-"""Items for each worker that may be on their way, however little they seem to hold."""
+PER_WORKER = 64
+"""Pending items for each worker, at most, however little they seem to hold."""
 
 
-class Room:
-    """What the items and results hold that are on their way, and what is to be expected of the results to come.
+class MemoryBudget:
+    """What the pending items and their results hold, and how many more items fit into the limit.
 
-    An item holds what it does until its result is there, and the result until it is asked for. If items are `copied`,
-    it is their copies that are on their way. All this is for the thread of the run, except for `settled`.
+    An item counts until its result is there, and the result until it is taken. A result that is not there yet is
+    expected to be as large as recent ones. If items are `copied`, their copies count.
+
+    Only the thread of the run may use this, except for `settled`.
     """
 
     def __init__(self, limit: int, copied: bool = False):
         self._limit, self._copied = limit, copied
         self.settled: deque[Task] = deque()
-        """The tasks of which the result is there; any thread may append one."""
+        """Tasks whose result is there but not measured yet; any thread may append one."""
         self._items: dict[Task, Holding] = {}
         self._results: dict[Task, list[Holding]] = {}
         self._held = Held()
         self._item, self._result = MovingAverage(0.1), MovingAverage(0.1)
 
-    def enter(self, task: Task, value: Any) -> None:
-        """The item is on its way from now on."""
-        self._measure()  # before the memory of what has gone can be taken for that of this one
-        self._items[task] = holding = self._held.add(value, self._copied)
+    def add(self, task: Task, item: Any) -> None:
+        """Count the item of a new task."""
+        self._measure()  # first: this item may have got the memory of one that is gone
+        self._items[task] = holding = self._held.add(item, self._copied)
         self._item.add(holding.added)
 
-    def leave(self, task: Task) -> None:
-        """The result, which is there, is asked for: no more is held by this task."""
+    def remove(self, task: Task) -> None:
+        """Count the task no more; its result, which is there, is taken."""
         self.settled.append(task)
         self._measure()
         for holding in self._results.pop(task):
             self._held.remove(holding)
 
-    def window(self, count: int, workers: int) -> int:
-        """How many tasks there may be, `count` being there."""
+    def max_pending(self, pending: int, workers: int) -> int:
+        """How many tasks may be pending, if now this many are."""
         self._measure()
         result = self._result.value or 0.0
         left = self._limit - self._held.total - len(self._items) * result
-        most = workers if self._result.value is None else MOST * workers
+        most = workers if self._result.value is None else PER_WORKER * workers
         each = (self._item.value or 0.0) + result
-        return max(1, min(most, count + int(min(most, left / each)) if each else most))
+        return max(1, min(most, pending + int(min(most, left / each)) if each else most))
 
     def _measure(self) -> None:
         while self.settled:
             task = self.settled.popleft()
-            if (item := self._items.pop(task, None)) is None:  # it has been here before
+            if (item := self._items.pop(task, None)) is None:  # it has been measured
                 continue
             result = self._held.add(task.value)  # first: it may be a part of the item
             if task.item is None:

@@ -48,28 +48,18 @@ class Borrowed(Pool):
                 self._done.put(task)
 
     def _pass_on(self, task: Task, _: object) -> None:
-        theirs = self._theirs.pop(task)
-        try:
-            self._settle(task, theirs.result())
-        except BaseException as error:  # the executor's
-            self._settle(task, error=error, fatal=True)
+        self._settle(task, *_outcome(self._theirs.pop(task)))
         if not self._theirs:
             self._idle.set()
 
-    def await_result(self, task: Task) -> None:
+    def _await(self, task: Task) -> None:
         if (theirs := self._plain.pop(task, None)) is not None:
-            try:
-                task.value = theirs.result()
-            except BaseException as error:
-                task.error, task.fatal = error, True
+            task.value, task.error, task.fatal = _outcome(theirs)
             task.settled = True
-        super().await_result(task)
+        super()._await(task)
 
-    def result(self, task: Task) -> Any:
-        result = super().result(task)
-        if isinstance(result, _Failed):
-            raise result.error
-        return unpack(result) if isinstance(result, Packed) else result
+    def _received(self, value: Any) -> Any:
+        return unpack(value) if isinstance(value, Packed) else value
 
     @property
     def threads(self) -> list[threading.Thread]:
@@ -100,6 +90,15 @@ def _size(executor: Any) -> int:
     if callable(nthreads := getattr(executor, 'nthreads', None)):
         return sum(nthreads().values()) or 1
     return os.cpu_count() or 1
+
+
+def _outcome(future: Any) -> tuple[Any, BaseException | None, bool]:
+    """What the function returned, what it raised, and whether it was the executor that raised it."""
+    try:
+        value = future.result()
+    except BaseException as error:
+        return None, error, True
+    return (None, value.error, False) if isinstance(value, _Failed) else (value, None, False)
 
 
 class _Portable:

@@ -18,7 +18,7 @@ import numpy as np
 from itpipe._core.inside import kind_of, place_of
 from itpipe._core.keys import Key, describe
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.stacks import outside
+from itpipe._engine.stacks import user_stacklevel
 from itpipe.errors import NotPicklable
 
 from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain
@@ -150,7 +150,7 @@ def dumps_function(function: ItemFunction, apart: Apart | None = None) -> bytes:
             f'{" | ".join(function.names)}: {what} is a random generator ({kind_of(held[0])}). Each process gets a copy'
             ' of it, and all draw the same numbers: use `with_rng`, which gives each item a generator of its own',
             RuntimeWarning,
-            stacklevel=outside(),
+            stacklevel=user_stacklevel(),
         )
     return data
 

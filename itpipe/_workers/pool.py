@@ -1,8 +1,8 @@
-"""Workers that call one function for one run: what is common to them, and threads.
+"""What every pool of workers offers: one function is called, for one run.
 
-A pool takes `(key, value)` and gives a task. `await_result` waits until the call is done; then `result` returns what
-the function returned, or raises what it raised. Only the run's thread does these three. A task is settled once, by
-whichever thread has done it. `stop`, from any thread, breaks the waits; `close` waits until the workers are gone.
+A pool takes `(key, value)` and gives a task; `result` makes of it what the function returned or raises what it raised.
+The run's thread alone does these two. A task is settled, once, by whoever has done it, in any thread. `stop`, from any
+thread, breaks the waits; `close` waits until the workers are gone.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import Key
+from itpipe._core.notes import noted
 from itpipe._core.sizes import Bytes
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.waiting import BEAT, Patience, signal
+from itpipe._engine.waiting import POLL_SECONDS, StallTimer, signal
+from itpipe.errors import NotPicklable
 
-from .inline import Pace
+from .inline import InlinePolicy
 from .task import Task
 
 if TYPE_CHECKING:
-    from .budget import Room
+    from .budget import MemoryBudget
 
 __all__ = ['Pool']
 
@@ -36,15 +38,15 @@ class Pool:
     """Whether the workers get copies of the items."""
 
     def __init__(self, size: int, function: ItemFunction, in_flight: int | None = None):
-        self._room: Room | None = None
+        self._memory: MemoryBudget | None = None
         self.in_flight = in_flight
         if isinstance(in_flight, Bytes):
-            from .budget import Room  # takes a while to import, with all that it knows of processes
+            from .budget import MemoryBudget  # takes a while to import, with all that it knows of processes
 
-            self._room, self.in_flight = Room(in_flight, self.copies), size
+            self._memory, self.in_flight = MemoryBudget(in_flight, self.copies), size
         self.size, self.function = size, function
-        self.pace = Pace(known=True)
-        self.where, self.patience = '', Patience()
+        self.inline = InlinePolicy(calibrated=True)
+        self.where, self.stall_timer = '', StallTimer()
         self._pid = os.getpid()
         self._stopped = False
         self._awaited: Task | None = None
@@ -54,23 +56,23 @@ class Pool:
         self._failures: list[BaseException] = []
 
     @property
-    def window(self) -> int:
-        """How many tasks may have been submitted and not been asked for: what was said, or what keeps workers busy."""
+    def max_pending(self) -> int:
+        """How many tasks may be submitted and not taken yet: `in_flight`, or what keeps the workers busy."""
         return self.in_flight or 2 * self.size
 
-    def has_room(self, count: int) -> bool:
-        """Whether another task may be submitted, while `count` of them have not been asked for."""
-        if self._room is not None:
-            self.in_flight = self._room.window(count, self.size)
-        return count < self.window
+    def can_submit(self, pending: int) -> bool:
+        """Whether another task may be submitted, while this many are pending."""
+        if self._memory is not None:
+            self.in_flight = self._memory.max_pending(pending, self.size)
+        return pending < self.max_pending
 
     def submit(self, key: Key, value: Any, keep: bool = False) -> Task:
         """Have the function called with the item, which the task holds until then if it is to be kept."""
         task = Task(key)
         if keep:
             task.item = value
-        if self._room is not None:
-            self._room.enter(task, value)
+        if self._memory is not None:
+            self._memory.add(task, value)
         try:
             if not self._stopped:
                 self._send(task, value)
@@ -86,8 +88,8 @@ class Pool:
         if not task.settled:
             task.value, task.error, task.fatal = value, error, fatal
             task.settled = True
-            if self._room is not None:
-                self._room.settled.append(task)
+            if self._memory is not None:
+                self._memory.settled.append(task)
             if self._done is not None:
                 self._done.put(task)
             if self._awaited is task:  # looked at after settling; who waits looks after asking
@@ -96,40 +98,47 @@ class Pool:
     def try_out(self, task: Task) -> None:
         """Wait a moment for the first call, which has no other beside it, to see how long one takes."""
         self._wait(task, TRIAL)
-        self.pace.known = True
-
-    def await_result(self, task: Task) -> None:
-        """Wait until there is a result, or an error of the function; raises an error if there will be none."""
-        if not task.settled:
-            self._flush()
-            self.patience.begin()
-        while not task.settled:
-            self._check()
-            self._wait(task, self.patience.beat(BEAT, self.doing))
-        self._check()  # when it was, tasks are cancelled, and workers die
+        self.inline.calibrated = True
 
     def result(self, task: Task) -> Any:
-        """What the function returned, or raises what it raised; the result has been awaited."""
-        if self._room is not None:
-            self._room.leave(task)
+        """Wait for the call; returns what the function returned, or raises what it raised.
+
+        If the error is the item's, `task.item_failed` is set. Else the pool failed, or was stopped.
+        """
+        self._await(task)
+        if self._memory is not None:
+            self._memory.remove(task)
         value, error, task.value, task.error = task.value, task.error, None, None
-        if error is None:
-            return value
         try:
-            raise error
+            if error is not None:
+                raise error
+            return self._received(value)
+        except Exception as raised:
+            not_sent = isinstance(raised, NotPicklable) and not noted(raised)  # by the pool, not by the function
+            task.item_failed = not (task.fatal or self._stopped or not_sent)
+            raise
         finally:
             del error  # its traceback holds this frame
+
+    def _received(self, value: Any) -> Any:
+        """What the function returned, made of what the worker sent; raises what the function raised."""
+        return value
+
+    def _await(self, task: Task) -> None:
+        """Wait until the task is settled; raises an error if it never will be."""
+        if not task.settled:
+            self._flush()
+            self.stall_timer.start()
+        while not task.settled:
+            self._check()
+            self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
+        self._check()  # when it was, tasks are cancelled, and workers die
 
     def _wait(self, task: Task, seconds: float) -> None:
         self._awaited = task
         if not task.settled and not self._stopped:
             self._wake.acquire(timeout=seconds)  # or a signal in vain
         self._awaited = None
-
-    @property
-    def stopped(self) -> bool:
-        """Whether nothing is to be awaited any more."""
-        return self._stopped
 
     def watch(self) -> None:
         """From now on, tasks are asked for by `next_done`, in the order in which they are settled."""
@@ -145,11 +154,11 @@ class Pool:
         assert self._done is not None
         if self._done.empty():
             self._flush()
-        self.patience.begin()
+        self.stall_timer.start()
         while True:
             self._check()
             try:
-                task = self._done.get(timeout=self.patience.beat(BEAT, self.doing))
+                task = self._done.get(timeout=self.stall_timer.wait_time(POLL_SECONDS, self.doing))
             except Empty:
                 continue
             if task is not None:

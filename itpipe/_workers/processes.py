@@ -33,7 +33,7 @@ from typing import Any
 
 from itpipe._core.keys import describe
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.stacks import placed
+from itpipe._engine.stacks import format_worker
 from itpipe._engine.threads import Thread
 from itpipe._engine.waiting import join
 
@@ -95,7 +95,7 @@ class Processes(Pool):
         atexit.register(self.close)  # after loky, and with it multiprocessing, did: their turn comes later then
 
     @property
-    def window(self) -> int:
+    def max_pending(self) -> int:
         """As many as make a message for each worker, and as many again on their way."""
         return self.in_flight or 2 * self.size * self._together
 
@@ -304,11 +304,11 @@ class Processes(Pool):
             done, stack = place or (0, [])
             if calls := list(worker.calls):
                 who = f'{describe(calls[min(done, len(calls) - 1)].task.key)} in {_named(worker)}'
-                text += placed(who if place else f'{who}, which {SILENT}', stack)
+                text += format_worker(who if place else f'{who}, which {SILENT}', stack)
         return text
 
-    def result(self, task: Task) -> Any:
-        return unpack(super().result(task))
+    def _received(self, value: Packed) -> Any:
+        return unpack(value)
 
     def stop(self) -> None:
         super().stop()

@@ -27,7 +27,7 @@ class Packed:
 class Task:
     """An item on its way through a worker, and what came of it."""
 
-    __slots__ = ('error', 'fatal', 'item', 'key', 'settled', 'value')
+    __slots__ = ('error', 'fatal', 'item', 'item_failed', 'key', 'settled', 'value')
 
     def __init__(self, key: Key):
         self.key = key
@@ -38,3 +38,5 @@ class Task:
         """What went in, if that was to be kept."""
         self.fatal = False
         """Whether the error is not one of this item, but of the workers."""
+        self.item_failed = False
+        """Whether `Pool.result` has raised an error of this item, not one of the pool."""

@@ -12,12 +12,12 @@ from typing import Any
 
 from itpipe._core.keys import describe
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.stacks import placed, stack_of
+from itpipe._engine.stacks import format_worker, stack_of
 from itpipe._engine.threads import Thread
 from itpipe._engine.waiting import join
 
 from .cores import _limit_native_threads, count_workers
-from .inline import Pace
+from .inline import InlinePolicy
 from .pool import Pool
 from .task import Task
 
@@ -29,7 +29,7 @@ class Threads(Pool):
 
     def __init__(self, count: int, function: ItemFunction, in_flight: int | None = None):
         super().__init__(count_workers(count), function, in_flight)
-        self.pace = Pace(known=function.resource is not None)
+        self.inline = InlinePolicy(calibrated=function.resource is not None)
         self._tasks: SimpleQueue[tuple[Task, Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._begun: dict[threading.Thread, Task] = {}
@@ -64,8 +64,8 @@ class Threads(Pool):
                 except BaseException as error:
                     self._settle(task, error=error)
                 else:
-                    if resource is None:  # where there is one, calls can't be made in place
-                        self.pace.seen(perf_counter() - begun)
+                    if resource is None:  # where there is one, calls cannot be made inline
+                        self.inline.record(perf_counter() - begun)
                     self._settle(task, value)
             del entry, task, value
         self._tasks.put(None)  # for the next thread
@@ -84,7 +84,7 @@ class Threads(Pool):
         for thread in self.threads:
             task, stack = self._begun.get(thread), stack_of(thread.ident)
             if stack if task is None else not task.settled:
-                text += placed(f'{describe(task.key) if task else "setup"} in thread {thread.name}', stack)
+                text += format_worker(f'{describe(task.key) if task else "setup"} in thread {thread.name}', stack)
         return text
 
     def close(self) -> None:

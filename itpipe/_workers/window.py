@@ -18,8 +18,7 @@ from itpipe._core.notes import close_after, note, noted
 from itpipe._core.steps import Pair, State
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.order import each
-from itpipe._engine.waiting import Patience, Stop
-from itpipe.errors import NotPicklable
+from itpipe._engine.waiting import StallTimer, Stop
 
 from .failures import SKIPPED, Failures, Policy
 from .pool import Pool
@@ -71,7 +70,7 @@ def _opened(
         raise
     pool.where = where
     seconds = stop.stall_timeout if stall_timeout is None else stall_timeout
-    pool.patience = Patience(f'no item has come out of {where}', seconds)
+    pool.stall_timer = StallTimer(f'no item has come out of {where}', seconds)
     return pool
 
 
@@ -103,20 +102,18 @@ def _failures(policy: Policy | None, pool: Pool, stop: Stop) -> Failures | None:
 
 def _result(pool: Pool, task: Task, failures: Failures | None) -> Any:
     """What goes out for the task, SKIPPED if nothing does."""
-    awaited = False
     try:
-        pool.await_result(task)
-        awaited = True
-        if failures is not None:
-            failures.seen += 1
-        return pool.result(task)
+        value = pool.result(task)
     except Exception as error:
-        if not (raised := noted(error)):  # it was not the function that raised it
+        if not noted(error):  # it was not the function that raised it
             note(error, pool.where, task.key)
-        of_item = awaited and not (pool.stopped or task.fatal or (isinstance(error, NotPicklable) and not raised))
-        if failures is None or not of_item:
+        if failures is None or not task.item_failed:
             raise
+        failures.seen += 1
         return failures.outcome(error, task.key, task.item)
+    if failures is not None:
+        failures.seen += 1
+    return value
 
 
 def ordered(
@@ -132,25 +129,25 @@ def ordered(
     pool = _opened(open_pool, function, stop, stall_timeout)
     failures = _failures(policy, pool, stop)
     keep = failures is not None and failures.keeps_items
-    pace = pool.pace
+    pace = pool.inline
     slow = False
     with _AtWork(pool, stop):
         while True:
-            while pool.has_room(len(window)) and not pace.in_place and not (slow and window and window[0].settled):
+            while pool.can_submit(len(window)) and not pace.active and not (slow and window and window[0].settled):
                 begun = perf_counter()
                 if (pair := upstream.next()) is None:
                     break
                 slow = perf_counter() - begun > HELD
                 window.append(pool.submit(*pair, keep=keep))
                 del pair
-                if not pace.known and len(window) == 1:
+                if not pace.calibrated and len(window) == 1:
                     pool.try_out(window[0])
             if window:
                 task = window.popleft()
                 if (value := _result(pool, task, failures)) is not SKIPPED:
                     yield task.key, value
                 del value
-            elif pace.in_place and not upstream.ended:
+            elif pace.active and not upstream.ended:
                 in_place = _in_place(upstream.items, pool, failures, stop)
                 upstream.ended = yield from (in_place if failures is None else _without_skipped(in_place))
             else:
@@ -160,7 +157,7 @@ def ordered(
 
 def _in_place(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop: Stop) -> Generator[Pair, None, bool]:
     """Without workers, as long as that is faster; returns whether all pairs are done."""
-    pace, count = pool.pace, 1
+    pace, count = pool.inline, 1
     if failures is None and type(pool.function) is ItemFunction:
         unwatched = partial(each, function=pool.function, stop=stop)
     else:
@@ -170,20 +167,21 @@ def _in_place(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop
         if (yield from unwatched(islice(pairs, count))) is END:
             return True
         if perf_counter() - begun <= count * pace.CHEAP:
-            count = min(2 * count, pace.UNWATCHED)
+            count = min(2 * count, pace.GROUP)
         elif not (yield from _watched(pairs, pool, failures, stop)):  # though it may be what is around that is slow
             return False
 
 
 def _watched(pairs: Iterator[Pair], pool: Pool, failures: Failures | None, stop: Stop) -> Generator[Pair, None, bool]:
     """Some calls in place, each of them timed; returns whether they are still cheap."""
-    for key, value in islice(pairs, pool.pace.AVERAGED):
+    for key, value in islice(pairs, pool.inline.ONE_BY_ONE):
         begun = perf_counter()
         value = _called(pool, key, value, failures, stop)
         seconds = perf_counter() - begun
         yield key, value
         del value
-        if not pool.pace.still_cheap(seconds):
+        pool.inline.record_inline(seconds)
+        if not pool.inline.active:
             return False
     return True
 
@@ -249,11 +247,11 @@ def unordered(
     failures = _failures(policy, pool, stop)
     keep = failures is not None and failures.keeps_items
     pool.watch()
-    pace = pool.pace
+    pace = pool.inline
     running, slow = 0, False
     with _AtWork(pool, stop):
         while True:
-            while pool.has_room(running) and not pace.in_place and not (slow and pool.any_done):
+            while pool.can_submit(running) and not pace.active and not (slow and pool.any_done):
                 begun = perf_counter()
                 if (pair := pull()) is None:
                     break
@@ -261,16 +259,16 @@ def unordered(
                 task = pool.submit(*pair, keep=keep)
                 del pair
                 running += 1
-                if not pace.known and running == 1:
+                if not pace.calibrated and running == 1:
                     pool.try_out(task)
-            if pace.in_place and not pool.any_done and pool.has_room(running):
+            if pace.active and not pool.any_done and pool.can_submit(running):
                 pairs = iter(lambda: None if pool.any_done else pull(), None)
                 for key, value in _in_place(pairs, pool, failures, stop):
                     log.append((key, True))
                     if value is not SKIPPED:
                         yield key, value
                     del value
-                if not pace.in_place:
+                if not pace.active:
                     continue
             if not running:
                 break

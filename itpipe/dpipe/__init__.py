@@ -34,6 +34,8 @@ as functions of one item, from a fresh one every time, which `f.item(x, seed=0)`
 `numpy.random` and `random` is neither read nor changed, except by functions of yours that do so themselves.
 """
 
+from itpipe._core.public import publish as _publish
+
 from .combiner import combine_batches, combine_pad, combine_to_arrays
 from .expiration_pool import ExpirationPool, expiration_pool
 from .pipeline import Infinite, Iterator, Loky, Threads, make_infinite_batch_iter
@@ -61,3 +63,5 @@ __all__ = [
     'unpack_args',
     'zip_apply',
 ]
+
+_publish(globals())

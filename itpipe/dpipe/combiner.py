@@ -1,4 +1,4 @@
-"""What makes a batch of several items."""
+"""Functions that make a batch of a list of items."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def combine_batches(inputs: Iterable[Sequence[Any]]) -> tuple[tuple[Any, ...], .
     >>> combine_batches([(1, 'a'), (2, 'b'), (3, 'c')])
     ((1, 2, 3), ('a', 'b', 'c'))
 
-    See also: `itpipe.combine_lists`, which also takes dicts and nested items apart.
+    See also: `itpipe.combine_lists`, for dicts and nested items, too.
     """
     return tuple(zip(*inputs, strict=True))
 
@@ -45,12 +45,12 @@ def combine_pad(
 ) -> tuple[np.ndarray[Any, Any], ...]:
     """For each element of the items, an array of its values, padded to their largest shape.
 
-    `padding_values` is a value, a function of an array that gives one, such as `numpy.min`, or several of these, one
-    for each element of the items. `ratio` is the share of the padding that goes before: a number, or one for each axis
-    of the arrays. Elements without axes are not padded.
+    `padding_values` is a value, a function of an array that returns one, such as `numpy.min`, or several of these, one
+    for each element of the items. `ratio` is the share of the padding that goes before the array: a number, or one for
+    each axis. Elements without axes are not padded.
 
-    Raises ValueError and TypeError as `itpipe.combine_pad` does; other than in dpipe, also for a padding value that the
-    dtype cannot hold.
+    Raises ValueError and TypeError as `itpipe.combine_pad` does. Unlike in dpipe, a padding value that the dtype cannot
+    hold is an error.
 
     >>> combine_pad([([1, 2, 3], 0), ([4], 1)], padding_values=-1, ratio=0)
     (array([[ 1,  2,  3],

@@ -1,4 +1,4 @@
-"""Items that are dear to make, used several times."""
+"""Expensive items, used several times."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ['ExpirationPool', 'expiration_pool']
 class ExpirationPool(Stage[Any, Any]):
     """Each item `repetitions` times, in random order, from a pool of at most `pool_size` items.
 
-    For items that are dear to make, such as those read from disk: what stands behind the pool does the cheap rest.
-    `iterations` values are drawn from the pool after each new item, and more while it is full.
+    For expensive items, such as those read from disk: put the cheap steps behind the pool. `iterations` values are
+    drawn from the pool after each new item, and more while it is full.
 
     Raises TypeError or ValueError for wrong arguments.
 
@@ -32,7 +32,7 @@ class ExpirationPool(Stage[Any, Any]):
 
 
 def expiration_pool(iterable: Iterable[Any], pool_size: int, repetitions: int, iterations: int = 1) -> Iterator[Any]:
-    """An iterator over what `ExpirationPool` makes of the iterable.
+    """An iterator over the values of an `ExpirationPool` for the iterable.
 
     >>> sorted(expiration_pool([1, 2], pool_size=2, repetitions=3))
     [1, 1, 1, 2, 2, 2]

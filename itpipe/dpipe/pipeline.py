@@ -1,4 +1,4 @@
-"""`Infinite`, and what its functions run in."""
+"""`Infinite`, and the transformers that are more than a function."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from itpipe import infinite
 from itpipe._core.checks import integer
 from itpipe._core.steps import ItemStep, unchanged
 from itpipe._engine.stream import Stage, function_of
+from itpipe._workers.cores import count_workers
 from itpipe.stages.custom import stage
+from itpipe.stages.items import apply
 from itpipe.stages.parallel import parallel_map, prefetch
 
 from .combiner import combine_batches, combine_pad, combine_to_arrays
@@ -30,15 +32,16 @@ __all__ = [
 class Infinite(infinite.Infinite[Any]):
     """Batches made in the background, epoch after epoch.
 
-    `source` is an iterable, `transformers` are functions of one item, `Threads`, `Loky`, `Iterator`, or stages of
-    itpipe. Functions are applied in order in the background thread; in dpipe each had a thread of its own, which is
-    now what `Threads` is for. `batch_size` is a number of items, or a function `should_add(items_so_far, item)`.
-    `kwargs` go to the `combiner`. `buffer_size` batches are kept ready; by default 2, or more where they are cheap.
+    `source` is an iterable. `transformers` are functions of one item, `Threads`, `Loky`, `Iterator`, or stages of
+    itpipe. Functions run one after the other in the one background thread; in dpipe each had a thread of its own. Wrap
+    a function in `Threads` where that matters. `batch_size` is a number of items, or a function
+    `should_add(items_so_far, item)`. `kwargs` go to the `combiner`. `buffer_size` batches are kept ready; by default 2,
+    or more if they are cheap.
 
     An epoch is `for batch in batch_iter()` or `for batch in batch_iter`: the next `batches_per_epoch` batches.
     `close()`, leaving `with` or dropping the last reference ends everything.
 
-    `seed`, which dpipe did not have, is that of all that is random and has no `random_state` of its own.
+    `seed` is new: it seeds every random function that has no `random_state` of its own.
 
     Raises TypeError or ValueError for wrong arguments; while iterating, what your functions raise.
 
@@ -70,11 +73,11 @@ class Infinite(infinite.Infinite[Any]):
     ):
         if buffer_size is not None:
             integer('Infinite', 'buffer_size', buffer_size, least=1)
-        if isinstance(combiner, Stage) and kwargs:
-            raise ValueError(f'Infinite: `{next(iter(kwargs))}` goes to a function, but `combiner` is {combiner!r}')
         if not isinstance(combiner, Stage):
-            function = function_of('Infinite', combiner, (), kwargs, 'combiner')
-            combiner = Stage((ItemStep('apply', unchanged, (function,), (combiner,), kwargs),))
+            function_of('Infinite', combiner, (), kwargs, 'combiner')
+            combiner = apply(combiner, **kwargs)
+        elif kwargs:
+            raise ValueError(f'Infinite: `{next(iter(kwargs))}` goes to a function, but `combiner` is {combiner!r}')
         super().__init__(
             source,
             *transformers,
@@ -104,7 +107,7 @@ def make_infinite_batch_iter(
 class Threads(Stage[Any, Any]):
     """`func(item, *args, **kwargs)` for each item, in `n_workers` threads, in order.
 
-    `buffer_size` is how many results may wait for the next step; at least as many as there are threads may.
+    `buffer_size` results may wait for the next step, but at least as many as there are threads.
 
     Raises TypeError or ValueError for wrong arguments.
 
@@ -141,23 +144,20 @@ class Loky(Stage[Any, Any]):
 
 
 def _parallel(
-    name: str, kind: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], n_workers: int, buffer_size: int
+    name: str, workers: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], n_workers: int, buffer_size: int
 ) -> Any:
     function = function_of(name, func, args, kwargs, 'func')
     if integer(name, 'n_workers', n_workers) == 0:
         raise ValueError(f'{name}: `n_workers` must not be 0')
-    integer(name, 'buffer_size', buffer_size, least=1)
-    in_flight = None
-    if buffer_size > 1:
-        from itpipe._workers.cores import count_workers
-
+    options: dict[str, Any] = {workers: n_workers}
+    arguments = kwargs | {'n_workers': n_workers}
+    if integer(name, 'buffer_size', buffer_size, least=1) > 1:
         count = count_workers(n_workers)
-        in_flight = count + max(count, buffer_size)
-    written = kwargs | {'n_workers': n_workers} | ({} if buffer_size == 1 else {'buffer_size': buffer_size})
-    call = ItemStep(name, unchanged, (function,), (func, *args), written)
-    workers: Any = {kind: n_workers}
-    (step,) = parallel_map(Stage((call,)), in_flight=in_flight, **workers).steps
-    return (step._replace(name=name, args=(func, *args), kwargs=written),)
+        options['in_flight'] = count + max(count, buffer_size)
+        arguments['buffer_size'] = buffer_size
+    call = ItemStep(name, unchanged, (function,), (func, *args), arguments)
+    (step,) = parallel_map(Stage((call,)), **options).steps
+    return (step._replace(name=name, args=call.args, kwargs=call.kwargs),)
 
 
 class Iterator(Stage[Any, Any]):

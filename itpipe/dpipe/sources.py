@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from itpipe._core.checks import integer
-from itpipe._core.show import same
 from itpipe._engine.stream import Stream
 from itpipe.stages import sample as sources
 
@@ -23,10 +22,10 @@ __all__ = ['load_by_random_id', 'sample']
 
 
 class Source(Stream[Any]):
-    """An endless stream that is its own iterator, too: `next(source)`.
+    """An endless stream that is also its own iterator: `next(source)`.
 
-    Only `next` and `for` share a place in it. A stream or an `Infinite` made of it has a run of its own, from the
-    beginning.
+    `next` and `for` go on where the other one stopped. A stream or an `Infinite` made of it has a run of its own, from
+    the beginning.
     """
 
     __slots__ = ('_run',)
@@ -50,11 +49,11 @@ class Source(Stream[Any]):
 def sample(sequence: Any, weights: Any = None, random_state: RandomState = None) -> Source:
     """Endless random items of a sequence.
 
-    The items are looked up by their places 0, 1, …: also in a pandas Series, whatever its index, and in a dict that has
-    these for its keys. `weights` are probabilities up to a common factor, one per item.
+    The items are looked up by position: also in a pandas Series, whatever its index, and in a dict, whose keys must be
+    0, 1, …. `weights` are probabilities up to a common factor, one per item.
 
-    `random_state` makes the items reproducible, and what is random behind them: an int, or what a
-    `numpy.random.RandomState` can be made of, such as a list of ints. A `RandomState` is asked once, for a seed.
+    `random_state` makes the items reproducible, and all random functions behind them: an int, or something else that
+    `numpy.random.RandomState` takes, such as a list of ints. From a `RandomState` one number is drawn, as the seed.
 
     Raises TypeError or ValueError for wrong arguments, as `itpipe.sample` does; ValueError for a dict with other keys.
 
@@ -66,8 +65,9 @@ def sample(sequence: Any, weights: Any = None, random_state: RandomState = None)
 
     See also: `itpipe.sample`, which has permutations, too.
     """
-    sequence = _by_place('sample', 'sequence', sequence)
-    return _source(sources.sample(sequence, weights, seed=_seed('sample', random_state)))
+    sequence = _sequence('sample', 'sequence', sequence)
+    stream = sources.sample(sequence, weights, seed=_seed('sample', random_state))
+    return Source(stream.source, stream.steps)
 
 
 def load_by_random_id(
@@ -88,64 +88,39 @@ def load_by_random_id(
     See also: `itpipe.load_by_random_id`.
     """
     seed = _seed('load_by_random_id', random_state)
-    ids = _by_place('load_by_random_id', 'ids', ids)
-    return _source(sources.load_by_random_id(*loaders, ids=ids, weights=weights, seed=seed))
-
-
-def _source(made: Stream[Any]) -> Source:
-    return Source(made.source, made.steps)
+    ids = _sequence('load_by_random_id', 'ids', ids)
+    stream = sources.load_by_random_id(*loaders, ids=ids, weights=weights, seed=seed)
+    return Source(stream.source, stream.steps)
 
 
 def _seed(where: str, random_state: Any) -> int | None:
     if random_state is None:
         return None
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(1 << 63, dtype=np.uint64))
     if isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool):
         return integer(where, 'random_state', random_state, least=0)
     try:
-        made = None if isinstance(random_state, (bool, np.bool_)) else np.random.RandomState(random_state)
+        if isinstance(random_state, (bool, np.bool_)):
+            raise TypeError
+        if not isinstance(random_state, np.random.RandomState):
+            random_state = np.random.RandomState(random_state)
     except TypeError:
-        made = None
+        got = type(random_state).__name__
+        raise TypeError(f'{where}: `random_state` must be an int, a RandomState or None, got {got}') from None
     except ValueError:
         rule = 'an int, or ints from 0 to 2**32 - 1'
         raise ValueError(f'{where}: `random_state` must be {rule}, got {random_state!r}') from None
-    if made is None:
-        got = type(random_state).__name__
-        raise TypeError(f'{where}: `random_state` must be an int, a RandomState or None, got {got}')
-    return _seed(where, made)
+    return int(random_state.randint(1 << 63, dtype=np.uint64))
 
 
-class _Numbered:
-    """The values of a mapping with the keys 0, 1, …"""
-
-    def __init__(self, mapping: Mapping[Any, Any]):
-        self.mapping = mapping
-
-    def __len__(self) -> int:
-        return len(self.mapping)
-
-    def __getitem__(self, place: int) -> Any:
-        return self.mapping[place]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Numbered) and same(self.mapping, other.mapping)
-
-    def __repr__(self) -> str:
-        return repr(self.mapping)
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def _by_place(where: str, name: str, value: Any) -> Any:
-    """The value as something to index by place."""
+def _sequence(where: str, name: str, value: Any) -> Any:
+    """The value as something to look up by position."""
     if isinstance(value, Mapping):
-        missing = next((place for place in range(len(value)) if place not in value), None)
-        if missing is not None:
-            message = (
-                f'{where}: `{name}` must have the keys 0, 1, …, as a dict is looked up by place, got none {missing}'
-            )
-            raise ValueError(f'{message}; give list(d) for its keys or list(d.values()) for its values')
-        return _Numbered(value)
-    # a pandas Series is looked up by its labels, its `array` by place; a data frame can have a column of that name
+        for index in range(len(value)):
+            if index not in value:
+                raise ValueError(
+                    f'{where}: `{name}` is a dict and must have the keys 0, 1, …, but has no {index};'
+                    ' give list(d) for its keys or list(d.values()) for its values'
+                )
+        return [value[index] for index in range(len(value))]
+    # a pandas Series looks up by its labels, its `array` by position; a data frame may have a column named `array`
     return value.array if hasattr(value, 'iloc') and value.ndim == 1 else value

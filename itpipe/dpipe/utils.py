@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from itpipe._core.checks import is_function
-from itpipe._core.steps import Function, ItemStep
+from itpipe._core.steps import ItemStep
 from itpipe._engine.functions import Drawn, bind_step
 from itpipe._engine.seeds import Sites
 from itpipe._engine.stream import Stage, function_of
@@ -32,9 +32,9 @@ __all__ = [
 def pad_batch_equal(batch: Iterable[Any], padding_values: Any = 0, ratio: Any = 0.5) -> np.ndarray[Any, Any]:
     """An array of the values, padded to their largest shape.
 
-    `padding_values` is a value or a function of an array that gives one, `ratio` as in `combine_pad`.
+    `padding_values` is a value or a function of an array that returns one. `ratio` is as in `combine_pad`.
 
-    Raises what `combine_pad` does.
+    Raises what `combine_pad` raises.
 
     >>> pad_batch_equal([[1, 2, 3], [4]])
     array([[1, 2, 3],
@@ -46,12 +46,12 @@ def pad_batch_equal(batch: Iterable[Any], padding_values: Any = 0, ratio: Any = 
 
 
 class ItemStage(Stage[Any, Any]):
-    """A function of one item that is an item-wise stage, too, so that it has the item's generator in a stream."""
+    """An item-wise stage that can also be called as a function of one item."""
 
     __slots__ = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the function makes of one item and further arguments; what is random is drawn afresh."""
+        """The result for one item and further arguments; random numbers are drawn afresh at each call."""
         call = bind_step(self.steps[0], Sites())  # type: ignore[arg-type]
         return (call.at(0) if isinstance(call, Drawn) else call)(*args, **kwargs)
 
@@ -66,26 +66,26 @@ def unpack_args(func: Any, *args: Any, **kwargs: Any) -> ItemStage:
 
     See also: `itpipe.unpack`.
     """
-    function = function_of('unpack_args', func, args, kwargs, 'func')
-    return _extensible('unpack_args', function, items.unpack(func), (func, *args), kwargs)
+    return _item_stage('unpack_args', items.unpack, func, args, kwargs)
 
 
 def apply_at(index: Any, func: Any, *args: Any, **kwargs: Any) -> ItemStage:
     """A function of one item: the tuple of its elements, with `func(x, *args, **kwargs)` for the one(s) at `index`.
 
-    `index` is an int or several, also as whole floats; negative ones count from the end.
+    `index` is an int or several ints; whole floats are taken, too. Negative ones count from the end.
 
-    Raises TypeError if `func` is not a function or `index` no int; when called, IndexError for an item without that
-    element.
+    Raises TypeError if `func` is not a function or `index` is not an int. When called, raises IndexError for an item
+    without that element.
 
     >>> apply_at(0, pow, 2)([3, 2, 1]), apply_at([0, -1], abs)((-1, -2, -3))
     ((9, 2, 1), (1, -2, 3))
 
     See also: `itpipe.map_at`.
     """
-    function = function_of('apply_at', func, args, kwargs, 'func')
-    places = [int(each) if isinstance(each, float) and each.is_integer() else each for each in _listed(index)]
-    return _extensible('apply_at', function, items.map_at(places, func), (index, func, *args), kwargs)
+    indices = np.asarray(index)
+    if indices.dtype.kind == 'f' and (indices == np.trunc(indices)).all():
+        indices = indices.astype(int)
+    return _item_stage('apply_at', partial(items.map_at, indices.tolist()), func, args, kwargs)
 
 
 def multiply(func: Any, *args: Any, **kwargs: Any) -> ItemStage:
@@ -98,14 +98,14 @@ def multiply(func: Any, *args: Any, **kwargs: Any) -> ItemStage:
 
     See also: `itpipe.map_all`.
     """
-    function = function_of('multiply', func, args, kwargs, 'func')
-    return _extensible('multiply', function, items.map_all(func), (func, *args), kwargs)
+    return _item_stage('multiply', items.map_all, func, args, kwargs)
 
 
 def zip_apply(*functions: Any, **kwargs: Any) -> ItemStage:
-    """A function of one item: the first function of its first element, the second of the second, …, as a tuple.
+    """A function of one item: the tuple of the first function of the first element, the second of the second, ….
 
-    `kwargs` are passed to each function. Of functions and elements, what is more than the others is left out.
+    `kwargs` are passed to each function. If there are more functions than elements, or more elements than functions,
+    the rest is left out.
 
     Raises TypeError if one of `functions` is not a function.
 
@@ -114,8 +114,8 @@ def zip_apply(*functions: Any, **kwargs: Any) -> ItemStage:
 
     See also: `itpipe.zip_apply`, which leaves nothing out.
     """
-    given = [function_of('zip_apply', f, (), kwargs, f'functions[{n}]') for n, f in enumerate(functions)]
-    return ItemStage((ItemStep('zip_apply', _zip_apply, tuple(given), functions, kwargs),))
+    checked = [function_of('zip_apply', f, (), kwargs, f'functions[{n}]') for n, f in enumerate(functions)]
+    return ItemStage((ItemStep('zip_apply', _zip_apply, tuple(checked), functions, kwargs),))
 
 
 def random_apply(p: float, func: Any, *args: Any, **kwargs: Any) -> ItemStage:
@@ -133,16 +133,15 @@ def random_apply(p: float, func: Any, *args: Any, **kwargs: Any) -> ItemStage:
 
     See also: `itpipe.random_apply`.
     """
-    function = function_of('random_apply', func, args, kwargs, 'func')
-    (step,) = items.random_apply(int(p) if isinstance(p, (bool, np.bool_)) else p, func).steps
-    return _renamed(step, 'random_apply', function, (p, func, *args), kwargs)
+    probability = int(p) if isinstance(p, (bool, np.bool_)) else p
+    return _item_stage('random_apply', partial(items.random_apply, probability), func, args, kwargs)
 
 
 def sample_args(func: Any, *args: Callable[[], Any], **kwargs: Callable[[], Any]) -> ItemStage:
     """A function of one item: `func(item, …)` with arguments drawn by `args` and `kwargs`, functions of no argument.
 
-    Functions of `numpy.random` and `random`, methods of a generator of yours, and a `functools.partial` of either, draw
-    from the item's own generator. Other functions are called as they are; what those draw from is up to them.
+    Functions of `numpy.random` and `random`, methods of a generator of yours, and a `functools.partial` of these draw
+    from the item's own generator. Other functions are called as they are.
 
     Raises TypeError if one of the arguments is not a function.
 
@@ -154,92 +153,70 @@ def sample_args(func: Any, *args: Callable[[], Any], **kwargs: Callable[[], Any]
 
     See also: `itpipe.sample_args`, whose samplers are functions of a `numpy.random.Generator`.
     """
-    function = function_of('sample_args', func, name='func')
+    function_of('sample_args', func, name='func')
     samplers = [_sampler(f'args[{n}]', sampler) for n, sampler in enumerate(args)]
     named = {name: _sampler(name, sampler) for name, sampler in kwargs.items()}
-    (step,) = items.sample_args(func, *samplers, **named).steps
-    return _renamed(step, 'sample_args', function, (func, *args), kwargs)
-
-
-def _renamed(step: Any, name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ItemStage:
-    return ItemStage((step._replace(name=name, functions=(function,), args=args, kwargs=kwargs),))
-
-
-def _extensible(
-    name: str, function: Function, real: Stage[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> ItemStage:
-    """The item-wise stage under its old name, with tuples for items and further arguments in its calls."""
     step: Any
-    (step,) = real.steps
-    return _renamed(step._replace(make=partial(_extended, step.make)), name, function, args, kwargs)
+    (step,) = items.sample_args(func, *samplers, **named).steps
+    return ItemStage((step._replace(args=(func, *args), kwargs=kwargs),))
 
 
-def _listed(index: Any) -> list[Any]:
-    listed: list[Any] = np.atleast_1d(index).tolist()
-    return listed
+def _item_stage(name: str, stage_of: Any, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ItemStage:
+    """The stage `stage_of(func, *args, **kwargs)` under its old name and with the old way of calling it."""
+    function_of(name, func, args, kwargs, 'func')  # its errors have the names of dpipe
+    (step,) = stage_of(func, *args, **kwargs).steps
+    make = step.make if step.draws else partial(_with_old_calls, step.make)
+    return ItemStage((step._replace(name=name, make=make),))
 
 
-def _extended(make: Callable[..., Any], f: Callable[..., Any]) -> Callable[..., Any]:
-    return partial(_called, make, f, make(f))
+def _with_old_calls(make: Callable[..., Any], f: Callable[..., Any]) -> Callable[..., Any]:
+    """`make(f)` that takes any iterable in the place of a tuple, and passes further arguments on to `f`."""
+    made = make(f)
 
+    def call(item: Any, *args: Any, **kwargs: Any) -> Any:
+        item = item if isinstance(item, (tuple, dict)) else tuple(item)
+        if args or kwargs:
+            return make(lambda *x, **named: f(*x, *args, **named, **kwargs))(item)
+        return made(item)
 
-def _called(
-    make: Callable[..., Any], f: Callable[..., Any], call: Callable[..., Any], item: Any, *args: Any, **kwargs: Any
-) -> Any:
-    if args or kwargs:
-        call = make(lambda *x, **named: f(*x, *args, **named, **kwargs))
-    return call(item if isinstance(item, (tuple, dict)) else tuple(item))
+    return call
 
 
 def _zip_apply(*functions: Callable[..., Any]) -> Callable[..., Any]:
-    return partial(_zip_applied, functions)
+    def call(item: Any, *args: Any, **kwargs: Any) -> Any:
+        return tuple(f(x, *args, **kwargs) for f, x in zip(functions, item, strict=False))
+
+    return call
 
 
-def _zip_applied(functions: tuple[Callable[..., Any], ...], item: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-    return tuple(f(x, *args, **kwargs) for f, x in zip(functions, item, strict=False))
+# How to make a generator of each kind that draws from the item's own one.
+GENERATORS: dict[type, Callable[[np.random.Generator], Any]] = {
+    np.random.Generator: lambda rng: rng,
+    np.random.RandomState: lambda rng: np.random.RandomState(rng.bit_generator),
+    random.Random: lambda rng: random.Random(int(rng.integers(1 << 63))),
+}
 
 
 def _sampler(name: str, sampler: Any) -> Callable[[np.random.Generator], Any]:
-    """The function of no argument as one of the item's generator.
+    """The sampler as a function of the item's generator.
 
-    A method of a generator must not go to other processes with that generator: each would have a copy, and draw the
-    same.
+    A bound method of a generator is called on the item's generator instead: each worker would have a copy of its own
+    generator, and all copies would draw the same.
     """
     is_function('sample_args', name, sampler)
-    call, args, kwargs = sampler, (), {}
+    method, args, kwargs = sampler, (), {}
     if isinstance(sampler, partial):
-        call, args, kwargs = sampler.func, sampler.args, sampler.keywords
-    owner = getattr(call, '__self__', None)
-    if isinstance(owner, np.random.Generator):
-        return partial(_draw, _itself, call.__name__, args, kwargs)
-    if isinstance(owner, np.random.RandomState):
-        return partial(_draw, _legacy, call.__name__, args, kwargs)
-    if isinstance(owner, random.Random):
-        return partial(_draw, _standard, call.__name__, args, kwargs)
-    return partial(_draw_alone, sampler)
+        method, args, kwargs = sampler.func, sampler.args, sampler.keywords
+    owner = getattr(method, '__self__', None)
+    for kind in GENERATORS:
+        if isinstance(owner, kind):
+            return partial(_draw, kind, method.__name__, args, kwargs)
+    return partial(_ignore_rng, sampler)
 
 
-def _draw(
-    like: Callable[[np.random.Generator], Any],
-    name: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    rng: np.random.Generator,
-) -> Any:
-    return getattr(like(rng), name)(*args, **kwargs)
+def _draw(kind: type, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], rng: np.random.Generator) -> Any:
+    return getattr(GENERATORS[kind](rng), method)(*args, **kwargs)
 
 
-def _draw_alone(sampler: Callable[[], Any], rng: np.random.Generator) -> Any:  # noqa: ARG001
+def _ignore_rng(sampler: Callable[[], Any], rng: np.random.Generator) -> Any:  # noqa: ARG001
     return sampler()
-
-
-def _itself(rng: np.random.Generator) -> np.random.Generator:
-    return rng
-
-
-def _legacy(rng: np.random.Generator) -> np.random.RandomState:
-    return np.random.RandomState(rng.bit_generator)
-
-
-def _standard(rng: np.random.Generator) -> random.Random:
-    return random.Random(int(rng.integers(1 << 63)))

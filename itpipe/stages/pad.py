@@ -12,24 +12,10 @@ import numpy as np
 from itpipe._core.checks import integer, not_async, number, truth
 from itpipe._engine.stream import Stage, itemwise
 
-from .combine import (
-    _CONTAINER,
-    _NO_ITEMS,
-    Array,
-    Kinds,
-    Path,
-    _arrays,
-    _batch,
-    _combined,
-    _dtype,
-    _odd,
-    _place,
-    _refuse,
-    _shape,
-    _stack,
-    _type,
-    _walk,
-)
+from .array_likes import as_arrays
+from .combine import NO_ITEMS, Array, as_batch, combine_values, stack
+from .dtypes import common_dtype
+from .structure import CONTAINERS, Kinds, Path, element, first_different, refuse, shape_of, type_of, walk
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -40,7 +26,10 @@ if TYPE_CHECKING:
     from itpipe._engine.types import G, HalfKnown, K, Named, Padding, Pair, Unknown
 
 __all__ = ['combine_pad']
-_DEFAULTS: dict[str, Any] = {'padding_values': 0, 'ratio': 0.5, 'multiple_of': None, 'lengths': False}
+
+DEFAULTS: dict[str, Any] = {'padding_values': 0, 'ratio': 0.5, 'multiple_of': None, 'lengths': False}
+CACHE = 2**20
+"""Bytes that surely stay in the cache from filling to copying."""
 
 
 @overload
@@ -68,7 +57,7 @@ def combine_pad(
     *, lengths: bool, padding_values: Any = 0, ratio: Any = 0.5, multiple_of: Any = None
 ) -> Stage[Iterable[Any], tuple[Any, Any]]: ...
 def combine_pad(
-    items: Iterable[Any] = _NO_ITEMS,
+    items: Iterable[Any] = NO_ITEMS,
     *,
     padding_values: Any = 0,
     ratio: Any = 0.5,
@@ -77,24 +66,24 @@ def combine_pad(
 ) -> Any:
     """A batch as `combine` makes it, in which arrays of different shapes are padded to their common, largest shape.
 
-    - `padding_values`: what to pad with: a value, or a function of an array that gives one, such as `numpy.min`.
+    - `padding_values`: the value to pad with, or a function of an array that returns one, such as `numpy.min`.
     - `ratio`: the share of the padding, between 0 and 1, that goes before the array, rounded down: 0.5 puts the array
       in the middle, 0 at the beginning.
-    - `multiple_of`: the common shape is rounded up to a multiple of this.
-    - `lengths`: if true, the result is a pair: the batch, and the same structure with the true shapes, one row for
-      each item, in an int64 array in place of each padded array, and None in place of all else.
+    - `multiple_of`: the common shape is rounded up to a multiple of this number.
+    - `lengths`: if true, the result is a pair: the batch, and the same structure with the true shapes. In it, each
+      padded array becomes an int64 array with a row for each item, and everything else becomes None.
 
-    One value counts for all. Otherwise an option is read along with the structure of an item: where the item is a tuple
-    or list, a tuple or list has one value for each element; where it is a dict, a dict has values for some of the keys,
-    and the others take the default; and where it is an array, a tuple or list has one value for each axis
-    (`padding_values` has no such form). So with items `(image, mask)`, `ratio=(0.5, 0)` centres images only, and
-    `ratio=([0, 0.5], 0)` centres them along their second axis only.
+    A single value is for all arrays. Otherwise an option has the structure of an item: for a tuple or list, a tuple or
+    list with one value for each element; for a dict, a dict with values for some of the keys, and the default for the
+    others; for an array, a tuple or list with one value for each axis (not for `padding_values`). So with items
+    `(image, mask)`, `ratio=(0.5, 0)` centres images only, and `ratio=([0, 0.5], 0)` centres them along their second
+    axis only.
 
-    Called with options alone, this gives the stage that does it to each list of items. Options are checked at once,
-    and against the items once there are some; a padding value is looked at only where there is something to pad.
+    Called with options alone, this gives the stage that does it to each list of items. The options are checked at once,
+    and against the structure when there are items. A padding value is checked only where there is something to pad.
 
-    Raises what `combine` does, except that shapes may differ, though not in the number of axes; TypeError and
-    ValueError for options of the wrong type or value, or that do not fit the structure of the items; and ValueError
+    Raises what `combine` raises, but shapes may differ, as long as the number of axes is the same. Raises TypeError and
+    ValueError for options of the wrong type or value, or that do not fit the structure of the items. Raises ValueError
     for a padding value that the dtype cannot hold, such as -1 in uint8.
 
     >>> combine_pad([np.array([1, 2, 3]), np.array([4])])
@@ -109,7 +98,7 @@ def combine_pad(
     array([[3],
            [1]])
 
-    The idea, and padding by a function, are from deep_pipe.
+    The idea, and the padding with a function, are from deep-pipe.
 
     See also: `combine`, `combine_lists`, `batch_by` with `padded=True`, which bounds the size after padding.
     """
@@ -122,16 +111,16 @@ def combine_pad(
     for value in filter(callable, _single_values(padding_values)):
         not_async('combine_pad: `padding_values`', value)
     truth('combine_pad', 'lengths', lengths)
-    if items is _NO_ITEMS:
-        given = {name: v for name, v in {**options, 'lengths': lengths}.items() if v is not _DEFAULTS[name]}
-        return itemwise('combine_pad', partial(combine_pad, **given), kwargs=given)
-    batch, path = _batch('combine_pad', items), ('combine_pad',)
-    combined = _walk(batch, partial(_combined, partial(_pad, options, batch[0])), path)
-    return (combined, _walk(batch, _true_shapes, path)) if lengths else combined
+    if items is NO_ITEMS:
+        non_defaults = {name: v for name, v in (options | {'lengths': lengths}).items() if v is not DEFAULTS[name]}
+        return itemwise('combine_pad', partial(combine_pad, **non_defaults), kwargs=non_defaults)
+    batch, path = as_batch('combine_pad', items), ('combine_pad',)
+    padded = walk(batch, partial(combine_values, partial(_pad, options, batch[0])), path)
+    return (padded, walk(batch, _true_shapes, path)) if lengths else padded
 
 
 def _true_shapes(values: Sequence[Any], kinds: Kinds, path: Path) -> Array | None:
-    arrays = _arrays(values, kinds, path)
+    arrays = as_arrays(values, kinds, path)
     return np.array([array.shape for array in arrays], np.int64) if arrays and arrays[0].ndim else None
 
 
@@ -139,28 +128,26 @@ def _pad(options: dict[str, Any], item: Any, arrays: Sequence[Array], path: Path
     shapes, ndim = [array.shape for array in arrays], arrays[0].ndim
     if len(set(map(len, shapes))) > 1:
         hint = '; only shapes with the same number of axes have a common one'
-        _refuse(path, arrays, _odd(map(len, shapes)), _shape, hint)
-    value, ratio, multiple = (_option_at(path, name, value, item) for name, value in options.items())
+        refuse(path, arrays, first_different(map(len, shapes)), shape_of, hint)
+    value, ratio, multiple = (_option_at(path, name, option, item) for name, option in options.items())
     if _is_many(value):
         got = type(value).__name__
-        raise TypeError(f'combine_pad: `padding_values` for {_place(path)} must be one value or a function, got {got}')
+        raise TypeError(f'combine_pad: `padding_values` for {element(path)} must be one value or a function, got {got}')
     ratios, multiples = _per_axis('ratio', ratio, ndim, path), _per_axis('multiple_of', multiple, ndim, path)
     different = set(shapes)
-    common = tuple(
-        -(-max(sizes) // (multiple or 1)) * (multiple or 1)
-        for sizes, multiple in zip(zip(*different, strict=True), multiples, strict=True)
-    )
+    largest = map(max, zip(*different, strict=True))
+    common = tuple(n + -n % (multiple or 1) for n, multiple in zip(largest, multiples, strict=True))
     if different == {common}:
-        return _stack(arrays, path)
+        return stack(arrays, path)
 
-    out, filled = _padding((len(arrays), *common), _dtype(arrays, path), value, path)
+    out, filled = _allocate((len(arrays), *common), common_dtype(arrays, path), value, path)
     axes = [
         (axis, size, ratios[axis]) for axis, size in enumerate(common) if {shape[axis] for shape in shapes} != {size}
     ]
     box = [slice(None)] * ndim
     for i, (target, array, shape) in enumerate(zip(out, arrays, shapes, strict=True)):
         if not filled and shape != common:
-            target.fill(_fitting(value(array), out.dtype, path, f'item {i}') if callable(value) else value)
+            target.fill(_checked(value(array), out.dtype, path, f'item {i}') if callable(value) else value)
         for axis, size, ratio in axes:
             start = int((size - shape[axis]) * ratio)
             box[axis] = slice(start, start + shape[axis])
@@ -168,46 +155,41 @@ def _pad(options: dict[str, Any], item: Any, arrays: Sequence[Array], path: Path
     return out
 
 
-def _padding(shape: Sequence[int], dtype: np.dtype[Any], value: Any, path: Path) -> tuple[Array, bool]:
-    """What the arrays go into, and whether it holds the padding already."""
-    size = math.prod(shape) * dtype.itemsize
+def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any], value: Any, path: Path) -> tuple[Array, bool]:
+    """An array for the batch, and whether it is filled with the padding value already."""
     if callable(value):
         return np.empty(shape, dtype), False
     zero = type(value) is int and value == 0
-    if not (zero and dtype.kind in 'biufc'):  # which every such dtype has
-        _fitting(value, dtype, path)
-    # Zeros come from the system, which has them for free where they are many. Of other values, fastest is to fill what
-    # lies in the cache when the arrays come: all at once, or later one item at a time.
+    if not (zero and dtype.kind in 'biufc'):  # all of these can hold a zero
+        _checked(value, dtype, path)
+    # The system provides large blocks of zeros without writing them. Any other value is fastest to write shortly before
+    # the arrays are copied, while the memory is in the cache: all at once if it fits there, otherwise item by item.
     if zero:
         return np.zeros(shape, dtype), True
-    if size <= 2**20:
+    if math.prod(shape) * dtype.itemsize <= CACHE:
         return np.full(shape, value, dtype), True
     return np.empty(shape, dtype), False
 
 
-def _fitting(value: Any, dtype: np.dtype[Any], path: Path, item: str = 'an item') -> Any:
+def _checked(value: Any, dtype: np.dtype[Any], path: Path, item: str = 'an item') -> Any:
     if not _fits(np.asarray(value), dtype):
         raise ValueError(
-            f'combine_pad: `padding_values` for {_place(path, item)} must fit dtype {dtype}, got {value!r};'
+            f'combine_pad: `padding_values` for {element(path, item)} must fit dtype {dtype}, got {value!r};'
             ' give another value, or convert the arrays before'
         )
     return value
 
 
 def _fits(value: Array, dtype: np.dtype[Any]) -> bool:
-    """Whether arrays of this dtype can hold the value, but for the rounding of floats."""
+    """Whether arrays of this dtype can hold the value; floats may be rounded."""
     kind, target = value.dtype.kind, dtype.kind
     if (dtype.hasobject and target != 'T') or (value.dtype == dtype and not value.ndim):
         return True
-    if (
-        value.ndim
-        or kind == 'V'
-        or not (kind == target or kind + target == 'UT' or (kind in 'biuf' and target in 'biufc'))
-    ):
+    if value.ndim or not (kind == target != 'V' or kind + target == 'UT' or (kind in 'biuf' and target in 'biufc')):
         return False
     with np.errstate(all='ignore'):
         cast = value.astype(dtype)
-    if target in 'fc' and kind == 'f':
+    if target in 'fc' and kind in 'fc':
         return bool(np.isfinite(cast) or not np.isfinite(value))
     return bool(np.isnat(value) or cast == value) if kind in 'mM' else bool(cast.item() == value.item())
 
@@ -216,10 +198,11 @@ def _fits(value: Array, dtype: np.dtype[Any]) -> bool:
 # Options
 
 
-def _is_many(value: Any) -> bool:
-    if value is None or isinstance(value, (int, float)):  # most often; the other checks take longer
+def _is_many(option: Any) -> bool:
+    """Whether the option has values for several elements or axes."""
+    if option is None or isinstance(option, (int, float)):  # the most frequent ones; the other checks take longer
         return False
-    return isinstance(value, _CONTAINER) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    return isinstance(option, CONTAINERS) or (isinstance(option, np.ndarray) and option.ndim > 0)
 
 
 def _single_values(option: Any) -> Iterator[Any]:
@@ -230,34 +213,34 @@ def _single_values(option: Any) -> Iterator[Any]:
         yield from _single_values(value)
 
 
-def _option_at(path: Path, name: str, value: Any, item: Any) -> Any:
-    """What the option says for this place in the item."""
+def _option_at(path: Path, name: str, option: Any, item: Any) -> Any:
+    """The part of the option for the element of the item to which the path leads."""
     for depth, key in enumerate(path[1:], 1):
-        if not _is_many(value):
-            return value
-        place = _place(path[:depth])
-        if isinstance(value, Mapping) is not isinstance(item, Mapping):
-            raise TypeError(f'combine_pad: `{name}` has {_type(value)}, but {place} has {_type(item)}')
-        if isinstance(value, Mapping):
-            if not value.keys() <= item.keys():
-                raise ValueError(f'combine_pad: `{name}` has keys {list(value)}, but {place} has keys {list(item)}')
-            value = value.get(key, _DEFAULTS[name])
+        if not _is_many(option):
+            return option
+        where = element(path[:depth])
+        if isinstance(option, Mapping) is not isinstance(item, Mapping):
+            raise TypeError(f'combine_pad: `{name}` has {type_of(option)}, but {where} has {type_of(item)}')
+        if isinstance(option, Mapping):
+            if not option.keys() <= item.keys():
+                raise ValueError(f'combine_pad: `{name}` has keys {list(option)}, but {where} has keys {list(item)}')
+            option = option.get(key, DEFAULTS[name])
         else:
-            _check_length(name, value, len(item), 'elements', place)
-            value = value[key]
+            _check_length(name, option, len(item), 'elements', where)
+            option = option[key]
         item = item[key]
-    return value
+    return option
 
 
-def _per_axis(name: str, value: Any, ndim: int, path: Path) -> Sequence[Any]:
-    if not _is_many(value):
-        return [value] * ndim
-    if isinstance(value, Mapping):
-        raise TypeError(f'combine_pad: `{name}` has {_type(value)}, but {_place(path)} is an array')
-    _check_length(name, value, ndim, 'axes', _place(path))
-    return value  # type: ignore[no-any-return]
+def _per_axis(name: str, option: Any, ndim: int, path: Path) -> Sequence[Any]:
+    if not _is_many(option):
+        return [option] * ndim
+    if isinstance(option, Mapping):
+        raise TypeError(f'combine_pad: `{name}` has {type_of(option)}, but {element(path)} is an array')
+    _check_length(name, option, ndim, 'axes', element(path))
+    return option  # type: ignore[no-any-return]
 
 
-def _check_length(name: str, value: Sequence[Any], length: int, what: str, place: str) -> None:
-    if len(value) != length:
-        raise ValueError(f'combine_pad: `{name}` has {len(value)} values, but {place} has {length} {what}')
+def _check_length(name: str, option: Sequence[Any], length: int, what: str, where: str) -> None:
+    if len(option) != length:
+        raise ValueError(f'combine_pad: `{name}` has {len(option)} values, but {where} has {length} {what}')

@@ -16,7 +16,7 @@ from itpipe._core.rng import BLOCK, Draws, check_seed
 from itpipe._core.show import Counted, format_call, same
 from itpipe._core.steps import Pair
 from itpipe._core.weights import check_weights, checksum, upper_edges
-from itpipe._engine.iterables import Ordinals, length, look_up, looking_up, misplaced, promised
+from itpipe._engine.iterables import Ordinals, as_runtime_error, length, look_up, look_up_step, note_length
 from itpipe._engine.seeds import Sites
 from itpipe._engine.source import Opened
 from itpipe._engine.stream import Stream, no_stage
@@ -170,7 +170,7 @@ class _Sample:
             partial(self.pick, blocks),
             partial(self.indices, blocks),
             partial(self.places, blocks),
-            looking_up(self.sequence, self.__repr__),
+            look_up_step(self.sequence, self.__repr__),
         )
 
     def blocks(self) -> Callable[[Draws, int], np.ndarray[Any, Any]]:
@@ -205,12 +205,12 @@ class _Sample:
                     yield ordinal, sequence[index]
                 ordinal, number, first = ordinal + 1, number + 1, 0
         except StopIteration as error:
-            instead = misplaced(error, sequence, index)
+            instead = as_runtime_error(error, sequence, index)
             note(instead, repr(self), ordinal)
             raise instead from error
         except Exception as error:
             note(error, repr(self), ordinal)
-            promised(error, sequence, index)
+            note_length(error, sequence, index)
             raise
 
     def places(self, blocks: Blocks, start: int) -> Iterator[Pair]:

@@ -12,7 +12,7 @@ from itpipe._core.checks import check_rank
 from itpipe._core.keys import END
 from itpipe._core.steps import EVEN, Even, Pair, State, Step
 from itpipe._engine.dealing import Dealing, fits_dealing
-from itpipe._engine.stacks import outside
+from itpipe._engine.stacks import user_stacklevel
 from itpipe._engine.stream import Stage, factory
 from itpipe.integrations.distributed import distributed
 
@@ -97,7 +97,7 @@ def _shard(items: Iterator[Pair], state: State, log: deque[Any], index: int, cou
         warnings.warn(
             f'shard: {count} ranks share {dealing.turn(reached)} items, so {left} of them get one more than the others,'
             " and what waits for all ranks in each step hangs; give `even='repeat'` or `even='drop'`, or evaluate only",
-            stacklevel=outside(),
+            stacklevel=user_stacklevel(),
         )
     if even == 'repeat' and slots and 0 < left <= index:
         again = slots[(index - left) % len(slots)]

@@ -1,4 +1,4 @@
-"""What tables and labelled arrays of pandas, polars, Arrow, xarray and others say of themselves; none is imported."""
+"""Labels and dtypes of tables and labelled arrays: pandas, polars, Arrow, xarray and others. None is imported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 __all__ = ['changes_integers', 'is_table', 'labels']
 
 MARKS = ('axes', 'dims', 'schema', 'null_count', 'isna', 'unit', 'units')
-"""One of these attributes have the types that say more than numpy's arrays do."""
+"""A type with one of these attributes may have labels, units or dtypes that numpy does not have."""
 INTEGERS = re.compile(r'u?int(64|128)', re.IGNORECASE)
 
 
@@ -21,9 +21,9 @@ def is_table(kind: type) -> bool:
 
 
 def labels(value: Any) -> dict[str, Any]:
-    """What tells which value is where along the axes, but for rows that are only numbered; and the unit."""
+    """The labels along the axes, but not the numbers of rows that are only numbered; and the unit."""
     result = {name: getattr(value, name) for name in ('unit', 'units') if hasattr(value, name)}
-    if isinstance(result.get('unit'), str):  # of times, in pandas
+    if isinstance(result.get('unit'), str):  # of times in pandas, which numpy has, too
         del result['unit']
     if isinstance(axes := getattr(value, 'axes', None), list):  # of pandas
         named = zip(('index', 'columns'), axes, strict=False)
@@ -42,7 +42,7 @@ def _only_numbers(axis: Any) -> bool:
 
 
 def changes_integers(value: Any, array: np.ndarray[Any, Any]) -> bool:
-    """Whether numpy has made floats of integers that are others then: where some are missing, or beside floats."""
+    """Whether numpy has changed integers to floats of another value, as where some are missing or beside floats."""
     if array.dtype.kind != 'f':
         return False
     whole = [INTEGERS.match(str(dtype)) is not None for dtype in _dtypes(value)]
@@ -53,7 +53,7 @@ def changes_integers(value: Any, array: np.ndarray[Any, Any]) -> bool:
 
 
 def _dtypes(value: Any) -> Iterable[Any]:
-    """Those of a table's columns, or of all of it."""
+    """The dtypes of a table's columns, or the one of an array."""
     if hasattr(types := getattr(getattr(value, 'schema', None), 'types', None), '__iter__'):  # of Arrow
         return cast(Iterable[Any], types)
     if hasattr(dtypes := getattr(value, 'dtypes', None), '__iter__'):

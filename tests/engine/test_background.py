@@ -14,9 +14,9 @@ from naming import named
 from running import LIMIT, raises, run_script, wait_until
 
 import itpipe._engine.background
-from itpipe import Infinite, apply, batch_by, prefetch, shard, shuffle, skip, take
+import itpipe._engine.waiting
+from itpipe import Infinite, apply, batch_by, prefetch, shard, shuffle, skip, stage, take
 from itpipe._core.sizes import Bytes
-from itpipe._engine import stream as stage
 from itpipe._engine.background import DEPTHS, Background
 
 AWAITED = 'the run was closed while an item was awaited'
@@ -202,7 +202,7 @@ def test_a_pair_that_is_waited_for_is_handed_over_when_it_is_made(background: An
     received = threading.Semaphore(1)
 
     def source() -> Iterator[Any]:
-        for pair in pairs(20 * round(2 / itpipe._engine.waiting.BEAT)):
+        for pair in pairs(20 * round(2 / itpipe._engine.waiting.POLL_SECONDS)):
             assert received.acquire(timeout=LIMIT)
             time.sleep(2 * itpipe._engine.background.HOLD)
             yield pair
@@ -420,7 +420,7 @@ def test_an_error_that_nobody_came_for_is_not_raised_by_closing(background: Any)
 
 
 def test_closing_does_not_wait_for_ever_for_a_source(background: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(itpipe._engine.background, 'GRACE', 0.02)
+    monkeypatch.setattr(itpipe._engine.waiting, 'GRACE', 0.02)
     begun, go_on, closed = threading.Event(), threading.Event(), threading.Event()
 
     def source() -> Iterator[Any]:

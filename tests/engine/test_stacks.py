@@ -15,22 +15,21 @@ from typing import Any
 
 import psutil
 import pytest
-from running import LIMIT, result_of, wait_until
+from running import LIMIT, wait_until
 
 import itpipe._engine.background
-import itpipe._engine.stacks
+import itpipe._engine.waiting
 import itpipe._workers.executors
 import itpipe._workers.inline
 import itpipe._workers.pool
 import itpipe._workers.processes
-from itpipe import Infinite, StallWarning, apply, batch_by, mix, parallel_map, prefetch, stream
-from itpipe._engine import stream as stage
+from itpipe import Infinite, StallWarning, apply, batch_by, mix, parallel_map, prefetch, stage, stream
 from itpipe._engine.background import Background
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.seeds import Sites
-from itpipe._engine.stacks import DEEPEST, stack_of
+from itpipe._engine.stacks import MAX_FRAMES, stack_of
 from itpipe._engine.stream import itemwise
-from itpipe._engine.waiting import Patience
+from itpipe._engine.waiting import StallTimer
 from itpipe._workers.processes import Processes
 
 
@@ -51,10 +50,10 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Besides, who waits looks up often, and what is to run in threads does, however cheap."""
     made = Clock()
-    monkeypatch.setattr(itpipe._engine.stacks, 'perf_counter', made)
-    monkeypatch.setattr(itpipe._engine.background, 'BEAT', 0.002)
-    monkeypatch.setattr(itpipe._workers.pool, 'BEAT', 0.002)
-    monkeypatch.setattr(itpipe._workers.inline.Pace, 'CHEAP', 0)
+    monkeypatch.setattr(itpipe._engine.waiting, 'perf_counter', made)
+    monkeypatch.setattr(itpipe._engine.background, 'POLL_SECONDS', 0.002)
+    monkeypatch.setattr(itpipe._workers.pool, 'POLL_SECONDS', 0.002)
+    monkeypatch.setattr(itpipe._workers.inline.InlinePolicy, 'CHEAP', 0)
     return made
 
 
@@ -144,13 +143,13 @@ def pool_of(f: Callable[[Any], Any]) -> Processes:
 
 
 def test_one_warning_for_each_item_that_is_waited_for_too_long(clock: Clock) -> None:
-    patience = Patience('nothing has come', 2.0)
+    stall_timer = StallTimer('nothing has come', 2.0)
     with stalls(int) as texts:
         for n in range(1, 4):
-            patience.begin()
+            stall_timer.start()
             beats = []
             for _ in range(8):
-                beats.append(patience.beat(0.5, lambda: '  it is there\n'))
+                beats.append(stall_timer.wait_time(0.5, lambda: '  it is there\n'))
                 clock.now += 0.4
             assert beats == pytest.approx([0.5, 0.5, 0.5, 0.5, 0.4, 0.5, 0.5, 0.5])
             assert texts == n * ['itpipe: nothing has come for 2 s\n  it is there\n']
@@ -158,10 +157,10 @@ def test_one_warning_for_each_item_that_is_waited_for_too_long(clock: Clock) -> 
 
 @pytest.mark.parametrize('seconds', [None, inf, 1e9])
 def test_no_warning_of_who_has_time(clock: Clock, seconds: float | None) -> None:
-    patience = Patience('nothing has come', seconds)
-    patience.begin()
+    stall_timer = StallTimer('nothing has come', seconds)
+    stall_timer.start()
     clock.now += 1e8
-    assert patience.beat(0.5, str) == 0.5
+    assert stall_timer.wait_time(0.5, str) == 0.5
 
 
 @pytest.mark.parametrize('way', ['ordered', 'unordered', 'Infinite'])
@@ -169,20 +168,20 @@ def test_one_warning_for_each_stall_however_often_one_looks_up(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     beats = 0
-    beat = Patience.beat
+    wait_time = StallTimer.wait_time
 
     def count(*args: Any) -> float:
         nonlocal beats
         beats += 1
         if beats > 20:
             held.release()
-        return beat(*args)
+        return wait_time(*args)
 
     def function(x: int) -> int:
         assert asked.acquire(timeout=LIMIT)
         return held.function(x)
 
-    monkeypatch.setattr(Patience, 'beat', count)
+    monkeypatch.setattr(StallTimer, 'wait_time', count)
     asked = threading.Semaphore(0)
     if way == 'Infinite':
         batch_iter = Infinite(range(3), function)
@@ -204,7 +203,7 @@ def test_one_warning_for_each_stall_however_often_one_looks_up(
 
 def test_no_warning_of_a_consumer_that_takes_its_time(clock: Clock) -> None:
     made = Background('itpipe-test', 2)
-    made.patience = Patience('nothing has come', 60)
+    made.stall_timer = StallTimer('nothing has come', 60)
     run = made.run(zip(range(8), range(8), strict=True))
     for n in range(8):
         assert next(run) == (n, n)  # a warning would be an error
@@ -236,10 +235,10 @@ def test_a_stack_begins_with_the_users_functions() -> None:
         stacks.append(stack_of(threading.get_ident()))
         return n
 
-    for n in (0, 3, 10 * DEEPEST):
+    for n in (0, 3, 10 * MAX_FRAMES):
         list([n] | apply(deep))
         names = [name for _, _, name in stacks.pop()]
-        assert names == ['deep'] * min(n + 1, DEEPEST - 1) + ['stack_of']
+        assert names == ['deep'] * min(n + 1, MAX_FRAMES - 1) + ['stack_of']
 
 
 def test_without_the_users_functions_it_is_the_innermost_of_itpipe(clock: Clock) -> None:
@@ -375,7 +374,7 @@ def test_of_several_items_that_a_process_has_it_is_the_one_that_runs(tmp_path: P
     """Even where the answer to the one before it is held back, to be sent with others."""
     held = HeldThere(tmp_path, 2)
     pool = pool_of(held.function)
-    result_of(pool, pool.submit(0, 0))
+    pool.result(pool.submit(0, 0))
     pool._cost = 1e-6
     pool._since = inf  # items come in no time
     tasks = [pool.submit(key, key) for key in (1, 2, 3)]
@@ -383,7 +382,7 @@ def test_of_several_items_that_a_process_has_it_is_the_one_that_runs(tmp_path: P
     await_beginning(held)
     assert plain(pool.doing()) == f'  item 2 in process itpipe-process-0 (pid …)\n  {IN_HOLD_THERE}\n'
     held.release()
-    assert [result_of(pool, task) for task in tasks] == [1, 2, 3]
+    assert [pool.result(task) for task in tasks] == [1, 2, 3]
     assert pool.doing() == ''
     pool.close()
 
@@ -425,7 +424,7 @@ def test_a_process_that_does_not_say_where_it_is(tmp_path: Path, monkeypatch: py
     assert [plain(pool.doing()) for _ in range(3)] == 3 * [f'{who}\n{where}\n']
     assert not worker.control.poll()
     second.release()
-    assert result_of(pool, task) == 0
+    assert pool.result(task) == 0
     pool.close()
 
 
@@ -441,7 +440,7 @@ def test_a_process_that_is_being_started(monkeypatch: pytest.MonkeyPatch) -> Non
     task = pool.submit(0, -1)
     assert pool.doing() == f'  item 0 in process itpipe-process-0, {SILENT}\n'
     go_on.set()
-    assert result_of(pool, task) == 1
+    assert pool.result(task) == 1
     pool.close()
 
 
@@ -564,17 +563,17 @@ def test_a_stage_s_own_time_goes_first(clock: Clock) -> None:
 
 @pytest.mark.parametrize('prefetch', [None, 0])
 def test_none_turns_it_off(clock: Clock, monkeypatch: pytest.MonkeyPatch, prefetch: int | None) -> None:
-    beat = Patience.beat
+    wait_time = StallTimer.wait_time
     beats = []
 
     def count(*args: Any) -> float:
         beats.append(0)
         if held.begun and len(beats) > 20:
             held.release()
-        return beat(*args)  # a warning would be an error
+        return wait_time(*args)  # a warning would be an error
 
     held = clock.held = Held()
-    monkeypatch.setattr(Patience, 'beat', count)
+    monkeypatch.setattr(StallTimer, 'wait_time', count)
     mapped = parallel_map(held.function, threads=1)
     with Infinite(range(1), mapped, batches_per_epoch=1, stall_timeout=None, prefetch=prefetch) as batch_iter:
         assert list(batch_iter) == [0]
@@ -587,7 +586,7 @@ def test_none_turns_it_off(clock: Clock, monkeypatch: pytest.MonkeyPatch, prefet
 @pytest.fixture
 def errors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All warnings are errors, also that functions still run."""
-    monkeypatch.setattr(itpipe._engine.background, 'GRACE', 0.02)
+    monkeypatch.setattr(itpipe._engine.waiting, 'GRACE', 0.02)
     monkeypatch.setattr(itpipe._workers.executors, 'GRACE', 0.02)
     with warnings.catch_warnings():
         warnings.simplefilter('error')

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from running import LIMIT, wait_until
 
-import itpipe._workers.pool
-from itpipe import Infinite, apply, parallel_map, prefetch, stream
-from itpipe._engine import stream as stage
+import itpipe._workers.inline
+from itpipe import Infinite, apply, parallel_map, prefetch, stage, stream
 from itpipe._workers.processes import Processes
 
 Make = Callable[[Callable[[int], int], Executor], Any]
@@ -52,7 +51,7 @@ def test_a_run_collected_in_a_thread_of_its_own_ends_and_warns_of_nothing(
     made: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread does not wait for itself, nor for those who wait for it."""
-    monkeypatch.setattr(itpipe._workers.pool.Pace, 'CHEAP', -1.0)  # calls stay in the threads
+    monkeypatch.setattr(itpipe._workers.inline.InlinePolicy, 'CHEAP', -1.0)  # calls stay in the threads
     begun, dropped, collected = threading.Event(), threading.Event(), threading.Event()
 
     def function(x: int) -> int:

@@ -151,7 +151,7 @@ def test_closing_is_measured_only_where_something_runs():
 def test_closing_waits_until_all_is_gone(monkeypatch):
     monkeypatch.setattr(figures, 'PATIENCE', 0.05)
     feed = figures.little(SHARE)
-    monkeypatch.setattr('itpipe._workers.inline.Pace.CHEAP', 0)
+    monkeypatch.setattr('itpipe._workers.inline.InlinePolicy.CHEAP', 0)
     # with so little ready, the run has not ended when its threads are counted
     batches = works.infinite(feed, parallel_map(feed.f, threads=feed.workers), prefetch=1)
 

@@ -4,7 +4,7 @@ import pytest
 from soak import soak
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.filterwarnings('ignore:Infinite. an epoch')  # which is cut anywhere
 def test_random_pipelines_lose_nothing_and_leave_nothing() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import LIMIT, AtOnce, Lazily, raises, result_of, run_script, wait_until
+from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
 
 import itpipe._workers.budget
 import itpipe._workers.cores
@@ -91,16 +91,16 @@ PLAIN = {'lazily': Lazily(), 'at once': AtOnce()}
 def pace(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is to run in threads does, however cheap, and in the thread of the run, where the test says so."""
     callspec = getattr(request.node, 'callspec', None)
-    in_place = callspec is not None and callspec.params.get('workers') == 'in place'
-    monkeypatch.setattr(itpipe._workers.inline.Pace, 'CHEAP', 1000 if in_place else 0)
+    inline = callspec is not None and callspec.params.get('workers') == 'inline'
+    monkeypatch.setattr(itpipe._workers.inline.InlinePolicy, 'CHEAP', 1000 if inline else 0)
     monkeypatch.setattr(itpipe._workers.window, 'HELD', 1000)
 
 
-@pytest.fixture(scope='module', params=['threads', 'in place', 'processes', *EXECUTORS, *PLAIN])
+@pytest.fixture(scope='module', params=['threads', 'inline', 'processes', *EXECUTORS, *PLAIN])
 def workers(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The arguments of `parallel_map` that say where to run."""
     name = request.param
-    if name == 'in place':
+    if name == 'inline':
         return {'threads': 2}
     if name in ('threads', 'processes'):
         return {name: 2}
@@ -294,14 +294,14 @@ def test_the_function_goes_to_each_process_once(processes: dict[str, Any], tmp_p
 def test_in_flight_is_exactly_the_number_of_items_on_the_way(
     request: pytest.FixtureRequest, workers: dict[str, Any], ordered: bool
 ) -> None:
-    in_place = request.node.callspec.params['workers'] == 'in place'
+    inline = request.node.callspec.params['workers'] == 'inline'
     for in_flight in (3,) if 'processes' in workers else (1, 2, 3, 7):
         pulled: list[int] = []
         run = iter(counted(pulled) | parallel_map(abs, **workers, in_flight=in_flight, ordered=ordered))
         for consumed in range(1, 12):
             next(run)
             on_the_way = len(pulled) - consumed  # and one more while the consumer waited
-            assert on_the_way == in_flight - 1 or (in_place and on_the_way < in_flight)
+            assert on_the_way == in_flight - 1 or (inline and on_the_way < in_flight)
         run.close()
 
 
@@ -315,7 +315,7 @@ def test_in_flight_in_bytes_bounds_what_items_and_results_hold(
     request: pytest.FixtureRequest, workers: dict[str, Any], ordered: bool
 ) -> None:
     """An item of 100 kB and the 300 kB of its result are 400 kB until it is there; of those there may be five."""
-    in_place = request.node.callspec.params['workers'] == 'in place'
+    inline = request.node.callspec.params['workers'] == 'inline'
     pulled: list[int] = []
     source = arrays(pulled, itertools.repeat(100_000))
     most = 0
@@ -325,7 +325,7 @@ def test_in_flight_in_bytes_bounds_what_items_and_results_hold(
         on_the_way = len(pulled) - consumed
         assert on_the_way <= 6  # one that is not there yet, and the results of six others
         most = max(most, on_the_way)
-    assert most >= 4 or in_place
+    assert most >= 4 or inline
     run.close()
 
 
@@ -387,7 +387,7 @@ def test_before_a_result_has_come_no_more_items_than_workers_are_on_their_way() 
 
     pulled: list[int] = []
     run = iter(counted(pulled) | parallel_map(lambda _: len(pulled), executor=Sized(), in_flight='1GB'))
-    assert [next(run), next(run)] == [3, 1 + 3 * itpipe._workers.budget.MOST]
+    assert [next(run), next(run)] == [3, 1 + 3 * itpipe._workers.budget.PER_WORKER]
     run.close()
 
 
@@ -403,10 +403,10 @@ def test_few_items_that_fit_are_shared_among_processes() -> None:
     pool._cost = 1e-6
     assert pool._together == 1
     task = pool.submit(0, 0)
-    assert result_of(pool, task) == 0
-    pool._room._item.value = pool._room._result.value = 50.0
-    assert pool.has_room(0)
-    assert (pool.window, pool._together) == (10, 2)
+    assert pool.result(task) == 0
+    pool._memory._item.value = pool._memory._result.value = 50.0
+    assert pool.can_submit(0)
+    assert (pool.max_pending, pool._together) == (10, 2)
     pool.close()
 
 
@@ -689,39 +689,3 @@ def test_a_size_is_no_number_of_items() -> None:
     made = parallel_map(abs, threads=2, in_flight='3B')
     assert made == pickle.loads(pickle.dumps(made)) == parallel_map(abs, threads=2, in_flight='3B')
     assert made != parallel_map(abs, threads=2, in_flight=3)
-
-
-class TestPace:
-    @pytest.mark.parametrize('ordered', [True, False])
-    def test_a_cheap_function_is_called_in_place(self, ordered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(itpipe._workers.inline.Pace, 'CHEAP', 1000)
-        monkeypatch.setattr(itpipe._workers.pool, 'TRIAL', LIMIT)
-        where = list(range(20) | parallel_map(lambda _: threading.current_thread(), threads=2, ordered=ordered))
-        assert where[1:] == [threading.current_thread()] * 19
-
-    def test_the_threads_take_over_when_it_becomes_dear(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(itpipe._workers.inline.Pace, 'CHEAP', 30e-6)
-        monkeypatch.setattr(itpipe._workers.inline.Pace, 'NOT_THE_LOCK', 0.001)
-        here = threading.current_thread()
-        noticed = 100 + itpipe._workers.inline.Pace.UNWATCHED
-
-        def function(x: int) -> bool:
-            if x >= 100:
-                time.sleep(0.002)
-            return threading.current_thread() is here
-
-        in_place = list(range(noticed + 20) | parallel_map(function, threads=2))
-        assert not any(in_place[noticed + 1 :])
-
-    def test_a_few_slow_calls_among_cheap_ones_are_not_made_one_after_the_other(self) -> None:
-        pace = itpipe._workers.inline.Pace(known=True)
-        assert pace.NOT_THE_LOCK < 0.05
-        for _ in range(2 * pace.IN_A_ROW):
-            pace.seen(-1)
-        assert pace.in_place
-        pace.leave()
-        for _ in range(2 * pace.IN_A_ROW - 1):
-            pace.seen(-1)
-        assert not pace.in_place
-        pace.seen(-1)
-        assert pace.in_place

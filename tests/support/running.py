@@ -53,12 +53,6 @@ class AtOnce:
         return Future()
 
 
-def result_of(pool: Any, task: Any) -> Any:
-    """What the pool's function returned for the task, once that is there, or raises what it raised."""
-    pool.await_result(task)
-    return pool.result(task)
-
-
 def through_json(state: Any) -> Any:
     """What is left of a state that was saved as JSON, the entries of its dicts in another order."""
     return json.loads(json.dumps(state, sort_keys=True))

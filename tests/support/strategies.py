@@ -36,7 +36,7 @@ from reference import (
 from running import AtOnce, Lazily
 
 from itpipe._core.keys import Batch, Zipped
-from itpipe._workers.inline import Pace
+from itpipe._workers.inline import InlinePolicy
 
 keys = st.recursive(
     st.integers(0, 2**40),
@@ -51,8 +51,11 @@ keys = st.recursive(
 
 
 def examples(n: int) -> settings:
-    """So many examples; of the `thorough` profile as many more as it has for a thousand."""
-    if settings.get_current_profile_name() == 'thorough':
+    """So many examples in the `full` profile, a tenth of them in `quick`, and as many more as it says in `thorough`."""
+    profile = settings.get_current_profile_name()
+    if profile == 'quick':
+        n = min(n, max(10, n // 10))
+    elif profile == 'thorough':
         n = max(1, n * settings().max_examples // 1000)
     return settings(max_examples=n)
 
@@ -172,27 +175,27 @@ def executors_with_processes(executors: dict[str, Any]) -> Iterator[dict[str, An
     pool.shutdown(kill_workers=True)
 
 
-class Fickle(Pace):
-    """Calls run in threads and in place by turns, whatever time they take."""
+class Fickle(InlinePolicy):
+    """Calls run in threads and inline by turns, whatever time they take."""
 
     turns = itertools.cycle([(1, 0), (3, 1000), (0, 1000), (2, 0), (0, 0), (5, 0), (1, 1000)])
 
-    def __init__(self, known: bool = False):
-        super().__init__(known)
+    def __init__(self, calibrated: bool = False):
+        super().__init__(calibrated)
         self.left, self.CHEAP = next(self.turns)
 
-    def seen(self, seconds: float) -> None:
-        self.known, self.left = True, self.left - 1
-        self.in_place = self.in_place or self.left < 0
+    def record(self, seconds: float) -> None:
+        self.calibrated, self.left = True, self.left - 1
+        self.active = self.active or self.left < 0
 
-    def leave(self) -> None:
-        self.in_place = False
+    def to_workers(self) -> None:
+        self.active = False
         self.left, self.CHEAP = next(self.turns)
 
 
 @pytest.fixture(scope='module')
 def fickle() -> Iterator[None]:
-    with mock.patch('itpipe._workers.pool.Pace', Fickle):
+    with mock.patch('itpipe._workers.threads.InlinePolicy', Fickle):
         yield
 
 

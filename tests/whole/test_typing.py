@@ -46,7 +46,7 @@ def run(checker: str, options: list[str], folder: Path, **env: str) -> subproces
     return subprocess.run(command, cwd=folder, env=os.environ | env, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize('checker', [mypy, pyright])
 def test_both_checkers_accept_user_code_with_these_types_and_refuse_the_marked_lines_alone(checker, tmp_path):

@@ -30,19 +30,19 @@ from itpipe import (
     stream,
     unpack,
 )
-from itpipe._engine.waiting import KEPT
+from itpipe._engine.waiting import MAX_DROPPED
 
-MODES = ['threads', 'in place', 'processes', 'executor']
+MODES = ['threads', 'inline', 'processes', 'executor']
 
 
 @pytest.fixture(params=MODES)
 def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(itpipe._workers.inline.Pace, 'CHEAP', 1000 if request.param == 'in place' else 0)
+    monkeypatch.setattr(itpipe._workers.inline.InlinePolicy, 'CHEAP', 1000 if request.param == 'inline' else 0)
     if request.param == 'executor':
         with ThreadPoolExecutor(2) as executor:
             yield {'executor': executor}
     else:
-        yield {'threads' if request.param == 'in place' else request.param: 2}
+        yield {'threads' if request.param == 'inline' else request.param: 2}
 
 
 @pytest.fixture(params=[True, False], ids=['ordered', 'unordered'])
@@ -248,9 +248,9 @@ class TestSkip:
         assert run.dropped == []
 
     def test_no_more_than_so_many_are_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        run = iter(range(KEPT + 50) | parallel_map(lambda x: 1 / 0, threads=1, on_error='skip'))
+        run = iter(range(MAX_DROPPED + 50) | parallel_map(lambda x: 1 / 0, threads=1, on_error='skip'))
         assert list(run) == []
-        assert [run.dropped[0].ordinal, len(run.dropped)] == [50, KEPT]
+        assert [run.dropped[0].ordinal, len(run.dropped)] == [50, MAX_DROPPED]
 
 
 class TestReplace:
@@ -329,9 +329,9 @@ class TestMaxErrors:
 
 
 class TestRetries:
-    @pytest.fixture(params=['threads', 'in place', 'executor'])
+    @pytest.fixture(params=['threads', 'inline', 'executor'])
     def here(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-        monkeypatch.setattr(itpipe._workers.inline.Pace, 'CHEAP', 1000 if request.param == 'in place' else 0)
+        monkeypatch.setattr(itpipe._workers.inline.InlinePolicy, 'CHEAP', 1000 if request.param == 'inline' else 0)
         with ThreadPoolExecutor(2) as executor:
             yield {'executor': executor} if request.param == 'executor' else {'threads': 2}
 

@@ -346,8 +346,7 @@ class TestWhatBelongsToAModule:
     def test_a_stage_of_a_script_inside_a_function(self) -> None:
         out = run_script(
             """
-            from itpipe import parallel_map
-            from itpipe._engine import stream as stage
+            from itpipe import parallel_map, stage
 
             @stage
             def doubled(items):

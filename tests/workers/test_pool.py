@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import LIMIT, AtOnce, Lazily, raises, result_of, run_script, wait_until
+from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
 
-import itpipe._engine.background
+import itpipe._engine.waiting
 import itpipe._workers.executors
-import itpipe._workers.pool
+import itpipe._workers.threads
+from itpipe import NotPicklable
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.seeds import Sites
 from itpipe._engine.stream import itemwise
@@ -52,7 +53,7 @@ def awaited_in_a_thread(pool: Pool, future: Any) -> Callable[[], Any]:
 
     def wait() -> None:
         try:
-            outcome.append(result_of(pool, future))
+            outcome.append(pool.result(future))
         except Exception as error:
             outcome.append(error)
 
@@ -69,9 +70,34 @@ def awaited_in_a_thread(pool: Pool, future: Any) -> Callable[[], Any]:
 def test_results_and_errors(open_pool: Any) -> None:
     pool = open_pool(lambda x: 1 / x, size=2)
     good, bad = pool.submit(0, 2), pool.submit(1, 0)
-    assert result_of(pool, good) == 0.5
+    assert pool.result(good) == 0.5
     with raises(ZeroDivisionError, 'division by zero', 'itpipe: raised in f(), item 1'):
-        result_of(pool, bad)
+        pool.result(bad)
+    pool.close()
+
+
+def raise_not_picklable(_: Any) -> None:
+    raise NotPicklable('of the function itself')
+
+
+@pytest.mark.parametrize('function', [lambda x: 1 / x, raise_not_picklable])
+def test_an_error_of_the_function_is_one_of_the_item(open_pool: Any, function: Callable[[Any], Any]) -> None:
+    pool = open_pool(function)
+    task = pool.submit(0, 0)
+    with pytest.raises((ZeroDivisionError, NotPicklable)):
+        pool.result(task)
+    assert task.item_failed
+    pool.close()
+
+
+def test_an_error_of_the_pool_is_not_one_of_the_item(open_pool: Any) -> None:
+    pool = open_pool(lambda x: 1 / x)
+    done, other = pool.submit(0, 0), pool.submit(1, 1)
+    assert pool.result(other) == 1  # and so the first one is done, too
+    pool.stop()
+    with raises(RuntimeError, CLOSED):
+        pool.result(done)
+    assert not done.item_failed
     pool.close()
 
 
@@ -83,7 +109,7 @@ def test_whatever_a_function_raises_is_a_result_of_its_call(kind: type[BaseExcep
     pool = Threads(1, function_of(function))
     for key in range(2):  # the thread is still there for the second
         with pytest.raises(kind) as caught:
-            result_of(pool, pool.submit(key, None))
+            pool.result(pool.submit(key, None))
         assert caught.value.args == (3,)
     pool.close()
 
@@ -110,10 +136,10 @@ def test_stopping_breaks_the_wait_for_what_runs_and_for_what_does_not_yet(open_p
 def test_nothing_runs_after_stopping(open_pool: Any) -> None:
     calls: list[int] = []
     pool = open_pool(calls.append)
-    result_of(pool, pool.submit(0, 0))
+    pool.result(pool.submit(0, 0))
     pool.stop()
     with raises(RuntimeError, CLOSED):
-        result_of(pool, pool.submit(1, 1))
+        pool.result(pool.submit(1, 1))
     pool.stop()
     pool.close()
     pool.close()
@@ -140,7 +166,7 @@ def test_closing_waits_for_the_function_that_runs(open_pool: Any) -> None:
 
 
 def test_closing_does_not_wait_for_ever(open_pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(itpipe._engine.background, 'GRACE', 0.02)
+    monkeypatch.setattr(itpipe._engine.waiting, 'GRACE', 0.02)
     monkeypatch.setattr(itpipe._workers.executors, 'GRACE', 0.02)
     begun, go_on = threading.Event(), threading.Event()
 
@@ -172,7 +198,7 @@ def test_tasks_come_as_they_are_done(open_pool: Any) -> None:
     assert not pool.any_done
     for key in range(3):
         pool.submit(key, key)
-    assert [result_of(pool, pool.next_done()) for _ in range(2)] == [1, 2]
+    assert [pool.result(pool.next_done()) for _ in range(2)] == [1, 2]
     assert not pool.any_done
     go_on.set()
     assert pool.next_done().key == 0
@@ -206,7 +232,7 @@ def test_futures_that_only_have_a_result_come_in_the_order_in_which_they_were_su
     pool.submit(0, 7)
     task = pool.next_done()
     assert calls == []
-    assert result_of(pool, task) is None
+    assert pool.result(task) is None
     assert calls == [7]
     pool.close()
 
@@ -238,7 +264,7 @@ def test_an_executor_that_refuses() -> None:
 
     pool = Borrowed(Refusing(), function_of(abs))
     with raises(OSError, 'full'):
-        result_of(pool, pool.submit(0, -1))
+        pool.result(pool.submit(0, -1))
     pool.close()
 
 
@@ -251,7 +277,7 @@ def test_an_executor_that_cancels() -> None:
         future = pool.submit(0, -1)
         executor.shutdown(wait=False, cancel_futures=True)
         with pytest.raises(Exception, match='^$') as caught:
-            result_of(pool, future)
+            pool.result(future)
         assert type(caught.value).__name__ == 'CancelledError'
         go_on.set()
         pool.close()
@@ -261,7 +287,7 @@ def test_an_executor_that_is_not_in_a_hurry_keeps_nothing() -> None:
     """Futures, and with them results, are let go as soon as they are delivered."""
     pool = Borrowed(AtOnce(), function_of(abs))
     for key in range(10):
-        assert result_of(pool, pool.submit(key, -key)) == key
+        assert pool.result(pool.submit(key, -key)) == key
     assert (pool._theirs, pool._plain) == ({}, {})
     pool.close()
 
@@ -288,7 +314,7 @@ class Pickling(AtOnce):
 def test_the_function_is_pickled_once_for_all_calls() -> None:
     pool = Borrowed(Pickling(), function_of(Counted()))
     before = Counted.pickled
-    assert [result_of(pool, pool.submit(key, key)) for key in range(5)] == [0, -1, -2, -3, -4]
+    assert [pool.result(pool.submit(key, key)) for key in range(5)] == [0, -1, -2, -3, -4]
     assert Counted.pickled == before + 1
     pool.close()
 
@@ -340,9 +366,9 @@ def test_whatever_is_the_matter_with_openmp_the_threads_work(monkeypatch: pytest
     def fail(_: int) -> None:
         raise UnicodeDecodeError('utf-8', b'x', 0, 1, 'no')
 
-    monkeypatch.setattr(itpipe._workers.pool, '_limit_native_threads', fail)
+    monkeypatch.setattr(itpipe._workers.threads, '_limit_native_threads', fail)
     pool = Threads(2, function_of(abs))
-    assert result_of(pool, pool.submit(0, -3)) == 3
+    assert pool.result(pool.submit(0, -3)) == 3
     pool.close()
 
 
@@ -354,7 +380,7 @@ def test_an_executor_s_results_are_let_go_at_once() -> None:
     try:
         with ThreadPoolExecutor(1) as executor:
             pool = Borrowed(executor, function_of(lambda _: Result()))
-            result = weakref.ref(result_of(pool, pool.submit(0, 0)))
+            result = weakref.ref(pool.result(pool.submit(0, 0)))
             executor.submit(abs, 0).result()  # its thread has let go of the task, too
             assert result() is None
             pool.close()
@@ -402,5 +428,5 @@ def test_processes_of_an_executor_get_the_item_as_it_was_submitted() -> None:
     for x in range(5):
         buffer[:] = x
         tasks.append(pool.submit(x, buffer))
-    assert [result_of(pool, task) for task in tasks] == [0.0, 10.0, 20.0, 30.0, 40.0]
+    assert [pool.result(task) for task in tasks] == [0.0, 10.0, 20.0, 30.0, 40.0]
     pool.close()

@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from running import LIMIT, is_gone, raises, result_of, run_script, session, start_script, wait_until
+from running import LIMIT, is_gone, raises, run_script, session, start_script, wait_until
 
 import itpipe._workers.processes
 import itpipe._workers.shared_memory
-from itpipe import NotPicklable, WorkerCrashed, parallel_map
-from itpipe._engine import stream as stage
+from itpipe import NotPicklable, WorkerCrashed, parallel_map, stage
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.seeds import Sites
 from itpipe._engine.stream import itemwise
@@ -149,13 +148,13 @@ def test_an_item_of_which_more_processes_die_ends_the_run(tmp_path: Path, max_cr
 def test_the_innocent_are_not_blamed() -> None:
     """Of several items that a process had, the one it died of is found."""
     pool = pool_of(lambda x: (x, os.getpid()) if x != 4 else os._exit(5))
-    result_of(pool, pool.submit(0, 0))
+    pool.result(pool.submit(0, 0))
     pool._cost = 1e-6  # so that they are given to the worker together
     tasks = [pool.submit(key, key) for key in (1, 2, 3, 4, 5)]
-    assert [result_of(pool, task)[0] for task in tasks[:3]] == [1, 2, 3]
+    assert [pool.result(task)[0] for task in tasks[:3]] == [1, 2, 3]
     with raises(WorkerCrashed, died('exit code 5', 'item 4')):
-        result_of(pool, tasks[3])
-    assert result_of(pool, tasks[4])[0] == 5
+        pool.result(tasks[3])
+    assert pool.result(tasks[4])[0] == 5
     pool.close()
 
 
@@ -170,10 +169,10 @@ def test_processes_are_replaced_after_so_many_items() -> None:
 
 def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced() -> None:
     pool = pool_of(lambda _: os.getpid())
-    pid = result_of(pool, pool.submit(0, 0))
+    pid = pool.result(pool.submit(0, 0))
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not pool._workers, 'the death is noticed')
-    assert result_of(pool, pool.submit(1, 0)) != pid
+    assert pool.result(pool.submit(1, 0)) != pid
     pool.close()
 
 
@@ -223,7 +222,7 @@ def test_nobody_waits_for_a_process_at_work_to_take_a_large_message(there_is_roo
     pool = pool_of(function)
     if not there_is_room:
         pool._arena._holes.clear()
-    assert result_of(pool, pool.submit(0, bytes(1))) == 0
+    assert pool.result(pool.submit(0, bytes(1))) == 0
     (worker,) = pool._workers
     pool._cost, pool._since, worker.answered = itpipe._workers.processes.TOGETHER, inf, inf
     tasks = [pool.submit(n, bytes([n])) for n in (1, 2)]
@@ -233,7 +232,7 @@ def test_nobody_waits_for_a_process_at_work_to_take_a_large_message(there_is_roo
     assert pool._arena.lent == there_is_room
     assert 'item 1 in process' in pool.doing()
     os.kill(worker.process.pid, signal.SIGCONT)
-    assert [result_of(pool, task) for task in tasks] == [1, 2, 3, 4]
+    assert [pool.result(task) for task in tasks] == [1, 2, 3, 4]
     pool.close()
 
 
@@ -241,7 +240,7 @@ def test_the_memory_of_large_messages_is_used_again() -> None:
     pool = pool_of(len)
     for n in range(10):
         tasks = [pool.submit((n, k), ['text'] * 10_000) for k in range(10)]
-        assert [result_of(pool, task) for task in tasks] == [10_000] * 10
+        assert [pool.result(task) for task in tasks] == [10_000] * 10
     assert pool._arena.lent <= 10
     assert max(pool._arena._ends) < 2**20  # where the last hole begins
     pool.close()
@@ -251,7 +250,7 @@ def test_a_process_that_takes_no_large_message_is_told_of_and_closed() -> None:
     """There is no room for it in shared memory."""
     pool = pool_of(len)
     pool._arena._holes.clear()
-    assert result_of(pool, pool.submit(0, bytes(1))) == 1
+    assert pool.result(pool.submit(0, bytes(1))) == 1
     (worker,) = pool._workers
     os.kill(worker.process.pid, signal.SIGSTOP)
     await_stopping(worker)
@@ -296,14 +295,14 @@ def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(pool._context, 'Process', refuse, raising=False)
     for future in [pool.submit(key, key) for key in range(3)]:
         with raises(OSError, 'no more processes'):
-            result_of(pool, future)
+            pool.result(future)
     pool.close()
 
 
 def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each process has one; where the system refuses more, there is an error and no wait."""
     pool = pool_of(lambda x: (x, os.getpid()) if x != 3 else os._exit(5))
-    result_of(pool, pool.submit(0, 0))
+    pool.result(pool.submit(0, 0))
     pool._cost = 0.0  # so that the next one is given to the worker before it has answered
 
     def refuse(thread: Any) -> None:
@@ -313,7 +312,7 @@ def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
     futures = [pool.submit(key, key) for key in (3, 4)]
     for future in (*futures, pool.submit(5, 5)):
         with raises(RuntimeError, "can't start new thread"):
-            result_of(pool, future)
+            pool.result(future)
     monkeypatch.undo()
     pool.close()
 
@@ -356,7 +355,7 @@ def test_closing_while_the_processes_are_being_started() -> None:
         pool.close()
         for future in futures:
             with raises(RuntimeError, 'the run was closed while a result was awaited'):
-                result_of(pool, future)
+                pool.result(future)
         assert pool._workers == []
 
 
@@ -365,7 +364,7 @@ def test_stopping_breaks_the_wait_and_closing_again_does_nothing() -> None:
     future = pool.submit(0, 0)
     threading.Thread(target=pool.stop).start()
     with raises(RuntimeError, 'the run was closed while a result was awaited'):
-        result_of(pool, future)
+        pool.result(future)
     pool.close()
     pool.close()
 
@@ -647,7 +646,7 @@ def test_cheap_tasks_are_given_ahead_and_dear_ones_are_not(monkeypatch: pytest.M
         monkeypatch.setattr(itpipe._workers.processes, 'CHEAP', cheap)
         most.clear()
         for future in [pool.submit(key, key) for key in range(20)]:
-            result_of(pool, future)
+            pool.result(future)
         assert max(most) == limit
     pool.close()
 
@@ -743,7 +742,7 @@ def test_no_process_reads_from_the_terminal_or_is_interrupted_by_it() -> None:
 
 def test_cheap_tasks_are_sent_together_up_to_a_millisecond_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = pool_of(abs)
-    result_of(pool, pool.submit(0, 0))
+    pool.result(pool.submit(0, 0))
     sizes = []
     give = itpipe._workers.process._Worker.give
 
@@ -762,7 +761,7 @@ def test_cheap_tasks_are_sent_together_up_to_a_millisecond_of_work(monkeypatch: 
             raising=False,
         )
         futures = [pool.submit(key, -key) for key in range(2 * together)]
-        assert [result_of(pool, future) for future in futures] == list(range(2 * together))
+        assert [pool.result(future) for future in futures] == list(range(2 * together))
         assert sizes == [together] * 2
         monkeypatch.delattr(itpipe._workers.processes.Processes, '_cost')
     pool.close()
@@ -770,11 +769,11 @@ def test_cheap_tasks_are_sent_together_up_to_a_millisecond_of_work(monkeypatch: 
 
 def test_a_few_that_wait_for_company_are_sent_when_they_are_awaited() -> None:
     pool = pool_of(abs)
-    result_of(pool, pool.submit(0, 0))
+    pool.result(pool.submit(0, 0))
     pool._cost = 1e-6
-    assert [result_of(pool, pool.submit(key, -key)) for key in range(5)] == list(range(5))
+    assert [pool.result(pool.submit(key, -key)) for key in range(5)] == list(range(5))
     futures = [pool.submit(key, -key) for key in range(3)]
-    assert [result_of(pool, future) for future in reversed(futures)] == [2, 1, 0]
+    assert [pool.result(future) for future in reversed(futures)] == [2, 1, 0]
     pool.close()
 
 
@@ -797,12 +796,12 @@ def test_a_ready_result_is_held_back_by_no_more_than_one_item(tmp_path: Path) ->
         return x
 
     pool = pool_of(function)
-    result_of(pool, pool.submit(0, 0))
+    pool.result(pool.submit(0, 0))
     pool._cost, pool._since = 1e-6, inf
     futures = [pool.submit(key, key) for key in (1, 2, 3)]
-    assert [result_of(pool, future) for future in futures[:2]] == [1, 2]
+    assert [pool.result(future) for future in futures[:2]] == [1, 2]
     go_on.touch()
-    assert result_of(pool, futures[2]) == 3
+    assert pool.result(futures[2]) == 3
     pool.close()
 
 
@@ -814,11 +813,11 @@ def test_large_values_and_large_results_do_not_wait_for_each_other() -> None:
         return value
 
     pool = pool_of(function)
-    result_of(pool, pool.submit(0, b''))
+    pool.result(pool.submit(0, b''))
     pool._cost, pool._since = itpipe._workers.processes.TOGETHER / 4, inf
     values = [bytes([n]) * 2**20 for n in range(8)]
     tasks = [pool.submit(key, value) for key, value in enumerate(values)]
-    assert [result_of(pool, task) for task in tasks] == values
+    assert [pool.result(task) for task in tasks] == values
     pool.close()
 
 
@@ -841,8 +840,8 @@ def see_change(_: int) -> bool:
 
 def test_no_more_processes_are_started_than_there_is_work_for() -> None:
     pool = pool_of(abs, 8)
-    result_of(pool, pool.submit(0, 0))
-    result_of(pool, pool.submit(1, 0))
+    pool.result(pool.submit(0, 0))
+    pool.result(pool.submit(1, 0))
     assert len(pool._workers) == 1
     children = [child for child in psutil.Process().children() if 'popen_loky' in ' '.join(child.cmdline())]
     assert len(children) == 1
@@ -928,10 +927,10 @@ def test_what_a_dead_worker_has_answered_is_still_there(monkeypatch: pytest.Monk
         return views(borrower, buffers)
 
     monkeypatch.setattr(itpipe._workers.shared_memory.Borrower, 'views', kill_first)
-    array, pid = result_of(pool, pool.submit(0, np.full(10**5, 0)))
+    array, pid = pool.result(pool.submit(0, np.full(10**5, 0)))
     assert (array == 1).all()
     assert [pid] == pids
-    array, pid = result_of(pool, pool.submit(1, np.full(10**5, 1)))
+    array, pid = pool.result(pool.submit(1, np.full(10**5, 1)))
     assert (array == 2).all()
     assert pid not in pids
     pool.close()

@@ -1,36 +1,59 @@
-"""What every test shares: it may leave nothing behind, and how hard hypothesis tries."""
+"""What every test shares: it leaves nothing behind, and hypothesis tries as hard as a profile says."""
 
+import doctest
+import gc
 import os
 from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from leftovers import alive, describe, still_left
+from loky import cpu_count
 from strategies import executors, executors_with_processes, fickle  # noqa: F401  (fixtures)
+from written import is_written_in
 
-collect_ignore = ['typing']  # read by the type checkers, which must refuse some of it; not run
+collect_ignore = ['tests/typing']  # read by the type checkers, which must refuse some of it; not run
 
-# ITPIPE_HYPOTHESIS=thorough, or --hypothesis-profile=thorough: for once by hand. ITPIPE_EXAMPLES splits the work over
-# several runs, each with a seed of its own.
+# ITPIPE_HYPOTHESIS chooses a profile: `quick` tries a tenth of the examples that the tests name, `full` all of them.
+# `thorough` is for once by hand; ITPIPE_EXAMPLES splits its work over several runs, each with a seed of its own.
 settings.register_profile(
-    'ci',
+    'full',
     deadline=None,
     derandomize='CI' in os.environ,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile('quick', parent=settings.get_profile('full'))
 settings.register_profile(
     'thorough',
-    parent=settings.get_profile('ci'),
+    parent=settings.get_profile('full'),
     derandomize=False,
     max_examples=int(os.environ.get('ITPIPE_EXAMPLES', '100000')),
 )
-settings.load_profile(os.environ.get('ITPIPE_HYPOTHESIS', 'ci'))
+settings.load_profile(os.environ.get('ITPIPE_HYPOTHESIS', 'quick'))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` stands for; 0 for the usual process."""
+    cores = min(cpu_count(), 8)
+    return cores if cores > 1 else 0
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # A plugin, and not only a fixture of this folder, so that the doctests of itpipe/ are watched too.
     config.pluginmanager.register(NothingLeftBehind(), 'nothing-left-behind')
+    doctest.DocTestFinder._from_module = is_from_module
+
+
+def is_from_module(
+    finder: doctest.DocTestFinder, module: ModuleType, thing: Any, usual: Any = doctest.DocTestFinder._from_module
+) -> bool:
+    """Doctests are found in the file that they are written in, though `__module__` names the package of the name."""
+    written_here = is_written_in(module, thing)
+    return usual(finder, module, thing) if written_here is None else written_here
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,6 +61,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if getattr(getattr(item, 'obj', None), 'is_hypothesis_test', False):
                 item.add_marker(pytest.mark.timeout(0))
+
+
+def pytest_collection_finish() -> None:
+    leave_alone_what_stays()
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if nextitem is not None and nextitem.path != item.path:  # it may have imported a library
+        leave_alone_what_stays()
+
+
+def leave_alone_what_stays() -> None:
+    """Take the modules of large libraries out of the garbage collections that tests ask for, which is far faster."""
+    gc.collect()
+    gc.freeze()
 
 
 class NothingLeftBehind:

@@ -1,0 +1,13 @@
+"""Public names belong to the package that users import them from, not to the module that they are written in."""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import Any
+
+
+def publish(package: dict[str, Any]) -> None:
+    """Sets `__module__` of the functions and classes in `__all__`, which tracebacks, pickles and `help` show."""
+    for name in package['__all__']:
+        if isinstance(value := package[name], (type, FunctionType)):
+            value.__module__ = package['__name__']

@@ -1,0 +1,102 @@
+"""Values that numpy can make arrays of: numbers, arrays, tensors, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .structure import NUMBER, TEXT, Kinds, Path, element, first_different, refuse, type_of
+from .tables import changes_integers, is_table, labels
+
+__all__ = ['as_arrays', 'is_array_like']
+
+
+def is_array_like(kind: type) -> bool:
+    """Whether numpy makes arrays of values of this type, with axes or without."""
+    if issubclass(kind, TEXT):
+        return False
+    return issubclass(kind, NUMBER) or hasattr(kind, '__array__') or hasattr(kind, '__array_interface__')
+
+
+def as_arrays(values: Sequence[Any], kinds: Kinds, path: Path) -> Sequence[np.ndarray[Any, Any]] | None:
+    """The values as plain arrays, or None if some of them are other objects.
+
+    Raises TypeError for masked arrays, for arrays with axes beside other objects, and for what numpy cannot read.
+    Raises ValueError for labels that differ, and for integers that numpy changes.
+    """
+    if any(issubclass(kind, np.ndarray) for kind in kinds - {np.ndarray}):  # only then load `np.ma`
+        for i, value in enumerate(values):
+            if isinstance(value, np.ma.MaskedArray):
+                hint = 'use its `filled()`, or make the mask an element of its own'
+                where = element(path, f'item {i}')
+                raise TypeError(f'{path[0]}: {where} is a masked array, whose mask would be lost; {hint}')
+    array_likes = {kind for kind in kinds if is_array_like(kind)}
+    if array_likes == kinds:
+        arrays = [_as_array(value, path, i) for i, value in enumerate(values)]
+        if any(map(is_table, kinds)):
+            _check_tables(values, arrays, path)
+        return arrays
+    with_axes = [type(value) in array_likes and np.ndim(value) > 0 for value in values]
+    if any(with_axes):
+        refuse(path, values, first_different(with_axes), type_of, error=TypeError)
+    return None
+
+
+def _as_array(value: Any, path: Path, i: int) -> np.ndarray[Any, Any]:
+    try:
+        return np.asarray(value)
+    except Exception as error:
+        what = f'{element(path, f"item {i}")}, a {type(value).__name__},'
+        why = f'{type(error).__name__}: {error}'
+        raise TypeError(f'{path[0]}: {what} cannot be made an array ({why}){_conversion(value)}') from error
+
+
+def _conversion(value: Any) -> str:
+    """What to call on a tensor so that numpy can read it."""
+    device, dtype = getattr(getattr(value, 'device', None), 'type', 'cpu'), str(getattr(value, 'dtype', ''))
+    if device == 'meta':
+        return '; it has no values'
+    needed = {
+        '.detach()': getattr(value, 'requires_grad', False),
+        '.to_dense()': str(getattr(value, 'layout', 'torch.strided')) != 'torch.strided',
+        '.dequantize()': getattr(value, 'is_quantized', False),
+        '.cpu()': device != 'cpu',
+        '.float()': dtype.startswith(('torch.bfloat', 'torch.float8', 'torch.float4')),
+        '.cfloat()': dtype == 'torch.complex32',
+    }
+    calls = ''.join(call for call, is_needed in needed.items() if is_needed)
+    return f'; convert it before, by `{calls}`' if calls else '; convert it before'
+
+
+def _check_tables(values: Sequence[Any], arrays: Sequence[np.ndarray[Any, Any]], path: Path) -> None:
+    for i, (value, array) in enumerate(zip(values, arrays, strict=True)):
+        if changes_integers(value, array):
+            where = f'{element(path, f"item {i}")}, a {type(value).__name__},'
+            raise ValueError(
+                f'{path[0]}: {where} has 64-bit integers that are others in {array.dtype}, which numpy makes of it;'
+                ' fill what is missing, or combine each column by itself'
+            )
+    first = labels(values[0])
+    for i, value in enumerate(values):
+        others = labels(value)
+        for name in first | others:
+            if not _are_equal(others.get(name), first.get(name)):
+                hint = '; labels must be the same, in the same order, or be dropped before, by `np.asarray`'
+                refuse(path, values, i, partial(_label_of, name), hint)
+
+
+def _are_equal(some: Any, others: Any) -> bool:
+    if some is others or some is None or others is None:
+        return some is others
+    return bool(some.equals(others) if hasattr(some, 'equals') else some == others)
+
+
+def _label_of(name: str, value: Any) -> str:
+    if (found := labels(value).get(name)) is None:
+        return f'no {name}'
+    if isinstance(found, str) or not hasattr(found, '__len__'):
+        return f'{name} {found}'
+    return f'{name} [{", ".join(map(repr, found[:6]))}{", …" if len(found) > 6 else ""}]'

@@ -1,0 +1,83 @@
+"""The dtype that arrays have in common, in which no integer and no time changes its value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .structure import Path, element, refuse
+
+__all__ = ['EXACT', 'common_dtype']
+
+EXACT = 2**53
+"""Floats hold all integers up to this one."""
+
+
+def common_dtype(arrays: Sequence[np.ndarray[Any, Any]], path: Path) -> np.dtype[Any]:
+    """The dtype of a batch of these arrays.
+
+    It is `numpy.result_type` of their dtypes, but int64 and uint64 together become integers. Raises TypeError where
+    there is no common dtype, ValueError where it changes an integer or a time.
+    """
+    if len(dtypes := {array.dtype for array in arrays}) == 1:
+        (common,) = dtypes
+        # in the byte order of this machine
+        return common if common.isnative and common.names is None else np.result_type(common, common)
+    found = list(dict.fromkeys([array.dtype for array in arrays]))
+    if (promoted := _promoted(found)) is None:
+        last = next(dtype for n, dtype in enumerate(found) if n and _promoted(found[: n + 1]) is None)
+        i = next(i for i, array in enumerate(arrays) if array.dtype == last)
+        refuse(path, arrays, i, lambda array: f'dtype {array.dtype}', '; they have no common dtype', TypeError)
+    common = promoted
+    if common.names is not None:
+        fields = {name: common_dtype([array[name] for array in arrays], (*path, name)) for name in common.names}
+        return np.dtype([(name, field, common[name].shape) for name, field in fields.items()])
+    if common.kind == 'f' and all(dtype.kind in 'biu' for dtype in found):
+        common = np.dtype(np.int64)
+        if any(_changed(array, common).size for array in arrays if array.dtype.kind == 'u'):
+            common = np.dtype(np.uint64)
+    if may_change := {dtype for dtype in found if dtype != common and _may_change(dtype, common)}:
+        for i, array in enumerate(arrays):
+            if array.dtype in may_change and (changed := _changed(array, common)).size:
+                raise ValueError(
+                    f'{path[0]}: {element(path, f"item {i}")} has {changed[0]} in dtype {array.dtype}, which {common},'
+                    ' the common dtype, does not hold; convert the items to one dtype before'
+                )
+    return common
+
+
+def _promoted(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any] | None:
+    """The result dtype of numpy; None if there is none, or if it mixes numbers, times, text and bytes."""
+    kinds = {dtype.kind for dtype in dtypes}
+    if len(kinds) > 1 and kinds != {'U', 'T'} and kinds & set('mM' if 'O' in kinds else 'mMSU'):
+        return None
+    try:
+        return np.result_type(*dtypes)
+    except TypeError:
+        return None
+
+
+def _may_change(dtype: np.dtype[Any], common: np.dtype[Any]) -> bool:
+    """Whether some integers or times of this dtype have other values in the common one."""
+    return common.kind != 'O' and (dtype.kind in 'mM' or (dtype.kind in 'iu' and dtype.itemsize == 8))
+
+
+def _changed(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """The integers and times of the array that have other values in this dtype."""
+    array = np.atleast_1d(array)
+    kind = array.dtype.kind
+    if not array.size:
+        return array
+    if kind in 'iu' and array.max() <= EXACT and array.min() >= (0 if dtype.kind == 'u' else -EXACT):
+        return array[:0]
+    with np.errstate(all='ignore'):
+        cast = array.astype(dtype)
+    changed: Any
+    if kind in 'mM':
+        changed = (cast.astype(array.dtype) != array) & ~np.isnat(array)
+    else:
+        changed = cast.astype(object) != array.astype(object)  # Python compares integers and floats exactly
+    found: np.ndarray[Any, Any] = array[changed]
+    return found
