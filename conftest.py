@@ -3,6 +3,7 @@
 import doctest
 import gc
 import os
+from collections import Counter
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -56,11 +57,19 @@ def is_from_module(
     return usual(finder, module, thing) if written_here is None else written_here
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` is looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if settings.get_current_profile_name() == 'thorough':
-        for item in items:
-            if getattr(getattr(item, 'obj', None), 'is_hypothesis_test', False):
-                item.add_marker(pytest.mark.timeout(0))
+    seen: Counter[str] = Counter()
+    for item in items:
+        if (many := item.get_closest_marker('many')) is not None:
+            test = item.nodeid.partition('[')[0]
+            if seen[test] % many.args[0]:
+                item.add_marker(pytest.mark.long)
+            seen[test] += 1
+        if settings.get_current_profile_name() == 'thorough' and hasattr(
+            getattr(item, 'obj', None), 'is_hypothesis_test'
+        ):
+            item.add_marker(pytest.mark.timeout(0))
 
 
 def pytest_collection_finish() -> None:

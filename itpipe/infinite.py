@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from ._core.checks import integer, positive, truth
-from ._core.instead import check_option, meant
+from ._core.instead import check_option, did_you_mean
 from ._core.keys import END, ordinals
 from ._core.notes import close_after
 from ._core.rng import check_seed, fresh_seed
@@ -24,7 +24,7 @@ from ._engine.checkpoint import Pipeline, Place
 from ._engine.epochs import Live
 from ._engine.order import check_alike, dealt
 from ._engine.run import keys_of
-from ._engine.seeds import Sites
+from ._engine.seeds import Seeds
 from ._engine.stacks import user_stacklevel
 from ._engine.stream import Stream, as_stage, no_stage, pipe
 from ._engine.waiting import MAX_DROPPED
@@ -166,7 +166,7 @@ class Infinite(Generic[B]):
             self._stream = self._stream | batch_by(batch_size) | _combiner(combiner, combiner_kwargs)
         elif combiner is not combine or combiner_kwargs:
             given = 'combiner' if combiner is not combine else next(iter(combiner_kwargs))
-            raise TypeError(f'Infinite: `{given}` goes with `batch_size`{meant(given)}')
+            raise TypeError(f'Infinite: `{given}` goes with `batch_size`{did_you_mean(given)}')
         self._steps, self._shard, self._even = self._stream.steps, shard, even
         if shard is not None:
             even = 'repeat' if even is None else even
@@ -447,7 +447,7 @@ class Infinite(Generic[B]):
         known = self._live or self._last or self._place or Place()
         source = self._stream.source
         return item_again(
-            'Infinite.item', source, self._steps, Sites(self._seed, known.pass_, source.seed, known.entropy), key
+            'Infinite.item', source, self._steps, Seeds(self._seed, known.pass_, source.seed, known.entropy), key
         )
 
     @property
@@ -527,5 +527,5 @@ def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:
     except TypeError as error:
         if 'unexpected keyword argument' not in str(error):
             raise
-        hints = ''.join(map(meant, kwargs))
+        hints = ''.join(map(did_you_mean, kwargs))
         raise TypeError(f'Infinite: {error} (arguments that are not its own go to the combiner){hints}') from None

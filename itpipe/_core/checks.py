@@ -15,12 +15,12 @@ _CACHED: Final = type(lru_cache(len))
 
 
 def integer(where: str, name: str, value: object, least: int | None = None) -> int:
-    """The value as an int that is at least `least`."""
+    """The value as an int, which must be at least `least`."""
     if isinstance(value, bool) or not hasattr(type(value), '__index__'):
         raise TypeError(f'{where}: `{name}` must be an int, got {type(value).__name__}')
     try:
         result = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:  # an array has an index or not, depending on its shape
+    except TypeError:  # an array can be an index only if it has no axes
         raise TypeError(f'{where}: `{name}` must be an int, got {type(value).__name__}') from None
     if least is not None and result < least:
         raise ValueError(f'{where}: `{name}` must be at least {least}, got {result}')
@@ -28,7 +28,7 @@ def integer(where: str, name: str, value: object, least: int | None = None) -> i
 
 
 def number(where: str, name: str, value: object, least: float | None = None, most: float | None = None) -> float:
-    """The value as a number within the bounds."""
+    """The value, which must be a number within the bounds."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f'{where}: `{name}` must be a number, got {type(value).__name__}')
     if value != value:
@@ -41,7 +41,7 @@ def number(where: str, name: str, value: object, least: float | None = None, mos
 
 
 def positive(where: str, name: str, value: object) -> float:
-    """The value as a number above zero."""
+    """The value, which must be a number above zero."""
     result = number(where, name, value)
     if result <= 0:
         raise ValueError(f'{where}: `{name}` must be positive, got {value}')
@@ -57,7 +57,7 @@ def is_function(where: str, name: str, value: Any) -> Callable[..., Any]:
 
 
 def not_async(what: str, function: Any) -> None:
-    """Raise an error, which begins with `what`, for a function whose results would have to be awaited."""
+    """Raise TypeError for a coroutine function or an async generator function; the message begins with `what`."""
     while isinstance(function, (partial, staticmethod, _CACHED)):
         function = function.func if isinstance(function, partial) else function.__wrapped__
     for each in (function, getattr(type(function), '__call__', None)):  # noqa: B004
@@ -78,7 +78,7 @@ def truth(where: str, name: str, value: object) -> bool:
 
 
 def check_rank(where: str, rank: Any, ranks: Any, name: str, name_of_all: str) -> tuple[int, int]:
-    """Both as ints, 0 <= rank < ranks."""
+    """Rank and number of ranks as ints, with 0 <= rank < ranks."""
     ranks = integer(where, name_of_all, ranks, least=1)
     rank = integer(where, name, rank, least=0)
     if rank >= ranks:

@@ -1,4 +1,4 @@
-"""Where inside of a function or a value another object is, as one would write it there; for errors and warnings."""
+"""Where inside a function or a value another object is, for error messages: '`self.file` of `Data.load`'."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from functools import partial
 from types import BuiltinMethodType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
-__all__ = ['kind_of', 'place_of']
+__all__ = ['kind_of', 'path_to']
 
-MOST = 100_000
-"""Objects that are looked at."""
-LONGEST = 120
-"""Characters of a place; one that is longer says little."""
+MAX_OBJECTS = 100_000
+"""The search ends after so many objects."""
+MAX_LENGTH = 120
+"""Characters; a longer path says little."""
 LEAVES = (str, bytes, bytearray, int, float, complex, type(None), ModuleType)
 
 
 class _Found(NamedTuple):
-    """An object that another one has: `step` leads there from it, or, as a name, from the code of the function `of`."""
+    """An object inside another one: `step` leads to it, or is its name in the code of the function `of`."""
 
     value: Any
     step: str = ''
     of: str = ''
 
 
-def place_of(wanted: Any, root: Any) -> str:
-    """Where in `root` the object is, such as '`self.file` of `Data.load`'; empty if that is unknown, or root itself."""
-    seen: dict[int, Any] = {id(root): root}  # held, or the next object may have the same id
+def path_to(wanted: Any, root: Any) -> str:
+    """How the code of `root` would refer to the object; empty if that is unknown, or if it is `root` itself."""
+    seen: dict[int, Any] = {id(root): root}  # keeps the objects alive, so that no other gets the id
     todo = deque([_Found(root)])
-    while todo and len(seen) < MOST:
-        value, place, of = todo.popleft()
+    while todo and len(seen) < MAX_OBJECTS:
+        value, path, of = todo.popleft()
         if value is wanted:
-            place = place.removeprefix('.')
-            text = f'`{place}`' + (f' of `{of}`' if of else '')
-            return text if place and len(text) <= LONGEST else ''
-        with suppress(Exception):  # whatever the classes of users make of being looked at
+            path = path.removeprefix('.')
+            text = f'`{path}`' + (f' of `{of}`' if of else '')
+            return text if path and len(text) <= MAX_LENGTH else ''
+        with suppress(Exception):  # attributes of user classes may raise anything
             for each in _parts(value):
                 if id(each.value) not in seen and not isinstance(each.value, LEAVES):
                     seen[id(each.value)] = each.value
-                    todo.append(each if each.of else _Found(each.value, place + each.step, of))
+                    todo.append(each if each.of else _Found(each.value, path + each.step, of))
     return ''
 
 
@@ -69,7 +69,8 @@ def _parts(value: Any) -> Iterator[_Found]:
         for name in 'fget', 'fset', 'fdel', '__func__':
             yield _Found(getattr(value, name, None))
     elif isinstance(value, type):
-        if value.__module__ == '__main__' or '<locals>' in value.__qualname__:  # others are not sent
+        # other classes are pickled by name
+        if value.__module__ == '__main__' or '<locals>' in value.__qualname__:
             for name, part in vars(value).items():
                 yield _Found(part, name, _name(value))
     else:
@@ -91,7 +92,7 @@ def _parts_of_function(function: FunctionType) -> Iterator[_Found]:
 
 
 def _names(code: CodeType) -> set[str]:
-    """The names of globals, and others, that the code uses, and the code within it does."""
+    """The names that the code uses, and the code of functions inside it: globals, and attributes."""
     return {*code.co_names}.union(*(_names(part) for part in code.co_consts if isinstance(part, CodeType)))
 
 

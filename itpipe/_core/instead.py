@@ -1,4 +1,4 @@
-"""Options of other libraries' loaders that `Infinite` does not have, and what there is instead."""
+"""What to use instead of options that loaders of other libraries have and `Infinite` does not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import suppress
 from inspect import signature
 from typing import Any, Final
 
-__all__ = ['check_option', 'meant']
+__all__ = ['check_option', 'did_you_mean']
 
 OWN: Final = (
     'batch_size', 'batches_per_epoch', 'combiner', 'even', 'prefetch', 'restart', 'seed', 'shard', 'stall_timeout',
@@ -45,17 +45,17 @@ INSTEAD: Final = {
 
 
 def check_option(name: str, combiner: Any) -> None:
-    """Raise an error for an option of another library, if it is not a parameter of the combiner."""
+    """Raise TypeError for an option of another library, unless it is a parameter of the combiner."""
     if (instead := INSTEAD.get(name)) is None:
         return
-    with suppress(TypeError, ValueError):  # some builtins do not say what they take
+    with suppress(TypeError, ValueError):  # some builtins have no signature
         if name in signature(combiner).parameters:
             return
     raise TypeError(f'Infinite: there is no `{name}`: {instead}')
 
 
-def meant(name: str) -> str:
-    """What to add to an error about an option that is misspelt."""
+def did_you_mean(name: str) -> str:
+    """The end of an error message about an option that may be misspelt."""
     from difflib import get_close_matches  # takes a while to import
 
     close = [] if name in OWN else get_close_matches(name, OWN, n=1)

@@ -1,4 +1,4 @@
-"""Notes on errors: where they come from."""
+"""Notes on errors that say where they come from."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from .tracebacks import add_note, notes_of
 __all__ = ['note', 'noted', 'remark']
 
 
-MOST_NOTES = 16
-"""On one error, which a function may keep and raise for every item."""
+MAX_NOTES = 16
+"""A function may raise the same error for every item; it gets no more notes than this."""
 
 
 def note(error: BaseException, where: str, key: Key | None) -> None:
-    """Say on the error which stage and which item it comes from; the error stays what it was."""
+    """Note on the error which stage and which item it comes from."""
     remark(error, f'itpipe: raised in {where}' + ('' if key is None else f', {describe(key)}'))
 
 
 def remark(error: BaseException, text: str) -> None:
-    """Say something more on the error, if it is not said there yet."""
+    """Add the text as a note, unless the error has that note already."""
     notes = notes_of(error)
-    if text not in notes and len(notes) < MOST_NOTES:  # the same one may be raised again and again
+    if text not in notes and len(notes) < MAX_NOTES:
         add_note(error, text)
 
 
 def close_after(error: BaseException, close: Callable[[], object]) -> None:
-    """Close because of an error, which stays the one that is raised: what closing raises is noted on it."""
+    """Call `close` because of the error. If it raises another error, that is noted on the first one."""
     try:
         close()
     except Exception as second:
@@ -35,5 +35,5 @@ def close_after(error: BaseException, close: Callable[[], object]) -> None:
 
 
 def noted(error: BaseException) -> bool:
-    """Whether it is said on the error where it comes from."""
+    """Whether a note on the error says where it comes from."""
     return any(isinstance(text, str) and text.startswith('itpipe: raised in ') for text in notes_of(error))

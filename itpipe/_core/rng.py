@@ -1,9 +1,9 @@
 """The random generator of an item.
 
-A random step of a run has a number, its place among the random steps in reading order. Its 64-bit word is hashed once
-from (seed, number, pass); together with the word of an item's key it is the 128-bit key of a Philox generator
-(Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), which needs no other seeding. So any item's
-generator can be made anywhere, in any order.
+The 64-bit key of a random step is hashed once from the seed, the step's name, how many steps of that name stand before
+it, and the pass. With 64 bits more for the item it is the key of a Philox generator (Salmon et al., "Parallel random
+numbers: as easy as 1, 2, 3", 2011), which needs no other seeding. So the generator of any item can be made anywhere, in
+any order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .keys import Key, word
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-__all__ = ['Draws', 'check_seed', 'fresh_seed', 'generator', 'step_word']
+__all__ = ['Draws', 'check_seed', 'fresh_seed', 'generator', 'step_key']
 
 BLOCK = 1024
 """Draws are made this many at a time."""
@@ -30,22 +30,22 @@ def fresh_seed() -> int:
     return int.from_bytes(os.urandom(8), 'little')
 
 
-def step_word(seed: int, number: int, pass_: int) -> int:
-    """The word of the `number`-th random step of a run."""
+def step_key(seed: int, name: str, count: int, pass_: int) -> int:
+    """The key of a random step, in front of which there are `count` of the same name, in one pass over the source."""
     from .philox import hashed
 
-    return hashed(seed, number, pass_)
+    return hashed(seed, count, str(pass_), name)
 
 
 def generator(step: int, key: Key) -> Generator:
-    """The generator of the item `key` at the random step with the word `step`."""
+    """The generator of the item `key` at the random step with the key `step`."""
     from .philox import philox
 
     return philox(step, word(key))
 
 
 def check_seed(where: str, seed: object) -> int | None:
-    """The seed as an int, or None; an error that names `where` for anything else."""
+    """The seed as an int, or None. Raises TypeError or ValueError, which begin with `where`, for anything else."""
     if seed is None:
         return None
     if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)):
@@ -56,14 +56,14 @@ def check_seed(where: str, seed: object) -> int | None:
 
 
 class Draws:
-    """The random numbers of one step that are not an item's: the t-th is the same whenever it is asked for."""
+    """The random numbers of a step that belong to no item: the t-th one is the same whenever it is asked for."""
 
     def __init__(self, step: int):
         self.step = step
         self.latest: tuple[int, Sequence[float]] = (-1, ())
 
     def block(self, number: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Draws `number * BLOCK` up to the next block's first, uniform in [0, 1)."""
+        """The draws from `number * BLOCK` on, `BLOCK` of them, uniform in [0, 1)."""
         return generator(self.step, number).random(BLOCK)
 
     def uniform(self, t: int) -> float:

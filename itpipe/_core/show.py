@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from .steps import ItemStep, Joins, Step
 
-__all__ = ['Counted', 'format_call', 'format_step', 'format_value', 'same']
+__all__ = ['Counted', 'format_call', 'format_step', 'format_value', 'non_defaults', 'same']
 
 
 def same(a: object, b: object) -> bool:
@@ -41,6 +41,11 @@ def format_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str
     """A call as source code."""
     parts = [*map(format_value, args), *(f'{key}={format_value(value)}' for key, value in kwargs.items())]
     return f'{name}({", ".join(parts)})'
+
+
+def non_defaults(**options: tuple[Any, Any]) -> dict[str, Any]:
+    """The options, given as (value, default), that have another value than the default."""
+    return {name: value for name, (value, default) in options.items() if value is not default}
 
 
 def format_value(value: Any) -> str:

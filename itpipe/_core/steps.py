@@ -61,8 +61,9 @@ def parent(key: Key) -> tuple[Key, ...]:
 
 
 class Seed(NamedTuple):
-    """Among a step's options: stands for the step's own random draws."""
+    """Among a step's options: stands for the step's own random draws, which go by this name."""
 
+    name: str
     seed: int | None = None
 
 
@@ -77,8 +78,8 @@ class Function(NamedTuple):
 class ItemStep(NamedTuple):
     """A step that handles each item by itself.
 
-    `make(*functions)` is the function of an item, `functions` being those that the user gave, bound to the run. Where
-    `draws` is set, `make` gets the item's random generator first.
+    `make(*functions)` is the function of an item, `functions` being those that the user gave, bound to the run. If
+    `draws` is not empty, the step is random: its draws go by this name, and `make` gets the item's generator first.
     """
 
     name: str
@@ -86,7 +87,7 @@ class ItemStep(NamedTuple):
     functions: tuple[Function, ...] = ()
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}  # noqa: RUF012
-    draws: bool = False
+    draws: str = ''
 
 
 class Joins(NamedTuple):
@@ -166,7 +167,7 @@ def draws(step: Step | ItemStep) -> bool:
     """Whether the step is random and has no seed of its own."""
     if isinstance(step, ItemStep):
         inner = chain.from_iterable(f.target for f in step.functions if isinstance(f.target, tuple))
-        return step.draws or any(map(draws, inner))
+        return bool(step.draws) or any(map(draws, inner))
     return any(
         option.seed is None if isinstance(option, Seed) else isinstance(option, ItemStep) and draws(option)
         for given in step.options

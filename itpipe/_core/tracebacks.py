@@ -1,4 +1,4 @@
-"""Tracebacks that read like those of errors, but hold nothing; and the errors that belong to an error."""
+"""Tracebacks that print like those of errors, but keep no values alive; and the errors related to an error."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ __all__ = ['Frame', 'add_note', 'frames_of', 'made_of', 'members', 'notes_of', '
 
 
 class Frame(NamedTuple):
-    """What a traceback shows of a frame."""
+    """What a traceback shows for a frame."""
 
     filename: str
     name: str
     qualname: str
     module: str
-    first: int
-    """The line that its function begins in …"""
+    first_line: int
+    """The first line of its function."""
     line: int
-    """… and the one that it was at, …"""
-    place: tuple[int, int, int] | None = None
-    """… with what of it was being evaluated, if that is known: the last line, and the bytes in the first and last."""
+    """The line that it was at."""
+    position: tuple[int, int, int] | None = None
+    """The expression that was being evaluated, if known: its last line, the columns of its begin and its end."""
 
 
-DEEPEST = 256
-"""The most frames of a traceback that is kept."""
+MAX_FRAMES = 256
+"""An error that is raised again and again has more frames every time; no more than these are kept."""
 
 
 def own(error: BaseException, name: str, kind: type[BaseException] = BaseException) -> Any:
-    """What Python keeps of the error under this name, whatever its class makes of being asked for it."""
+    """The attribute that Python itself set on the error, even if its class overrides the attribute."""
     return getattr(kind, name).__get__(error)
 
 
 def members(error: BaseException) -> tuple[BaseException, ...]:
-    """The errors of a group, none of any other error."""
-    if not issubclass(type(error), BaseExceptionGroup):  # `isinstance` asks the error for its class, too
+    """The errors in a group; none for any other error."""
+    if not issubclass(type(error), BaseExceptionGroup):  # `isinstance` would also ask the error for `__class__`
         return ()
     return own(error, 'exceptions', BaseExceptionGroup)  # type: ignore[no-any-return]
 
 
 def related(error: BaseException) -> list[BaseException]:
-    """The error, and all that it was raised from or groups, each once."""
+    """The error, its causes and contexts, and the errors in its groups, each once."""
     found: dict[int, BaseException] = {}
     todo = [error]
     while todo:
@@ -58,35 +58,37 @@ def related(error: BaseException) -> list[BaseException]:
 
 
 def notes_of(error: BaseException) -> list[Any]:
-    """The notes on the error; none where it has something else in their place, or does not say."""
+    """The notes on the error; none if `__notes__` is missing or not a list."""
     try:
         notes = error.__notes__
-    except Exception:  # not only AttributeError: its class may look up attributes in its own way
+    except Exception:  # not only AttributeError: its class may have its own `__getattribute__`
         return []
     return notes if isinstance(notes, list) else []
 
 
 def add_note(error: BaseException, text: str) -> None:
-    """Add a note, also to an error that is frozen; not where there is something else than notes."""
+    """Add a note, also to a frozen error; not if `__notes__` is something else than a list."""
     attributes = object.__getattribute__(error, '__dict__')
     if isinstance(notes := attributes.setdefault('__notes__', []), list):
         notes.append(text)
 
 
 def without_values(tb: TracebackType | None) -> TracebackType | None:
-    """A traceback that reads like this one, but holds no frame of it."""
-    return made_of(list(islice(frames_of(tb), DEEPEST)))  # the same error, raised again, has ever more of them
+    """A traceback that prints like this one, but keeps none of its frames alive."""
+    return made_of(list(islice(frames_of(tb), MAX_FRAMES)))
 
 
 def frames_of(tb: TracebackType | None) -> Iterator[Frame]:
-    """What a traceback shows, and what made of it shows the same."""
+    """What a traceback shows, frame by frame; `made_of` makes a traceback of it that shows the same."""
     while tb is not None:
         code = tb.tb_frame.f_code
         names = code.co_filename, code.co_name, code.co_qualname, str(tb.tb_frame.f_globals.get('__name__'))
-        line, *place = _position(code, tb.tb_lasti)
-        known = line == tb.tb_lineno and None not in place
-        # there is no line where the compiler made up the code
-        yield Frame(*names, code.co_firstlineno, tb.tb_lineno or code.co_firstlineno, tuple(place) if known else None)
+        line, *position = _position(code, tb.tb_lasti)
+        known = line == tb.tb_lineno and None not in position
+        # code that the compiler added has no line
+        yield Frame(
+            *names, code.co_firstlineno, tb.tb_lineno or code.co_firstlineno, tuple(position) if known else None
+        )
         tb = tb.tb_next
 
 
@@ -97,10 +99,10 @@ def _position(code: CodeType, instruction: int) -> Any:
 
 
 def made_of(frames: list[Frame]) -> TracebackType | None:
-    """A traceback that reads like the one it was made from: frames of the same files, places and names, but empty.
+    """A traceback of empty frames with these files, lines and names.
 
-    To whoever looks, each frame stands at an instruction that there is, and which has the place: those who show sources
-    look for it, some of them without end.
+    Each frame is at an instruction that exists and that has the frame's position in the source: tools that show sources
+    look for it, and some would loop forever without it.
     """
     result: TracebackType | None = None
     for each in reversed(frames):
@@ -108,10 +110,10 @@ def made_of(frames: list[Frame]) -> TracebackType | None:
             co_filename=each.filename,
             co_name=each.name,
             co_qualname=each.qualname,
-            co_firstlineno=each.first,
-            co_linetable=_places(each),
+            co_firstlineno=each.first_line,
+            co_linetable=_line_table(each),
         )
-        # that of a generator which never runs: it knows no caller, whose values it would keep
+        # the frame of a generator that never runs has no caller, and so keeps no values of one alive
         frame = FunctionType(code, {'__name__': each.module})().gi_frame
         result = TracebackType(result, frame, frame.f_lasti, each.line)
     return result
@@ -121,15 +123,15 @@ def _blank() -> Iterator[None]:
     yield
 
 
-def _places(frame: Frame) -> bytes:
-    """The table that gives all instructions of `_blank` the frame's place; its form is CPython's `locations.md`."""
-    table, left, lines = bytearray(), len(_blank.__code__.co_code) // 2, frame.line - frame.first
+def _line_table(frame: Frame) -> bytes:
+    """The line table that gives all instructions of `_blank` the frame's position, see `locations.md` of CPython."""
+    table, left, lines = bytearray(), len(_blank.__code__.co_code) // 2, frame.line - frame.first_line
     while left:
         count = min(left, 8)
-        table.append(0x80 | (13 if frame.place is None else 14) << 3 | count - 1)
+        table.append(0x80 | (13 if frame.position is None else 14) << 3 | count - 1)
         table += _varint(lines << 1 if lines >= 0 else -lines << 1 | 1)
-        if frame.place is not None:
-            last, column, end = frame.place
+        if frame.position is not None:
+            last, column, end = frame.position
             table += _varint(last - frame.line) + _varint(column + 1) + _varint(end + 1)
         left, lines = left - count, 0
     return bytes(table)

@@ -15,7 +15,7 @@ from itpipe._core.steps import Joins, Pair, Step, draws, unordered
 from .chain import Chain
 from .checkpoint import check_position, key_test, lasting
 from .iterables import is_iterable
-from .seeds import Sites
+from .seeds import Seeds
 from .source import Opened
 from .stream import Stage, Stream, stream
 from .waiting import Stop
@@ -53,8 +53,8 @@ class Branched:
         )
         self.ordered = all(branch.source.ordered and not any(map(unordered, branch.steps)) for branch in branches)
 
-    def open(self, sites: Sites, stop: Stop) -> Opened:
-        return self.opened(self, sites, stop)
+    def open(self, seeds: Seeds, stop: Stop) -> Opened:
+        return self.opened(self, seeds, stop)
 
     def key_test(self) -> Callable[[Any], bool]:
         tests = [key_test(branch.source, branch.steps) for branch in self.branches]
@@ -119,8 +119,8 @@ class OpenedBranches:
     tracked = True
     complete = True
 
-    def __init__(self, source: Any, sites: Sites, stop: Stop):
-        self.source, self.sites, self.stop = source, sites, stop
+    def __init__(self, source: Any, seeds: Seeds, stop: Stop):
+        self.source, self.seeds, self.stop = source, seeds, stop
         self.chains: dict[int, Chain] = {}
         self.log: deque[tuple[Any, Any]] = deque()
         self.at: Any = None
@@ -135,13 +135,13 @@ class OpenedBranches:
             self.log = deque(maxlen=0)
         positions = [None] * len(self.source.branches) if entry is None else entry['branches']
         for n, (branch, position) in enumerate(zip(self.source.branches, positions, strict=True)):
-            self.chains[n] = self.chain(branch, self.sites, position)
+            self.chains[n] = self.chain(branch, self.seeds, position)
         self.at = self.place(entry)
         return self.closing(self.run(self.at))
 
-    def chain(self, branch: Stream[Any], sites: Sites, position: Any) -> Chain:
-        sites = sites.branch(branch.source.seed)
-        return Chain(branch.source, branch.steps, sites, self.stop, position, self.tracked, complete=self.complete)
+    def chain(self, branch: Stream[Any], seeds: Seeds, position: Any) -> Chain:
+        seeds = seeds.branch(branch.source.seed)
+        return Chain(branch.source, branch.steps, seeds, self.stop, position, self.tracked, complete=self.complete)
 
     def place(self, entry: dict[str, Any] | None) -> Any:
         """Where `run` starts: what the entry says beside the positions of the branches."""

@@ -27,7 +27,7 @@ from itpipe.errors import Dropped
 from .functions import ItemFunction
 from .operators import Link, snapshot
 from .order import apart, check_alike, each, fused, running
-from .seeds import Sites
+from .seeds import Seeds
 from .source import Source
 from .waiting import Stop
 
@@ -52,29 +52,29 @@ class Chain:
         self,
         source: Source,
         steps: Sequence[Step | ItemStep],
-        sites: Sites,
+        seeds: Seeds,
         stop: Stop | None = None,
         state: State | None = None,
         tracked: bool = True,
         dropped: deque[Dropped] | None = None,
         complete: bool = True,
     ):
-        self.sites, self.stop = sites, stop or Stop(dropped)
-        self.described, self._first_site = (source, steps), sites.number
-        check_alike('shard', source, steps, sites.seeded)
+        self.seeds, self.stop = seeds, stop or Stop(dropped)
+        self.described, self._first_seeds = (source, steps), seeds.copy()
+        check_alike('shard', source, steps, seeds.seeded)
         steps = fused(steps)
         order, behind, left = (*running(steps), []) if complete else apart(steps)
         # commits go up to the last opaque step, from where a run starts again at the beginning
         opaque = max((index for index, step in enumerate(steps) if step.opaque), default=-1)
-        self.source = source.open(sites, self.stop)
+        self.source = source.open(seeds, self.stop)
         self.source.tracked = tracked and opaque < 0
         look_up = self.source.apart() if behind else None
-        # random steps are numbered in reading order, those of the source first
+        # random steps of one name are counted in reading order, those of the source first
         self.pairs = self.source.start(None if state is None else state['source'])
-        links = [Link(step, sites, self.stop, tracked and index >= opaque) for index, step in enumerate(steps)]
+        links = [Link(step, seeds, self.stop, tracked and index >= opaque) for index, step in enumerate(steps)]
         self.links = [links[place] for place in order]
         self._left = [links[place] for place in left]
-        self._look_up = None if look_up is None else Link(look_up, sites, self.stop)
+        self._look_up = None if look_up is None else Link(look_up, seeds, self.stop)
         if self._look_up is not None and behind > len(self.links):
             self._left.insert(0, self._look_up)
         elif self._look_up is not None:
@@ -98,7 +98,7 @@ class Chain:
         self._closing: list[Callable[[], object]] = []
         self._close_later(self.pairs)
         if not isinstance(self.pairs, (enumerate, zip)) and not (self.links and self.links[0].step.work is each):
-            self.pairs = each(self.pairs, ItemFunction((), sites), self.stop)  # to be stopped between items
+            self.pairs = each(self.pairs, ItemFunction((), seeds), self.stop)  # to be stopped between items
         entries = iter(() if state is None else state['steps'])
         for index, link in enumerate(self.links):
             entry = next(entries, None) if link.step.remembers else None
@@ -172,7 +172,7 @@ class Chain:
     def _forward(self, index: int, keys: list[Key]) -> dict[Key, Any]:
         source, steps = self.described  # in which no step changes places with this one
         index -= self._look_up in self.links[:index]
-        again = Chain(source, fused(steps)[: index + 1], self.sites.again(self._first_site), self.stop)
+        again = Chain(source, fused(steps)[: index + 1], self._first_seeds.copy(), self.stop)
         missing = set(keys)
         found: dict[Key, Any] = {}
         try:
@@ -222,10 +222,10 @@ def is_running(error: BaseException) -> bool:
     return asked is not None and asked.tb_next is None and error.args == ('generator already executing',)
 
 
-def item_again(where: str, source: Source, steps: Sequence[Step | ItemStep], sites: Sites, key: Any) -> Any:
+def item_again(where: str, source: Source, steps: Sequence[Step | ItemStep], seeds: Seeds, key: Any) -> Any:
     """The value with this key, made again, from behind the last step that gives such keys."""
     key = as_key(key)
-    chain = Chain(source, steps, sites, tracked=False)
+    chain = Chain(source, steps, seeds, tracked=False)
     try:
         for index in range(len(chain.links) - 1, -2, -1):
             if chain.gives(key, index):

@@ -16,7 +16,7 @@ from itpipe.errors import Dropped
 from .background import Background
 from .chain import Chain
 from .checkpoint import Place
-from .seeds import Sites
+from .seeds import Seeds
 from .source import Source
 from .threads import close_for
 from .waiting import GRACE, StallTimer, still_running
@@ -149,8 +149,8 @@ class Live:
     def _begin(self, at: Place | None = None) -> None:
         self._close_chain()
         position = None if at is None else at.position
-        sites = Sites(self._seed, self._next_pass, self._source.seed, self.entropy)
-        self._chain = Chain(self._source, self._steps, sites, state=position, dropped=self._dropped)
+        seeds = Seeds(self._seed, self._next_pass, self._source.seed, self.entropy)
+        self._chain = Chain(self._source, self._steps, seeds, state=position, dropped=self._dropped)
         self.pass_ = self._next_pass
         self._next_pass += 1
         self._ended = False

@@ -12,27 +12,27 @@ from itpipe._core.rng import Draws, generator
 from itpipe._core.show import format_step
 from itpipe._core.steps import STOP, Function, ItemStep, Seed
 
-from .seeds import Sites
+from .seeds import Seeds
 from .waiting import Stop
 
 if TYPE_CHECKING:
     from .resources import Resource
 
-__all__ = ['Drawn', 'ItemFunction', 'bind_option']
+__all__ = ['ItemFunction', 'NeedsRng', 'bind_option']
 
 
-class Drawn:
+class NeedsRng:
     """A function of an item that waits for the item's random generator."""
 
-    __slots__ = ('make', 'parts', 'word')
+    __slots__ = ('make', 'parts', 'step_key')
 
-    def __init__(self, make: Callable[..., Callable[..., Any]], parts: tuple[Any, ...], word: int | None = None):
-        self.make, self.parts, self.word = make, parts, word
+    def __init__(self, make: Callable[..., Callable[..., Any]], parts: tuple[Any, ...], step_key: int | None = None):
+        self.make, self.parts, self.step_key = make, parts, step_key
 
     def at(self, key: Key) -> Callable[..., Any]:
         """The function for the item with this key."""
-        parts = [part.at(key) if isinstance(part, Drawn) else part for part in self.parts]
-        return self.make(*parts) if self.word is None else self.make(generator(self.word, key), *parts)
+        parts = [part.at(key) if isinstance(part, NeedsRng) else part for part in self.parts]
+        return self.make(*parts) if self.step_key is None else self.make(generator(self.step_key, key), *parts)
 
 
 class ItemFunction:
@@ -43,11 +43,11 @@ class ItemFunction:
     resource: Resource | None
     """What each worker has to open before its first call."""
 
-    def __init__(self, steps: Iterable[ItemStep], sites: Sites):
+    def __init__(self, steps: Iterable[ItemStep], seeds: Seeds):
         steps = tuple(steps)
-        self.calls = [bind_step(step, sites) for step in steps]
+        self.calls = [bind_step(step, seeds) for step in steps]
         self.names = [format_step(step) for step in steps]
-        self.random = any(isinstance(call, Drawn) for call in self.calls)
+        self.random = any(isinstance(call, NeedsRng) for call in self.calls)
         self.resource = None
 
     def stop(self) -> None:
@@ -58,7 +58,7 @@ class ItemFunction:
         try:
             if self.random:
                 for call in self.calls:
-                    value = call.at(key)(value) if type(call) is Drawn else call(value)
+                    value = call.at(key)(value) if type(call) is NeedsRng else call(value)
             else:
                 for call in self.calls:
                     value = call(value)
@@ -84,31 +84,33 @@ class ItemFunction:
         return next(name for name, each in zip(self.names, self.calls, strict=True) if each is call)
 
 
-def bind_step(step: ItemStep, sites: Sites) -> Any:
-    """The step's function of an item, `Drawn` where it or one of its functions is random."""
-    word = sites.next() if step.draws else None
-    parts = tuple(bind(function, sites) for function in step.functions)
-    if step.draws or any(isinstance(part, Drawn) for part in parts):
-        return Drawn(step.make, parts, word)
+def bind_step(step: ItemStep, seeds: Seeds) -> Any:
+    """The step's function of an item, `NeedsRng` where it or one of its functions is random."""
+    key = seeds.next(step.draws) if step.draws else None
+    parts = tuple(bind(function, seeds) for function in step.functions)
+    if step.draws or any(isinstance(part, NeedsRng) for part in parts):
+        return NeedsRng(step.make, parts, key)
     return step.make(*parts)
 
 
-def bind(function: Function, sites: Sites) -> Any:
-    """The function with its arguments, `Drawn` where it is random."""
+def bind(function: Function, seeds: Seeds) -> Any:
+    """The function with its arguments, `NeedsRng` where it is random."""
     if callable(function.target):
         call: Any = function.target
     else:
-        calls = tuple(bind_step(step, sites) for step in function.target)
+        calls = tuple(bind_step(step, seeds) for step in function.target)
         if len(calls) == 1:
             call = calls[0]
         else:
             from toolz import compose_left  # takes a while to import, and is needed by nested stages only
 
-            call = Drawn(compose_left, calls) if any(isinstance(c, Drawn) for c in calls) else compose_left(*calls)
+            call = (
+                NeedsRng(compose_left, calls) if any(isinstance(c, NeedsRng) for c in calls) else compose_left(*calls)
+            )
     if not function.args and not function.kwargs:
         return call
     extend = partial(_extended, function.args, function.kwargs)
-    return Drawn(extend, (call,)) if isinstance(call, Drawn) else extend(call)
+    return NeedsRng(extend, (call,)) if isinstance(call, NeedsRng) else extend(call)
 
 
 def _extended(args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,10 +121,10 @@ def _call(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     return call(*item, *args, **named, **kwargs)
 
 
-def bind_option(option: Any, sites: Sites, stop: Stop) -> Any:
+def bind_option(option: Any, seeds: Seeds, stop: Stop) -> Any:
     """What a step's `work` gets for one of its options."""
     if isinstance(option, Seed):
-        return Draws(sites.next(option.seed))
+        return Draws(seeds.next(option.name, option.seed))
     if isinstance(option, tuple) and option and isinstance(option[0], ItemStep):
-        return ItemFunction(option, sites)
+        return ItemFunction(option, seeds)
     return stop if option is STOP else option

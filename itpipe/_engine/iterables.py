@@ -23,7 +23,7 @@ from itpipe._core.steps import STOP, Pair, Step
 from itpipe.errors import NotRestartable
 
 from .run import Run
-from .seeds import Sites
+from .seeds import Seeds
 from .source import Opened, Source
 from .stacks import user_stacklevel
 from .waiting import Stop
@@ -223,10 +223,10 @@ class Items:
         """Of such: in which pass it was read last (inf: the next one rewinds it, whichever it is), whether that may not
         have ended by itself; and of all, how many are reading it."""
 
-    def open(self, sites: Sites, stop: Stop) -> Opened:
+    def open(self, seeds: Seeds, stop: Stop) -> Opened:
         self.check()
         if all(hasattr(self.iterable, name) for name in ('state_dict', 'load_state_dict')):
-            return _WithStates(self, sites.pass_)
+            return _WithStates(self, seeds.pass_)
         if not self.indexed():
             return Ordinals(self.read, self.pick)
         return Ordinals(self.read, self.pick, places=self.places, look_up=look_up_step(self.iterable, self.where))
@@ -358,8 +358,8 @@ class Seeded:
         self.source, self.seed = source, seed
         self.random, self.ordered = source.random, source.ordered
 
-    def open(self, sites: Sites, stop: Stop) -> Opened:
-        return self.source.open(sites, stop)
+    def open(self, seeds: Seeds, stop: Stop) -> Opened:
+        return self.source.open(seeds, stop)
 
     def key_test(self) -> Callable[[Any], bool]:
         return self.source.key_test()

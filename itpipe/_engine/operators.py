@@ -22,7 +22,7 @@ from itpipe._core.show import format_step
 from itpipe._core.steps import Pair, State, Step, itself
 
 from .functions import bind_option
-from .seeds import Sites
+from .seeds import Seeds
 from .stacks import user_stacklevel
 from .waiting import Stop
 
@@ -35,9 +35,9 @@ _MISSING: Final = object()
 class Link:
     """One step at work."""
 
-    def __init__(self, step: Step, sites: Sites, stop: Stop, tracked: bool = True):
+    def __init__(self, step: Step, seeds: Seeds, stop: Stop, tracked: bool = True):
         self.step = step
-        self.options = tuple(bind_option(option, sites, stop) for option in step.options)
+        self.options = tuple(bind_option(option, seeds, stop) for option in step.options)
         self.entry: Any = None
         self.log: deque[Any] = deque(maxlen=None if tracked else 0)
         self.position: list[Any] = [None]

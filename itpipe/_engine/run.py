@@ -61,7 +61,7 @@ class Run(Iterator[B]):
         >>> letters = stream('abcdefgh', seed=0) | shuffle(3)
         >>> run = iter(letters)
         >>> next(run), next(run)
-        ('b', 'd')
+        ('a', 'd')
         >>> state = run.state_dict()
         >>> list(run) == list(letters.resume(state))
         True
@@ -71,7 +71,7 @@ class Run(Iterator[B]):
         chain = self._chain
         if self._pipeline is None:
             self._pipeline = Pipeline(*chain.described)
-        return self._pipeline.state(chain.sites.entropy, chain.sites.pass_, 0, chain.state())
+        return self._pipeline.state(chain.seeds.entropy, chain.seeds.pass_, 0, chain.state())
 
     @property
     def item_keys(self) -> list[Any]:

@@ -2,66 +2,73 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from copy import copy
 
-from itpipe._core.rng import fresh_seed, step_word
+from itpipe._core.rng import fresh_seed, step_key
 
-__all__ = ['Sites']
+__all__ = ['Seeds']
 
 
-class Sites:
-    """Numbers the random steps in reading order and gives each its word.
+class Seeds:
+    """Gives each random step of a run its key, by the step's name and by how many of that name were asked for before.
 
-    A step's own seed comes first, then the run's (`seed`), then that of the source it stands behind (`fallback`), and
-    fresh entropy, drawn once, where there is none (`entropy`: that of a run that goes on).
+    The seed is the first of these that there is: the step's own, the run's (`seed`), that of the source in front of
+    the step (`fallback`), and the entropy of the run, which is drawn once, when it is first needed.
     """
 
     def __init__(
         self, seed: int | None = None, pass_: int = 0, fallback: int | None = None, entropy: int | None = None
     ):
-        self._given, self._fallback = seed, fallback
         self.pass_ = pass_
-        self._fresh: list[int] = [] if entropy is None else [entropy]
-        self._count = [0]
-
-    @property
-    def number(self) -> int:
-        """How many random steps there were so far."""
-        return self._count[0]
+        self._run_seed, self._fallback = seed, fallback
+        self._entropy: list[int] = [] if entropy is None else [entropy]  # shared by all copies
+        self._counts: Counter[str] = Counter()
 
     @property
     def seeded(self) -> bool:
-        """Whether steps that have no seed of their own get one that was given."""
-        return self._given is not None or self._fallback is not None
+        """Whether a step without a seed of its own gets one that the user gave."""
+        return self._run_seed is not None or self._fallback is not None
 
     @property
     def seed(self) -> int:
         """The seed of the steps that have none of their own."""
-        for seed in (self._given, self._fallback):
+        for seed in (self._run_seed, self._fallback):
             if seed is not None:
                 return seed
-        if not self._fresh:
-            self._fresh.append(fresh_seed())
-        return self._fresh[0]
+        if not self._entropy:
+            self._entropy.append(fresh_seed())
+        return self._entropy[0]
 
     @property
     def entropy(self) -> int | None:
-        """The entropy that was drawn; None for none."""
-        return self._fresh[0] if self._fresh else None
+        """The entropy that was drawn, None if none was."""
+        return self._entropy[0] if self._entropy else None
 
-    def next(self, seed: int | None = None) -> int:
-        """The word of the next random step."""
-        self._count[0] += 1
-        return step_word(self.seed if seed is None else seed, self._count[0] - 1, self.pass_)
+    def next(self, name: str, seed: int | None = None) -> int:
+        """The key of the next random step of this name."""
+        count = self._counts[name]
+        self._counts[name] += 1
+        return step_key(self.seed if seed is None else seed, name, count, self.pass_)
 
-    def branch(self, fallback: int | None) -> Sites:
-        """The sites of a stream within this one: numbered on, with its own source."""
-        sites = copy(self)
-        sites._fallback = self._fallback if fallback is None else fallback
-        return sites
+    def copy(self) -> Seeds:
+        """Seeds that have counted the same steps so far, and count on by themselves."""
+        seeds = copy(self)
+        seeds._counts = self._counts.copy()
+        return seeds
 
-    def again(self, number: int) -> Sites:
-        """The same sites from the one with this number on."""
-        sites = copy(self)
-        sites._count = [number]
-        return sites
+    def branch(self, fallback: int | None) -> Seeds:
+        """The seeds of a stream inside of this one, with its own source. Both count together."""
+        seeds = copy(self)
+        seeds._fallback = self._fallback if fallback is None else fallback
+        return seeds
+
+    def in_pass(self, number: int) -> Seeds:
+        """The seeds of a pass over a stream that is read several times within this pass. Both count together.
+
+        No two passes over the stream may have the same number. To count the same steps in each of them, keep a `copy()`
+        from before the first one, and begin each of the others with `kept.copy().in_pass(number)`.
+        """
+        seeds = copy(self)
+        seeds.pass_ = number
+        return seeds

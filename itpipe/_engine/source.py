@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from itpipe._core.keys import Key
 from itpipe._core.steps import Pair, Step
 
-from .seeds import Sites
+from .seeds import Seeds
 from .waiting import Stop
 
 __all__ = ['Opened', 'Source']
@@ -23,7 +23,7 @@ class Source(Protocol):
     ordered: bool
     """Whether the order of its items does not depend on which of them are made first."""
 
-    def open(self, sites: Sites, stop: Stop) -> Opened: ...
+    def open(self, seeds: Seeds, stop: Stop) -> Opened: ...
 
     def lasting(self) -> str:
         """What has to be the same where a run goes on, in one line or more."""

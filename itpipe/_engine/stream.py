@@ -15,7 +15,7 @@ from .checkpoint import Pipeline
 from .functions import ItemFunction
 from .iterables import Items, Seeded, is_iterable
 from .run import Run
-from .seeds import Sites
+from .seeds import Seeds
 from .source import Source
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Stage(Generic[A, B]):
         """
         steps = _only_items('Stage.item', self)
         key = integer('Stage.item', 'ordinal', ordinal, least=0)
-        return ItemFunction(steps, Sites(check_seed('Stage.item', seed)))(key, item)  # type: ignore[no-any-return]
+        return ItemFunction(steps, Seeds(check_seed('Stage.item', seed)))(key, item)  # type: ignore[no-any-return]
 
     if not TYPE_CHECKING:
 
@@ -144,7 +144,7 @@ class Stream(Generic[B]):
         return _followed(self, as_stage(other))
 
     def __iter__(self) -> Run[B]:
-        return Run(Chain(self.source, self.steps, Sites(fallback=self.source.seed)))
+        return Run(Chain(self.source, self.steps, Seeds(fallback=self.source.seed)))
 
     def resume(self, state: dict[str, Any]) -> Run[B]:
         """A run that goes on where the one stood of which `state` is the `state_dict()`, bit for bit.
@@ -167,8 +167,8 @@ class Stream(Generic[B]):
         See also: `Infinite`.
         """
         place = Pipeline(self.source, self.steps).place('Stream.resume', state)
-        sites = Sites(pass_=place.pass_, fallback=self.source.seed, entropy=place.entropy)
-        return Run(Chain(self.source, self.steps, sites, state=place.position))
+        seeds = Seeds(pass_=place.pass_, fallback=self.source.seed, entropy=place.entropy)
+        return Run(Chain(self.source, self.steps, seeds, state=place.position))
 
     def item(self, key: Any) -> Any:
         """One item, made again by itself, with its randomness: as it was last before it was put into a batch.
@@ -187,7 +187,7 @@ class Stream(Generic[B]):
 
         See also: `Infinite.item`, `Stage.item`.
         """
-        return item_again('Stream.item', self.source, self.steps, Sites(fallback=self.source.seed), key)
+        return item_again('Stream.item', self.source, self.steps, Seeds(fallback=self.source.seed), key)
 
     def __repr__(self) -> str:
         return ' | '.join([repr(self.source), *map(format_step, self.steps)])

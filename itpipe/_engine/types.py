@@ -62,6 +62,7 @@ class Drawing(TypedDict, total=False):
 
     weights: npt.ArrayLike | None
     seed: int | None
+    name: str | None
 
 
 class Padding(TypedDict, total=False):

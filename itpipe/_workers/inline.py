@@ -1,10 +1,27 @@
-"""Whether calls are so cheap that the thread of the run makes them itself."""
+"""Calls that are so cheap that the thread of the run makes them itself."""
 
 from __future__ import annotations
 
-from itpipe._core.averages import MovingAverage
+from collections.abc import Generator, Iterator
+from functools import partial
+from itertools import islice
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
-__all__ = ['InlinePolicy']
+from itpipe._core.averages import MovingAverage
+from itpipe._core.keys import END, Key
+from itpipe._core.steps import Pair
+from itpipe._engine.functions import ItemFunction
+from itpipe._engine.order import each
+
+from .failures import SKIPPED
+
+if TYPE_CHECKING:
+    from itpipe._engine.waiting import Stop
+
+    from .failures import Failures
+
+__all__ = ['InlinePolicy', 'call_inline']
 
 
 class InlinePolicy:
@@ -57,3 +74,56 @@ class InlinePolicy:
         """End inline mode."""
         self.active, self._row, self._average.value = False, 0, 0.0
         self._needed = min(2 * self._needed, 1 << 20)
+
+
+def call_inline(
+    items: Iterator[Pair], function: ItemFunction, policy: InlinePolicy, failures: Failures | None, stop: Stop
+) -> Iterator[Pair]:
+    """What the function makes of the items, without those left out, until the policy ends inline mode."""
+    one_by_one = partial(_map_items, function=function, failures=failures, stop=stop)
+    plain = failures is None and type(function) is ItemFunction
+    group: Any = partial(each, function=function, stop=stop) if plain else one_by_one
+    count = 1
+    while policy.active:
+        begun = perf_counter()
+        if (yield from group(islice(items, count))) is END:
+            return
+        if perf_counter() - begun <= count * policy.CHEAP:
+            count = min(2 * count, policy.GROUP)
+        else:  # it may also be the consumer that was slow
+            yield from one_by_one(islice(items, policy.ONE_BY_ONE), policy=policy)
+
+
+def _map_items(
+    items: Iterator[Pair],
+    function: ItemFunction,
+    failures: Failures | None,
+    stop: Stop,
+    policy: InlinePolicy | None = None,
+) -> Generator[Pair, None, Any]:
+    """As `each`, for any function and with failures. A policy times the calls, and may end them."""
+    key: Any = END
+    for key, value in items:
+        begun = perf_counter()
+        value = _call(function, key, value, failures, stop)
+        if policy is not None:
+            policy.record_inline(perf_counter() - begun)
+        if value is not SKIPPED:
+            yield key, value
+        del value
+        if policy is not None and not policy.active:
+            break
+    return key
+
+
+def _call(function: ItemFunction, key: Key, item: Any, failures: Failures | None, stop: Stop) -> Any:
+    if failures is None:
+        value = function(key, item)
+        stop.check()
+        return value
+    failures.seen += 1
+    try:
+        return function(key, item)
+    except Exception as error:
+        stop.check()
+        return failures.outcome(error, key, item)

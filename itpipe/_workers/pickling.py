@@ -1,4 +1,4 @@
-"""What goes to another process and comes back: functions and values by cloudpickle, errors as they were raised."""
+"""What goes to another process and comes back: functions and values by cloudpickle, errors part by part."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from warnings import warn
 
 import numpy as np
 
-from itpipe._core.inside import kind_of, place_of
+from itpipe._core.inside import kind_of, path_to
 from itpipe._core.keys import Key, describe
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.stacks import user_stacklevel
 from itpipe.errors import NotPicklable
 
 from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain
-from .exceptions import restored, said, taken_apart
+from .exceptions import message_of, pack_error, unpack_error
 from .reducers import REDUCERS, generators, reduce_code, with_slots
 from .task import Packed
 from .tensors import reduce_tensor
@@ -30,49 +30,51 @@ from .tensors import reduce_tensor
 __all__ = ['dumps_call', 'dumps_function', 'loads_call', 'loads_function', 'loads_item', 'pack', 'unpack']
 
 
-HIDDEN = (('numpy.random.mtrand', '_rand'), ('random', '_inst'), ('torch', 'default_generator'))
-"""The global generators, which stay those of the process."""
-_ATOMS = {int, float, complex, bool, str, bytes, NoneType}
+GLOBAL_GENERATORS = (('numpy.random.mtrand', '_rand'), ('random', '_inst'), ('torch', 'default_generator'))
+"""They are not copied: what refers to one gets that of the other process."""
+ATOMS = {int, float, complex, bool, str, bytes, NoneType}
 
-Apart: TypeAlias = 'Callable[[pickle.PickleBuffer], object]'
-"""Takes a buffer that is to be sent apart from the pickle, or says by something true that it is not."""
+BufferCallback: TypeAlias = 'Callable[[pickle.PickleBuffer], object]'
+"""As for pickle: takes a buffer that does not go into the pickle, or returns something true if it does."""
 
 
 def dumps(
     value: Any,
     what: str,
     hint: str,
-    apart: Apart | None = None,
+    buffer_callback: BufferCallback | None = None,
     arrays: Arrays = COPIED,
-    root: Any = None,
+    key: Key | None = None,
     held: list[Any] | None = None,
 ) -> bytes:
-    """The pickle of a value, without the buffers that `apart` keeps, its arrays as `arrays` says.
+    """The pickle of a value, or, with a key, of `(key, value)`; its arrays as `arrays` says.
 
-    The random generators that are copied are added to `held`. Raises an error that says what could not be pickled,
-    where in `root`, by default the value, why, and what to do.
+    The random generators that are copied are added to `held`. Raises `NotPicklable`, which says what cannot be pickled,
+    where it is in the value, why, and what to do.
     """
-    if _is_plain(value):  # which is several times as fast
-        with suppress(MemoryError):  # to be said below
-            return pickle.dumps(value, protocol=5, buffer_callback=apart)
+    content = value if key is None else (key, value)
+    if _is_plain(content):  # pickle alone is several times as fast
+        with suppress(MemoryError):  # it is raised again below
+            return pickle.dumps(content, protocol=5, buffer_callback=buffer_callback)
     file = io.BytesIO()
-    pickler = _pickler()(file, protocol=5, buffer_callback=apart)
+    pickler = _pickler()(file, protocol=5, buffer_callback=buffer_callback)
     pickler.arrays, pickler.files = arrays, {}
     pickler.held, pickler.generators = held, () if held is None else generators()
     try:
-        pickler.dump(value)
+        pickler.dump(content)
     except Exception as error:
+        what = what if key is None else f'{what} of {describe(key)}'
         part = pickler.latest
-        place = '' if isinstance(error, RecursionError) else place_of(part, value if root is None else root)
-        why = f' because of {place}, class `{kind_of(part)}`' if place else ''
-        raise NotPicklable(f'{what} cannot be pickled{why} ({said(error)}): {_hint(hint, error)}') from error
+        path = '' if isinstance(error, RecursionError) else path_to(part, value)
+        why = f' because of {path}, class `{kind_of(part)}`' if path else ''
+        raise NotPicklable(f'{what} cannot be pickled{why} ({message_of(error)}): {_hint(hint, error)}') from error
     return file.getvalue()
 
 
 def _is_plain(value: Any, depth: int = 4) -> bool:
-    """Whether the value is made of numbers, text and arrays of them, which need nothing of cloudpickle."""
+    """Whether the value is made of numbers, text and arrays of them, which do not need cloudpickle."""
     kind = type(value)
-    if kind in _ATOMS or isinstance(value, np.generic):
+    if kind in ATOMS or isinstance(value, np.generic):
         return True
     if kind is np.ndarray:
         return is_plain(value)
@@ -87,14 +89,14 @@ def _pickler() -> Any:
     from cloudpickle import Pickler
 
     class Portable(Pickler):  # type: ignore[misc]
-        """Cloudpickle's, with some exceptions."""
+        """Cloudpickle's pickler, with some exceptions."""
 
         arrays: Arrays
         files: dict[int, Any]
         generators: tuple[type, ...]
         held: list[Any]
         latest: Any = None
-        """What was looked at last: where that fails, it cannot be pickled."""
+        """The object that was begun last. If pickling fails, it is the one that cannot be pickled."""
 
         def reducer_override(self, value: Any) -> Any:
             kind = type(value)
@@ -105,8 +107,8 @@ def _pickler() -> Any:
                 return reduce(value)
             if kind is CodeType:
                 return reduce_code(self.dispatch_table[kind], value)
-            # `numpy.random.normal` belongs to a generator, of which each process would get a copy in the same state
-            for module, name in HIDDEN:
+            # `numpy.random.normal` is a method of a generator: each process would get a copy of it in the same state
+            for module, name in GLOBAL_GENERATORS:
                 if value is getattr(sys.modules.get(module), name, self):
                     return getattr, (sys.modules[module], name)
             if issubclass(kind, self.generators) and not issubclass(kind, SystemRandom):
@@ -127,7 +129,7 @@ def loads(data: bytes, what: str, hint: str, buffers: Iterable[Any] = ()) -> Any
     try:
         return pickle.loads(data, buffers=buffers)
     except Exception as error:
-        raise NotPicklable(f'{what} cannot be unpickled ({said(error)}): {_hint(hint, error)}') from error
+        raise NotPicklable(f'{what} cannot be unpickled ({message_of(error)}): {_hint(hint, error)}') from error
 
 
 def _hint(hint: str, error: Exception) -> str:
@@ -138,14 +140,15 @@ def _hint(hint: str, error: Exception) -> str:
 # Calls
 
 
-def dumps_function(function: ItemFunction, apart: Apart | None = None) -> bytes:
-    """The function as it goes to a process; with `apart`, to one of this machine, where its arrays are read-only."""
-    arrays = COPIED if apart is None else IN_FUNCTION
-    there = 'inside it' if apart is None else 'inside it or in `setup=`'
+def dumps_function(function: ItemFunction, buffer_callback: BufferCallback | None = None) -> bytes:
+    """The function for a process. With a callback, the process is on this machine, and gets large arrays read-only."""
+    arrays = COPIED if buffer_callback is None else IN_FUNCTION
+    there = 'inside it' if buffer_callback is None else 'inside it or in `setup=`'
+    hint = f'make what it needs {there}, or use threads'
     held: list[Any] = []
-    data = dumps(function, 'the function', f'make what it needs {there}, or use threads', apart, arrays, held=held)
+    data = dumps(function, 'the function', hint, buffer_callback, arrays, held=held)
     if held:
-        what = place_of(held[0], function) or 'the function'
+        what = path_to(held[0], function) or 'the function'
         warn(
             f'{" | ".join(function.names)}: {what} is a random generator ({kind_of(held[0])}). Each process gets a copy'
             ' of it, and all draw the same numbers: use `with_rng`, which gives each item a generator of its own',
@@ -155,10 +158,10 @@ def dumps_function(function: ItemFunction, apart: Apart | None = None) -> bytes:
     return data
 
 
-def dumps_call(key: Key, value: Any, apart: Apart | None = None) -> bytes:
-    """An item as it goes to a process; with `apart`, to one of this machine."""
-    what, hint = f'the value of {describe(key)}', 'make it inside the function, or use threads'
-    return dumps((key, value), what, hint, apart, COPIED if apart is None else IN_ITEM, root=value)
+def dumps_call(key: Key, value: Any, buffer_callback: BufferCallback | None = None) -> bytes:
+    """An item for a process. With a callback, the process is on this machine."""
+    hint = 'make it inside the function, or use threads'
+    return dumps(value, 'the value', hint, buffer_callback, COPIED if buffer_callback is None else IN_ITEM, key)
 
 
 def loads_function(data: bytes, buffers: Iterable[Any] = ()) -> ItemFunction:
@@ -168,7 +171,7 @@ def loads_function(data: bytes, buffers: Iterable[Any] = ()) -> ItemFunction:
 
 
 def loads_item(data: bytes, buffers: Iterable[Any] = ()) -> tuple[Key, Any]:
-    """The item in the process, as the function takes it."""
+    """The key and the item in the process."""
     hint = 'what it is made of must be importable in the process'
     return loads(data, 'the value of an item', hint, buffers)  # type: ignore[no-any-return]
 
@@ -177,16 +180,17 @@ _loads_function = lru_cache(maxsize=8)(loads_function)
 
 
 def loads_call(function: bytes, item: bytes) -> Any:
-    """What the function, which is unpickled once, makes of the item."""
+    """What the function, which is unpickled only once, returns for the item."""
     return _loads_function(function)(*loads_item(item))
 
 
-def pack(call: Callable[..., Any], *args: Any, apart: Apart | None = None) -> Packed:
+def pack(call: Callable[..., Any], *args: Any, buffer_callback: BufferCallback | None = None) -> Packed:
     """The result of the call, or its error, ready to be sent."""
     try:
-        return Packed(dumps(call(*args), 'the result', 'return arrays, numbers and other plain data', apart))
+        result = call(*args)
+        return Packed(dumps(result, 'the result', 'return arrays, numbers and other plain data', buffer_callback))
     except BaseException as error:
-        return Packed(pickle.dumps(taken_apart(error, _dumps_part)), failed=True)
+        return Packed(pickle.dumps(pack_error(error, _dumps_part)), failed=True)
 
 
 def _dumps_part(part: Any) -> bytes:
@@ -197,4 +201,4 @@ def unpack(packed: Packed) -> Any:
     """The result of the call; raises what the call raised."""
     if not packed.failed:
         return loads(packed.data, 'the result', 'what it is made of must be importable here', packed.buffers)
-    raise restored(pickle.loads(packed.data))
+    raise unpack_error(pickle.loads(packed.data))

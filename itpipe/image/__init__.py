@@ -15,6 +15,8 @@ The names and conventions come from deep-pipe. `num_threads` and `backend` are a
 it, but have no effect: `parallel_map(…, threads=N)` works on N images at the same time.
 """
 
+from itpipe._core.public import publish as _publish
+
 from ._crop import crop_to_box, crop_to_shape, get_centered_box, mask2bounding_box, restore_crop
 from ._pad import pad, pad_to_divisible, pad_to_shape
 from ._scale import min_max_scale, normalize
@@ -25,6 +27,4 @@ __all__ = [
     'pad_to_divisible', 'pad_to_shape', 'proportional_zoom_to_shape', 'restore_crop', 'zoom', 'zoom_to_shape',
 ]  # fmt: skip
 
-for _name in __all__:  # the modules with an underscore are private
-    globals()[_name].__module__ = __name__
-del _name
+_publish(globals())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from copy import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -14,7 +13,7 @@ from itpipe._core.steps import Joins, Pair
 from itpipe._engine.branches import Joined, OpenedBranches
 from itpipe._engine.chain import Chain
 from itpipe._engine.checkpoint import key_test
-from itpipe._engine.seeds import Sites
+from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import Stage, Stream, factory
 from itpipe._engine.waiting import Stop
 
@@ -55,25 +54,25 @@ def cycle(n: int | None = None) -> Same:
 class _OpenedCycle(OpenedBranches):
     """Its chains are those of the passes from the one of the consumer on; they are made when they are asked for."""
 
-    def __init__(self, source: _Cycle, sites: Sites, stop: Stop):
-        super().__init__(source, sites, stop)
-        self.first_site = sites.number
+    def __init__(self, source: _Cycle, seeds: Seeds, stop: Stop):
+        super().__init__(source, seeds, stop)
+        self.fresh = seeds.copy()  # from before the steps of the first pass are counted
         self.again = lru_cache(KEPT)(self.pass_again)
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
         if not self.tracked:
             self.log = deque(maxlen=0)
         self.at, position = (0, None) if entry is None else (entry['pass'], entry['branches'][0])
-        self.chains[self.at] = self.pass_chain(self.at, self.sites, position)
+        self.chains[self.at] = self.pass_chain(self.at, self.seeds, position)
         return self.closing(self.run(self.at, position is not None))
 
-    def pass_chain(self, p: int, sites: Sites, position: Any = None) -> Chain:
-        sites, n = copy(sites), self.source.n
-        sites.pass_ = p + (sites.pass_ << 32 if n is None else sites.pass_ * n)  # as if all passes were numbered
-        return self.chain(self.source.left, sites, position)
+    def pass_chain(self, p: int, seeds: Seeds, position: Any = None) -> Chain:
+        outer, n = seeds.pass_, self.source.n
+        number = (outer << 32 if n is None else outer * n) + p  # no other pass over this stream has the same
+        return self.chain(self.source.left, seeds.in_pass(number), position)
 
     def pass_again(self, p: int) -> Chain:
-        return self.pass_chain(p, self.sites.again(self.first_site))
+        return self.pass_chain(p, self.fresh.copy())
 
     def branch(self, n: int) -> Chain:
         return self.chains.get(n) or self.again(n)

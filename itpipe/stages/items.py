@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from itpipe._core.checks import is_function, number
+from itpipe._core.names import step_name
 from itpipe._core.steps import Function, ItemStep, unchanged
 from itpipe._engine.iterables import is_iterable, iterate
 from itpipe._engine.stream import Stage, factory, function_of
@@ -142,52 +143,60 @@ def random_apply(p: float, f: Stage[Any, Y], /, *args: Any, **kwargs: Any) -> Pe
 @overload
 def random_apply(p: float, f: AnyFunction[Y], /, *args: Any, **kwargs: Any) -> Perhaps[Y]: ...
 @factory
-def random_apply(p: float, f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
+def random_apply(p: float, f: Any, /, *args: Any, name: str | None = None, **kwargs: Any) -> Stage[Any, Any]:
     """The items, each with probability `p` as `f(item, *args, **kwargs)`, otherwise as it is.
 
     The item's own generator decides, see `with_rng`. Within another stage, such as `map_all(random_apply(0.5, flip))`,
-    each element is decided by itself.
+    each element is decided by itself. `name` is as for `with_rng`.
 
-    Raises TypeError if `p` is not a number or `f` neither a function nor an item-wise stage, ValueError if `p` is not
-    between 0 and 1.
+    Raises TypeError if `p` is not a number or `f` neither a function nor an item-wise stage, or for a wrong `name`,
+    ValueError if `p` is not between 0 and 1.
 
     >>> from itpipe import stream
     >>> list(stream('abcdef', seed=0) | random_apply(0.5, str.upper))
-    ['a', 'B', 'C', 'D', 'E', 'f']
+    ['A', 'b', 'C', 'd', 'e', 'F']
 
     See also: `sample_args`, `with_rng`.
     """
     make = partial(_random_apply, number('random_apply', 'p', p, 0, 1))
-    return _stage('random_apply', make, [function_of('random_apply', f, args, kwargs)], (p, f, *args), kwargs, True)
+    function = function_of('random_apply', f, args, kwargs)
+    return _random('random_apply', make, function, (p, f, *args), kwargs, name)
 
 
 @overload
-def sample_args(f: Stage[Any, Y], /, *samplers: Sampler, **named: Sampler) -> Stage[Any, Y]: ...
+def sample_args(
+    f: Stage[Any, Y], /, *samplers: Sampler, name: Sampler | str | None = None, **named: Sampler
+) -> Stage[Any, Y]: ...
 @overload
-def sample_args(f: AnyFunction[Y], /, *samplers: Sampler, **named: Sampler) -> Stage[Any, Y]: ...
+def sample_args(
+    f: AnyFunction[Y], /, *samplers: Sampler, name: Sampler | str | None = None, **named: Sampler
+) -> Stage[Any, Y]: ...
 @factory
-def sample_args(f: Any, /, *samplers: Sampler, **named: Sampler) -> Stage[Any, Any]:
+def sample_args(f: Any, /, *samplers: Sampler, name: Any = None, **named: Sampler) -> Stage[Any, Any]:
     """`f(item, …)` for each item, with arguments drawn anew by the samplers, positional and named ones.
 
     A sampler is a function of a `numpy.random.Generator`: the item's own, see `with_rng`. Within `unpack` the drawn
-    arguments come behind the elements.
+    arguments come behind the elements. A `name` is as for `with_rng`, if it is not a sampler, too.
 
-    Raises TypeError if `f` is neither a function nor an item-wise stage, or a sampler is not a function.
+    Raises TypeError if `f` is neither a function nor an item-wise stage, a sampler is not a function, or for a wrong
+    `name`.
 
     >>> from itpipe import stream
     >>> def shift(x, by):
     ...     return x + by
     >>> list(stream([10, 20, 30], seed=0) | sample_args(shift, by=lambda rng: int(rng.integers(10))))
-    [14, 26, 34]
+    [18, 25, 34]
 
     See also: `random_apply`, `with_rng`.
     """
+    if callable(name):
+        named, name = named | {'name': name}, None
     for n, sampler in enumerate(samplers):
         is_function('sample_args', f'samplers[{n}]', sampler)
-    for name, sampler in named.items():
-        is_function('sample_args', name, sampler)
+    for parameter, sampler in named.items():
+        is_function('sample_args', parameter, sampler)
     make = partial(_sample_args, samplers, named)
-    return _stage('sample_args', make, [function_of('sample_args', f)], (f, *samplers), named, True)
+    return _random('sample_args', make, function_of('sample_args', f), (f, *samplers), named, name)
 
 
 @overload
@@ -195,31 +204,40 @@ def with_rng(f: Stage[Any, Y], /, *args: Any, **kwargs: Any) -> Stage[Any, Y]: .
 @overload
 def with_rng(f: AnyFunction[Y], /, *args: Any, **kwargs: Any) -> Stage[Any, Y]: ...
 @factory
-def with_rng(f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
+def with_rng(f: Any, /, *args: Any, name: str | None = None, **kwargs: Any) -> Stage[Any, Any]:
     """`f(item, *args, rng=…, **kwargs)` for each item; `rng` is the item's own `numpy.random.Generator`.
 
     It can be given wherever a function of an item is taken, and then has that function's arguments:
-    `map_at(0, with_rng(add_noise))`, `unpack(with_rng(augment))`. The generator depends on the seed, the place of the
-    stage among the random ones, the item's place in the source and the pass over it, on nothing else: not on the item
-    itself, on threads or processes. It may be kept, pickled and spawned.
+    `map_at(0, with_rng(add_noise))`, `unpack(with_rng(augment))`. The generator depends on the seed, the name of the
+    stage, the item's place in the source and the pass over it. It depends on nothing else: not on the item itself, on
+    other stages, on threads or processes. It may be kept, pickled and spawned.
 
-    Raises TypeError if `f` is neither a function nor an item-wise stage.
+    The name of the stage is that of the function, and of several with the same name it is their order that counts.
+    `name`, if given, takes the place of the function's name: give the old one where a function is renamed.
+
+    Raises TypeError if `f` is neither a function nor an item-wise stage, or for a `name` that is not a str, or where
+    `f` has a parameter `name` itself; ValueError for an empty `name`.
 
     >>> from itpipe import stream
     >>> def jitter(x, rng, scale=1):
     ...     return x + int(rng.integers(-scale, scale + 1))
     >>> list(stream([10, 20, 30], seed=0) | with_rng(jitter, scale=9))
-    [10, 22, 29]
+    [7, 17, 39]
 
     See also: `random_apply`, `sample_args`.
     """
-    return _stage('with_rng', _with_rng, [function_of('with_rng', f, args, kwargs)], (f, *args), kwargs, True)
+    return _random('with_rng', _with_rng, function_of('with_rng', f, args, kwargs), (f, *args), kwargs, name)
 
 
 def _stage(
-    name: str, make: Any, functions: Iterable[Function], args: tuple[Any, ...], kwargs: Any, draws: bool = False
+    stage: str, make: Any, functions: Iterable[Function], args: tuple[Any, ...], kwargs: Any, draws: str = ''
 ) -> Changed:
-    return Changed((ItemStep(name, make, tuple(functions), args, kwargs, draws),))
+    return Changed((ItemStep(stage, make, tuple(functions), args, kwargs, draws),))
+
+
+def _random(stage: str, make: Any, function: Function, args: tuple[Any, ...], kwargs: Any, name: str | None) -> Changed:
+    draws = step_name(stage, function.target, name)
+    return _stage(stage, make, [function], args, kwargs if name is None else kwargs | {'name': name}, draws)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

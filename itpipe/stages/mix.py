@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 import numpy as np
 
 from itpipe._core.keys import is_count
+from itpipe._core.names import step_name
 from itpipe._core.rng import Draws, check_seed
-from itpipe._core.show import Counted, format_call, same
+from itpipe._core.show import Counted, format_call, non_defaults, same
 from itpipe._core.steps import Pair
 from itpipe._core.weights import check_weights, checksum, upper_edges
 from itpipe._engine.branches import Branched, OpenedBranches, branches_of, described
-from itpipe._engine.seeds import Sites
+from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import Stream, no_stage
 from itpipe._engine.waiting import Stop
 
@@ -37,34 +38,37 @@ def mix(
     first: Iterable[X], second: Iterable[X], third: Iterable[X], /, *more: Iterable[X], **options: Unpack[Drawing]
 ) -> Stream[X]: ...
 @no_stage('it makes a stream, with which a pipeline begins')
-def mix(*streams: Iterable[Any], weights: npt.ArrayLike | None = None, seed: int | None = None) -> Stream[Any]:
+def mix(
+    *streams: Iterable[Any], weights: npt.ArrayLike | None = None, seed: int | None = None, name: str | None = None
+) -> Stream[Any]:
     """The items of several streams, each next one from a randomly chosen stream.
 
     `streams` are streams or other iterables, each is read in its own order. `weights` are probabilities up to a common
     factor, one per stream. A stream that has ended is not chosen any more; when all have, so has the mix. Streams of
     weight 0 are read when all others have ended. The choices depend on the seed, not on the items. The `seed` is also
     that of the random stages in the streams and behind the mix, where they and their streams have none of their own.
+    The `name` is as for `sample`.
 
-    Raises TypeError for what is not iterable or weights that are not numbers; ValueError for no streams, and for
-    weights that are negative, not finite, all zero, or of another number.
+    Raises TypeError for what is not iterable, weights that are not numbers, or a wrong seed or name; ValueError for no
+    streams, and for weights that are negative, not finite, all zero, or of another number.
 
     >>> list(mix([1, 2, 3], 'abc', seed=0))
-    ['a', 'b', 1, 2, 3, 'c']
+    ['a', 1, 'b', 'c', 2, 3]
 
     See also: `sample`.
     """
     branches = branches_of('mix', 'streams', streams)
     checked = check_weights('mix', weights, len(branches))
-    written = {name: value for name, value in (('weights', weights), ('seed', seed)) if value is not None}
-    return Stream(_Mix(branches, checked, check_seed('mix', seed), written))
+    written = non_defaults(weights=(weights, None), seed=(seed, None), name=(name, None))
+    return Stream(_Mix(branches, checked, step_name('mix', name=name), check_seed('mix', seed), written))
 
 
 class _OpenedMix(OpenedBranches):
     """The place is the number of draws made so far, and the branches that have ended."""
 
-    def __init__(self, source: _Mix, sites: Sites, stop: Stop):
-        super().__init__(source, sites, stop)
-        self.draws = Draws(sites.next(source.seed))
+    def __init__(self, source: _Mix, seeds: Seeds, stop: Stop):
+        super().__init__(source, seeds, stop)
+        self.draws = Draws(seeds.next(source.draws, source.seed))
 
     def place(self, entry: dict[str, Any] | None) -> tuple[int, tuple[int, ...]]:
         return (0, ()) if entry is None else (entry['t'], tuple(entry['ended']))
@@ -101,9 +105,11 @@ class _Mix(Branched):
     name, opened = 'mix', _OpenedMix
     entry_names: ClassVar = {'ended', 't'}
 
-    def __init__(self, branches: tuple[Stream[Any], ...], weights: Any, seed: int | None, written: dict[str, Any]):
+    def __init__(
+        self, branches: tuple[Stream[Any], ...], weights: Any, draws: str, seed: int | None, written: dict[str, Any]
+    ):
         super().__init__(branches)
-        self.seed, self.random, self.written = seed, True, written
+        self.draws, self.seed, self.random, self.written = draws, seed, True, written
         self.weights = [1.0] * len(branches) if weights is None else weights.tolist()
 
     def fits(self, entry: dict[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from itpipe._core.checks import integer, is_function, positive, truth
+from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
 from itpipe._core.steps import STOP, ItemStep, Pair, State, Step, unchanged
@@ -52,6 +53,7 @@ def parallel_map(
     max_tasks_per_worker: int | None = None,
     stall_timeout: float | None = None,
     seed_globals: bool = False,
+    name: str | None = None,
     **kwargs: Any,
 ) -> Stage[X, Y]: ...
 @overload
@@ -74,6 +76,7 @@ def parallel_map(
     max_tasks_per_worker: int | None = None,
     stall_timeout: float | None = None,
     seed_globals: bool = False,
+    name: str | None = None,
     **kwargs: Any,
 ) -> Stage[Any, Y]: ...
 @factory
@@ -96,6 +99,7 @@ def parallel_map(
     max_tasks_per_worker: int | None = None,
     stall_timeout: float | None = None,
     seed_globals: bool = False,
+    name: str | None = None,
     **kwargs: Any,
 ) -> Stage[Any, Any]:
     """`f(item, *args, **kwargs)` for each item, several at a time.
@@ -148,7 +152,8 @@ def parallel_map(
 
     `seed_globals=True` is for functions that draw from the global generators of `random`, `numpy.random` and torch, in
     processes: before each call these are seeded from the item's own generator, see `with_rng`. So it counts as a random
-    stage, and the same is drawn for an item however many processes there are.
+    stage, and the same is drawn for an item however many processes there are. `name` goes with it, and is as for
+    `with_rng`.
 
     When a result has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on,
     and where in your functions.
@@ -200,6 +205,11 @@ def parallel_map(
                 'parallel_map: `seed_globals` goes with `processes`, as threads share the global generators: take `rng`'
                 ' from `with_rng` instead'
             )
+    elif name is not None:
+        raise TypeError(
+            'parallel_map: `name` goes with `seed_globals`, as nothing else is random here; to give it to the function,'
+            ' use `functools.partial`'
+        )
     if only_there and processes is None:
         raise TypeError(f'parallel_map: `{next(iter(only_there))}` goes with `processes`')
     written = kwargs | chosen
@@ -213,13 +223,17 @@ def parallel_map(
     if stall_timeout is not None:
         written['stall_timeout'] = positive('parallel_map', 'stall_timeout', stall_timeout)
     function = function_of('parallel_map', f, args, kwargs)
+    draws = ''
+    if seed_globals:
+        draws = step_name('parallel_map', function.target, name)
+        written |= {} if name is None else {'name': name}
     resource = None if setup is None else Resource(setup)
     if resource is not None:
         function = supplied('parallel_map', function, resource)
     if seed_globals:
         from itpipe._workers.seeding import SeedGlobals
 
-        steps: tuple[Any, ...] = (ItemStep('parallel_map', SeedGlobals(), (function,), (f, *args), written, True),)
+        steps: tuple[Any, ...] = (ItemStep('parallel_map', SeedGlobals(), (function,), (f, *args), written, draws),)
     elif isinstance(function.target, tuple) and not (args or kwargs):
         steps = function.target
     else:
@@ -228,15 +242,21 @@ def parallel_map(
         '\n'.join(map(format_step, steps)) if steps is function.target else format_call('apply', (f, *args), kwargs)
     )
     if seed_globals:
-        lasting += '\nparallel_map(seed_globals=True)'
+        lasting += '\n' + format_call(
+            'parallel_map', (), {'seed_globals': True} | ({} if name is None else {'name': name})
+        )
     open_pool = partial(_open, where, given_there, limit, max_crashes, max_tasks_per_worker, resource, retrying)
     options = (steps, open_pool, policy, STOP, stall_timeout)
     all_through = policy is None  # it leaves none out
     if ordered:
-        step = Step('parallel_map', window.ordered, options, (f, *args), written, lasting=lasting, itemwise=all_through)
+        step = Step(
+            'parallel_map', window.map_ordered, options, (f, *args), written, lasting=lasting, itemwise=all_through
+        )
         return Stage((step,))
     state: State = {'slots': []}
-    step = Step('parallel_map', window.unordered, options, (f, *args), written, state, replay=window.replay_unordered)
+    step = Step(
+        'parallel_map', window.map_unordered, options, (f, *args), written, state, replay=window.replay_unordered
+    )
     return Stage((step._replace(lasting=f'{lasting}\nparallel_map(ordered=False)', itemwise=all_through),))
 
 
@@ -260,9 +280,9 @@ def _open(
         from itpipe._workers.processes import Processes
 
         return Processes(given, function, in_flight, max_crashes, max_tasks)
-    from itpipe._workers.executors import Borrowed
+    from itpipe._workers.executors import ExecutorPool
 
-    return Borrowed(given, function, in_flight)
+    return ExecutorPool(given, function, in_flight)
 
 
 @factory

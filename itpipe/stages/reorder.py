@@ -7,7 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from itpipe._core.checks import integer
+from itpipe._core.names import step_name
 from itpipe._core.rng import Draws, check_seed
+from itpipe._core.show import non_defaults
 from itpipe._core.steps import Pair, Seed, State, Step, parent
 from itpipe._engine.stream import Stage, factory
 
@@ -22,43 +24,48 @@ __all__ = ['reuse', 'shuffle']
 
 
 @factory
-def shuffle(buffer_size: int, seed: int | None = None) -> Same:
+def shuffle(buffer_size: int, seed: int | None = None, *, name: str | None = None) -> Same:
     """The items in random order, as far as a buffer of `buffer_size` of them allows.
 
     Each item that arrives at the full buffer takes the place of a randomly chosen one, which goes out. So an item may
     wait for any time, but comes less than `buffer_size` places early; a buffer for all items gives a uniform
-    permutation. The order depends on the seed, the place of the stage among the random ones and the pass over the
-    source, not on the items.
+    permutation. The order depends on the seed, on how many stages `shuffle` stand before this one and on the pass over
+    the source, not on the items. With a `name`, only those with the same one count.
 
-    Raises TypeError if `buffer_size` or `seed` is not an int, ValueError if it is less than 1 or negative.
+    Raises TypeError if `buffer_size` or `seed` is not an int or `name` not a str, ValueError if `buffer_size` is less
+    than 1, `seed` negative or `name` empty.
 
     >>> list(range(8) | shuffle(4, seed=0))
-    [2, 4, 1, 0, 7, 3, 6, 5]
+    [1, 0, 3, 6, 7, 5, 4, 2]
 
     See also: `sample`, for data with random access; `reuse`.
     """
     size = integer('shuffle', 'buffer_size', buffer_size, least=1)
-    draws = Seed(check_seed('shuffle', seed))
-    written = {} if seed is None else {'seed': seed}
+    draws = Seed(step_name('shuffle', name=name), check_seed('shuffle', seed))
+    written = non_defaults(seed=(seed, None), name=(name, None))
     return Same(
         (Step('shuffle', _shuffle, (draws, size), (size,), written, state={'t': 0, 'slots': []}, remake='pass'),)
     )
 
 
 @factory
-def reuse(pool_size: int, repetitions: int, iterations: int = 1, seed: int | None = None) -> Same:
+def reuse(
+    pool_size: int, repetitions: int, iterations: int = 1, seed: int | None = None, *, name: str | None = None
+) -> Same:
     """Each item `repetitions` times, in random order, from a pool of at most `pool_size` items.
 
     For items that are dear to make: after each new item `iterations` values are drawn from the pool, and more while it
     is full; an item that was drawn `repetitions` times leaves it. The first values come when the first item is there.
-    Repetitions are items of their own to random stages behind it: each is augmented differently.
+    Repetitions are items of their own to random stages behind it: each is augmented differently. `name` is as for
+    `shuffle`.
 
     The idea is the expiration pool of deep-pipe.
 
-    Raises TypeError if an argument is not an int, ValueError if it is less than 1 (`seed`: negative).
+    Raises TypeError if an argument is not an int (`name`: a str), ValueError if it is less than 1 (`seed`: negative,
+    `name`: empty).
 
     >>> list('abc' | reuse(pool_size=2, repetitions=2, seed=0))
-    ['a', 'b', 'a', 'b', 'c', 'c']
+    ['a', 'b', 'b', 'a', 'c', 'c']
 
     See also: `shuffle`.
     """
@@ -67,9 +74,9 @@ def reuse(pool_size: int, repetitions: int, iterations: int = 1, seed: int | Non
         integer('reuse', 'repetitions', repetitions, least=1),
         integer('reuse', 'iterations', iterations, least=1),
     )
-    written = ({} if iterations == 1 else {'iterations': iterations}) | ({} if seed is None else {'seed': seed})
+    written = non_defaults(iterations=(iterations, 1), seed=(seed, None), name=(name, None))
     state: State = {'t': 0, 'due': 0, 'slots': [], 'counts': []}
-    options = (Seed(check_seed('reuse', seed)), *sizes)
+    options = (Seed(step_name('reuse', name=name), check_seed('reuse', seed)), *sizes)
     return Same(
         (
             Step(

@@ -11,13 +11,14 @@ import numpy as np
 
 from itpipe._core.checks import is_function, truth
 from itpipe._core.keys import Key, is_count
+from itpipe._core.names import step_name
 from itpipe._core.notes import note
 from itpipe._core.rng import BLOCK, Draws, check_seed
-from itpipe._core.show import Counted, format_call, same
+from itpipe._core.show import Counted, format_call, non_defaults, same
 from itpipe._core.steps import Pair
 from itpipe._core.weights import check_weights, checksum, upper_edges
 from itpipe._engine.iterables import Ordinals, as_runtime_error, length, look_up, look_up_step, note_length
-from itpipe._engine.seeds import Sites
+from itpipe._engine.seeds import Seeds
 from itpipe._engine.source import Opened
 from itpipe._engine.stream import Stream, no_stage
 from itpipe._engine.waiting import Stop
@@ -36,7 +37,12 @@ Blocks: TypeAlias = 'Callable[[int], np.ndarray[Any, Any]]'
 
 @no_stage('it makes a stream, with which a pipeline begins')
 def sample(
-    sequence: Indexed[X], weights: npt.ArrayLike | None = None, replace: bool = True, seed: int | None = None
+    sequence: Indexed[X],
+    weights: npt.ArrayLike | None = None,
+    replace: bool = True,
+    seed: int | None = None,
+    *,
+    name: str | None = None,
 ) -> Stream[X]:
     """An endless stream of random items of a sequence.
 
@@ -44,22 +50,24 @@ def sample(
     torch dataset. `weights` are probabilities up to a common factor, one per item; without them all items are equally
     likely. With `replace=False` each item comes once per pass over the sequence, in an order that is drawn anew for
     every pass (with weights: items of weight 0 never come, heavier ones tend to come earlier). The `seed` is also that
-    of every random stage behind it that has none of its own.
+    of every random stage behind it that has none of its own. Where a `mix` has several samples, give each a `name`:
+    then its draws stay the same when another one is added.
 
-    Raises TypeError for what is not a sequence, weights that are not numbers, or a wrong seed; ValueError for an empty
-    sequence, and for weights that are negative, not finite, all zero, or of another number.
+    Raises TypeError for what is not a sequence, weights that are not numbers, or a wrong seed or name; ValueError for
+    an empty sequence, and for weights that are negative, not finite, all zero, or of another number.
 
     >>> from itpipe import take
     >>> list(sample('abc', seed=0) | take(6))
-    ['b', 'b', 'b', 'a', 'a', 'a']
+    ['c', 'c', 'b', 'b', 'a', 'b']
     >>> list(sample('abc', replace=False, seed=0) | take(6))
-    ['c', 'a', 'b', 'a', 'c', 'b']
+    ['c', 'b', 'a', 'a', 'c', 'b']
 
     See also: `load_by_random_id`, `mix`, `shuffle`.
     """
     size = _check_sequence('sample', 'sequence', sequence)
-    written = non_defaults(replace=(truth('sample', 'replace', replace), True), seed=(seed, None))
-    return Stream(_Sample('sample', sequence, size, (sequence,), weights, replace, seed, written))
+    draws = step_name('sample', name=name)
+    written = non_defaults(replace=(truth('sample', 'replace', replace), True), seed=(seed, None), name=(name, None))
+    return Stream(_Sample('sample', draws, sequence, size, (sequence,), weights, replace, seed, written))
 
 
 @overload
@@ -80,17 +88,22 @@ def load_by_random_id(
 ) -> Stream[tuple[Any, ...]]: ...
 @no_stage('it makes a stream, with which a pipeline begins')
 def load_by_random_id(
-    *loaders: Callable[[Any], Any], ids: Indexed[Any], weights: npt.ArrayLike | None = None, seed: int | None = None
+    *loaders: Callable[[Any], Any],
+    ids: Indexed[Any],
+    weights: npt.ArrayLike | None = None,
+    seed: int | None = None,
+    name: str | None = None,
 ) -> Stream[Any]:
     """An endless stream of `(loader_1(id), loader_2(id), …)` for random ids; of the bare values for one loader.
 
-    `ids` is a sequence of whatever the loaders take, `weights` and `seed` are as for `sample`.
+    `ids` is a sequence of whatever the loaders take; `weights`, `seed` and `name` are as for `sample`. Without a
+    `name`, that of the first loader is taken.
 
     Raises TypeError or ValueError for wrong arguments, as `sample` does, and if there is no loader.
 
     >>> from itpipe import take
     >>> list(load_by_random_id(str.upper, len, ids=['a', 'bb'], seed=0) | take(3))
-    [('BB', 2), ('BB', 2), ('A', 1)]
+    [('A', 1), ('BB', 2), ('A', 1)]
 
     See also: `sample`.
     """
@@ -99,9 +112,10 @@ def load_by_random_id(
     for n, loader in enumerate(loaders):
         is_function('load_by_random_id', f'loaders[{n}]', loader)
     size = _check_sequence('load_by_random_id', 'ids', ids)
-    written = {'ids': ids} | non_defaults(seed=(seed, None))
+    draws = step_name('load_by_random_id', None if name is not None else loaders[0], name)
+    written = {'ids': ids} | non_defaults(seed=(seed, None), name=(name, None))
     loaded = _Loaded(loaders, ids)
-    return Stream(_Sample('load_by_random_id', loaded, size, loaders, weights, True, seed, written))
+    return Stream(_Sample('load_by_random_id', draws, loaded, size, loaders, weights, True, seed, written))
 
 
 def _check_sequence(where: str, name: str, value: Any) -> int:
@@ -116,10 +130,6 @@ def _check_sequence(where: str, name: str, value: Any) -> int:
     if not size:
         raise ValueError(f'{where}: `{name}` must not be empty')
     return size
-
-
-def non_defaults(**given: tuple[Any, Any]) -> dict[str, Any]:
-    return {name: value for name, (value, default) in given.items() if value is not default}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -148,6 +158,7 @@ class _Sample:
     def __init__(
         self,
         name: str,
+        draws: str,
         sequence: Any,
         size: int,
         args: tuple[Any, ...],
@@ -156,14 +167,15 @@ class _Sample:
         seed: int | None,
         written: dict[str, Any],
     ):
-        self.name, self.sequence, self.size, self.args, self.replace = name, sequence, size, args, replace
+        self.name, self.draws, self.sequence, self.size = name, draws, sequence, size
+        self.args, self.replace = args, replace
         self.seed = check_seed(name, seed)
         self.weights = check_weights(name, weights, size)
         self.written = written if weights is None else {'weights': weights} | written
         self.period = BLOCK if replace else size if self.weights is None else int((self.weights > 0).sum())
 
-    def open(self, sites: Sites, stop: Stop) -> Opened:
-        draws = Draws(sites.next(self.seed))
+    def open(self, seeds: Seeds, stop: Stop) -> Opened:
+        draws = Draws(seeds.next(self.draws, self.seed))
         blocks = partial(self.blocks(), draws)
         return Ordinals(
             partial(self.read, blocks),

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from itpipe import apply, map_at, with_rng
-from itpipe._core.inside import kind_of, place_of
+from itpipe._core.inside import kind_of, path_to
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.seeds import Sites
+from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import as_stage
 
 LOCK = threading.Lock()
@@ -75,7 +75,7 @@ def closure() -> Any:
 
 
 @pytest.mark.parametrize(
-    ('root', 'place'),
+    ('root', 'path'),
     [
         (Data(db=LOCK), '`db`'),
         (Data(db=LOCK).load, '`self.db` of `Data.load`'),
@@ -96,12 +96,12 @@ def closure() -> Any:
         ({'x' * 200: LOCK}, ''),
     ],
 )
-def test_as_one_would_write_it_there(root: Any, place: str) -> None:
-    assert place_of(LOCK, root) == place
+def test_as_one_would_write_it_there(root: Any, path: str) -> None:
+    assert path_to(LOCK, root) == path
 
 
 @pytest.mark.parametrize(
-    ('stage', 'place'),
+    ('stage', 'path'),
     [
         (apply(Data(db=LOCK).load), '`self.db` of `Data.load`'),
         (apply(Data(db=LOCK)), '`db`'),
@@ -110,18 +110,18 @@ def test_as_one_would_write_it_there(root: Any, place: str) -> None:
         (map_at(0, with_rng(Data(db=LOCK).load)) | map_at(1, abs), '`self.db` of `Data.load`'),
     ],
 )
-def test_what_is_itpipe_s_own_is_passed_over(stage: Any, place: str) -> None:
-    assert place_of(LOCK, ItemFunction(as_stage(stage).steps, Sites(0))) == place
+def test_what_is_itpipe_s_own_is_passed_over(stage: Any, path: str) -> None:
+    assert path_to(LOCK, ItemFunction(as_stage(stage).steps, Seeds(0))) == path
 
 
 def test_circles_and_depth() -> None:
     circle: list[Any] = []
     circle.append(circle)
-    assert place_of(LOCK, circle) == ''
+    assert path_to(LOCK, circle) == ''
     deep: Any = LOCK
     for _ in range(5000):
         deep = [deep]
-    assert place_of(LOCK, deep) == ''
+    assert path_to(LOCK, deep) == ''
 
 
 def test_names_of_classes() -> None:

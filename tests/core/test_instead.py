@@ -8,7 +8,7 @@ from running import raises
 
 import itpipe
 from itpipe import Infinite
-from itpipe._core.instead import INSTEAD, OWN, check_option, meant
+from itpipe._core.instead import INSTEAD, OWN, check_option, did_you_mean
 
 
 def test_its_own_options_are_those_of_infinite() -> None:
@@ -43,4 +43,4 @@ def test_an_option_of_another_library_is_refused_unless_the_combiner_has_it() ->
     ],
 )
 def test_an_option_that_is_misspelt(written: str, answer: str) -> None:
-    assert meant(written) == answer
+    assert did_you_mean(written) == answer

@@ -1,7 +1,7 @@
 """An error says once which stage and which item it comes from, and stays the error that it was."""
 
 from itpipe._core.keys import Batch
-from itpipe._core.notes import MOST_NOTES, close_after, note, noted, remark
+from itpipe._core.notes import MAX_NOTES, close_after, note, noted, remark
 
 
 def test_a_note_names_the_stage_and_the_item() -> None:
@@ -17,9 +17,9 @@ def test_a_note_names_the_stage_and_the_item() -> None:
 def test_an_error_that_is_raised_for_every_item_has_few_notes() -> None:
     error = ValueError()
     for _ in range(2):
-        for item in range(MOST_NOTES + 5):
+        for item in range(MAX_NOTES + 5):
             note(error, 'apply(f)', item)
-    assert error.__notes__ == [f'itpipe: raised in apply(f), item {item}' for item in range(MOST_NOTES)]
+    assert error.__notes__ == [f'itpipe: raised in apply(f), item {item}' for item in range(MAX_NOTES)]
 
 
 def test_notes_of_others_do_not_say_where_it_comes_from() -> None:

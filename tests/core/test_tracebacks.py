@@ -79,11 +79,11 @@ def test_each_frame_stands_at_an_instruction_of_its_code_where_the_place_is() ->
     for frame in before:
         assert tb is not None
         code, instruction = tb.tb_frame.f_code, tb.tb_lasti
-        assert (tb.tb_lineno, tb.tb_frame.f_lineno, code.co_firstlineno) == (frame.line, frame.line, frame.first)
+        assert (tb.tb_lineno, tb.tb_frame.f_lineno, code.co_firstlineno) == (frame.line, frame.line, frame.first_line)
         assert 0 <= instruction == tb.tb_frame.f_lasti < len(code.co_code)
         assert instruction % 2 == 0
-        assert frame.place is not None
-        last, *columns = frame.place
+        assert frame.position is not None
+        last, *columns = frame.position
         assert set(code.co_positions()) == {(frame.line, last, *columns)}
         tb = tb.tb_next
     assert tb is None

@@ -6,8 +6,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
-import types
 from collections import Counter
 
 import hypothesis.strategies as st
@@ -759,41 +757,6 @@ def test_one_item_of_another_rank_can_be_made_again():
     with Infinite(described, batch_size=2, shard=(1, 4), even='keep') as batch_iter:
         assert list(next(batch_iter())) == [described.item(1), described.item(5)]
         assert [batch_iter.item(n) for n in range(4)] == [described.item(n) for n in range(4)]
-
-
-def test_the_rank_of_the_environment(monkeypatch):
-    monkeypatch.setenv('RANK', '2')
-    monkeypatch.setenv('WORLD_SIZE', '3')
-    with Infinite(range(9), shard='env', even='keep') as batch_iter:
-        assert list(batch_iter) == [2, 5, 8]
-        assert repr(batch_iter) == "Infinite(range(0, 9), shard='env', even='keep')"
-    monkeypatch.setenv('RANK', 'two')
-    with pytest.raises(ValueError, match=r"Infinite: the environment variable RANK must be a number, got 'two'"):
-        Infinite(range(9), shard='env', even='keep')
-    monkeypatch.setenv('RANK', '3')
-    with pytest.raises(ValueError, match=r'Infinite: `RANK` must be less than `WORLD_SIZE` \(3\), got 3'):
-        Infinite(range(9), shard='env', even='keep')
-    monkeypatch.delenv('RANK')
-    with pytest.raises(ValueError, match=r"Infinite: `shard='env'` needs torch.distributed .* not set: RANK$"):
-        Infinite(range(9), shard='env', even='keep')
-
-
-def test_the_rank_of_torch(monkeypatch):
-    distributed = types.SimpleNamespace(
-        is_available=lambda: True, is_initialized=lambda: True, get_rank=lambda: 1, get_world_size=lambda: 2
-    )
-    monkeypatch.setitem(sys.modules, 'torch.distributed', distributed)
-    monkeypatch.setenv('RANK', '0')
-    monkeypatch.setenv('WORLD_SIZE', '1')
-    assert list(Infinite(range(4), shard='env', even='keep', prefetch=0)) == [1, 3]
-    distributed.is_initialized = lambda: False
-    assert list(Infinite(range(4), shard='env', even='keep', prefetch=0)) == [0, 1, 2, 3]
-
-
-def test_the_environment_is_not_read_if_nobody_asks(monkeypatch):
-    monkeypatch.setenv('RANK', '1')
-    monkeypatch.setenv('WORLD_SIZE', '2')
-    assert list(Infinite(range(4), prefetch=0)) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -175,10 +175,13 @@ class TestLoadByRandomId:
         pairs = set(load_by_random_id(str.upper, len, ids=['a', 'bb'], seed=0) | take(20))
         assert pairs == {('A', 1), ('BB', 2)}
 
-    def test_draws_what_sample_would(self):
-        assert list(load_by_random_id(str, ids='abc', weights=[1, 2, 3], seed=4) | take(20)) == list(
-            sample('abc', weights=[1, 2, 3], seed=4) | take(20)
-        )
+    def test_draws_by_the_name_of_the_first_loader(self):
+        def drawn(*loaders, **options):
+            return list(load_by_random_id(*loaders, ids='abc', weights=[1, 2, 3], seed=4, **options) | take(20))
+
+        first = drawn(str)
+        assert drawn(str, len) == [(id_, 1) for id_ in first]
+        assert drawn(lambda id_: id_, name='str') == first != drawn(lambda id_: id_)
 
     def test_errors_of_a_loader_name_it_and_the_item(self):
         def load(id_):

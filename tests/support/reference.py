@@ -16,7 +16,7 @@ import numpy as np
 
 import itpipe
 from itpipe._core.keys import Batch, Zipped, describe
-from itpipe._core.rng import generator, step_word
+from itpipe._core.rng import generator, step_key
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Pipelines as data
@@ -260,23 +260,35 @@ class Flow:
 class Words:
     """The words of the random steps, in the order in which they are written."""
 
-    def __init__(self, seed: int | None, pass_: int, fallback: int | None, count: list[int] | None = None):
+    def __init__(self, seed: int | None, pass_: int, fallback: int | None, counts: dict[str, int] | None = None):
         self.seed, self.pass_, self.fallback = seed, pass_, fallback
-        self.count = [0] if count is None else count
+        self.counts = {} if counts is None else counts
 
-    def next(self, own: int | None = None) -> int:
+    def next(self, name: str, own: int | None = None) -> int:
         seed = next((seed for seed in (own, self.seed, self.fallback) if seed is not None), None)
         assert seed is not None, 'a random pipeline needs a seed'
-        self.count[0] += 1
-        return step_word(seed, self.count[0] - 1, self.pass_)
+        count = self.counts[name] = self.counts.get(name, -1) + 1
+        return step_key(seed, name, count, self.pass_)
 
     def inside(self, source: Any) -> 'Words':
         own = seed_of(source)
-        return Words(self.seed, self.pass_, self.fallback if own is None else own, self.count)
+        return Words(self.seed, self.pass_, self.fallback if own is None else own, self.counts)
 
-    def again(self, count: list[int], pass_: int) -> 'Words':
+    def again(self, counts: dict[str, int], pass_: int) -> 'Words':
         """The words of the same steps in another pass."""
-        return Words(self.seed, pass_, self.fallback, count)
+        return Words(self.seed, pass_, self.fallback, counts)
+
+
+def named(stage: str, f: Any) -> str:
+    """The name of a random step by its stage and the first function of the user's in it."""
+    while isinstance(f, (tuple, Call)):
+        if isinstance(f, tuple):
+            f = f[0]
+        elif not f.args:
+            return f'{stage}:{f.name}'
+        else:
+            f = f.args[1 if f.name in ('map_at', 'random_apply') else 0]
+    return f'{stage}:{f.__name__}'
 
 
 def seed_of(source: Any) -> int | None:
@@ -351,9 +363,15 @@ def below(word: int, t: int, n: int) -> int:
 
 
 def sample(
-    words: Words, cut: int, sequence: Any, weights: Any = None, replace: bool = True, seed: int | None = None
+    words: Words,
+    cut: int,
+    sequence: Any,
+    weights: Any = None,
+    replace: bool = True,
+    seed: int | None = None,
+    name: str = 'sample',
 ) -> Flow:
-    sequence, word = build(sequence), words.next(seed)
+    sequence, word = build(sequence), words.next(name, seed)
     return numbered([sequence[index] for index in indices(word, cut, len(sequence), weights, replace)], None)
 
 
@@ -379,7 +397,7 @@ def indices(word: int, cut: int, size: int, weights: Any, replace: bool) -> list
 def load_by_random_id(
     words: Words, cut: int, *loaders: Any, ids: Any, weights: Any = None, seed: int | None = None
 ) -> Flow:
-    flow = sample(words, cut, ids, weights, True, seed)
+    flow = sample(words, cut, ids, weights, True, seed, named('load_by_random_id', loaders[0]))
     alone = len(loaders) == 1
     return flow.from_([
         item._replace(value=loaders[0](item.value) if alone else tuple(load(item.value) for load in loaders))
@@ -388,7 +406,7 @@ def load_by_random_id(
 
 
 def mix(words: Words, cut: int, *streams: Any, weights: Any = None, seed: int | None = None) -> Flow:
-    word = words.next(seed)
+    word = words.next('mix', seed)
     flows = [pipe_flow(Pipe(branch), words.inside(branch), cut) for branch in streams]
     weights = weights or [1] * len(flows)
     places = [0] * len(flows)
@@ -454,9 +472,10 @@ def concat(words: Words, cut: int, left: Pipe, *others: Any) -> Flow:
 
 def cycle(words: Words, cut: int, left: Pipe, n: int | None = None) -> Flow:
     """For endless ones a few passes are looked at: as many as have 30 items."""
-    before, items, taken = list(words.count), [], 0
+    before, items, taken = words.counts.copy(), [], 0
     for p in itertools.count() if n is None else range(n):
-        within = words.again(words.count if p == 0 else [*before], words.pass_ * n + p if n else words.pass_ << 32 | p)
+        counts = words.counts if p == 0 else before.copy()
+        within = words.again(counts, words.pass_ * n + p if n else words.pass_ << 32 | p)
         flow = pipe_flow(Pipe(left), within.inside(left), cut)
         items += [Item((item.key, p), item.value, taken + item.need) for item in flow.items]
         if flow.error is not None or flow.end is None:
@@ -569,7 +588,7 @@ def zip_apply(words: Words, *functions: Any, **kwargs: Any) -> At:
 
 
 def random_apply(words: Words, p: float, f: Any, *args: Any, **kwargs: Any) -> At:
-    word = words.next()
+    word = words.next(named('random_apply', f))
     inner = apply(words, f, *args, **kwargs)
 
     def at(key: Any) -> Callable[..., Any]:
@@ -586,7 +605,7 @@ def random_apply(words: Words, p: float, f: Any, *args: Any, **kwargs: Any) -> A
 
 
 def sample_args(words: Words, f: Any, *samplers: Any, **named_samplers: Any) -> At:
-    word = words.next()
+    word = words.next(named('sample_args', f))
     inner = bind(f, words)
 
     def at(key: Any) -> Callable[..., Any]:
@@ -602,7 +621,7 @@ def sample_args(words: Words, f: Any, *samplers: Any, **named_samplers: Any) -> 
 
 
 def with_rng(words: Words, f: Any, *args: Any, **kwargs: Any) -> At:
-    word = words.next()
+    word = words.next(named('with_rng', f))
     inner = apply(words, f, *args, **kwargs)
 
     def at(key: Any) -> Callable[..., Any]:
@@ -748,7 +767,7 @@ def shard(words: Words, flow: Flow, index: int, count: int) -> Flow:
 
 
 def shuffle(words: Words, flow: Flow, buffer_size: int, seed: int | None = None) -> Flow:
-    word = words.next(seed)
+    word = words.next('shuffle', seed)
     slots: list[Item] = []
     items: list[Item] = []
     t = 0
@@ -771,7 +790,7 @@ def shuffle(words: Words, flow: Flow, buffer_size: int, seed: int | None = None)
 def reuse(
     words: Words, flow: Flow, pool_size: int, repetitions: int, iterations: int = 1, seed: int | None = None
 ) -> Flow:
-    word = words.next(seed)
+    word = words.next('reuse', seed)
     pool: list[tuple[Item, int]] = []
     items: list[Item] = []
 

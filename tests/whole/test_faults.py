@@ -117,6 +117,7 @@ def fails_at_100(x: int) -> int:
     return -x
 
 
+@pytest.mark.many(3)
 def test_an_error_at_item_100_comes_after_what_is_before_it_as_it_was_raised(way: Any, run: Any) -> None:
     stage = mapped(fails_at_100, way)
     results, error = received(run(range(200), stage), TwoArguments)
@@ -141,6 +142,7 @@ def test_without_order_an_error_is_the_same(way: Any) -> None:
     assert set(results) <= {-x for x in range(200)} - {-100}
 
 
+@pytest.mark.many(5)
 def test_an_error_of_the_source_comes_after_what_is_before_it(way: Any, run: Any) -> None:
     def source() -> Iterator[int]:
         yield from range(5)
@@ -167,6 +169,7 @@ def test_after_an_error_nothing_runs() -> None:
     assert len(calls) == made
 
 
+@pytest.mark.many(5)
 @pytest.mark.parametrize('kind', [SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_what_means_to_end_the_program_goes_through(way: Any, run: Any, kind: type[BaseException]) -> None:
     def function(x: int) -> int:
@@ -178,6 +181,7 @@ def test_what_means_to_end_the_program_goes_through(way: Any, run: Any, kind: ty
     assert (results, error.args) == ([0, 1, 2], ('why',))
 
 
+@pytest.mark.many(5)
 def test_stop_iteration_does_not_end_the_stream_silently(way: Any, run: Any) -> None:
     """As in any generator of Python's, it becomes the cause of a RuntimeError."""
 
@@ -335,6 +339,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.many(5)
 @pytest.mark.parametrize('state', ['training', 'waiting'])
 @pytest.mark.parametrize(
     ('kind', 'where'),
@@ -409,10 +414,10 @@ def test_a_signal_that_does_not_break_the_wait_is_seen_all_the_same(kind: str, s
 
 LEFT_OPEN = """
     import itertools, queue, sys, threading, time
-    import itpipe._engine.background, itpipe._workers.pool
+    import itpipe._engine.waiting
     from itpipe import Infinite, parallel_map, prefetch
 
-    itpipe._engine.waiting.GRACE = itpipe._workers.pool.GRACE = 0.05
+    itpipe._engine.waiting.GRACE = 0.05
     where, state = sys.argv[1:]
     stages = {'serial': [], 'threads': [parallel_map(lambda x: x, threads=2)], 'prefetch': [prefetch(2)],
               'processes': [parallel_map(lambda x: x, processes=2)]}[where]
@@ -482,6 +487,7 @@ STATES = {
 }
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('where', ['serial', 'threads', 'processes', 'prefetch'])
 @pytest.mark.parametrize('state', STATES)
 def test_the_interpreter_exits_by_itself(where: str, state: str) -> None:

@@ -646,8 +646,9 @@ def test_closing_a_run_whose_function_does_not_return_warns_and_leaves_the_rest_
     assert closed.wait(30)
 
 
-def test_the_next_pass_ends_what_is_left_of_the_one_before():
+def test_the_next_pass_ends_what_is_left_of_the_one_before(monkeypatch):
     """Where a stage, such as `take`, ends before what is upstream of it does."""
+    monkeypatch.setattr(strategies.Fickle, 'turns', itertools.repeat((1000, 0)))  # calls stay in the threads
     before = threading.active_count()
     made = stream(range(100), seed=0) | parallel_map(abs, threads=2) | shuffle(3) | take(4)
     gc.disable()

@@ -48,7 +48,7 @@ from itpipe import (
 )
 from itpipe._engine.background import Background
 from itpipe._engine.chain import Chain
-from itpipe._engine.seeds import Sites
+from itpipe._engine.seeds import Seeds
 
 pytestmark = [
     pytest.mark.usefixtures('fickle'),
@@ -58,7 +58,7 @@ pytestmark = [
 
 def opened(made, state=None, seed=None, pass_=0):
     """A run of a stream, from the beginning or from where the consumer of another one stood."""
-    return Chain(made.source, made.steps, Sites(seed, pass_, made.source.seed), state=state)
+    return Chain(made.source, made.steps, Seeds(seed, pass_, made.source.seed), state=state)
 
 
 def saved(chain):
@@ -76,15 +76,15 @@ def receive(chain, count, pairs=None):
 
 
 @contextmanager
-def running(made, state=None, **sites):
-    chain = opened(made, state, **sites)
+def running(made, state=None, **seeds):
+    chain = opened(made, state, **seeds)
     try:
         yield chain
     finally:
         chain.close()
 
 
-def interrupted(data, pipe, executors, flow, modes=strategies.in_this_process, **sites):
+def interrupted(data, pipe, executors, flow, modes=strategies.in_this_process, **seeds):
     """What arrives in several runs, each from the state of the one before, and the states."""
     got, state, states = [], None, []
     with mock.patch('itpipe._engine.chain.COMMIT_EVERY', data.draw(st.sampled_from([1, 2, 5, 256]), 'commit every')):
@@ -92,14 +92,14 @@ def interrupted(data, pipe, executors, flow, modes=strategies.in_this_process, *
             made = build(data.draw(in_other_modes(pipe, modes), 'run') if number else pipe, executors)
             received = data.draw(st.integers(0, len(flow.items) - len(got)), 'received')
             ahead = data.draw(st.integers(0, 4), 'made ahead')
-            with running(made, state, **sites) as chain:
+            with running(made, state, **seeds) as chain:
                 got += receive(chain, received)
                 for _ in range(min(ahead, len(flow.items) - len(got))):
                     next(chain.pairs)
                 state = saved(chain)
             states.append(state)
         made = build(data.draw(in_other_modes(pipe, modes), 'last run'), executors)
-        with running(made, state, **sites) as chain:
+        with running(made, state, **seeds) as chain:
             got += receive(chain, len(flow.items) - len(got))
             if flow.end is not None:
                 assert next(chain.pairs, None) is None

@@ -36,7 +36,7 @@ def as_item(value: Any) -> Any:
 
 def as_result(value: Any) -> Any:
     large = Large()
-    packed = pack(lambda: value, apart=large)
+    packed = pack(lambda: value, buffer_callback=large)
     packed.buffers = received(large)
     return unpack(packed)
 

@@ -352,7 +352,7 @@ def test_what_is_lost_is_said_and_prints_as_it_did() -> None:
     came = arriving(error)
     assert (came.errno, came.strerror, came.code, came.args) == (404, 'refused', 404, (404, 'refused'))
     assert (repr(came.reply), str(came.reply)) == (repr(lock), repr(lock))
-    with pytest.raises(AttributeError, match="'LeftBehind' object has no attribute 'acquire'"):
+    with pytest.raises(AttributeError, match="'LostPart' object has no attribute 'acquire'"):
         came.reply.acquire()
     assert came.__notes__ == ['a note', f'itpipe: without `reply`, which could not leave the process ({LOCKED})']
 

@@ -15,13 +15,13 @@ from running import raises, run_script
 from itpipe import NotPicklable, parallel_map
 from itpipe import unpack as unpack_item
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.seeds import Sites
+from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import itemwise
 from itpipe._workers.pickling import dumps_call, dumps_function, loads_call, pack, unpack
 
 
 def function_of(f: Callable[[Any], Any]) -> ItemFunction:
-    return ItemFunction(itemwise('f', f).steps, Sites())
+    return ItemFunction(itemwise('f', f).steps, Seeds())
 
 
 def through_a_process(call: Callable[..., Any], *args: Any) -> Any:
