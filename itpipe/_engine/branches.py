@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from itpipe._core.keys import Key, is_pair
 from itpipe._core.notes import close_after
 from itpipe._core.show import Counted, format_call, format_step, same
-from itpipe._core.steps import Joins, Pair, Step, draws, unordered
+from itpipe._core.steps import Joins, Pair, Stateless, Step, draws
 
 from .chain import Chain
 from .checkpoint import check_position, key_test, lasting
@@ -51,7 +51,11 @@ class Branched:
             branch.source.seed is None and (branch.source.random or any(map(draws, branch.steps)))
             for branch in branches
         )
-        self.ordered = all(branch.source.ordered and not any(map(unordered, branch.steps)) for branch in branches)
+        steps = [step for branch in branches for step in branch.steps]
+        self.one_shot = any(branch.source.one_shot for branch in branches)
+        self.ordered = all(branch.source.ordered for branch in branches) and not any(
+            isinstance(step, Step) and step.yields_as_completed for step in steps
+        )
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened:
         return self.opened(self, seeds, stop)
@@ -128,7 +132,7 @@ class OpenedBranches:
 
     def apart(self) -> Step | None:
         self.complete = False
-        return Step('finished', _finished, (self,), itemwise=True)
+        return Stateless('finished', _finished, (self,), itemwise=True)
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
         if not self.tracked:
@@ -183,7 +187,7 @@ class OpenedBranches:
         return {'branches': [chain.state() for chain in self.chains.values()]}
 
     def gives(self, key: Any) -> bool:
-        return is_pair(key) and key[1] in range(len(self.chains)) and self.chains[key[1]].gives(key[0])
+        return is_pair(key) and key[1] in range(len(self.chains)) and self.chains[key[1]].has_key(key[0])
 
     def indices(self, keys: Sequence[Any]) -> list[Any]:
         return [(n, index) for key, n in keys for index in self.branch(n).indices(key)]
@@ -195,7 +199,7 @@ class OpenedBranches:
         result: dict[Key, Any] = {}
         for n, own in wanted.items():
             chain = self.branch(n)
-            result |= {(key, n): value for key, value in chain.remake(len(chain.links) - 1, own).items()}
+            result |= {(key, n): value for key, value in chain.recompute(len(chain.operators) - 1, own).items()}
         return result
 
     def finish(self, key: Any, value: Any) -> Any:

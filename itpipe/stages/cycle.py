@@ -103,7 +103,7 @@ class _OpenedCycle(OpenedBranches):
         return {'branches': [self.branch(self.at).state()], 'pass': self.at}
 
     def gives(self, key: Any) -> bool:
-        return _has_pass(key, self.source.n) and self.branch(self.at).gives(key[0])
+        return _has_pass(key, self.source.n) and self.branch(self.at).has_key(key[0])
 
     def indices(self, keys: Sequence[Any]) -> list[Any]:
         return [index for key, p in keys for index in self.branch(p).indices(key)]

@@ -154,6 +154,7 @@ class _Sample:
 
     random = True
     ordered = True
+    one_shot = False
 
     def __init__(
         self,

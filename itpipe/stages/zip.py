@@ -78,7 +78,7 @@ class _OpenedZip(OpenedBranches):
         return (
             isinstance(key, Zipped)
             and len(key) == len(self.chains)
-            and all(self.chains[n].gives(part) for n, part in enumerate(key.keys))
+            and all(self.chains[n].has_key(part) for n, part in enumerate(key.keys))
         )
 
     def indices(self, keys: Sequence[Any]) -> list[Any]:

@@ -415,7 +415,7 @@ def test_an_infinite_keeps_no_more_batches_alive_than_it_prefetches():
 
 def logged(chain):
     """How many keys are kept in the logs of a run, those of the streams in a mix and the like included."""
-    own = [len(link.log) for link in chain.links]
+    own = [len(operator.log) for operator in chain.operators]
     if isinstance(chain.source, OpenedBranches):
         own += [len(chain.source.log), *map(logged, chain.source.chains.values())]
     return max(own, default=0)
