@@ -299,13 +299,17 @@ def test_a_wrong_number_of_ranks_takes_no_memory(shard):
             'what it says of `mix` cannot be',
         ),
         ('zip', {'source': {'branches': [None, None], 't': 0}}, 'what it says of `zip_with` cannot be'),
-        ('zip', {'steps': [{'slots': [[0, 1]], 't': 1}]}, 'what it says of `shuffle(3)` cannot be'),
-        ('zip', {'steps': [{'slots': [{'zip': [0, 20]}], 't': 1}]}, 'what it says of `shuffle(3)` cannot be'),
+        ('zip', {'steps': [{'clock': {'t': 1}, 'slots': [[0, 1]]}]}, 'what it says of `shuffle(3)` cannot be'),
+        (
+            'zip',
+            {'steps': [{'clock': {'t': 1}, 'slots': [{'zip': [0, 20]}]}]},
+            'what it says of `shuffle(3)` cannot be',
+        ),
         ('concat', {'source': {'at': 2, 'branches': [None, None]}}, 'what it says of `concat` cannot be'),
-        ('concat', {'steps': [{'slots': [[0, 2]], 't': 1}]}, 'what it says of `shuffle(4)` cannot be'),
+        ('concat', {'steps': [{'clock': {'t': 1}, 'slots': [[0, 2]]}]}, 'what it says of `shuffle(4)` cannot be'),
         ('cycle', {'source': {'branches': [None], 'pass': 3}}, 'what it says of `cycle` cannot be'),
         ('cycle', {'source': {'branches': [None], 'pass': -1}}, 'what it says of `cycle` cannot be'),
-        ('cycle', {'steps': [{'slots': [[0, 3]], 't': 1}]}, 'what it says of `shuffle(4)` cannot be'),
+        ('cycle', {'steps': [{'clock': {'t': 1}, 'slots': [[0, 3]]}]}, 'what it says of `shuffle(4)` cannot be'),
     ],
 )
 def test_what_is_wrong_is_said(name, change, message):
