@@ -849,7 +849,7 @@ class WithStates:
 @pytest.mark.parametrize('seldom', [0, 50])
 @pytest.mark.parametrize('made_ahead', [0, 3])
 def test_a_source_with_states_is_asked(seldom, made_ahead):
-    with mock.patch('itpipe._engine.iterables.SELDOM', seldom):
+    with mock.patch('itpipe._engine.iterables.STATE_PAUSE', seldom):
         for received in range(20):
             with Infinite(stream(WithStates(20)) | batch_by(1), prefetch=made_ahead) as it:
                 got = list(itertools.islice(it, received))
@@ -894,7 +894,7 @@ def test_a_source_that_begins_at_the_state_loaded_last_begins_at_the_beginning(r
     def passes(it, count):
         return [bits(batch) for _ in range(count) for batch in it]
 
-    with mock.patch('itpipe._engine.iterables.SELDOM', 0):
+    with mock.patch('itpipe._engine.iterables.STATE_PAUSE', 0):
         with Infinite(stream(Persistent(10)) | stages) as it:
             whole = passes(it, 4)
         with Infinite(stream(Persistent(10)) | stages, batches_per_epoch=received) as it:
@@ -930,7 +930,7 @@ def test_a_source_with_states_of_which_only_a_buffer_was_left_begins_at_the_begi
 
 @pytest.mark.parametrize('kind', [Persistent, WithStates])
 def test_to_make_an_item_again_disturbs_no_source_with_states(kind):
-    with mock.patch('itpipe._engine.iterables.SELDOM', 0), Infinite(kind(10), prefetch=0) as it:
+    with mock.patch('itpipe._engine.iterables.STATE_PAUSE', 0), Infinite(kind(10), prefetch=0) as it:
         epoch = it()
         got = [next(epoch), next(epoch), next(epoch)]
         assert it.item(1) == 1
