@@ -14,7 +14,7 @@ from itpipe._core.steps import Joins, Pair, Stateless, Step, draws
 
 from .chain import Chain
 from .checkpoint import check_position, key_test, lasting
-from .iterables import is_iterable
+from .indexing import is_iterable
 from .seeds import Seeds
 from .source import Opened
 from .stream import Stage, Stream, stream
@@ -130,7 +130,7 @@ class OpenedBranches:
         self.at: Any = None
         """Where the consumer stands; the last of the log that it has received."""
 
-    def apart(self) -> Step | None:
+    def split_lookup(self) -> Step | None:
         self.complete = False
         return Stateless('finished', _finished, (self,), itemwise=True)
 
@@ -186,13 +186,13 @@ class OpenedBranches:
     def entry(self) -> Any:
         return {'branches': [chain.state() for chain in self.chains.values()]}
 
-    def gives(self, key: Any) -> bool:
+    def has_key(self, key: Any) -> bool:
         return is_pair(key) and key[1] in range(len(self.chains)) and self.chains[key[1]].has_key(key[0])
 
     def indices(self, keys: Sequence[Any]) -> list[Any]:
         return [(n, index) for key, n in keys for index in self.branch(n).indices(key)]
 
-    def remake(self, keys: Sequence[Any]) -> dict[Key, Any]:
+    def recompute(self, keys: Sequence[Any]) -> dict[Key, Any]:
         wanted: dict[int, list[Key]] = {}
         for key, n in dict.fromkeys(keys):
             wanted.setdefault(n, []).append(key)

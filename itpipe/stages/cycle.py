@@ -102,7 +102,7 @@ class _OpenedCycle(OpenedBranches):
     def entry(self) -> Any:
         return {'branches': [self.branch(self.at).state()], 'pass': self.at}
 
-    def gives(self, key: Any) -> bool:
+    def has_key(self, key: Any) -> bool:
         return _has_pass(key, self.source.n) and self.branch(self.at).has_key(key[0])
 
     def indices(self, keys: Sequence[Any]) -> list[Any]:

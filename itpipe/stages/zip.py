@@ -74,7 +74,7 @@ class _OpenedZip(OpenedBranches):
         for part, n in key:
             self.chains[n].received(part)
 
-    def gives(self, key: Any) -> bool:
+    def has_key(self, key: Any) -> bool:
         return (
             isinstance(key, Zipped)
             and len(key) == len(self.chains)
@@ -84,8 +84,8 @@ class _OpenedZip(OpenedBranches):
     def indices(self, keys: Sequence[Any]) -> list[Any]:
         return [tuple(_alone(self.chains[n].indices(part)) for part, n in key) for key in keys]
 
-    def remake(self, keys: Sequence[Any]) -> dict[Key, Any]:
-        parts = super().remake([part for key in keys for part in key])
+    def recompute(self, keys: Sequence[Any]) -> dict[Key, Any]:
+        parts = super().recompute([part for key in keys for part in key])
         return {key: tuple([parts[part] for part in key]) for key in keys if all(part in parts for part in key)}
 
     def finish(self, key: Any, value: Any) -> Any:
