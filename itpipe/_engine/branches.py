@@ -14,7 +14,7 @@ from itpipe._core.steps import Joins, Pair, Stateless, Step, draws
 
 from .chain import Chain
 from .checkpoint import check_position, key_test, lasting
-from .indexing import is_iterable
+from .iterators import is_iterable
 from .seeds import Seeds
 from .source import Opened
 from .stream import Stage, Stream, stream
