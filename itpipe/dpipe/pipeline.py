@@ -14,7 +14,8 @@ from itpipe._engine.stream import Stage, function_of
 from itpipe._workers.cores import count_workers
 from itpipe.stages.custom import stage
 from itpipe.stages.items import apply
-from itpipe.stages.parallel import parallel_map, prefetch
+from itpipe.stages.parallel import parallel_map
+from itpipe.stages.prefetch import prefetch
 
 from .combiner import combine_batches, combine_pad, combine_to_arrays
 
