@@ -95,6 +95,7 @@ class TestSeedGlobals:
         assert noisy.item(7) in list(noisy)
         assert (random.getstate(), pickle.dumps(np.random.get_state())) == before
 
+    @pytest.mark.long
     def test_torch(self) -> None:
         torch = pytest.importorskip('torch')
 
@@ -174,6 +175,7 @@ class Sub(random.Random):
 
 
 class TestGeneratorsInTheFunction:
+    @pytest.mark.many(3)
     @pytest.mark.parametrize(
         ('held', 'kind'),
         [
