@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from copy import deepcopy
 from itertools import islice
+from types import CodeType
 from typing import Any
 
 from itpipe._core.key_codes import decode_all, encode_all
@@ -163,7 +164,7 @@ class UserStatefulOperator(Operator):
             segment = self._segments[-1]
             if segment.keys[-1:] == [END]:
                 return
-            if len(segment.keys) > len(state.get('slots', ())):
+            if len(segment.keys) >= max(1, len(state.get('slots', ()))):
                 self._segments.append(self._copy(state, segment))
                 if segment.count == 0 and segment.base > self._last_out:  # then nobody will ever stand there
                     self._segments.remove(segment)
@@ -229,7 +230,7 @@ class UserStatefulOperator(Operator):
             traceback: Any = asked.__traceback__
             while traceback.tb_frame.f_code is not frame.f_code and traceback.tb_next is not None:
                 traceback = traceback.tb_next
-            if traceback.tb_lasti == frame.f_lasti:
+            if _position(frame.f_code, traceback.tb_lasti) == _position(frame.f_code, frame.f_lasti):
                 return
             does = f'does so in line {traceback.tb_lineno}'
         finally:
@@ -358,3 +359,8 @@ class UserStatefulOperator(Operator):
     @staticmethod
     def form(entry: Any) -> Any:
         return 'segments'
+
+
+def _position(code: CodeType, instruction: int) -> Any:
+    """Where it is in the source; the condition of a `while` is compiled twice."""
+    return next(islice(code.co_positions(), instruction // 2, None))
