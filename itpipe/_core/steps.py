@@ -25,6 +25,7 @@ __all__ = [
     'Expanding',
     'Function',
     'ItemStep',
+    'Joins',
     'Opaque',
     'Pair',
     'Seed',
@@ -136,14 +137,27 @@ class ItemStep(NamedTuple):
     draws: str = ''
 
 
+class Joins(NamedTuple):
+    """A step that makes a source of the whole stream before it: `make(stream, step)` is that source.
+
+    There is one in a stage only: where the stage gets its stream, the source takes the place of the step and of all
+    that is before it.
+    """
+
+    name: str
+    make: Callable[[Any, Joins], Any]
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}  # noqa: RUF012
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """What the four kinds have in common.
 
     `work(items, *options)` is a generator from pairs to pairs. Of its options, a `Seed` is given to it as `Draws`, a
     tuple of `ItemStep`s as an `ItemFunction`, `STOP` as the run's own `Stop`, and `AS_WRITTEN` as the text that the
-    step prints as. That is `name(*args, **kwargs)`; `factory` fills these in. `fingerprint` is what must be the same
-    where a run goes on, by default what is printed.
+    step prints as. That is `name(*args, **kwargs)`; `factory` fills these in, also for an `ItemStep` of the same name.
+    `fingerprint` is what must be the same where a run goes on, by default what is printed.
     """
 
     name: str

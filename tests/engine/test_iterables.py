@@ -106,6 +106,7 @@ WAYS = {
 }
 
 
+@pytest.mark.many(7)
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('way', WAYS)
 @pytest.mark.parametrize('error', [IndexError, StopIteration, KeyError, NotImplementedError])
@@ -428,6 +429,7 @@ REREAD = {
 }
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize(
     ('name', 'seldom'),
     [(name, 0) for name in (*EXACT, *REREAD)] + [(n, 50) for n in ('torchdata.nodes', 'Hugging Face', 'of ones own')],
@@ -439,7 +441,7 @@ def test_a_run_goes_on_exactly_from_every_place_of_its_source(name, seldom):
     def batches():
         return Infinite(stream(make(), reread=name in REREAD) | str, prefetch=0)
 
-    with mock.patch('itpipe._engine.iterables.SELDOM', seldom):
+    with mock.patch('itpipe._engine.iterables.STATE_PAUSE', seldom):
         with batches() as it:
             passes = [list(it) for _ in range(3)]
         assert all(passes)
@@ -460,7 +462,7 @@ def test_a_run_goes_on_exactly_from_every_place_of_its_source(name, seldom):
 def test_a_buffer_behind_a_source_with_states_is_filled_again(name):
     made = stream(EXACT[name](), seed=0) | shuffle(4) | str
     whole = list(made)
-    with mock.patch('itpipe._engine.iterables.SELDOM', 0):
+    with mock.patch('itpipe._engine.iterables.STATE_PAUSE', 0):
         for received in range(len(whole) + 1):
             run = iter(stream(EXACT[name](), seed=0) | shuffle(4) | str)
             got = list(itertools.islice(run, received))
@@ -489,6 +491,7 @@ def test_a_buffer_that_is_in_no_state_is_warned_of_once(name):
     assert [each.filename for each in caught] == [__file__]
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('name', EXACT)
 def test_no_other_source_is_warned_of(name):
     run = iter(stream(EXACT[name]()))

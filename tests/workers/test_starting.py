@@ -22,6 +22,7 @@ METHODS = [None, *multiprocessing.get_all_start_methods()]
 # What the function starts
 
 
+@pytest.mark.many(5)
 @pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize('kind', ['pool', 'process', 'executor'])
 def test_multiprocessing_works_with_what_the_script_defines(kind: str, method: str | None) -> None:
@@ -134,6 +135,7 @@ def by_joblib(x: int, backend: str) -> list[int]:
     return joblib.Parallel(2, backend=backend)(joblib.delayed(double)(n) for n in range(x))  # type: ignore[no-any-return]
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize(
     ('function', 'result'),
     [
@@ -148,12 +150,14 @@ def test_what_works_elsewhere_works_in_a_worker(function: Any, result: Any) -> N
     assert list([4] | parallel_map(function, processes=1)) == [result]
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize('backend', ['loky', 'multiprocessing', 'threading'])
 def test_joblib_in_a_worker(backend: str) -> None:
     pytest.importorskip('joblib')
     assert list([4] | parallel_map(by_joblib, backend, processes=1)) == [[0, 2, 4, 6]]
 
 
+@pytest.mark.long
 def test_a_torch_loader_with_workers_in_a_worker() -> None:
     pytest.importorskip('torch')
 
@@ -169,6 +173,7 @@ def check_rank(rank: int, x: int) -> None:
     assert (rank, x) == (0, 4)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_torch_spawn_in_a_worker() -> None:
     pytest.importorskip('torch')
@@ -181,6 +186,7 @@ def test_torch_spawn_in_a_worker() -> None:
     assert list([4] | parallel_map(spawn, processes=1)) == [None]
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('method', METHODS)
 def test_the_start_method_is_that_of_the_script(method: str | None) -> None:
     out = run_script(
@@ -295,6 +301,7 @@ def daemon(tmp_path: Path, closed: str, kinds: list[str], file: bool, **changes:
     assert results.read_text() == f'{[*[sums] * len(kinds), [[0, 1], [2, 3]]]}\n'
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize('closed', CLOSED)
 def test_a_daemon_without_standard_streams(tmp_path: Path, closed: str) -> None:
     """What is printed there goes nowhere, and certainly not into what was opened instead of them."""
@@ -309,6 +316,7 @@ def test_threads_of_a_daemon_without_standard_streams(tmp_path: Path) -> None:
     assert (tmp_path / 'results').exists()
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('closed', ['', '<&-', '2>&-', '<&- >&- 2>&-'])
 def test_without_a_null_device(tmp_path: Path, closed: str) -> None:
     (tmp_path / 'sitecustomize.py').write_text("import os\nos.devnull = '/nowhere/null'\n")
@@ -413,6 +421,7 @@ def test_workers_end_when_the_script_is_killed_though_a_fork_of_it_lives_on(idle
 cannot_fork = (3, 12) <= sys.version_info < (3, 12, 2)
 
 
+@pytest.mark.many(3)
 @pytest.mark.skipif(cannot_fork, reason='this Python starts no processes when the main thread has ended')
 @pytest.mark.parametrize('count', [1, -1])
 @pytest.mark.parametrize('where', ['processes', 'threads'])
