@@ -13,9 +13,9 @@ from itpipe._core.sizes import size
 from itpipe._core.steps import STOP, ItemStep, Pair, Stateful, Stateless, identity
 from itpipe._engine.background import Background
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.resources import Resource, supplied
+from itpipe._engine.resources import Resource, with_setup
 from itpipe._engine.stream import Stage, factory, function_of
-from itpipe._engine.threads import check_running, close_for
+from itpipe._engine.threads import check_running, close_outside
 from itpipe._engine.waiting import Stop
 from itpipe._workers import window
 from itpipe._workers.failures import OnError, Retries, Retrying, policy_of, retries_of
@@ -229,7 +229,7 @@ def parallel_map(
         written |= {} if name is None else {'name': name}
     resource = None if setup is None else Resource(setup)
     if resource is not None:
-        function = supplied('parallel_map', function, resource)
+        function = with_setup('parallel_map', function, resource)
     if seed_globals:
         from itpipe._workers.seeding import SeedGlobals
 
@@ -307,4 +307,4 @@ def _prefetch(items: Iterator[Pair], stop: Stop, n: int) -> Iterator[Pair]:
     finally:
         threads = stop.threads(above=background)
         stop.remove(background)
-        close_for(threads, background.close)
+        close_outside(threads, background.close)
