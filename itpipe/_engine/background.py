@@ -197,7 +197,7 @@ class Background:
             self._full = True
             if (
                 len(self._ready) > self._wake_at and not self._stopped
-            ):  # looked at again for the same reason as in `_wait`
+            ):  # looked at again, see `_wait`
                 self._wake_maker.acquire()
         self._full = False
 
