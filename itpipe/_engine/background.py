@@ -195,9 +195,7 @@ class Background:
         signal(self._wake_taker)
         while self._must_sleep() and not self._stopped:
             self._full = True
-            if (
-                len(self._ready) > self._wake_at and not self._stopped
-            ):  # looked at again, see `_wait`
+            if len(self._ready) > self._wake_at and not self._stopped:  # looked at again, see `_wait`
                 self._wake_maker.acquire()
         self._full = False
 
