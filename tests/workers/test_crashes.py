@@ -290,6 +290,7 @@ def test_what_a_dead_worker_has_answered_is_still_there(monkeypatch: pytest.Monk
     array, pid = pool.result(pool.submit(0, np.full(10**5, 0)))
     assert (array == 1).all()
     assert [pid] == pids
+    wait_until(lambda: not pool._dispatcher.workers, 'the death is noticed')
     array, pid = pool.result(pool.submit(1, np.full(10**5, 1)))
     assert (array == 2).all()
     assert pid not in pids
