@@ -255,7 +255,7 @@ class Infinite(Generic[B]):
         No function is called again for what was delivered, only for what was on its way: the items in the buffers of
         `shuffle` and `reuse`, an item that `flatten` has given a part of. `sample`, `load_by_random_id` and sequences
         go on at the place itself; a source that has `state_dict` and `load_state_dict` is asked; other sources are read
-        up to there. A `stage` of your own runs again from the beginning, with a warning.
+        up to there. A `stage` of your own without a `state` runs again from the beginning, with a warning.
 
         If this has started, its run ends, as by `close()`. Nothing else starts before the next batch is asked for.
 
