@@ -256,7 +256,7 @@ class Infinite(Generic[B]):
         the buffers of `shuffle` and `reuse`, and one of which `flatten` has given a part. `sample`,
         `load_by_random_id` and sequences go on at the very place. A source that has `state_dict` and `load_state_dict`
         goes on from its own state. Other sources are read from their beginning up to the place. A `stage` of your own
-        runs again from the beginning, with a warning.
+        without a `state` runs again from the beginning, with a warning.
 
         If this has started, its run ends, as by `close()`. The new run starts when the next batch is asked for.
 
