@@ -10,7 +10,7 @@ from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
 from itpipe._core.steps import STOP, ItemStep, Stateful, Stateless, identity
-from itpipe._engine.resources import Resource, supplied
+from itpipe._engine.resources import Resource, with_setup
 from itpipe._engine.stream import Stage, factory, function_of
 from itpipe._workers import window
 from itpipe._workers.failures import OnError, policy_of, retries_of
@@ -149,7 +149,7 @@ def parallel_map(
         resource = Resource(is_function('parallel_map', 'setup', setup))
         if executor is not None:
             raise TypeError('parallel_map: `setup` goes with `threads` or `processes`; an executor has its own way')
-        function = supplied('parallel_map', function, resource)
+        function = with_setup('parallel_map', function, resource)
     fingerprint = format_call('apply', (f, *args), kwargs)
     if seed_globals:
         from itpipe._workers.seeding import SeedGlobals
