@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial, wraps
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, TypeVarTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -383,6 +383,7 @@ def _only_items(where: str, given: Stage[Any, Any], name: str = 'stage') -> tupl
 
 
 if TYPE_CHECKING:
+    Others = TypeVarTuple('Others')
     S = TypeVar('S', bound=Stage[Any, Any])
 
     class Same(Stage[Any, Any]):
@@ -430,6 +431,12 @@ if TYPE_CHECKING:
         """A stage that gives for each item of type A one of type B: `Changed`, `Combined`."""
 
         def _by_item(self, item: A, /) -> B: ...
+
+    class Beside(Stage[Any, Any], Generic[*Others]):
+        """T → tuple[T, *Others]."""
+
+        def __ror__(self, iterable: Iterable[X]) -> Stream[tuple[X, *Others]]: ...
+        def _by_item(self, item: X, /) -> tuple[X, *Others]: ...
 
     class Changed(Stage[Any, Any]):
         """Tuples, lists and dicts with other elements."""

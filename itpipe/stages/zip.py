@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from itpipe._core.checks import truth
 from itpipe._core.keys import Key, Zipped
@@ -12,9 +12,23 @@ from itpipe._engine.branches import Joined, OpenedBranches, branches_of
 from itpipe._engine.checkpoint import key_test
 from itpipe._engine.stream import Stage, factory
 
+if TYPE_CHECKING:
+    from itpipe._engine.stream import Beside
+    from itpipe._engine.types import X, Y, Z
+
 __all__ = ['zip_with']
 
 
+@overload
+def zip_with(other: Iterable[X], /, *, strict: bool = False) -> Beside[X]: ...
+@overload
+def zip_with(other: Iterable[X], second: Iterable[Y], /, *, strict: bool = False) -> Beside[X, Y]: ...
+@overload
+def zip_with(
+    other: Iterable[X], second: Iterable[Y], third: Iterable[Z], /, *, strict: bool = False
+) -> Beside[X, Y, Z]: ...
+@overload
+def zip_with(*others: Iterable[Any], strict: bool = False) -> Stage[Any, tuple[Any, ...]]: ...
 @factory
 def zip_with(*others: Iterable[Any], strict: bool = False) -> Stage[Any, Any]:
     """Tuples of the next item of the stream before it and of the next one of each of the others, as `zip` makes them.
