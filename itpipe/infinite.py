@@ -284,8 +284,9 @@ class Infinite(Generic[B]):
         """What identifies the items of the batch received last, each: what `item` takes.
 
         An item's place in the source, or in what a `stage` of your own gives. Behind `flatten` and `reuse` a pair: the
-        key of the item, and the number of the part or repetition. Out of a `mix` a pair: the key in its own stream, and
-        the number of the stream.
+        key of the item, and the number of the part or repetition. Out of `mix` and `concat` a pair: the key in its own
+        stream, and the number of the stream; out of `cycle`, with the number of the pass. Out of `zip_with` such a pair
+        for each element.
 
         See also: `ordinals`, `indices`.
         """
@@ -309,7 +310,8 @@ class Infinite(Generic[B]):
         """The places in the data of the items in the batch received last.
 
         Those in the sequence of `sample`, in the `ids` of `load_by_random_id`; for other sources the ordinals. Out of
-        a `mix` pairs: the number of the stream, and the place in that.
+        `mix` and `concat` pairs: the number of the stream, and the place in that. Out of `zip_with` tuples: the place in
+        each stream.
 
         Raises RuntimeError behind a `stage` of your own, which does not say of which items it makes what it gives.
 
