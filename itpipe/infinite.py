@@ -310,8 +310,8 @@ class Infinite(Generic[B]):
         """The places in the data of the items in the batch received last.
 
         Those in the sequence of `sample`, in the `ids` of `load_by_random_id`; for other sources the ordinals. Out of
-        `mix` and `concat` pairs: the number of the stream, and the place in that. Out of `zip_with` tuples: the place in
-        each stream.
+        `mix` and `concat` pairs: the number of the stream, and the place in that. Out of `zip_with` tuples: the place
+        in each stream.
 
         Raises RuntimeError behind a `stage` of your own, which does not say of which items it makes what it gives.
 

@@ -341,7 +341,8 @@ def as_stage(other: Any, where: str = 'what stands right of `|`') -> Stage[Any, 
     if reason := getattr(other, 'no_stage', ''):
         raise TypeError(f'`{other.__name__}` cannot stand right of `|`: {reason}')
     if isinstance(other, Stream) or not callable(other):
-        got = 'a Stream' if isinstance(other, Stream) else type(other).__name__
+        streams = 'a Stream: `concat`, `zip_with` and `mix` put streams together'
+        got = streams if isinstance(other, Stream) else type(other).__name__
         raise TypeError(f'{where} must be a stage or a function of one item, got {got}')
     not_async(where, other)
     return itemwise('apply', other, args=(other,))

@@ -1,6 +1,7 @@
 """README.md does what it says (see test_docs.py for how its blocks are read)."""
 
 import pytest
+
 from .test_docs import ROOT, run_page
 
 
