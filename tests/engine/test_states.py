@@ -10,6 +10,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 from running import AtOnce, raises, through_json
+from signing import signed
 from strategies import examples
 
 from itpipe import (
@@ -33,7 +34,6 @@ from itpipe import (
     take,
     zip_with,
 )
-from itpipe._engine.checkpoint import _begun, _check, _sorted
 
 pytestmark = [
     pytest.mark.filterwarnings('ignore:itpipe. nothing is known of'),
@@ -126,15 +126,6 @@ ODD += [
 ]
 ODD.append(json.loads('[' * 200 + ']' * 200))
 ODD.append(json.loads('{"batch": [' * 200 + ']}' * 200))
-
-
-def signed(state):
-    """The state with the checksum of what it has become; where there can be none, with the one that it had."""
-    try:
-        place = state['entropy'], state['pass'], state['batch'], _sorted(state['position'])
-        return {**state, 'check': _check(_begun(state['pipeline'], state['shard']), *place)}
-    except Exception:
-        return state
 
 
 def places_in(state):
