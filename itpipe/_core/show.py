@@ -8,7 +8,7 @@ from typing import Any
 
 from .steps import ItemStep, Step
 
-__all__ = ['format_call', 'format_step', 'format_value', 'non_defaults', 'same']
+__all__ = ['format_call', 'format_step', 'format_value', 'non_defaults', 'same', 'shortened']
 
 
 def same(a: object, b: object) -> bool:
@@ -23,6 +23,8 @@ def same(a: object, b: object) -> bool:
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, partial) and isinstance(b, partial):
         return same((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
+    if isinstance(a, Step):
+        return same(vars(a), vars(b))
     if any(getattr(a, trait, None) != getattr(b, trait, None) for trait in ('shape', 'dtype')):
         return False
     try:
@@ -43,13 +45,22 @@ def format_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str
     return f'{name}({", ".join(parts)})'
 
 
+def shortened(value: Any) -> str:
+    """What an error message says of a value that may be anything."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = type(value).__name__
+    return text if len(text) <= 40 else f'{text[:39]}…'
+
+
 def non_defaults(**options: tuple[Any, Any]) -> dict[str, Any]:
     """The options, given as (value, default), that have another value than the default."""
     return {name: value for name, (value, default) in options.items() if value is not default}
 
 
 def format_value(value: Any) -> str:
-    """A value as source code, shortened if it is long."""
+    """A value as one would write it, cut where it is long."""
     if isinstance(value, partial):
         return format_call('partial', (value.func, *value.args), value.keywords)
     if isinstance(value, (list, tuple, dict, set, frozenset)) and type(value).__module__ == 'builtins':

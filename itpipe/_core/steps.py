@@ -1,31 +1,41 @@
 """What a step of a stage is: a description, made of functions and their arguments, that never runs.
 
-A stage is a tuple of these. They print as they were written, compare and pickle; `binding` and `run` make them live.
+A stage is a tuple of steps. They print as they were written, compare and pickle; `_engine` makes them run.
+
+An item-wise step is an `ItemStep`. Every other step is of one of four kinds, which differ in what has to be remembered
+to go on behind an item: `Stateless`, `Expanding`, `Stateful`, `Opaque`. The kind of a step is declared. What a kind
+cannot do is refused when the step is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import chain
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias
 
-from .keys import Key
+from .keys import Batch, Key, is_count, is_pair
 
 __all__ = [
+    'AS_WRITTEN',
     'EVEN',
+    'HIDDEN',
     'STOP',
     'Even',
+    'Expanding',
     'Function',
     'ItemStep',
+    'Opaque',
     'Pair',
     'Seed',
     'State',
+    'Stateful',
+    'Stateless',
     'Step',
     'draws',
-    'itself',
-    'parent',
-    'unchanged',
-    'unordered',
+    'identity',
+    'in_order',
+    'is_json',
 ]  # fmt: skip
 
 Pair: TypeAlias = 'tuple[Key, Any]'
@@ -41,22 +51,58 @@ class _Stop:
 
 
 STOP: Final = _Stop()
-"""Among a step's options: stands for what breaks the waits of the run, see `binding.Stop`."""
+"""Among a step's options: stands for what ends the waits of the run, see `waiting.Stop`."""
 
 
-def itself(key: Key) -> tuple[Key, ...]:
-    """The origin of a key that a step leaves as it is."""
-    return (key,)
+class _AsWritten:
+    def __reduce__(self) -> str:
+        return 'AS_WRITTEN'
 
 
-def unchanged(f: Callable[..., Any]) -> Callable[..., Any]:
+AS_WRITTEN: Final = _AsWritten()
+"""Among a step's options: stands for what the step looks like, for notes on errors."""
+
+
+class _Hidden:
+    """A value that nobody may look at."""
+
+    def _refuse(self, *_: Any) -> Any:
+        raise TypeError('a stateful step looks at a value, but what it does may depend on keys and its state only')
+
+    __bool__ = __eq__ = __ne__ = __hash__ = __len__ = __iter__ = __getitem__ = __call__ = _refuse
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'):  # what Python and its tools ask of any object
+            raise AttributeError(name)
+        return self._refuse()
+
+    def __repr__(self) -> str:
+        return 'HIDDEN'
+
+
+HIDDEN: Final = _Hidden()
+"""In the place of the values where the state of a stateful step is worked out again from keys alone."""
+
+
+def identity(f: Callable[..., Any]) -> Callable[..., Any]:
     """What an item-wise step makes of the user's function if that is already the function of an item."""
     return f
 
 
-def parent(key: Key) -> tuple[Key, ...]:
-    """The origin of a key `(key, n)`."""
-    return (key[0],)  # type: ignore[index]
+def is_json(value: Any) -> bool:
+    """Whether JSON can hold the value, and gives it back as it was."""
+    if isinstance(value, list):
+        return all(map(is_json, value))
+    if isinstance(value, dict):
+        return all(type(name) is str and is_json(part) for name, part in value.items())
+    return value is None or type(value) in (bool, int, str) or (type(value) is float and value - value == 0)
+
+
+def in_order(value: Any) -> Any:
+    """A copy of what JSON can hold, the entries of dicts in the order of their names."""
+    if isinstance(value, dict):
+        return {name: in_order(part) for name, part in sorted(value.items())}
+    return list(map(in_order, value)) if isinstance(value, list) else value
 
 
 class Seed(NamedTuple):
@@ -89,60 +135,211 @@ class ItemStep(NamedTuple):
     draws: str = ''
 
 
-class Step(NamedTuple):
-    """Any other step: `work(items, *options)` is a generator from pairs to pairs.
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What the four kinds have in common.
 
-    Options that are a `Seed`, a tuple of `ItemStep`s or `STOP` are given to `work` as `Draws`, an `ItemFunction` and
-    the run's own `Stop`. What it does with keys decides how a run is resumed:
-
-    - `state`: what a stateful step starts from; then `work(items, state, *options)`, see `run`;
-    - `origin`: the keys that had gone into a key that came out, the one consumed last being last;
-    - `remake`: how a value is made again from those of its origin: by running the step on them, by passing the one
-      on, or as their list;
-    - `parts`: many values come out of one, with keys `(key, 0)`, `(key, 1)`, …;
-    - `opaque`: nothing is known of the keys, they are places in what comes out, and one starts again at the beginning;
-    - `replay`: the replica of a stateful step that keeps its log itself: `work(items, state, log, *options)`;
-    - `fits`: whether a saved state with the right names in it can be one of this step;
-    - `lasting`: what must be the same where a run goes on, as text, if not all of its arguments.
-
-    And where other steps may stand, see `plan`:
-
-    - `itemwise`: each pair that goes in comes out, with its key, and in order if that matters;
-    - `counts`: what comes out depends on how many pairs went in before;
-    - `share`: which of how many ranks' items come out.
+    `work(items, *options)` is a generator from pairs to pairs. Of its options, a `Seed` is given to it as `Draws`, a
+    tuple of `ItemStep`s as an `ItemFunction`, `STOP` as the run's own `Stop`, and `AS_WRITTEN` as the text that the
+    step prints as. That is `name(*args, **kwargs)`; `factory` fills these in. `fingerprint` is what must be the same
+    where a run goes on, by default what is printed.
     """
 
     name: str
     work: Callable[..., Iterator[Pair]]
     options: tuple[Any, ...] = ()
+    _: KW_ONLY
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}  # noqa: RUF012
-    state: State | None = None
-    origin: Callable[[Any], tuple[Key, ...]] = itself
-    remake: Literal['run', 'pass', 'list'] = 'run'
-    parts: bool = False
-    opaque: bool = False
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str | None = None
+
+    remembers: ClassVar[bool] = False
+    """Whether the last key that it gave is not all that there is to remember: it has an entry in the position."""
+
+    def origins(self, key: Any) -> tuple[Key, ...]:
+        """The keys that had gone into the one that came out, the one consumed last being last."""
+        return (key,)
+
+    def has_key(self, key: Any, upstream: Callable[[Any], bool]) -> bool:
+        """Whether such a key can come out, by its form; `upstream` tells it of the step before."""
+        return upstream(key)
+
+    @property
+    def same_key(self) -> bool:
+        """Whether each item keeps its key."""
+        return False
+
+    @property
+    def itemwise(self) -> bool:
+        """Whether each pair that goes in comes out, with its key, and in order if that matters."""
+        return False
+
+    @property
+    def reorders_only(self) -> bool:
+        """Whether it chooses and orders pairs without looking at values, so that it may get these later."""
+        return False
+
+    @property
+    def positional(self) -> bool:
+        """Whether what comes out depends on how many pairs went in before."""
+        return False
+
+    @property
+    def yields_as_completed(self) -> bool:
+        """Whether what comes out first depends on what is done first."""
+        return False
+
+    @property
+    def share(self) -> tuple[int, int] | None:
+        """Which of how many ranks' items come out; None if it does not deal items."""
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Stateless(Step):
+    """It remembers nothing: where it stands follows from the last key that it gave.
+
+    `gives` says what comes out: `'results'` of `work` with the keys of the items, or as many of them as it lets pass;
+    `'same'`, the pairs that went in; `'lists'` of items, each with a `Batch` of their keys.
+    """
+
+    _: KW_ONLY
+    gives: Literal['results', 'same', 'lists'] = 'results'
+    itemwise: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choice(self, 'gives', ('results', 'same', 'lists'))
+        if self.itemwise and not self.same_key:
+            _refuse(self, "`itemwise` does not go with `gives='lists'`, as items do not keep their keys")
+
+    @property
+    def same_key(self) -> bool:
+        return self.gives != 'lists'
+
+    def origins(self, key: Any) -> tuple[Key, ...]:
+        return (key,) if self.gives != 'lists' else key
+
+    def has_key(self, key: Any, upstream: Callable[[Any], bool]) -> bool:
+        if self.gives != 'lists':
+            return upstream(key)
+        return isinstance(key, Batch) and all(map(upstream, key))
+
+
+@dataclass(frozen=True, eq=False)
+class Expanding(Step):
+    """It makes any number of values of one, with the keys `(key, 0)`, `(key, 1)`, …
+
+    It remembers how many of them it gave. To go on, `work` runs once more on the item that it was at.
+    """
+
+    remembers: ClassVar[bool] = True
+
+    def origins(self, key: Any) -> tuple[Key, ...]:
+        return (key[0],)
+
+    def has_key(self, key: Any, upstream: Callable[[Any], bool]) -> bool:
+        return is_pair(key) and upstream(key[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Stateful(Step):
+    """It remembers a dict: `work(items, state, *options)` never looks at values, and keeps all it needs in `state`.
+
+    `state` is what it begins with. `'slots'`, if there, is a list of the pairs that it holds; everything else is JSON.
+    Each field has a role, which decides what becomes of it where ranks are put together or dealt anew:
+
+    - `clock`: a number; of several ranks' the largest goes on;
+    - `beside`: a list of numbers, one for each of the slots, which goes where they go;
+    - all others are true for one rank only. They cannot be put together, and behind `shard` this is refused.
+
+    `gives` says what comes out: `'same'`, the pairs that went in, or some of them, in any order; `'repeated'`, their
+    values with keys `(key, n)`; `'results'`, the keys that went in with values of its own making, whichever is done
+    first. Where it cannot be run again on keys alone, it keeps the log itself, and `replay(log, position, state)`
+    yields from it what came out: `work(items, state, log, *options)`. `fits` says whether a saved state with the right
+    fields can be one.
+    """
+
+    remembers: ClassVar[bool] = True
+
+    _: KW_ONLY
+    state: State
+    gives: Literal['same', 'repeated', 'results']
+    clock: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     replay: Callable[..., Iterator[Pair]] | None = None
     fits: Callable[[State], bool] | None = None
-    lasting: str | None = None
     itemwise: bool = False
-    counts: bool = False
+    positional: bool = False
     share: tuple[int, int] | None = None
 
-    @property
-    def remembers(self) -> bool:
-        """Whether there is more to remember of it than the last key that it gave."""
-        return self.state is not None or self.parts or self.opaque
+    def __post_init__(self) -> None:
+        state = self.state
+        _check_choice(self, 'gives', ('same', 'repeated', 'results'))
+        if not isinstance(state, dict) or not state:
+            _refuse(self, f'`state` must be a dict with what it remembers, got {state!r}', TypeError)
+        for name, value in state.items():
+            if not is_json({name: value}):
+                _refuse(self, f"`state` must be JSON, got {value!r} for {name!r}; items go into its 'slots'", TypeError)
+        for name in ('slots', *self.beside):
+            if state.get(name, []) != [] or (name != 'slots' and not ({name, 'slots'} <= state.keys())):
+                _refuse(self, f"`state` must begin with [] for {name!r}, beside 'slots', got {state}")
+        if not all(is_count(state.get(name)) for name in self.clock):
+            _refuse(self, f'`state` must begin with a number for each `clock`, got {state}')
+        if 'ended' in state:
+            _refuse(self, "`state` must not have 'ended', which says that there are no more items")
+        if self.gives == 'results' and self.replay is None:
+            _refuse(self, "`gives='results'` needs `replay`, as it cannot be run again on keys alone")
+        if self.itemwise and self.gives != 'results':
+            _refuse(self, "`itemwise` goes with `gives='results'` only")
 
     @property
-    def blind(self) -> bool:
-        """Whether it chooses and orders pairs whatever their values, so that they may as well get these behind it."""
-        return self.state is not None and self.remake == 'pass' and self.origin is itself
+    def same_key(self) -> bool:
+        return self.gives != 'repeated'
+
+    @property
+    def reorders_only(self) -> bool:
+        return self.gives == 'same'
+
+    @property
+    def yields_as_completed(self) -> bool:
+        return self.gives == 'results'
+
+    @property
+    def own(self) -> list[str]:
+        """The fields of its state that are true for one rank only."""
+        return [name for name in self.state if name not in ('slots', *self.clock, *self.beside)]
+
+    def origins(self, key: Any) -> tuple[Key, ...]:
+        return (key[0],) if self.gives == 'repeated' else (key,)
+
+    def has_key(self, key: Any, upstream: Callable[[Any], bool]) -> bool:
+        return is_pair(key) and upstream(key[0]) if self.gives == 'repeated' else upstream(key)
 
 
-def unordered(step: Step | ItemStep) -> bool:
-    """Whether what comes out first depends on what is done first."""
-    return isinstance(step, Step) and step.replay is not None and not step.blind
+@dataclass(frozen=True, eq=False)
+class Opaque(Step):
+    """Nothing is known of it: keys are numbers of what comes out, and it goes on by starting from the beginning."""
+
+    remembers: ClassVar[bool] = True
+
+    def origins(self, key: Any) -> tuple[Key, ...]:
+        return ()  # which is to say that none is known
+
+    def has_key(self, key: Any, upstream: Callable[[Any], bool]) -> bool:
+        return isinstance(key, int) and key >= 0
+
+    @property
+    def positional(self) -> bool:
+        return True
+
+
+def _check_choice(step: Step, name: str, choices: tuple[str, ...]) -> None:
+    if (value := getattr(step, name)) not in choices:
+        _refuse(step, f'`{name}` must be one of {", ".join(map(repr, choices))}, got {value!r}')
+
+
+def _refuse(step: Step, rule: str, error: type[Exception] = ValueError) -> None:
+    raise error(f'{step.name}: the step cannot be {type(step).__name__}: {rule}')
 
 
 Even: TypeAlias = Literal['keep', 'drop', 'repeat']

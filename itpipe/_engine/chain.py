@@ -3,11 +3,11 @@
 A run moves pairs `(key, value)` through a chain of generators; whoever consumes it strips the keys.
 
 Where the consumer stands. The run may be far ahead of its consumer. The consumer says which key it received last, and
-`Chain.commit` walks from there up to the source: each step, a `Link`, tells from a key that came out which keys had
-gone in.
+`Chain.commit` walks from there up to the source: the `Operator` of each step tells from a key that came out which keys
+had gone in.
 
 Starting again there. `Chain(…, state=…)` starts each step that remembers something from its entry, with the values
-that it held made again: `remake` goes up through the steps and runs them on the keys asked for, and on no others.
+that it held made again: `recompute` goes up through the steps and runs them on the keys asked for, and on no others.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from itpipe._core.keys import END, Key, as_key, describe
 from itpipe._core.show import format_step
-from itpipe._core.steps import ItemStep, Pair, State, Step, itself
+from itpipe._core.steps import ItemStep, Opaque, Pair, State, Stateful, Step
 from itpipe.errors import Dropped
 
 from .functions import ItemFunction
-from .operators import Link, snapshot
-from .order import apart, check_alike, each, fused, running
+from .kinds import kind_of_step
+from .operators import Operator
+from .order import check_alike, fused, hold_back_last, map_items, running
 from .seeds import Seeds
 from .source import Source
 from .waiting import Stop
@@ -40,6 +40,19 @@ COMMIT_EVERY = 256
 LONG = 10_000
 """… and earlier if one has more keys than this: behind a step with a log, one that drops nearly all items makes it grow
 by a key an item until the next delivery."""
+
+
+class _Upstream(NamedTuple):
+    """The steps before the one `at` this index, see `operators.Upstream`."""
+
+    chain: Chain
+    at: int
+
+    def recompute(self, keys: list[Key]) -> dict[Key, Any]:
+        return self.chain.recompute(self.at - 1, keys)
+
+    def again(self) -> Chain:
+        return self.chain.again(self.at)
 
 
 class Chain:
@@ -63,31 +76,36 @@ class Chain:
         self.described, self._first_seeds = (source, steps), seeds.copy()
         check_alike('shard', source, steps, seeds.seeded)
         steps = fused(steps)
-        order, behind, left = (*running(steps), []) if complete else apart(steps)
-        # commits go up to the last opaque step, from where a run starts again at the beginning
-        opaque = max((index for index, step in enumerate(steps) if step.opaque), default=-1)
+        order, behind, left = (*running(steps), []) if complete else hold_back_last(steps)
+        # the consumer's keys are of use up to the last opaque step, which starts from the beginning
+        opaque = max((index for index, step in enumerate(steps) if isinstance(step, Opaque)), default=-1)
         self.source = source.open(seeds, self.stop)
         self.source.tracked = tracked and opaque < 0
         look_up = self.source.apart() if behind else None
         # random steps of one name are counted in reading order, those of the source first
         self.pairs = self.source.start(None if state is None else state['source'])
-        links = [Link(step, seeds, self.stop, tracked and index >= opaque) for index, step in enumerate(steps)]
-        self.links = [links[place] for place in order]
-        self._left = [links[place] for place in left]
-        self._look_up = None if look_up is None else Link(look_up, seeds, self.stop)
-        if self._look_up is not None and behind > len(self.links):
+
+        def at_work(step: Step, tracked: bool = True) -> Operator:
+            return kind_of_step(step)(step, seeds, self.stop, tracked)
+
+        operators = [at_work(step, tracked and index >= opaque) for index, step in enumerate(steps)]
+        self.operators = [operators[place] for place in order]
+        self._left = [operators[place] for place in left]
+        self._look_up = None if look_up is None else at_work(look_up)
+        if self._look_up is not None and behind > len(self.operators):
             self._left.insert(0, self._look_up)
         elif self._look_up is not None:
-            self.links.insert(behind, self._look_up)
-        self._remembering = [link for link in self.links if link.step.remembers]
-        # what gives keys as they are has nothing to say; of a batch, the last part was consumed last
-        self._commits: list[tuple[Link, Callable[[Any], Any]]] = [
-            (link, itemgetter(-1) if link.step.origin is tuple and not link.step.remembers else link.commit)
-            for link in reversed(self.links)
-            if link.step.remembers or link.step.origin is not itself
+            self.operators.insert(behind, self._look_up)
+        self._remembering = [operator for operator in self.operators if operator.step.remembers]
+        # what gives keys as they are has nothing to say
+        self._commits = [
+            (operator, operator.consumed)
+            for operator in reversed(self.operators)
+            if operator.step.remembers or not operator.step.same_key
         ]
-        self.stateful = self.source.stateful or any(link.step.state is not None for link in self.links)
-        self._logs = [self.source.log, *(link.log for link in self.links if link.step.state is not None)]
+        stateful = [operator for operator in self.operators if isinstance(operator.step, Stateful)]
+        self.stateful = self.source.stateful or bool(stateful)
+        self._logs = [self.source.log, *(operator.log for operator in stateful)]
         self.last: Key | None = None
         """What the consumer received last; only its thread writes it."""
         self._committed: Key | None = None
@@ -97,12 +115,14 @@ class Chain:
         self._committing = False
         self._closing: list[Callable[[], object]] = []
         self._close_later(self.pairs)
-        if not isinstance(self.pairs, (enumerate, zip)) and not (self.links and self.links[0].step.work is each):
-            self.pairs = each(self.pairs, ItemFunction((), seeds), self.stop)  # to be stopped between items
+        if not isinstance(self.pairs, (enumerate, zip)) and not (
+            self.operators and self.operators[0].step.work is map_items
+        ):
+            self.pairs = map_items(self.pairs, ItemFunction((), seeds), self.stop)  # to be stopped between items
         entries = iter(() if state is None else state['steps'])
-        for index, link in enumerate(self.links):
-            entry = next(entries, None) if link.step.remembers else None
-            self.pairs = link.start(self.pairs, entry, partial(self.remake, index - 1))
+        for index, operator in enumerate(self.operators):
+            entry = next(entries, None) if operator.step.remembers else None
+            self.pairs = operator.start(self.pairs, entry, _Upstream(self, index))
             self._close_later(self.pairs)
         if stop is None:
             self._closing.append(self.stop)  # first of all, so that nothing is waited for in vain
@@ -114,8 +134,8 @@ class Chain:
     def finish(self, key: Key, value: Any) -> Any:
         """What the steps that were left out make of the value."""
         pairs: Iterator[Pair] = iter([(key, value)])
-        for link in self._left:
-            pairs = link.step.work(pairs, *link.options)
+        for operator in self._left:
+            pairs = operator.step.work(pairs, *operator.options)
         ((_, value),) = pairs
         return value
 
@@ -140,10 +160,10 @@ class Chain:
                 return
             self._committing = True
             self._committed, self._since = key, 0
-            for link, commit in self._commits:
+            for operator, consumed in self._commits:
                 if key is None:
                     break
-                key = link.end() if key is END else commit(key)
+                key = operator.end() if key is END else consumed(key)
             if key is not None and key is not END:
                 self.source.commit(key)
             self._committing = False
@@ -158,47 +178,37 @@ class Chain:
             remembering = self._remembering
             return {
                 'source': self.source.entry(),
-                'steps': [snapshot(link.entry) for link in remembering] if remembering else [],
+                'steps': [operator.snapshot() for operator in remembering] if remembering else [],
             }
 
-    def remake(self, index: int, keys: list[Key]) -> dict[Key, Any]:
+    def recompute(self, index: int, keys: list[Key]) -> dict[Key, Any]:
         """The values that had come out of the step at `index` (the source: -1) with these keys, made again."""
         if index < 0:
             return self.source.remake(keys)
-        if self.links[index].step.opaque:
-            return self._forward(index, keys)
-        return self.links[index].remake(keys, partial(self.remake, index - 1))
+        return self.operators[index].recompute(keys, _Upstream(self, index))
 
-    def _forward(self, index: int, keys: list[Key]) -> dict[Key, Any]:
-        source, steps = self.described  # in which no step changes places with this one
-        index -= self._look_up in self.links[:index]
-        again = Chain(source, fused(steps)[: index + 1], self._first_seeds.copy(), self.stop)
-        missing = set(keys)
-        found: dict[Key, Any] = {}
-        try:
-            while missing and (pair := next(again.pairs, None)) is not None:
-                if pair[0] in missing:
-                    missing.remove(pair[0])
-                    found |= [pair]
-        finally:
-            again.close()
-        return found
+    def again(self, index: int) -> Chain:
+        """The steps before the one at `index` in a run of their own, from the beginning."""
+        source, steps = self.described  # in which no step changes places with an opaque one
+        index -= self._look_up in self.operators[:index]
+        return Chain(source, fused(steps)[:index], self._first_seeds.copy(), self.stop, tracked=False)
 
-    def gives(self, key: Any, index: int | None = None) -> bool:
+    def has_key(self, key: Any, index: int | None = None) -> bool:
         """Whether such a key can come out of the step at `index`, by default of the last one."""
         if index is None:
-            index = len(self.links) - 1
-        return (
-            self.source.gives(key) if index < 0 else self.links[index].gives(key, partial(self.gives, index=index - 1))
-        )
+            index = len(self.operators) - 1
+        if index < 0:
+            return self.source.gives(key)
+        step: Step = self.operators[index].step
+        return step.has_key(key, partial(self.has_key, index=index - 1))
 
     def indices(self, key: Key) -> list[Any]:
         """Where the items that `key` was made of lie in what the source draws from."""
         keys: Sequence[Any] = [key]
-        for link in reversed(self.links):
-            if link.step.opaque:
-                raise RuntimeError(f'`{format_step(link.step)}` does not say of which items it makes what it gives')
-            keys = [origin for key in keys for origin in link.step.origin(key)]
+        for operator in reversed(self.operators):
+            if isinstance(operator.step, Opaque):
+                raise RuntimeError(f'`{format_step(operator.step)}` does not say of which items it makes what it gives')
+            keys = [origin for key in keys for origin in operator.step.origins(key)]
         return self.source.indices(keys)
 
     def close(self) -> None:
@@ -227,9 +237,9 @@ def item_again(where: str, source: Source, steps: Sequence[Step | ItemStep], see
     key = as_key(key)
     chain = Chain(source, steps, seeds, tracked=False)
     try:
-        for index in range(len(chain.links) - 1, -2, -1):
-            if chain.gives(key, index):
-                found = chain.remake(index, [key])
+        for index in range(len(chain.operators) - 1, -2, -1):
+            if chain.has_key(key, index):
+                found = chain.recompute(index, [key])
                 if key not in found:
                     raise LookupError(f'{where}: there is no {describe(key)}')
                 return found[key]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
-from itpipe._core.key_codes import decode, decode_all
 from itpipe._core.keys import is_count
-from itpipe._core.show import format_call, format_step
-from itpipe._core.steps import ItemStep, State, Step, itself
+from itpipe._core.show import format_call, format_step, shortened
+from itpipe._core.steps import ItemStep, State, Step
 
-from .dealing import deal, fits_dealing
-from .operators import gives
+from .dealing import deal
+from .kinds import kind_of, kind_of_step
 from .order import fused, last_shard, running
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Pipeline:
         self.shard: list[int] | None = None
         if (place := last_shard(steps)) is not None:  # this one may be another rank's, or one of another number of them
             self.shard = list(told[place].share)
-            told[place] = told[place]._replace(lasting=format_call('shard', (), told[place].kwargs))
+            told[place] = replace(told[place], fingerprint=format_call('shard', (), told[place].kwargs))
         lines = lasting(source, told).splitlines()
         if seed is not None:
             lines.append(format_call('Infinite', (), {'seed': seed}))
@@ -140,12 +140,12 @@ def _check_form(state: State, place: Place) -> None:
         raise ValueError('its "pipeline" is not text')
     of_rank = isinstance(shard, list) and len(shard) == 2 and all(map(is_count, shard)) and shard[0] < shard[1]
     if not (shard is None or shard == MERGED or of_rank):
-        raise ValueError(f'its "shard" cannot be {_shortened(shard)}')
+        raise ValueError(f'its "shard" cannot be {shortened(shard)}')
     for name, value in (('pass', place.pass_), ('batch', place.batch)):
         if not is_count(value):
-            raise ValueError(f'its "{name}" cannot be {_shortened(value)}')
+            raise ValueError(f'its "{name}" cannot be {shortened(value)}')
     if place.entropy is not None and (type(place.entropy) is not int or not 0 <= place.entropy < 1 << 256):
-        raise ValueError(f'its "entropy" cannot be {_shortened(place.entropy)}')
+        raise ValueError(f'its "entropy" cannot be {shortened(place.entropy)}')
     _check_parts(place.position)
 
 
@@ -158,31 +158,9 @@ def _check_parts(position: Any) -> list[Any]:
     if not isinstance(position['steps'], list):
         raise ValueError('the "steps" of its "position" are not a list')
     for entry in position['steps']:
-        _check_entry(entry)
+        if entry is not None:
+            kind_of(entry).check_form(entry)
     return position['steps']
-
-
-def _check_entry(entry: Any) -> None:
-    if entry is None or is_count(entry):
-        return
-    if isinstance(entry, list):
-        if not all(isinstance(part, list) and len(part) == 2 and is_count(part[1]) for part in entry):
-            raise ValueError('an entry of its "steps" is not of keys and numbers')
-        if len({decode(code) for code, _ in entry}) < len(entry):
-            raise ValueError('an entry of its "steps" has a key twice')
-        return
-    if not isinstance(entry, dict):
-        raise ValueError(f'an entry of its "steps" cannot be {_shortened(entry)}')
-    for name, value in entry.items():
-        if name == 'slots':
-            decode_all(value)
-        elif name == 'ended':
-            if value is not True:
-                raise ValueError('an entry of its "steps" has an "ended" that is not true')
-        elif not (is_count(value) or (isinstance(value, list) and all(map(is_count, value)))):
-            raise ValueError(f'an entry of its "steps" has {_shortened(value)} for {_shortened(name)}')
-    if 'begun' in entry and not fits_dealing(entry):
-        raise ValueError('an entry of its "steps" does not say which items were dealt')
 
 
 def check_position(source: Source, steps: Sequence[Step | ItemStep], position: Any) -> None:
@@ -197,7 +175,8 @@ def check_position(source: Source, steps: Sequence[Step | ItemStep], position: A
     left = iter(entries)
     comes_in = source.key_test()
     for step in ordered:
-        if step.remembers and not _is_entry_of(step, next(left), comes_in):
+        entry = next(left) if step.remembers else None
+        if entry is not None and not kind_of_step(step).is_entry(step, entry, comes_in):
             raise ValueError(f'what it says of `{format_step(step)}` cannot be')
         comes_in = _behind(step, comes_in)
 
@@ -211,7 +190,7 @@ def key_test(source: Source, steps: Sequence[Step | ItemStep]) -> Callable[[Any]
 
 
 def _behind(step: Step, comes_in: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return comes_in if step.origin is itself and not step.opaque else partial(gives, step, upstream=comes_in)
+    return comes_in if step.same_key else partial(step.has_key, upstream=comes_in)
 
 
 def _as_they_run(steps: Sequence[Step | ItemStep]) -> list[Step]:
@@ -219,37 +198,11 @@ def _as_they_run(steps: Sequence[Step | ItemStep]) -> list[Step]:
     return [fused_steps[place] for place in running(fused_steps)[0]]
 
 
-def _is_entry_of(step: Step, entry: Any, comes_in: Callable[[Any], bool]) -> bool:
-    if entry is None:
-        return True
-    if step.opaque:
-        return is_count(entry)
-    if step.parts:
-        return isinstance(entry, list) and all(comes_in(decode(code)) for code, _ in entry)
-    if not isinstance(entry, dict) or step.state is None or entry.keys() - {'ended'} != step.state.keys():
-        return False
-    alike = all(
-        isinstance(entry[name], list) == isinstance(value, list)
-        for name, value in step.state.items()
-        if name != 'slots'
-    )
-    keys = decode_all(entry.get('slots', []))
-    return alike and all(map(comes_in, keys)) and (step.fits is None or step.fits(entry | {'slots': keys}))
-
-
-def _shortened(value: Any) -> str:
-    try:
-        text = repr(value)
-    except Exception:
-        text = type(value).__name__
-    return text if len(text) <= 40 else f'{text[:39]}…'
-
-
 def lasting(source: Source, steps: Sequence[Step | ItemStep]) -> str:
     """What has to be the same where a run goes on, a line for each step: not the data, nor how it runs."""
     lines = [source.lasting()]
     for step in steps:
-        told = step.lasting if isinstance(step, Step) else None
+        told = step.fingerprint if isinstance(step, Step) else None
         lines += [format_step(step)] if told is None else told.splitlines()
     return '\n'.join(lines)
 

@@ -10,7 +10,7 @@ from itpipe._core.keys import Key
 from itpipe._core.notes import note
 from itpipe._core.rng import Draws, generator
 from itpipe._core.show import format_step
-from itpipe._core.steps import STOP, Function, ItemStep, Seed
+from itpipe._core.steps import AS_WRITTEN, STOP, Function, ItemStep, Seed, Step
 
 from .seeds import Seeds
 from .waiting import Stop
@@ -121,10 +121,12 @@ def _call(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     return call(*item, *args, **named, **kwargs)
 
 
-def bind_option(option: Any, seeds: Seeds, stop: Stop) -> Any:
+def bind_option(option: Any, step: Step, seeds: Seeds, stop: Stop) -> Any:
     """What a step's `work` gets for one of its options."""
     if isinstance(option, Seed):
         return Draws(seeds.next(option.name, option.seed))
     if isinstance(option, tuple) and option and isinstance(option[0], ItemStep):
         return ItemFunction(option, seeds)
+    if option is AS_WRITTEN:
+        return format_step(step)
     return stop if option is STOP else option

@@ -19,7 +19,7 @@ import numpy as np
 from itpipe._core.keys import Key, is_count
 from itpipe._core.notes import note, remark
 from itpipe._core.show import format_call, format_value, same
-from itpipe._core.steps import STOP, Pair, Step
+from itpipe._core.steps import STOP, Pair, Stateless, Step
 from itpipe.errors import NotRestartable
 
 from .run import Run
@@ -399,7 +399,7 @@ def look_up(places: Iterable[Pair], stop: Stop, sequence: Any, where: Callable[[
 
 def look_up_step(sequence: Any, where: Callable[[], str]) -> Step:
     """The step that does so."""
-    return Step('look_up', partial(look_up, sequence=sequence, where=where), (STOP,), itemwise=True)
+    return Stateless('look_up', partial(look_up, sequence=sequence, where=where), (STOP,), itemwise=True)
 
 
 def as_runtime_error(error: StopIteration, sequence: Any, place: Any) -> RuntimeError:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .checkpoint import MERGED, _begun, _check, _difference, _ranks, _read, _sorted
-from .dealing import merge
+from .dealing import check_dealt, merge
 
 __all__ = ['merge_states']
 
@@ -69,10 +69,10 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
             f'{where}: `states` must be one of each rank of {ranks}, got those of {", ".join(map(_ranks, given))}'
         )
     for n, place in enumerate(places):
-        if place.position is not None and not any(
-            isinstance(e, dict) and 'begun' in e for e in place.position['steps']
-        ):
-            raise ValueError(f'{where}: `states[{n}]` is damaged: it does not say which items were dealt')
+        try:
+            check_dealt(place.position)
+        except ValueError as error:
+            raise ValueError(f'{where}: `states[{n}]` is damaged: {error}') from None
     in_order = sorted(zip(states, places, strict=True), key=lambda each: each[0]['shard'])
     try:
         position = _sorted(merge(where, [place.position for _, place in in_order]))

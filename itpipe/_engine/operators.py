@@ -1,10 +1,8 @@
 """One step at work: what comes out of it, where its consumer stands, and what it has given once more.
 
-A stateful step is a generator over pairs that never looks at the values and keeps what it has to remember in a dict:
-numbers, and `slots`, the pairs that it holds. The keys that go in are logged, and a second instance of the same
-generator, the replica, is fed from that log until it has made the key that the consumer received last; the replica's
-dict is then the state at the consumer. A run that goes on there starts the step from this dict, with the values of its
-slots made again. What cannot be made again, because a step now leaves it out, is left out where it would have come.
+There is an operator for each kind of step. It has the entry of the step in the position of a run, which is what has to
+be remembered besides the last key. Only the kind knows the form of its entry. It is told by that form, also where there
+is no pipeline, as in `merge_states`, see `kinds`. The operator of a stateful step is in `stateful`.
 """
 
 from __future__ import annotations
@@ -12,191 +10,198 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from itertools import chain, dropwhile, islice
-from typing import Any, Final
+from operator import itemgetter
+from typing import Any, Protocol
 
-from itpipe._core.key_codes import decode, decode_all, encode, encode_all
-from itpipe._core.keys import END, Batch, Key, is_pair
+from itpipe._core.key_codes import decode, encode
+from itpipe._core.keys import END, Key, is_count
 from itpipe._core.show import format_step
-from itpipe._core.steps import Pair, State, Step, itself
+from itpipe._core.steps import Pair
 
 from .functions import bind_option
 from .seeds import Seeds
 from .stacks import user_stacklevel
 from .waiting import Stop
 
-__all__ = ['Link', 'copy_state', 'gives', 'revive', 'snapshot']
-
-_MISSING: Final = object()
-"""In the place of a value in a slot: it could not be made again."""
+__all__ = ['BatchOperator', 'ExpandingOperator', 'OpaqueOperator', 'Operator', 'StatelessOperator', 'Upstream']
 
 
-class Link:
-    """One step at work."""
+class Upstream(Protocol):
+    """What an operator may ask of the steps before it."""
 
-    def __init__(self, step: Step, seeds: Seeds, stop: Stop, tracked: bool = True):
+    def recompute(self, keys: list[Key]) -> dict[Key, Any]:
+        """The values that had come out with these keys, made again, where there are such."""
+
+    def again(self) -> Any:
+        """All that comes out, from the beginning, in a chain of its own."""
+
+
+class Operator:
+    """A step at work."""
+
+    def __init__(self, step: Any, seeds: Seeds, stop: Stop, tracked: bool = True):
         self.step = step
-        self.options = tuple(bind_option(option, seeds, stop) for option in step.options)
+        self.options = tuple(bind_option(option, step, seeds, stop) for option in step.options)
         self.entry: Any = None
         self.log: deque[Any] = deque(maxlen=None if tracked else 0)
-        self.position: list[Any] = [None]
-        self.replica: Iterator[Pair] | None = None
+        """What it remembers of what the consumer has not received yet."""
 
-    def start(
-        self, items: Iterator[Pair], entry: Any, upstream: Callable[[list[Key]], dict[Key, Any]]
-    ) -> Iterator[Pair]:
+    def start(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         """The pairs that come out, from the beginning or from the entry of another run."""
-        step = self.step
+        return self.step.work(items, *self.options)  # type: ignore[no-any-return]
+
+    def consumed(self, key: Any) -> Any:
+        """The consumer has what was made of `key`; returns up to which key this had consumed then, None for no news."""
+        return key
+
+    def end(self) -> Any:
+        """The consumer has had all that there is; returns the same as `consumed`."""
+        return END
+
+    def recompute(self, keys: Sequence[Key], upstream: Upstream) -> dict[Key, Any]:
+        """The values that had come out with these keys, made again from those upstream."""
+        origins = {key: self.step.origins(key) for key in keys}
+        values = upstream.recompute(list(dict.fromkeys(chain.from_iterable(origins.values()))))
+        return self._recomputed(origins, values)
+
+    def _recomputed(self, origins: dict[Key, tuple[Key, ...]], values: dict[Key, Any]) -> dict[Key, Any]:
+        return {key: value for key, value in self.step.work(iter(values.items()), *self.options) if key in origins}
+
+    def snapshot(self) -> Any:
+        """The entry as JSON can hold it, independent of the live one."""
+        return self.entry
+
+    # What follows is asked without a run.
+
+    @staticmethod
+    def check_form(entry: Any) -> None:
+        """Raise ValueError for what is not an entry of any step of this kind."""
+
+    @classmethod
+    def is_entry(cls, step: Any, entry: Any, has_key: Callable[[Any], bool]) -> bool:
+        """Whether an entry of the right form can be one of the step; `has_key` tells which keys come in."""
+        return entry is None
+
+    @staticmethod
+    def form(entry: Any) -> Any:
+        """What entries of one step have in common."""
+        return type(entry)
+
+    @staticmethod
+    def merge(entries: Sequence[Any], complete: bool) -> Any:
+        """One entry of those of ranks, `complete` if of all; None if they cannot be put together."""
+
+    @staticmethod
+    def split(entry: Any, rank: int, ranks: int) -> Any:
+        """The part of a merged entry that is dealt to the rank."""
+        return entry
+
+
+class StatelessOperator(Operator):
+    """A stateless step, which has no entry."""
+
+    def _recomputed(self, origins: dict[Key, tuple[Key, ...]], values: dict[Key, Any]) -> dict[Key, Any]:
+        return values if self.step.gives == 'same' else super()._recomputed(origins, values)
+
+
+class BatchOperator(Operator):
+    """A stateless step that gives lists: of a batch, the last part was consumed last."""
+
+    consumed = itemgetter(-1)  # type: ignore[assignment]
+
+    def _recomputed(self, origins: dict[Key, tuple[Key, ...]], values: dict[Key, Any]) -> dict[Key, Any]:
+        return {key: [values[part] for part in parts if part in values] for key, parts in origins.items()}
+
+
+class ExpandingOperator(Operator):
+    """Its entry: codes of the items that it is at, each with the number of what it gave of it last."""
+
+    def start(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         self.entry = entry
-        if step.opaque and entry:
-            warnings.warn(
-                f'itpipe: nothing is known of `{format_step(step)}`,'
-                f' so it runs again from the beginning to item {entry}',
-                stacklevel=user_stacklevel(),
-            )
-        if step.state is None:
-            return step.work(items, *self.options) if entry is None else self._resumed(items, upstream)
-        state = deepcopy(step.state) if entry is None else revive(entry)
-        self.entry = copy_state(state)
-        if step.replay is None:
-            self.replica = step.work(_replayed(self.log, self.position), self.entry, *self.options)
-        else:
-            self.replica = step.replay(self.log, self.position, self.entry)
-        return self._stateful(iter(()) if state.get('ended') else items, state, upstream)
+        return self._resumed(items, entry, upstream) if entry else self.step.work(items, *self.options)
 
-    def _stateful(
-        self, items: Iterator[Pair], state: State, upstream: Callable[[list[Key]], dict[Key, Any]]
-    ) -> Iterator[Pair]:
-        slots = state.get('slots', ())
-        if slots:
-            values = upstream([key for key, _ in slots])
-            slots[:] = [(key, values.get(key, _MISSING)) for key, _ in slots]
-            del values  # or they are held as long as the run lasts
-        if self.step.replay is None:
-            pairs = self.step.work(_logged(items, self.log), state, *self.options)
-        else:
-            if slots:
-                slots[:] = [pair for pair in slots if pair[1] is not _MISSING]
-            pairs = self.step.work(items, state, self.log, *self.options)
-        if any(value is _MISSING for _, value in slots):
-            pairs = (pair for pair in pairs if pair[1] is not _MISSING)
-        yield from pairs
-
-    def _resumed(self, items: Iterator[Pair], upstream: Callable[[list[Key]], dict[Key, Any]]) -> Iterator[Pair]:
-        if self.step.opaque:
-            yield from islice(self.step.work(items, *self.options), self.entry, None)
-            return
-        last = {decode(code): n for code, n in self.entry}
-        values = upstream(list(last))
+    def _resumed(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
+        last = {decode(code): n for code, n in entry}
+        values = upstream.recompute(list(last))
         begun = ((key, values.pop(key)) for key in last if key in values)
         for key, value in self.step.work(begun, *self.options):
-            if key[1] > last[key[0]]:  # type: ignore[index]
+            if key[1] > last[key[0]]:
                 yield key, value
             del value
         yield from self.step.work(items, *self.options)
 
-    def commit(self, key: Key) -> Any:
-        """The consumer has what was made of `key`; says up to which key this had consumed then, None for no news."""
-        if self.step.opaque:
-            self.entry = key + 1  # type: ignore[operator]
-            return None
-        if self.step.parts:
-            code, n = encode(key[0]), key[1]  # type: ignore[index]
-            begun = list(dropwhile(lambda each: each[0] != code, self.entry or ()))
-            self.entry = [[code, n], *begun[1:]]
-            return None if begun else self.step.origin(key)[-1]
-        if self.replica is None:
-            return self.step.origin(key)[-1]
-        self.position[0] = None
-        while next(self.replica)[0] != key:
-            pass
-        return self._consumed()
+    def consumed(self, key: Any) -> Any:
+        code, n = encode(key[0]), key[1]
+        begun = list(dropwhile(lambda entry: entry[0] != code, self.entry or ()))
+        self.entry = [[code, n], *begun[1:]]
+        return None if begun else key[0]
 
     def end(self) -> Any:
-        """The consumer has had all that there is; says the same as `commit`."""
-        if self.replica is not None:
-            self.position[0] = None
-            for _ in self.replica:
-                pass
-            return self._consumed()
-        if self.step.parts:
-            self.entry = None
-        return None if self.step.opaque else END
+        self.entry = None
+        return END
 
-    def _consumed(self) -> Any:
-        if self.position[0] is END:
-            if self.entry.get('ended'):  # then upstream knows, or has not even begun
-                return None
-            self.entry['ended'] = True
-        return self.position[0]
+    @staticmethod
+    def check_form(entry: Any) -> None:
+        if not all(isinstance(part, list) and len(part) == 2 and is_count(part[1]) for part in entry):
+            raise ValueError('an entry of its "steps" is not of keys and numbers')
+        if len({decode(code) for code, _ in entry}) < len(entry):
+            raise ValueError('an entry of its "steps" has a key twice')
 
-    def remake(self, keys: Sequence[Key], upstream: Callable[[list[Key]], dict[Key, Any]]) -> dict[Key, Any]:
-        """The values that had come out with these keys, made again from those upstream."""
-        origins = {key: self.step.origin(key) for key in keys}
-        values = upstream(list(dict.fromkeys(chain.from_iterable(origins.values()))))
-        if self.step.remake == 'list':
-            return {key: [values[part] for part in parts if part in values] for key, parts in origins.items()}
-        if self.step.remake == 'pass':
-            return {key: values[parts[-1]] for key, parts in origins.items() if parts[-1] in values}
-        return {key: value for key, value in self._work(iter(values.items())) if key in origins}
+    @classmethod
+    def is_entry(cls, step: Any, entry: Any, has_key: Callable[[Any], bool]) -> bool:
+        return isinstance(entry, list) and all(has_key(decode(code)) for code, _ in entry)
 
-    def gives(self, key: Any, upstream: Callable[[Any], bool]) -> bool:
-        """Whether such a key can come out, by its form."""
-        return gives(self.step, key, upstream)
+    @staticmethod
+    def merge(entries: Sequence[Any], complete: bool) -> Any:
+        begun: dict[Any, int] = {}  # an item may be at two ranks, by `even='repeat'`; nothing of it is lost then
+        for code, n in chain.from_iterable(entries):
+            key = decode(code)
+            begun[key] = max(n, begun.get(key, n))
+        return [[encode(key), n] for key, n in begun.items()]
 
-    def _work(self, items: Iterator[Pair]) -> Iterator[Pair]:
-        if self.step.state is None:
-            return self.step.work(items, *self.options)
-        return self.step.work(items, deepcopy(self.step.state), deque(), *self.options)
+    @staticmethod
+    def split(entry: Any, rank: int, ranks: int) -> Any:
+        return entry[rank::ranks] or None
 
 
-def gives(step: Step, key: Any, upstream: Callable[[Any], bool]) -> bool:
-    """Whether such a key can come out of the step, by its form; `upstream` says so of the one before it."""
-    if step.opaque:
-        return isinstance(key, int) and key >= 0
-    if step.origin is itself:
-        return upstream(key)
-    if step.remake == 'list':
-        return isinstance(key, Batch) and all(map(upstream, key))
-    return is_pair(key) and upstream(key[0])
+class OpaqueOperator(Operator):
+    """Its entry: how many came out."""
 
+    def start(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
+        self.entry = entry
+        if not entry:
+            return self.step.work(items, *self.options)  # type: ignore[no-any-return]
+        warnings.warn(
+            f'itpipe: nothing is known of `{format_step(self.step)}`,'
+            f' so it runs again from the beginning to item {entry}',
+            stacklevel=user_stacklevel(),
+        )
+        return self._rest(items, entry)
 
-# The state of a stateful step: live, its slots are pairs; in a replica, pairs without values; as JSON, encoded keys.
+    def _rest(self, items: Iterator[Pair], entry: int) -> Iterator[Pair]:
+        yield from islice(self.step.work(items, *self.options), entry, None)
 
+    def consumed(self, key: Any) -> Any:
+        self.entry = key + 1
 
-def snapshot(entry: Any) -> Any:
-    """An entry as JSON can hold it, independent of the live one."""
-    if not isinstance(entry, dict):
-        return entry
-    return {
-        name: encode_all([key for key, _ in v]) if name == 'slots' else list(v) if isinstance(v, list) else v
-        for name, v in sorted(entry.items())
-    }
+    def end(self) -> Any:
+        return None
 
+    def recompute(self, keys: Sequence[Key], upstream: Upstream) -> dict[Key, Any]:
+        missing = set(keys)
+        found: dict[Key, Any] = {}
+        again = upstream.again()
+        try:
+            pairs = self.step.work(again.pairs, *self.options)
+            while missing and (pair := next(pairs, None)) is not None:
+                if pair[0] in missing:
+                    missing.remove(pair[0])
+                    found |= [pair]
+        finally:
+            again.close()
+        return found
 
-def revive(entry: State) -> State:
-    """The state that `snapshot` made an entry of, with slots that have no values yet."""
-    return {
-        name: [(key, None) for key in decode_all(v)] if name == 'slots' else deepcopy(v) for name, v in entry.items()
-    }
-
-
-def copy_state(state: State) -> State:
-    """The state without the values."""
-    return {name: [(key, None) for key, _ in v] if name == 'slots' else deepcopy(v) for name, v in state.items()}
-
-
-def _logged(items: Iterator[Pair], log: deque[Any]) -> Iterator[Pair]:
-    for pair in items:
-        log.append(pair[0])
-        yield pair
-    log.append(END)
-
-
-def _replayed(log: deque[Any], position: list[Any]) -> Iterator[Pair]:
-    while True:
-        key = position[0] = log.popleft()
-        if key is END:
-            return
-        yield key, None
+    @classmethod
+    def is_entry(cls, step: Any, entry: Any, has_key: Callable[[Any], bool]) -> bool:
+        return is_count(entry)

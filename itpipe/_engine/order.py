@@ -7,10 +7,11 @@ the steps between that choose and order items without looking at them: each of t
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import END
-from itpipe._core.steps import STOP, ItemStep, Pair, Step, draws, unchanged, unordered
+from itpipe._core.steps import STOP, ItemStep, Pair, Stateful, Stateless, Step, draws, identity
 
 from .functions import ItemFunction
 from .waiting import Stop
@@ -18,7 +19,7 @@ from .waiting import Stop
 if TYPE_CHECKING:
     from .source import Source
 
-__all__ = ['apart', 'check_alike', 'dealt', 'each', 'fused', 'last_shard', 'running']
+__all__ = ['check_alike', 'dealt', 'fused', 'hold_back_last', 'last_shard', 'map_items', 'running']
 
 
 def fused(steps: Sequence[Step | ItemStep]) -> list[Step]:
@@ -30,17 +31,17 @@ def fused(steps: Sequence[Step | ItemStep]) -> list[Step]:
             items.append(step)
             continue
         if items:
-            result.append(_each_step(items))
+            result.append(_map_step(items))
             items = []
         result.append(step)
-    return [*result, _each_step(items)] if items else result
+    return [*result, _map_step(items)] if items else result
 
 
-def _each_step(steps: list[ItemStep]) -> Step:
-    return Step('each', each, (tuple(steps), STOP), itemwise=True)
+def _map_step(steps: list[ItemStep]) -> Stateless:
+    return Stateless('map_items', map_items, (tuple(steps), STOP), itemwise=True)
 
 
-def each(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Generator[Pair, None, Any]:
+def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Generator[Pair, None, Any]:
     """What the function makes of the items; returns the key of the last one, END if there was none."""
     key: Any = END
     if function.random:
@@ -48,7 +49,7 @@ def each(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Generator
             yield key, function(key, value)
             stop.check()
         return key
-    first, *others = function.calls or [unchanged]
+    first, *others = function.calls or [identity]
     for key, value in items:  # the same without a call for each item, which is most of what such a step costs
         call = first
         try:
@@ -89,13 +90,19 @@ def running(steps: Sequence[Step]) -> tuple[list[int], int]:
     return order, looked_up
 
 
-def apart(steps: Sequence[Step]) -> tuple[list[int], int, list[int]]:
+_DEALT = Stateful('dealt', map_items, state={'dealt': 0}, gives='same', share=(0, 1))
+
+
+def hold_back_last(steps: Sequence[Step]) -> tuple[list[int], int, list[int]]:
     """As `running`, but without the item-wise steps that may run behind what is dealt later, whose places are the last.
 
     These are not those that work on several items at once, as `parallel_map` does.
     """
-    one_by_one = [step if step.work is each else step._replace(itemwise=False) for step in steps]
-    order, looked_up = running([*one_by_one, Step('dealt', each, share=(0, 1))])
+    one_by_one = [
+        step if step.work is map_items or not isinstance(step, (Stateless, Stateful)) else replace(step, itemwise=False)
+        for step in steps
+    ]
+    order, looked_up = running([*one_by_one, _DEALT])
     end = order.index(len(steps))
     return order[:end], looked_up, order[end + 1 :]
 
@@ -105,7 +112,7 @@ def dealt(steps: Sequence[Step | ItemStep], shard: Step) -> tuple[Step | ItemSte
 
     That is behind all steps that count items, but before what leaves them out, takes them apart or puts them together.
     """
-    counting = (n for n, step in enumerate(steps) if isinstance(step, Step) and (step.counts or step.opaque))
+    counting = (n for n, step in enumerate(steps) if isinstance(step, Step) and step.positional)
     place = max(counting, default=-1) + 1
     while place < len(steps) and _lets_pass(steps[place]):
         place += 1
@@ -113,7 +120,7 @@ def dealt(steps: Sequence[Step | ItemStep], shard: Step) -> tuple[Step | ItemSte
 
 
 def _lets_pass(step: Step | ItemStep) -> bool:
-    return isinstance(step, ItemStep) or step.itemwise or step.blind
+    return isinstance(step, ItemStep) or step.itemwise or step.reorders_only
 
 
 def check_alike(where: str, source: Source, steps: Sequence[Step | ItemStep], seeded: bool) -> None:
@@ -124,7 +131,7 @@ def check_alike(where: str, source: Source, steps: Sequence[Step | ItemStep], se
     alike = fused(steps[: shard + 1])
     order, _ = running(alike)
     before = [alike[place] for place in order[: order.index(len(alike) - 1)]]
-    if not source.ordered or any(map(unordered, before)):
+    if not source.ordered or any(step.yields_as_completed for step in before):
         raise ValueError(
             f'{where}: the ranks need items in the same order, but before they are dealt there is a `parallel_map`'
             ' with `ordered=False`, which gives them to each rank in another one; leave that out'

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial, wraps
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from itpipe._core.checks import integer, not_async, truth
 from itpipe._core.rng import check_seed
 from itpipe._core.show import format_step, same
-from itpipe._core.steps import Function, ItemStep, Step, unchanged
+from itpipe._core.steps import Function, ItemStep, Step, identity
 
 from .chain import Chain, item_again
 from .checkpoint import Pipeline
@@ -27,7 +33,7 @@ __all__ = ['Stage', 'Stream', 'as_stage', 'factory', 'function_of', 'itemwise', 
 
 A = TypeVar('A', contravariant=True)
 B = TypeVar('B', covariant=True)
-C = TypeVar('C')
+C = TypeVar('C', bound=Callable[..., Any])
 P = ParamSpec('P')
 
 
@@ -256,9 +262,49 @@ def pipe(source: Iterable[Any], *stages: Any) -> Stream[Any]:
 
 
 def factory(function: C) -> C:
-    """Marks a function that makes stages, so that `stream | function` is known for a forgotten call."""
-    function.is_factory = True  # type: ignore[attr-defined]
-    return function
+    """Makes a function that describes a step one that makes a stage, which prints as the function was called.
+
+    What is printed follows from the signature: the first argument and those without a default are positional, the
+    others are named, and left out where they are the default. A step that has arguments of its own keeps them. That it
+    is a factory is known to `stream | function`, which says so where the call was forgotten.
+    """
+
+    @wraps(function)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        made = function(*args, **kwargs)
+        (step,) = made.steps
+        if not step.args and not step.kwargs:
+            change: Any = step._replace if isinstance(step, ItemStep) else partial(replace, step)
+            args, kwargs = _arguments(function, args, kwargs)
+            made.steps = (change(args=args, kwargs=kwargs),)
+        return made
+
+    make.is_factory = True  # type: ignore[attr-defined]
+    return make  # type: ignore[return-value]
+
+
+def _arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call as they print and compare, however they were given."""
+    asked = signature(function)
+    given = asked.bind(*args, **kwargs).arguments
+    positional: list[Any] = []
+    further: dict[str, Any] = {}
+    named: dict[str, Any] = {}
+    for number, (name, parameter) in enumerate(asked.parameters.items()):
+        if name not in given or same(given[name], parameter.default):
+            continue
+        value = given[name]
+        if parameter.kind is Parameter.VAR_POSITIONAL:
+            positional.extend(value)
+        elif parameter.kind is Parameter.VAR_KEYWORD:
+            further = value
+        else:
+            value = value.item() if isinstance(value, np.generic) else value
+            if (number and parameter.default is not Parameter.empty) or parameter.kind is Parameter.KEYWORD_ONLY:
+                named[name] = value
+            else:
+                positional.append(value)
+    return tuple(positional), further | named
 
 
 def no_stage(reason: str) -> Callable[[C], C]:
@@ -300,7 +346,7 @@ def _called(made: Any) -> Stage[Any, Any]:
 
 def itemwise(name: str, call: Callable[[Any], Any], args: tuple[Any, ...] = (), kwargs: Any = None) -> Stage[Any, Any]:
     """The stage that calls a function with each item and prints as `name(*args, **kwargs)`."""
-    return Stage((ItemStep(name, unchanged, (Function(call),), args, kwargs or {}),))
+    return Stage((ItemStep(name, identity, (Function(call),), args, kwargs or {}),))
 
 
 def function_of(where: str, f: Any, args: tuple[Any, ...] = (), kwargs: Any = None, name: str = 'f') -> Function:

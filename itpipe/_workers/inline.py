@@ -12,7 +12,7 @@ from itpipe._core.averages import MovingAverage
 from itpipe._core.keys import END, Key
 from itpipe._core.steps import Pair
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.order import each
+from itpipe._engine.order import map_items
 
 from .failures import SKIPPED
 
@@ -82,7 +82,7 @@ def call_inline(
     """What the function makes of the items, without those left out, until the policy ends inline mode."""
     one_by_one = partial(_map_items, function=function, failures=failures, stop=stop)
     plain = failures is None and type(function) is ItemFunction
-    group: Any = partial(each, function=function, stop=stop) if plain else one_by_one
+    group: Any = partial(map_items, function=function, stop=stop) if plain else one_by_one
     count = 1
     while policy.active:
         begun = perf_counter()
@@ -101,7 +101,7 @@ def _map_items(
     stop: Stop,
     policy: InlinePolicy | None = None,
 ) -> Generator[Pair, None, Any]:
-    """As `each`, for any function and with failures. A policy times the calls, and may end them."""
+    """As `map_items`, for any function and with failures. A policy times the calls, and may end them."""
     key: Any = END
     for key, value in items:
         begun = perf_counter()

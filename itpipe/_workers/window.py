@@ -15,7 +15,7 @@ from typing import Any
 
 from itpipe._core.keys import END
 from itpipe._core.notes import close_after, note, noted
-from itpipe._core.steps import Pair, State
+from itpipe._core.steps import HIDDEN, Pair, State
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.waiting import StallTimer, Stop
 
@@ -133,11 +133,11 @@ def replay_unordered(log: deque[Any], position: list[Any], state: State) -> Iter
         key, came_out = log.popleft()
         if came_out:
             slots[:] = [pair for pair in slots if pair[0] != key]
-            yield key, None
+            yield key, HIDDEN
         else:
             position[0] = key
             if key is not END:
-                slots.append((key, None))
+                slots.append((key, HIDDEN))
 
 
 def _map(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from itpipe import infinite
 from itpipe._core.checks import integer
-from itpipe._core.steps import ItemStep, unchanged
+from itpipe._core.steps import ItemStep, identity
 from itpipe._engine.stream import Stage, function_of
 from itpipe._workers.cores import count_workers
 from itpipe.stages.custom import stage
@@ -155,9 +156,9 @@ def _parallel(
         count = count_workers(n_workers)
         options['in_flight'] = count + max(count, buffer_size)
         arguments['buffer_size'] = buffer_size
-    call = ItemStep(name, unchanged, (function,), (func, *args), arguments)
+    call = ItemStep(name, identity, (function,), (func, *args), arguments)
     (step,) = parallel_map(Stage((call,)), **options).steps
-    return (step._replace(name=name, args=call.args, kwargs=call.kwargs),)
+    return (replace(step, name=name, args=call.args, kwargs=call.kwargs),)  # type: ignore[type-var]
 
 
 class Iterator(Stage[Any, Any]):

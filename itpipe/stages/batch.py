@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 from itpipe._core.checks import integer, is_function, number, truth
 from itpipe._core.keys import Batch, Key
 from itpipe._core.notes import note
-from itpipe._core.show import format_call
-from itpipe._core.steps import STOP, Pair, Step
+from itpipe._core.steps import AS_WRITTEN, STOP, Pair, Stateless
 from itpipe._engine.stream import Stage, factory
 from itpipe._engine.waiting import Stop
 
@@ -66,33 +65,24 @@ def batch_by(
     """
     truth('batch_by', 'drop_last', drop_last)
     truth('batch_by', 'padded', padded)
-    written: dict[str, Any] = {}
     if size is not None:
         if limit is not None or cost is not None or padded:
             raise ValueError('batch_by: `limit`, `cost` and `padded` do not go with `size`')
-        if callable(size):
-            if drop_last:
-                raise ValueError('batch_by: `drop_last` goes with an int `size` only')
-            return _ruled(_predicate, (_plain('size', size),), (size,), written)
+        if not callable(size):
+            return _lists(_by_size, integer('batch_by', 'size', size, least=1), drop_last)
         if drop_last:
-            written['drop_last'] = True
-        return _stage(_by_size, (integer('batch_by', 'size', size, least=1), drop_last), (size,), written)
+            raise ValueError('batch_by: `drop_last` goes with an int `size` only')
+        return _lists(_by_rule, STOP, AS_WRITTEN, _predicate, _plain('size', size))
     if limit is None or cost is None:
         raise TypeError('batch_by: give either `size` or both `limit` and `cost`')
     if drop_last:
         raise ValueError('batch_by: `drop_last` goes with an int `size` only')
-    written = {'limit': number('batch_by', 'limit', limit, least=0), 'cost': _plain('cost', cost)}
-    if padded:
-        written['padded'] = True
-    return _ruled(_padded_cost if padded else _cost, (limit, cost), (), written)
+    options = number('batch_by', 'limit', limit, least=0), _plain('cost', cost)
+    return _lists(_by_rule, STOP, AS_WRITTEN, _padded_cost if padded else _cost, *options)
 
 
-def _stage(work: Any, options: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lists:
-    return Lists((Step('batch_by', work, options, args, kwargs, origin=tuple, remake='list'),))
-
-
-def _ruled(rule: Callable[..., Rule], options: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lists:
-    return _stage(_by_rule, (STOP, format_call('batch_by', args, kwargs), rule, *options), args, kwargs)
+def _lists(work: Any, *options: Any) -> Lists:
+    return Lists((Stateless('batch_by', work, options, gives='lists'),))
 
 
 def _plain(name: str, function: Any) -> Any:

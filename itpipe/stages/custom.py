@@ -12,7 +12,7 @@ from itpipe._core.checks import is_function
 from itpipe._core.keys import Key
 from itpipe._core.notes import note, noted
 from itpipe._core.show import format_call, format_value
-from itpipe._core.steps import Pair, Step
+from itpipe._core.steps import Opaque, Pair
 from itpipe._engine.iterables import is_iterable, iterate
 from itpipe._engine.stream import B, P, Stage, Stream, stream
 
@@ -58,7 +58,7 @@ class stage(Generic[P, B]):  # noqa: N801  (a decorator)
             raise TypeError(f'{self.__name__}: {error}') from None
         except ValueError:  # some builtins, such as `map`, do not say what they take
             pass
-        step = Step(self.__name__, _custom, (self, args, kwargs), args, kwargs, opaque=True)
+        step = Opaque(self.__name__, _custom, (self, args, kwargs), args=args, kwargs=kwargs)
         return Stage((step,))
 
     def __ror__(self, iterable: Iterable[Any]) -> Stream[B]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from itpipe._core.checks import is_function, number
 from itpipe._core.names import step_name
-from itpipe._core.steps import Function, ItemStep, unchanged
+from itpipe._core.steps import Function, ItemStep, identity
 from itpipe._engine.iterables import is_iterable, iterate
 from itpipe._engine.stream import Stage, factory, function_of
 
@@ -47,7 +47,7 @@ def apply(f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
     See also: `unpack`, `map_at`, `parallel_map`.
     """
-    return _stage('apply', unchanged, [function_of('apply', f, args, kwargs)], (f, *args), kwargs)
+    return _stage('apply', identity, [function_of('apply', f, args, kwargs)])
 
 
 @factory
@@ -77,7 +77,7 @@ def map_at(
             raise TypeError(f'map_at: `index` must be ints or dict keys, got {each!r}')
     alone = len(indices) == 1 and isinstance(indices[0], (int, np.integer))
     make = partial(_map_at_one, indices[0]) if alone else partial(partial, _mapped_at, indices)
-    return _stage('map_at', make, [function_of('map_at', f, args, kwargs)], (index, f, *args), kwargs)
+    return _stage('map_at', make, [function_of('map_at', f, args, kwargs)])
 
 
 @overload
@@ -97,7 +97,7 @@ def unpack(f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
     See also: `apply`, `map_all`.
     """
-    return _stage('unpack', partial(partial, _unpacked), [function_of('unpack', f, args, kwargs)], (f, *args), kwargs)
+    return _stage('unpack', partial(partial, _unpacked), [function_of('unpack', f, args, kwargs)])
 
 
 @factory
@@ -114,7 +114,7 @@ def map_all(f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Changed:
     See also: `map_at`, `zip_apply`.
     """
     make = partial(partial, _mapped_all)
-    return _stage('map_all', make, [function_of('map_all', f, args, kwargs)], (f, *args), kwargs)
+    return _stage('map_all', make, [function_of('map_all', f, args, kwargs)])
 
 
 @factory
@@ -135,7 +135,7 @@ def zip_apply(*functions: Callable[..., Any], **kwargs: Any) -> Changed:
     if not functions:
         raise ValueError('zip_apply: `functions` must not be empty')
     given = [function_of('zip_apply', f, (), kwargs, f'functions[{n}]') for n, f in enumerate(functions)]
-    return _stage('zip_apply', _zip_apply, given, functions, kwargs)
+    return _stage('zip_apply', _zip_apply, given)
 
 
 @overload
@@ -160,7 +160,7 @@ def random_apply(p: float, f: Any, /, *args: Any, name: str | None = None, **kwa
     """
     make = partial(_random_apply, number('random_apply', 'p', p, 0, 1))
     function = function_of('random_apply', f, args, kwargs)
-    return _random('random_apply', make, function, (p, f, *args), kwargs, name)
+    return _random('random_apply', make, function, name)
 
 
 @overload
@@ -196,7 +196,7 @@ def sample_args(f: Any, /, *samplers: Sampler, name: Any = None, **named: Sample
     for parameter, sampler in named.items():
         is_function('sample_args', parameter, sampler)
     make = partial(_sample_args, samplers, named)
-    return _random('sample_args', make, function_of('sample_args', f), (f, *samplers), named, name)
+    return _random('sample_args', make, function_of('sample_args', f), name)
 
 
 @overload
@@ -226,18 +226,15 @@ def with_rng(f: Any, /, *args: Any, name: str | None = None, **kwargs: Any) -> S
 
     See also: `random_apply`, `sample_args`.
     """
-    return _random('with_rng', _with_rng, function_of('with_rng', f, args, kwargs), (f, *args), kwargs, name)
+    return _random('with_rng', _with_rng, function_of('with_rng', f, args, kwargs), name)
 
 
-def _stage(
-    stage: str, make: Any, functions: Iterable[Function], args: tuple[Any, ...], kwargs: Any, draws: str = ''
-) -> Changed:
-    return Changed((ItemStep(stage, make, tuple(functions), args, kwargs, draws),))
+def _stage(stage: str, make: Any, functions: Iterable[Function], draws: str = '') -> Changed:
+    return Changed((ItemStep(stage, make, tuple(functions), draws=draws),))
 
 
-def _random(stage: str, make: Any, function: Function, args: tuple[Any, ...], kwargs: Any, name: str | None) -> Changed:
-    draws = step_name(stage, function.target, name)
-    return _stage(stage, make, [function], args, kwargs if name is None else kwargs | {'name': name}, draws)
+def _random(stage: str, make: Any, function: Function, name: str | None) -> Changed:
+    return _stage(stage, make, [function], step_name(stage, function.target, name))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from itpipe._core.keys import Key, is_count, is_pair
 from itpipe._core.names import step_name
 from itpipe._core.rng import Draws, check_seed
 from itpipe._core.show import format_call, non_defaults, same
-from itpipe._core.steps import Pair, Step, unordered
+from itpipe._core.steps import Pair, Stateless, Step
 from itpipe._engine.chain import Chain
 from itpipe._engine.checkpoint import check_position, key_test, lasting
 from itpipe._engine.seeds import Seeds
@@ -80,7 +80,9 @@ class _Mix:
         self.branches, self.draws, self.seed, self.written = branches, draws, seed, written
         self.weights = [1.0] * len(branches) if weights is None else weights.tolist()
         steps = chain.from_iterable(branch.steps for branch in branches)
-        self.ordered = all(branch.source.ordered for branch in branches) and not any(map(unordered, steps))
+        self.ordered = all(branch.source.ordered for branch in branches) and not any(
+            isinstance(step, Step) and step.yields_as_completed for step in steps
+        )
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened:
         return _OpenedMix(self, seeds, stop)
@@ -148,7 +150,7 @@ class _OpenedMix:
 
     def apart(self) -> Step | None:
         self.complete = False
-        return Step('finished', _finished, (self.chains,), itemwise=True)
+        return Stateless('finished', _finished, (self.chains,), itemwise=True)
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
         if not self.tracked:
@@ -196,7 +198,7 @@ class _OpenedMix:
         return {'branches': [each.state() for each in self.chains], 'ended': list(self.ended), 't': self.t}
 
     def gives(self, key: Any) -> bool:
-        return is_pair(key) and key[1] in range(len(self.chains)) and self.chains[key[1]].gives(key[0])
+        return is_pair(key) and key[1] in range(len(self.chains)) and self.chains[key[1]].has_key(key[0])
 
     def indices(self, keys: Sequence[Any]) -> list[Any]:
         return [(n, index) for key, n in keys for index in self.chains[n].indices(key)]
@@ -206,5 +208,5 @@ class _OpenedMix:
         for n, branch in enumerate(self.chains):
             own = [key[0] for key in keys if key[1] == n]  # type: ignore[index]
             if own:
-                result |= {(key, n): value for key, value in branch.remake(len(branch.links) - 1, own).items()}
+                result |= {(key, n): value for key, value in branch.recompute(len(branch.operators) - 1, own).items()}
         return result

@@ -10,7 +10,7 @@ from itpipe._core.checks import integer, is_function, positive, truth
 from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
-from itpipe._core.steps import STOP, ItemStep, Pair, State, Step, unchanged
+from itpipe._core.steps import STOP, ItemStep, Pair, Stateful, Stateless, identity
 from itpipe._engine.background import Background
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.resources import Resource, supplied
@@ -237,7 +237,7 @@ def parallel_map(
     elif isinstance(function.target, tuple) and not (args or kwargs):
         steps = function.target
     else:
-        steps = (ItemStep('parallel_map', unchanged, (function,), (f, *args), written),)
+        steps = (ItemStep('parallel_map', identity, (function,), (f, *args), written),)
     lasting = (
         '\n'.join(map(format_step, steps)) if steps is function.target else format_call('apply', (f, *args), kwargs)
     )
@@ -247,17 +247,14 @@ def parallel_map(
         )
     open_pool = partial(_open, where, given_there, limit, max_crashes, max_tasks_per_worker, resource, retrying)
     options = (steps, open_pool, policy, STOP, stall_timeout)
-    all_through = policy is None  # it leaves none out
+    described: dict[str, Any] = {'args': (f, *args), 'kwargs': written, 'itemwise': policy is None}
     if ordered:
-        step = Step(
-            'parallel_map', window.map_ordered, options, (f, *args), written, lasting=lasting, itemwise=all_through
-        )
-        return Stage((step,))
-    state: State = {'slots': []}
-    step = Step(
-        'parallel_map', window.map_unordered, options, (f, *args), written, state, replay=window.replay_unordered
-    )
-    return Stage((step._replace(lasting=f'{lasting}\nparallel_map(ordered=False)', itemwise=all_through),))
+        return Stage((Stateless('parallel_map', window.map_ordered, options, fingerprint=lasting, **described),))
+    step = Stateful(
+        'parallel_map', window.map_unordered, options, fingerprint=f'{lasting}\nparallel_map(ordered=False)',
+        state={'slots': []}, gives='results', replay=window.replay_unordered, **described,
+    )  # fmt: skip
+    return Stage((step,))
 
 
 def _open(
@@ -298,9 +295,8 @@ def prefetch(n: int | str) -> Same:
 
     See also: `parallel_map`; `Infinite`, which does this with the whole stream.
     """
-    return Same(
-        (Step('prefetch', _prefetch, (STOP, size('prefetch', 'n', n)), (n,), remake='pass', lasting='', itemwise=True),)
-    )
+    options = (STOP, size('prefetch', 'n', n))
+    return Same((Stateless('prefetch', _prefetch, options, gives='same', fingerprint='', itemwise=True),))
 
 
 def _prefetch(items: Iterator[Pair], stop: Stop, n: int) -> Iterator[Pair]:

@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING
 from itpipe._core.checks import integer
 from itpipe._core.names import step_name
 from itpipe._core.rng import Draws, check_seed
-from itpipe._core.show import non_defaults
-from itpipe._core.steps import Pair, Seed, State, Step, parent
+from itpipe._core.steps import Pair, Seed, State, Stateful
 from itpipe._engine.stream import Stage, factory
-
-from .select import _fits_reuse
 
 if TYPE_CHECKING:
     from itpipe._engine.stream import Same
@@ -41,11 +38,9 @@ def shuffle(buffer_size: int, seed: int | None = None, *, name: str | None = Non
     See also: `sample`, for data with random access; `reuse`.
     """
     size = integer('shuffle', 'buffer_size', buffer_size, least=1)
-    draws = Seed(step_name('shuffle', name=name), check_seed('shuffle', seed))
-    written = non_defaults(seed=(seed, None), name=(name, None))
-    return Same(
-        (Step('shuffle', _shuffle, (draws, size), (size,), written, state={'t': 0, 'slots': []}, remake='pass'),)
-    )
+    options = (Seed(step_name('shuffle', name=name), check_seed('shuffle', seed)), size)
+    state: State = {'t': 0, 'slots': []}
+    return Same((Stateful('shuffle', _shuffle, options, state=state, clock=('t',), gives='same'),))
 
 
 @factory
@@ -74,24 +69,16 @@ def reuse(
         integer('reuse', 'repetitions', repetitions, least=1),
         integer('reuse', 'iterations', iterations, least=1),
     )
-    written = non_defaults(iterations=(iterations, 1), seed=(seed, None), name=(name, None))
-    state: State = {'t': 0, 'due': 0, 'slots': [], 'counts': []}
-    options = (Seed(step_name('reuse', name=name), check_seed('reuse', seed)), *sizes)
-    return Same(
-        (
-            Step(
-                'reuse',
-                _reuse,
-                options,
-                sizes[:2],
-                written,
-                state=state,
-                origin=parent,
-                remake='pass',
-                fits=partial(_fits_reuse, sizes[1]),
-            ),
-        )
-    )
+    step = Stateful(
+        'reuse', _reuse, (Seed(step_name('reuse', name=name), check_seed('reuse', seed)), *sizes),
+        state={'t': 0, 'due': 0, 'slots': [], 'counts': []}, clock=('t', 'due'), beside=('counts',),
+        gives='repeated', fits=partial(_fits_reuse, sizes[1]),
+    )  # fmt: skip
+    return Same((step,))
+
+
+def _fits_reuse(repetitions: int, state: State) -> bool:
+    return all(count < repetitions for count in state['counts'])
 
 
 def _shuffle(items: Iterator[Pair], state: State, draws: Draws, size: int) -> Iterator[Pair]:

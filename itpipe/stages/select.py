@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 from itpipe._core.checks import integer
 from itpipe._core.keys import END
 from itpipe._core.notes import note
-from itpipe._core.steps import STOP, ItemStep, Pair, State, Step, parent, unchanged
+from itpipe._core.steps import HIDDEN, STOP, Expanding, ItemStep, Pair, State, Stateful, Stateless, identity
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.iterables import is_iterable, iterate
 from itpipe._engine.stream import Stage, factory, function_of
@@ -44,8 +44,8 @@ def filter_by(predicate: Callable[..., object], /, *args: Any, **kwargs: Any) ->
     See also: `take`, `skip`.
     """
     function = function_of('filter_by', predicate, args, kwargs, 'predicate')
-    test = ItemStep('filter_by', unchanged, (function,), (predicate, *args), kwargs)
-    return Same((Step('filter_by', _filter_by, ((test,), STOP), (predicate, *args), kwargs),))
+    test = ItemStep('filter_by', identity, (function,), (predicate, *args), kwargs)
+    return Same((Stateless('filter_by', _filter_by, ((test,), STOP)),))
 
 
 class _Flatten(Parts):
@@ -81,20 +81,8 @@ def take(n: int) -> Same:
     See also: `skip`, `shard`.
     """
     count = integer('take', 'n', n, least=0)
-    return Same(
-        (
-            Step(
-                'take',
-                _take,
-                (count,),
-                (n,),
-                state={'taken': 0},
-                remake='pass',
-                fits=partial(_within, 'taken', count),
-                counts=True,
-            ),
-        )
-    )
+    fits = partial(_within, 'taken', count)
+    return Same((Stateful('take', _take, (count,), state={'taken': 0}, gives='same', fits=fits, positional=True),))
 
 
 @factory
@@ -109,11 +97,12 @@ def skip(n: int) -> Same:
     See also: `take`, `shard`.
     """
     count = integer('skip', 'n', n, least=0)
-    state = {'skipped': 0}
     fits = partial(_within, 'skipped', count)
-    return Same(
-        (Step('skip', _skip, (count,), (n,), {}, state, remake='pass', replay=_replay_skip, fits=fits, counts=True),)
-    )
+    step = Stateful(
+        'skip', _skip, (count,),
+        state={'skipped': 0}, gives='same', replay=_replay_skip, fits=fits, positional=True,
+    )  # fmt: skip
+    return Same((step,))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -121,11 +110,7 @@ def skip(n: int) -> Same:
 
 
 def _within(name: str, most: int, state: State) -> bool:
-    return state[name] <= most  # type: ignore[no-any-return]
-
-
-def _fits_reuse(repetitions: int, state: State) -> bool:
-    return len(state['counts']) == len(state['slots']) and all(count < repetitions for count in state['counts'])
+    return 0 <= state[name] <= most  # type: ignore[no-any-return]
 
 
 def _filter_by(items: Iterator[Pair], predicate: ItemFunction, stop: Stop) -> Iterator[Pair]:
@@ -151,7 +136,7 @@ def _flatten(items: Iterator[Pair]) -> Iterator[Pair]:
             raise
 
 
-flatten: Parts = _Flatten((Step('flatten', _flatten, origin=parent, parts=True),))
+flatten: Parts = _Flatten((Expanding('flatten', _flatten),))
 
 
 def _take(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:
@@ -176,4 +161,4 @@ def _replay_skip(log: deque[Any], position: list[Any], state: State) -> Iterator
     while log:
         position[0], state['skipped'] = log.popleft()
         if position[0] is not END:
-            yield position[0], None
+            yield position[0], HIDDEN

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from itpipe._core.checks import check_rank
 from itpipe._core.keys import END
-from itpipe._core.steps import EVEN, Even, Pair, State, Step
-from itpipe._engine.dealing import Dealing, fits_dealing
+from itpipe._core.steps import EVEN, HIDDEN, Even, Pair, State, Stateful
+from itpipe._engine.dealing import Dealing, is_dealing
 from itpipe._engine.stacks import user_stacklevel
 from itpipe._engine.stream import Stage, factory
 from itpipe.integrations.distributed import distributed
@@ -54,49 +54,49 @@ def shard(index: int, count: int, even: Even = 'keep') -> Same:
     return Same((shard_step('shard', check_rank('shard', index, count, 'index', 'count'), even),))
 
 
-def shard_step(where: str, share: tuple[int, int], even: Even) -> Step:
+def shard_step(where: str, share: tuple[int, int], even: Even) -> Stateful:
     """The step that lets pass what is dealt to one of so many ranks; errors in `even` name `where`."""
     if not isinstance(even, str) or even not in EVEN:
         raise ValueError(f"{where}: `even` must be 'keep', 'drop' or 'repeat', got {even!r}")
-    written = {} if even == 'keep' else {'even': even}
-    state: State = {'begun': 0, 'passed': 0, 'seen': [], 'slots': []}
-    return Step(
-        'shard', _shard, (*share, even), share, written, state,
-        remake='pass', replay=_replay_shard, fits=fits_dealing, counts=True, share=share,
+    return Stateful(
+        'shard', _shard, (*share, even), args=share, kwargs={} if even == 'keep' else {'even': even},
+        state={'dealt': Dealing().field(), 'slots': []}, gives='same',
+        replay=_replay_shard, fits=is_dealing, positional=True, share=share,
     )  # fmt: skip
 
 
 def _shard(items: Iterator[Pair], state: State, log: deque[Any], index: int, count: int, even: Even) -> Iterator[Pair]:
     """Where all ranks shall get as many, the slots are the first items, which may come again."""
-    dealing, slots = Dealing(state['begun'], state['seen']), state['slots']
-    places = dealing.lacking(enumerate(items, state['passed']), state['passed'])
+    dealing, slots = Dealing.of(state['dealt']), state['slots']
+    places = dealing.pending(enumerate(items, dealing.passed), dealing.passed)
     fresh = even == 'repeat' and not slots
     if fresh:
         first = list(islice(places, max(index, 1)))
         slots[:] = [pair for _, pair in first]
         places = chain(first, places)
-    before, reached = (index - dealing.turn(state['passed'])) % count, state['passed']
+    before, reached = (index - dealing.order(dealing.passed)) % count, dealing.passed
     while own := deque(islice(places, before + 1), maxlen=1):
         place, pair = own.pop()
         reached = place + 1
-        if dealing.turn(place) % count != index:
+        if dealing.order(place) % count != index:
             break  # there are no more
         before, last = count - 1, pair[0]
         if even == 'drop' and index < count - 1:
             others = deque(islice(places, count - 1 - index), maxlen=1)
             reached = others[0][0] + 1 if others else reached
-            if not others or dealing.turn(reached - 1) % count != count - 1:
+            if not others or dealing.order(reached - 1) % count != count - 1:
                 break
             before, last = index, others[0][1][0]
-        log.append((pair[0], last, reached, [(key, None) for key, _ in slots] if fresh else None))
+        log.append((pair[0], last, reached, [(key, HIDDEN) for key, _ in slots] if fresh else None))
         fresh = False
         yield pair
         del pair
-    left = dealing.turn(reached) % count
+    left = dealing.order(reached) % count
     if even == 'keep' and left and distributed() is not None:
         warnings.warn(
-            f'shard: {count} ranks share {dealing.turn(reached)} items, so {left} of them get one more than the others,'
-            " and what waits for all ranks in each step hangs; give `even='repeat'` or `even='drop'`, or evaluate only",
+            f'shard: {count} ranks share {dealing.order(reached)} items, so {left} of them get one more than the'
+            ' others, and what waits for all ranks in each step hangs;'
+            " give `even='repeat'` or `even='drop'`, or evaluate only",
             stacklevel=user_stacklevel(),
         )
     if even == 'repeat' and slots and 0 < left <= index:
@@ -107,9 +107,11 @@ def _shard(items: Iterator[Pair], state: State, log: deque[Any], index: int, cou
 
 
 def _replay_shard(log: deque[Any], position: list[Any], state: State) -> Iterator[Pair]:
+    dealing = Dealing.of(state['dealt'])
     while log:
-        key, position[0], state['passed'], slots = log.popleft()
+        key, position[0], passed, slots = log.popleft()
+        state['dealt'] = dealing.field(passed)
         if slots is not None:
             state['slots'] = slots
         if key is not END:
-            yield key, None
+            yield key, HIDDEN

@@ -396,7 +396,7 @@ def test_a_state_that_another_thread_takes_during_close_is_that_of_the_last_batc
     assert taken == [{'source': 2, 'steps': []}] * 2
 
 
-@pytest.mark.parametrize('where', ['itpipe', 'link.py'])
+@pytest.mark.parametrize('where', ['itpipe', 'operators.py'])
 def test_a_signal_handler_gets_a_whole_state_or_an_error(where):
     """It may run anywhere in this thread, here at each line of the package or of a module, as a batch is received."""
     made = mix(range(40), range(60), seed=2) | shuffle(3) | flatten_twice | shuffle(5) | batch_by(2)
@@ -424,7 +424,7 @@ def test_a_signal_handler_gets_a_whole_state_or_an_error(where):
                 next(epoch)
         finally:
             sys.settrace(before)
-    if where == 'link.py':  # which is where states are worked out
+    if where == 'operators.py':  # which is where states are worked out
         (message,) = set(errors)
         assert message == (
             'state_dict: called by a signal handler in the very moment in which the state is worked out, or after one'
@@ -601,7 +601,7 @@ REFUSED = [
             {'check': None}, {'position': 5}, {'position': 'gone'}, {'position': []}, {'position': {}},
             {'pipeline': None}, {'position': {'source': 0, 'steps': []}},
             {'position': {'source': 1, 'steps': GOOD['position']['steps']}},
-            {'position': {'source': 0, 'steps': [{'t': 0}]}}, {'pipeline': 'stream()'},
+            {'position': {'source': 0, 'steps': [{'clock': {'t': 0}}]}}, {'pipeline': 'stream()'},
         ]
     ),
     (state_of(shuffle(5), seed=1), ANOTHER + 'has `shuffle(5)` where this one has `shuffle(4)`', ValueError),

@@ -439,14 +439,19 @@ def states_of(described, received, **options):
 def test_ranks_in_step_leave_little_to_say():
     described = sample(range(1000), seed=0) | apply(str) | batch_by(4)
     merged = merge_states(states_of(described, [50] * 8, batches_per_epoch=100))
-    assert merged['position'] == {'source': 1600, 'steps': [{'begun': 1600, 'passed': 1600, 'seen': [], 'slots': []}]}
+    assert merged['position'] == {
+        'source': 1600,
+        'steps': [{'own': {'dealt': {'begun': 1600, 'passed': 1600, 'seen': []}}, 'slots': []}],
+    }
     assert (merged['shard'], merged['batch'], merged['pass']) == ('merged', 50, 0)
     assert len(json.dumps(merged)) < 400
 
 
 def test_a_rank_that_has_begun_later():
     merged = merge_states(states_of(range(20), [0, 3, 5]))
-    assert merged['position']['steps'] == [{'begun': 0, 'passed': 0, 'seen': [1, 2, 4, 5, 7, 8, 11, 14], 'slots': []}]
+    assert merged['position']['steps'] == [
+        {'own': {'dealt': {'begun': 0, 'passed': 0, 'seen': [1, 2, 4, 5, 7, 8, 11, 14]}}, 'slots': []}
+    ]
     ranks = [Rank(range(20), rank, 2, merged).go_on() for rank in range(2)]
     assert [rank.got for rank in ranks] == [[0, 6, 10, 13, 16, 18], [3, 9, 12, 15, 17, 19]]
     for rank in ranks:
@@ -742,10 +747,10 @@ def test_ranks_that_have_ended_their_pass_go_on_in_the_next_one():
 
 def test_dealing():
     dealing = Dealing(3, [5, 6, 9])
-    assert [place for place in range(12) if dealing.lacks(place)] == [3, 4, 7, 8, 10, 11]
-    assert [dealing.turn(place) for place in (0, 3, 4, 7, 8, 10, 11, 12)] == [0, 0, 1, 2, 3, 4, 5, 6]
-    assert [place for place, _ in dealing.lacking(enumerate('abcdefghijkl'), 0)] == [3, 4, 7, 8, 10, 11]
-    assert [place for place, _ in dealing.lacking(enumerate('hijkl', 7), 7)] == [7, 8, 10, 11]
+    assert [place for place in range(12) if dealing.is_pending(place)] == [3, 4, 7, 8, 10, 11]
+    assert [dealing.order(place) for place in (0, 3, 4, 7, 8, 10, 11, 12)] == [0, 0, 1, 2, 3, 4, 5, 6]
+    assert [place for place, _ in dealing.pending(enumerate('abcdefghijkl'), 0)] == [3, 4, 7, 8, 10, 11]
+    assert [place for place, _ in dealing.pending(enumerate('hijkl', 7), 7)] == [7, 8, 10, 11]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

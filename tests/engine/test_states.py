@@ -156,7 +156,7 @@ def mutated(state, data):
         elif how == 'remove':
             del holder[name]
         elif how == 'add' and isinstance(value, dict):
-            added = data.draw(st.sampled_from(['x', 'slots', 'begun', 'ended', 't', 'counts']))
+            added = data.draw(st.sampled_from(['x', 'slots', 'own', 'ended', 'dealt', 'clock', 't', 'counts']))
             value[added] = copy.deepcopy(data.draw(st.sampled_from(ODD)))
         elif how == 'twice' and isinstance(value, list) and value:
             value.append(copy.deepcopy(value[0]))
@@ -264,23 +264,27 @@ def test_a_wrong_number_of_ranks_takes_no_memory(shard):
         ('plain', {'source': 5.5}, 'what it says of the source cannot be'),
         ('plain', {'steps': [None]}, 'its "position" has 1 entries for the steps'),
         ('plain', {'more': 1}, 'its "position" must have a "source" and "steps"'),
-        ('shuffle', {'steps': [{'slots': [0], 't': -1}]}, 'an entry of its "steps" has -1 for \'t\''),
-        ('shuffle', {'steps': [{'slots': {'runs': [0, 10**9]}, 't': 1}]}, 'not keys: too many'),
-        ('shuffle', {'steps': [{'slots': [[0, 1]], 't': 1}]}, 'what it says of `shuffle(5)` cannot be'),
-        ('shuffle', {'steps': [{'slots': [30], 't': 1}]}, 'what it says of `shuffle(5)` cannot be'),
-        ('counted', {'steps': [{'skipped': 4}, {'taken': 0}]}, 'what it says of `skip(3)` cannot be'),
-        ('counted', {'steps': [{'skipped': 3}, {'taken': 21}]}, 'what it says of `take(20)` cannot be'),
+        ('shuffle', {'steps': [{'slots': [0], 'clock': {'t': -1}}]}, 'an entry of its "steps" has -1 for \'t\''),
+        ('shuffle', {'steps': [{'slots': {'runs': [0, 10**9]}, 'clock': {'t': 1}}]}, 'not keys: too many'),
+        ('shuffle', {'steps': [{'slots': [[0, 1]], 'clock': {'t': 1}}]}, 'what it says of `shuffle(5)` cannot be'),
+        ('shuffle', {'steps': [{'slots': [30], 'clock': {'t': 1}}]}, 'what it says of `shuffle(5)` cannot be'),
+        ('counted', {'steps': [{'own': {'skipped': 4}}, {'own': {'taken': 0}}]}, 'what it says of `skip(3)` cannot be'),
+        (
+            'counted',
+            {'steps': [{'own': {'skipped': 3}}, {'own': {'taken': 21}}]},
+            'what it says of `take(20)` cannot be',
+        ),
         (
             'reuse',
-            {'steps': [{'counts': [3], 'due': 0, 'slots': [0], 't': 1}]},
+            {'steps': [{'beside': {'counts': [3]}, 'clock': {'due': 0, 't': 1}, 'slots': [0]}]},
             'what it says of `reuse(4, 3)` cannot be',
         ),
         (
             'reuse',
-            {'steps': [{'counts': [], 'due': 0, 'slots': [0], 't': 1}]},
-            'what it says of `reuse(4, 3)` cannot be',
+            {'steps': [{'beside': {'counts': []}, 'clock': {'due': 0, 't': 1}, 'slots': [0]}]},
+            'an entry of its "steps" has [] for \'counts\'',
         ),
-        ('own', {'steps': [{'taken': 1}, None]}, 'what it says of `own()` cannot be'),
+        ('own', {'steps': [{'own': {'taken': 1}}, None]}, 'what it says of `own()` cannot be'),
         ('mix', {'source': {'branches': [None], 'ended': [], 't': 0}}, 'it is of a mix of another number of streams'),
         (
             'mix',

@@ -408,7 +408,7 @@ def test_an_infinite_keeps_no_more_batches_alive_than_it_prefetches():
 
 def logged(chain):
     """How many keys are kept in the logs of a run, those of the streams in a mix included."""
-    own = [len(link.log) for link in chain.links]
+    own = [len(operator.log) for operator in chain.operators]
     if isinstance(chain.source, itpipe.stages.mix._OpenedMix):
         own += [len(chain.source.log), *(logged(branch) for branch in chain.source.chains)]
     return max(own, default=0)

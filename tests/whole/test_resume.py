@@ -166,7 +166,7 @@ def test_any_item_can_be_made_again_from_its_key(executors, pipe, data):
     assume(flow.items)
     again = data.draw(st.lists(st.sampled_from(range(len(flow.items))), min_size=1, unique=True), 'again')
     with running(build(pipe, executors)) as chain:
-        found = chain.remake(len(chain.links) - 1, [flow.items[n].key for n in again])
+        found = chain.recompute(len(chain.operators) - 1, [flow.items[n].key for n in again])
     assert {key: bits(value) for key, value in found.items()} == {
         flow.items[n].key: bits(flow.items[n].value) for n in again
     }
@@ -410,8 +410,8 @@ def test_a_state_does_not_grow_with_the_run():
 @pytest.mark.parametrize(
     ('source', 'log'),
     [
-        (stream(range(10**6), seed=0) | shuffle(10), lambda chain: chain.links[0].log),
-        (range(10**6) | shard(0, 2), lambda chain: chain.links[0].log),
+        (stream(range(10**6), seed=0) | shuffle(10), lambda chain: chain.operators[0].log),
+        (range(10**6) | shard(0, 2), lambda chain: chain.operators[0].log),
         (mix(range(10**6), seed=0), lambda chain: chain.source.log),
     ],
 )
@@ -430,5 +430,5 @@ def test_the_state_of_a_large_shuffle_is_its_keys():
 def test_what_is_skipped_is_not_remembered():
     with running(stream(range(300_000)) | skip(200_000)) as chain:
         receive(chain, 1)
-        assert len(chain.links[0].log) == 1
-        assert chain.state() == {'source': 200_001, 'steps': [{'skipped': 200_000}]}
+        assert len(chain.operators[0].log) == 1
+        assert chain.state() == {'source': 200_001, 'steps': [{'own': {'skipped': 200_000}}]}

@@ -1,0 +1,34 @@
+"""Which operator a step has, and which one an entry is of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from itpipe._core.keys import is_count
+from itpipe._core.show import shortened
+from itpipe._core.steps import Expanding, Stateful, Stateless, Step
+
+from .operators import BatchOperator, ExpandingOperator, OpaqueOperator, Operator, StatelessOperator
+from .stateful import StatefulOperator
+
+__all__ = ['kind_of', 'kind_of_step']
+
+
+def kind_of_step(step: Step) -> type[Operator]:
+    """The operator for the step's kind."""
+    if isinstance(step, Stateless):
+        return BatchOperator if step.gives == 'lists' else StatelessOperator
+    if isinstance(step, Expanding):
+        return ExpandingOperator
+    return StatefulOperator if isinstance(step, Stateful) else OpaqueOperator
+
+
+def kind_of(entry: Any) -> type[Operator]:
+    """The kind of the steps that have such an entry; raises ValueError if there is none."""
+    if isinstance(entry, dict):
+        return StatefulOperator
+    if isinstance(entry, list):
+        return ExpandingOperator
+    if is_count(entry):
+        return OpaqueOperator
+    raise ValueError(f'an entry of its "steps" cannot be {shortened(entry)}')
