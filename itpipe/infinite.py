@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-import warnings
-import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
-from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from ._core.checks import integer, positive, truth
 from ._core.instead import check_option, did_you_mean
-from ._core.keys import END, ordinals
-from ._core.notes import close_after
-from ._core.rng import check_seed, fresh_seed
+from ._core.keys import ordinals
+from ._core.rng import check_seed
 from ._core.show import format_value
 from ._core.sizes import size
 from ._core.steps import Even
-from ._engine.chain import is_running, item_again
-from ._engine.checkpoint import Pipeline, Place
-from ._engine.epochs import Live
+from ._engine.epochs import Epoch, Epochs
 from ._engine.order import check_alike, dealt
 from ._engine.run import keys_of
-from ._engine.seeds import Seeds
-from ._engine.stacks import user_stacklevel
 from ._engine.stream import Stream, as_stage, no_stage, pipe
-from ._engine.waiting import MAX_DROPPED
 from .integrations.distributed import rank_of
 from .integrations.lightning import closing_callback
 from .stages.batch import batch_by
@@ -155,7 +143,7 @@ class Infinite(Generic[B]):
             check_option(name, combiner)
         if batches_per_epoch is not None:
             integer('Infinite', 'batches_per_epoch', batches_per_epoch, least=1)
-        self._ahead = None if prefetch is None else size('Infinite', 'prefetch', prefetch, least=0)
+        ahead = None if prefetch is None else size('Infinite', 'prefetch', prefetch, least=0)
         if stall_timeout is not None:
             positive('Infinite', 'stall_timeout', stall_timeout)
         if batch_size is not None and not callable(batch_size):
@@ -167,33 +155,38 @@ class Infinite(Generic[B]):
         elif combiner is not combine or combiner_kwargs:
             given = 'combiner' if combiner is not combine else next(iter(combiner_kwargs))
             raise TypeError(f'Infinite: `{given}` goes with `batch_size`{did_you_mean(given)}')
-        self._steps, self._shard, self._even = self._stream.steps, shard, even
+        steps = self._stream.steps
         if shard is not None:
-            even = 'repeat' if even is None else even
-            self._steps = dealt(self._steps, shard_step('Infinite', rank_of('Infinite', shard), even))
+            share = rank_of('Infinite', shard)
+            steps = dealt(steps, shard_step('Infinite', share, 'repeat' if even is None else even))
         elif even is not None:
             raise TypeError('Infinite: `even` goes with `shard`')
-        self.batches_per_epoch = batches_per_epoch
-        self.restart = truth('Infinite', 'restart', restart)
-        self._prefetch = prefetch
-        self._seed = check_seed('Infinite', seed)
-        check_alike('Infinite', self._stream.source, self._steps, self._seeded)
-        self._stall_timeout = stall_timeout
-        self._live: Live | None = None
-        self._last: Live | None = None
-        self._running: set[Live] = set()
-        """Of which there is one, but with `restart` one for each epoch that is being iterated."""
-        self._place: Place | None = None
-        self._warned = self._told_to_restart = False
-        self._dropped: deque[Dropped] = deque(maxlen=MAX_DROPPED)
-        self._starting = threading.RLock()
+        seed, restart = check_seed('Infinite', seed), truth('Infinite', 'restart', restart)
+        options = {
+            'batches_per_epoch': batches_per_epoch, 'prefetch': prefetch, 'seed': seed, 'shard': shard, 'even': even,
+            'restart': restart or None, 'stall_timeout': stall_timeout,
+        }  # fmt: skip
+        defaults = {'stall_timeout': STALL_TIMEOUT}
+        self._options = {name: value for name, value in options.items() if value != defaults.get(name)}
+        self._epochs = Epochs(self._stream.source, steps, seed, ahead, stall_timeout, batches_per_epoch, restart)
+        check_alike('Infinite', self._stream.source, steps, self._epochs.seeded)
+
+    @property
+    def batches_per_epoch(self) -> int | None:
+        """The most batches that an epoch has; None for no limit."""
+        return self._epochs.batches_per_epoch
+
+    @property
+    def restart(self) -> bool:
+        """Whether each epoch is the same."""
+        return self._epochs.restart
 
     def __call__(self) -> Iterator[B]:
         """The batches of the next epoch."""
-        return _Epoch(self._batches())
+        return Epoch(self._epochs.batches())
 
     def __iter__(self) -> Iterator[B]:
-        return _Epoch(self._batches())
+        return Epoch(self._epochs.batches())
 
     def __len__(self) -> int:
         if self.batches_per_epoch is None:
@@ -203,103 +196,18 @@ class Infinite(Generic[B]):
     def __bool__(self) -> bool:
         return True  # also where there is no len()
 
-    def _batches(self) -> Iterator[B]:
-        live = self._start()
-        most = self.batches_per_epoch
-        received = live.epoch()
-        try:
-            live.epochs += 1
-            while most is None or received < most:
-                live.check_process()
-                try:
-                    entry = live.next(received)
-                except BaseException as error:
-                    close_after(error, partial(self._end, live))
-                    raise
-                if entry is END:
-                    self._warn_of_short(live, received)
-                    return
-                received += 1
-                yield entry
-                del entry
-            live.epoch()
-        finally:
-            live.epochs -= 1
-            if self.restart:
-                live.rewind()
-                self._end(live)
-
-    def _warn_of_short(self, live: Live, received: int) -> None:
-        """Warn once of an epoch that is shorter than it should be, or has nothing at all."""
-        most = self.batches_per_epoch
-        enough = received and (most is None or self.restart)  # with which it is the most that an epoch has
-        if self._warned or live.closed or live.epochs > 1 or enough:
-            return
-        self._warned = True
-        if received:
-            message = (
-                f'Infinite: an epoch ended after {received} of `batches_per_epoch={most}` batches, because the source'
-                ' ended; the next epoch begins it again'
-            )
-        else:
-            message = (
-                'Infinite: an epoch had no batches: the source is empty, or all items were left out, as by `filter_by`,'
-                ' or by `drop_last` where there are fewer than make a batch'
-            )
-        warnings.warn(message, stacklevel=user_stacklevel())
-
-    def _start(self) -> Live:
-        with self._starting:
-            if self._live is None or self.restart:
-                self._dropped = deque(maxlen=MAX_DROPPED)
-                place = self._place = self._place or self._beginning()
-                source = self._stream.source
-                live = Live(source, self._steps, self._seed, self._ahead, self._stall_timeout, self._dropped, place)
-                live.finalizer = weakref.finalize(self, live.drop)
-                self._live, self._last = live, None
-                self._place = Place(place.entropy) if self.restart else None
-                self._running.add(live)
-            return self._live
-
-    def _leave_epoch(self) -> None:
-        """Let the next epoch be a new one, whatever is left of that in which a loaded state was taken."""
-        if self.restart:
-            self._place = Place((self._place or self._beginning()).entropy)
-        else:
-            self._start().epoch()
-
-    def _beginning(self) -> Place:
-        return Place(None if self._seeded else fresh_seed())
-
-    @property
-    def _seeded(self) -> bool:
-        return self._seed is not None or self._stream.source.seed is not None
-
-    def _end(self, live: Live) -> None:
-        if self._live is live:
-            self._last, self._live = live, None  # in this order: another thread may ask for the state
-        self._running.discard(live)
-        live.finalizer.detach()
-        live.close()
-
     def close(self) -> None:
         """End the run and all that belongs to it, from any thread; the next epoch starts from the beginning.
 
         Again: does nothing. Raises what your generators raise when they are closed.
         """
-        with ExitStack() as closing:
-            for live in [*self._running]:
-                closing.callback(self._end, live)
+        self._epochs.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @cached_property
-    def _pipeline(self) -> Pipeline:
-        return Pipeline(self._stream.source, self._steps, self._seed)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the training stands, as JSON can hold it: behind the batch received last, whatever is made ahead.
@@ -334,14 +242,7 @@ class Infinite(Generic[B]):
 
         See also: `load_state_dict`; `Stream.resume`, for a run without `Infinite`.
         """
-        live = self._live or self._last
-        if live is None:
-            with self._starting:
-                live = self._live or self._last  # another thread may have started it
-                if live is None:
-                    self._place = self._place or self._beginning()
-                    return self._pipeline.state(*self._place)
-        return self._pipeline.state(*live.place())
+        return self._epochs.state()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the one stood of which `state` is the `state_dict()`: the next batch is the one behind it.
@@ -376,11 +277,7 @@ class Infinite(Generic[B]):
 
         See also: `state_dict`.
         """
-        place = self._pipeline.place('Infinite.load_state_dict', state)
-        with self._starting:
-            live, self._live, self._last, self._place = self._live, None, None, place
-        if live is not None:
-            self._end(live)
+        self._epochs.load('Infinite.load_state_dict', state)
 
     @property
     def item_keys(self) -> list[Any]:
@@ -392,8 +289,7 @@ class Infinite(Generic[B]):
 
         See also: `ordinals`, `indices`.
         """
-        live = self._live or self._last
-        return [] if live is None else keys_of(live.key)
+        return keys_of(self._epochs.last.key)
 
     @property
     def ordinals(self) -> list[int]:
@@ -406,8 +302,7 @@ class Infinite(Generic[B]):
 
         See also: `indices`, `item_keys`.
         """
-        live = self._live or self._last
-        return [] if live is None or live.key is None else ordinals(live.key)
+        return [] if (key := self._epochs.last.key) is None else ordinals(key)
 
     @property
     def indices(self) -> list[Any]:
@@ -425,8 +320,7 @@ class Infinite(Generic[B]):
 
         See also: `ordinals`, `item_keys`.
         """
-        live = self._live or self._last
-        return [] if live is None else live.indices()
+        return self._epochs.last.indices()
 
     def item(self, key: Any) -> Any:
         """One item, made again by itself, with its randomness, in the pass of the batch received last.
@@ -444,11 +338,7 @@ class Infinite(Generic[B]):
 
         See also: `item_keys`, `Stream.item`.
         """
-        known = self._live or self._last or self._place or Place()
-        source = self._stream.source
-        return item_again(
-            'Infinite.item', source, self._steps, Seeds(self._seed, known.pass_, source.seed, known.entropy), key
-        )
+        return self._epochs.item('Infinite.item', key)
 
     @property
     def dropped(self) -> list[Dropped]:
@@ -456,7 +346,7 @@ class Infinite(Generic[B]):
 
         What is prefetched is ahead of the batches, and so may this be.
         """
-        return list(self._dropped.copy())
+        return list(self._epochs.dropped.copy())
 
     @property
     def closing_callback(self) -> Any:
@@ -470,51 +360,9 @@ class Infinite(Generic[B]):
         """
         return closing_callback(self)
 
-    def __getstate__(self) -> dict[str, Any]:
-        if self._live is not None:
-            raise TypeError('Infinite: it has started and cannot be pickled; pickle it before, or close() it first')
-        return {name: value for name, value in self.__dict__.items() if name not in ('_starting', '_dropped', '_last')}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state
-        self._last = None
-        self._dropped = deque(maxlen=MAX_DROPPED)
-        self._starting = threading.RLock()
-
     def __repr__(self) -> str:
-        given = {'batches_per_epoch': self.batches_per_epoch, 'prefetch': self._prefetch, 'seed': self._seed}
-        options = ''.join(f', {name}={format_value(value)}' for name, value in given.items() if value is not None)
-        if self._shard is not None:
-            options += f', shard={self._shard!r}' + ('' if self._even is None else f', even={self._even!r}')
-        if self.restart:
-            options += ', restart=True'
-        if self._stall_timeout != STALL_TIMEOUT:
-            options += f', stall_timeout={self._stall_timeout}'
+        options = ''.join(f', {name}={format_value(value)}' for name, value in self._options.items())
         return f'Infinite({self._stream!r}{options})'
-
-
-class _Epoch(Iterator[B]):
-    """The batches of an epoch, for one thread."""
-
-    __slots__ = ('_batches',)
-
-    def __init__(self, batches: Iterator[B]):
-        self._batches = batches
-
-    def __next__(self) -> B:
-        try:
-            return next(self._batches)
-        except ValueError as error:
-            if is_running(error):
-                raise RuntimeError(
-                    'Infinite: two threads have asked one epoch for a batch at the same time, or the epoch has asked'
-                    ' itself; let each thread iterate over the Infinite by itself, they share its batches'
-                ) from None
-            raise
-
-    def close(self) -> None:
-        """End the iteration, as a `break` does."""
-        self._batches.close()  # type: ignore[attr-defined]
 
 
 def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:

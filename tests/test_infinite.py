@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from running import LIMIT, raises, run_script, wait_until
 
-import itpipe._engine.epochs
+import itpipe._engine.epoch_run
 import itpipe._engine.waiting
 from itpipe import (
     Infinite,
@@ -27,6 +27,7 @@ from itpipe import (
     combine_pad,
     filter_by,
     flatten,
+    mix,
     parallel_map,
     prefetch,
     sample,
@@ -169,14 +170,14 @@ def test_threads_that_share_it_get_each_batch_once(infinite: Any) -> None:
 
 def test_threads_that_start_it_at_once_start_one_run(infinite: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    original = itpipe._engine.epochs.Live.__init__
+    original = itpipe._engine.epoch_run.EpochRun.__init__
 
     def slowly(self: Any, *args: Any) -> None:
         original(self, *args)
         made.append(self)
         threading.Event().wait(0.01)
 
-    monkeypatch.setattr(itpipe._engine.epochs.Live, '__init__', slowly)
+    monkeypatch.setattr(itpipe._engine.epoch_run.EpochRun, '__init__', slowly)
     batch_iter, together = infinite(range(10**9)), threading.Barrier(4)
 
     def consume(_: int) -> int:
@@ -321,7 +322,7 @@ def test_as_many_batches_are_ahead_as_were_asked_for_across_epochs_too(prefetch:
     with Infinite(counted(pulled), batches_per_epoch=2, prefetch=prefetch) as batch_iter:
         for taken in (2, 4, 6, 8):
             list(batch_iter)
-            wait_until(lambda: batch_iter._live._background._full, 'the thread rests')
+            wait_until(lambda: batch_iter._epochs.run._background._full, 'the thread rests')
             assert prefetch // 2 < len(pulled) - taken <= prefetch
 
 
@@ -331,7 +332,7 @@ def test_as_many_batches_are_ahead_as_fit_into_bytes_across_epochs_and_passes_to
     with Infinite(arrays, batch_size=4, batches_per_epoch=2, prefetch='1.3kB') as batch_iter:
         for taken in (2, 4, 6, 8):
             assert [batch.nbytes for batch in batch_iter] == [400, 400]
-            wait_until(lambda: batch_iter._live._background._full, 'the thread rests')
+            wait_until(lambda: batch_iter._epochs.run._background._full, 'the thread rests')
             assert 1 < len(pulled) // 4 - taken <= 3
     with Infinite([np.zeros(100)] * 5, batch_size=2, prefetch='1B') as batch_iter:
         assert [len(list(batch_iter)) for _ in range(4)] == [3] * 4
@@ -348,7 +349,7 @@ def test_by_default_two_dear_batches_are_ahead() -> None:
         run = iter(batch_iter)
         for _ in range(5):
             next(run)
-        wait_until(lambda: batch_iter._live._background._full, 'the thread rests')
+        wait_until(lambda: batch_iter._epochs.run._background._full, 'the thread rests')
         assert len(pulled) - 5 <= 2
 
 
@@ -358,7 +359,7 @@ def test_by_default_cheap_batches_are_further_ahead_but_not_many() -> None:
         run = iter(batch_iter)
         for _ in range(1000):
             next(run)
-        wait_until(lambda: batch_iter._live._background._full, 'the thread rests')
+        wait_until(lambda: batch_iter._epochs.run._background._full, 'the thread rests')
         assert len(pulled) - 1000 <= 64
 
 
@@ -543,7 +544,7 @@ def test_closing_in_another_thread_ends_the_wait_for_a_batch(infinite: Any) -> N
     consumer.start()
     assert begun.wait(LIMIT)
     wait_until(lambda: results, 'the consumer has the first batch')
-    live = batch_iter._live
+    live = batch_iter._epochs.run
     closing = threading.Thread(target=batch_iter.close)
     closing.start()
     wait_until(lambda: live.closed, 'closing has begun')
@@ -567,7 +568,7 @@ def test_closing_while_the_function_runs_in_a_pool(infinite: Any) -> None:
     consumer = threading.Thread(target=lambda: results.extend(batch_iter))
     consumer.start()
     assert begun.wait(LIMIT)
-    live = batch_iter._live
+    live = batch_iter._epochs.run
     closing = threading.Thread(target=batch_iter.close)
     closing.start()
     wait_until(lambda: live.closed, 'closing has begun')
@@ -591,7 +592,7 @@ def test_closing_from_within_the_run(infinite: Any) -> None:
 
 
 def test_closing_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (itpipe._engine.waiting, itpipe._engine.epochs):
+    for module in (itpipe._engine.waiting, itpipe._engine.epoch_run):
         monkeypatch.setattr(module, 'GRACE', 0.02)
     for ahead, where in ((1, 'thread(s) itpipe-Infinite'), (0, 'thread that iterates')):
         begun, go_on, closed = threading.Event(), threading.Event(), threading.Event()
@@ -762,8 +763,8 @@ def test_a_forked_process_is_told_quickly_and_leaves_the_one_it_comes_from_alone
         options=('-W', 'ignore'),
     )
     told = (
-        'Infinite: it was started in process PARENT, of which this one is a fork that has no background thread:'
-        ' close() it here first, then it starts anew, or make one in each process\n'
+        'Infinite: it was started in process PARENT. This process is a fork of that one, and has no'
+        ' background thread: close() it here first, then it starts anew, or make one in each process\n'
     )
     assert out == (3 * told + '[0, 1]\n[1] [2, 3]\n') * 4
 
@@ -1042,7 +1043,7 @@ SHORT = (
 )
 NONE = (
     'Infinite: an epoch had no batches: the source is empty, or all items were left out, as by `filter_by`, or by'
-    ' `drop_last` where there are fewer than make a batch'
+    ' `drop_last` if there are fewer items than make a batch'
 )
 
 
@@ -1077,6 +1078,25 @@ def test_one_warning_of_epochs_that_are_short(infinite: Any, made: Any, options:
         epochs(batch_iter, 4)
     assert [str(each.message) for each in said] == [message]
     assert said[0].filename == __file__
+
+
+@pytest.mark.filterwarnings('default')
+@pytest.mark.parametrize(
+    'made',
+    [lambda: iter(range(5)), lambda: stream(iter(range(5)), seed=0), lambda: mix(iter(range(5)))],
+)
+def test_the_warning_says_that_an_iterator_may_not_begin_again(infinite: Any, made: Any) -> None:
+    batch_iter = infinite(made(), batch_size=2, batches_per_epoch=4)
+    text = (
+        'Infinite: an epoch ended after 3 of `batches_per_epoch=4` batches, because the source ended; it is an'
+        ' iterator, and most iterators cannot be iterated again, so the next epoch may raise NotRestartable: give it'
+        ' something that can be iterated again, such as a list'
+    )
+    with pytest.warns(UserWarning, match='an epoch') as said:
+        assert len(list(batch_iter)) == 3
+    assert [str(each.message) for each in said] == [text]
+    with pytest.raises(NotRestartable):
+        list(batch_iter)
 
 
 @pytest.mark.filterwarnings('error')

@@ -1,196 +1,225 @@
-"""The run behind an `Infinite`: over all passes of its source, in a thread of its own or in that which iterates."""
+"""The epochs of an `Infinite`: `Epochs` starts and ends its runs, and slices them into `Epoch`s."""
 
 from __future__ import annotations
 
-import os
 import threading
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from contextlib import ExitStack
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
-from itpipe._core.keys import END, Key
-from itpipe._core.steps import ItemStep, Pair, Step
+from itpipe._core.keys import END
+from itpipe._core.notes import close_after
+from itpipe._core.rng import fresh_seed
+from itpipe._core.steps import ItemStep, State, Step
 from itpipe.errors import Dropped
 
-from .background import Background
-from .chain import Chain
-from .checkpoint import Place
+from .chain import is_running, item_again
+from .checkpoint import Pipeline, Place
+from .epoch_run import Cursor, EpochRun
 from .seeds import Seeds
 from .source import Source
-from .threads import close_for
-from .waiting import GRACE, StallTimer, still_running
+from .stacks import user_stacklevel
+from .waiting import MAX_DROPPED
 
-__all__ = ['Live']
+__all__ = ['Epoch', 'Epochs']
 
-
-class _Received(NamedTuple):
-    """Where the consumer stands: behind this batch."""
-
-    chain: Chain
-    key: Key
-    pass_: int
-    batch: int
-    """How many of its epoch have been received."""
+B = TypeVar('B', covariant=True)
 
 
-class Live:
-    """The run of an `Infinite`, over all passes of its source."""
+class Epochs:
+    """All epochs of one `Infinite`.
 
-    finalizer: weakref.finalize[..., Any]
+    Only the `Infinite` and the epochs that are being iterated refer to it. When the last of them is gone, its runs end.
+    """
 
     def __init__(
         self,
         source: Source,
         steps: Sequence[Step | ItemStep],
         seed: int | None,
-        ahead: int | None,
+        prefetch: int | None,
         stall_timeout: float | None,
-        dropped: deque[Dropped],
-        place: Place,
+        batches_per_epoch: int | None,
+        restart: bool,
     ):
-        self.pid = os.getpid()
-        self._source, self._steps = source, steps
-        self._seed, self._dropped = seed, dropped
-        self._begun_at = place
-        self.entropy, self.pass_ = place.entropy, place.pass_
-        self._background = None if ahead == 0 else Background('itpipe-Infinite', ahead)
-        self._stall_timeout = stall_timeout
-        if self._background is not None:
-            self._background.stall_timer = StallTimer('no batch has come out of Infinite', stall_timeout)
-        self._lock = threading.RLock()
-        """Of who takes a batch; nobody who only asks where the consumer stands waits for it."""
-        self.closed = False
-        self.epochs = 0
-        """How many are being iterated."""
-        self._at: Place | _Received = place
-        self._last: _Received | None = None
-        self._first_epoch = True
-        self._next_pass = place.pass_
-        self._ended = place.position is None
-        self._chain: Chain | None = None
-        self._pairs: Iterator[Pair] = iter(())
+        self.source, self.steps, self.seed = source, steps, seed
+        self.prefetch, self.stall_timeout = prefetch, stall_timeout
+        self.batches_per_epoch, self.restart = batches_per_epoch, restart
+        self.told_to_restart = False
+        """Whether Lightning's callback has warned of it."""
+        self._next_start: Place | None = None
+        """Where the next run begins, if that is known."""
+        self._warned = False
+        self._set_up()
+
+    def _set_up(self) -> None:
+        self.run: EpochRun | None = None
+        """The run that was started last. It may be closed."""
+        self._running: set[EpochRun] = set()
+        """At most one; with `restart`, one for each epoch that is being iterated."""
+        self.dropped: deque[Dropped] = deque(maxlen=MAX_DROPPED)
+        self._starting = threading.RLock()
+
+    def batches(self) -> Iterator[Any]:
+        """The batches of the next epoch."""
+        run, most = self._start(), self.batches_per_epoch
+        epoch = run.next_epoch()
+        try:
+            run.epochs += 1
+            while most is None or epoch.batch < most:
+                run.check_process()
+                try:
+                    epoch, batch = run.next(epoch)
+                except BaseException as error:
+                    close_after(error, partial(self._end, run))
+                    raise
+                if batch is END:
+                    self._warn_if_short(run, epoch)
+                    return
+                yield batch
+                del batch
+            run.next_epoch()
+        finally:
+            run.epochs -= 1
+            if self.restart:
+                run.rewind()
+                self._end(run)
+
+    def _warn_if_short(self, run: EpochRun, epoch: Cursor) -> None:
+        """Warn, once, if an epoch that the source has ended is shorter than it should be."""
+        most = self.batches_per_epoch
+        # With `restart`, `batches_per_epoch` is only the most that an epoch may have.
+        enough = epoch.batch > 0 and (most is None or self.restart)
+        if self._warned or run.closed or run.epochs > 1 or enough:
+            return
+        self._warned = True
+        if epoch.batch == 0:
+            message = (
+                'Infinite: an epoch had no batches: the source is empty, or all items were left out, as by `filter_by`,'
+                ' or by `drop_last` if there are fewer items than make a batch'
+            )
+        else:
+            message = f'Infinite: an epoch ended after {epoch.batch} of `batches_per_epoch={most}` batches, because the'
+            message += (
+                ' source ended; it is an iterator, and most iterators cannot be iterated again, so the next epoch may'
+                ' raise NotRestartable: give it something that can be iterated again, such as a list'
+                if self.source.one_shot
+                else ' source ended; the next epoch begins it again'
+            )
+        warnings.warn(message, stacklevel=user_stacklevel())
+
+    def _start(self) -> EpochRun:
+        with self._starting:
+            if self.run is None or self.run.closed or self.restart:
+                start = self._next_start = self._next_start or self._beginning()
+                self.dropped = deque(maxlen=MAX_DROPPED)
+                self.run = EpochRun(
+                    self.source, self.steps, self.seed, self.prefetch, self.stall_timeout, self.dropped, start
+                )
+                self.run.finalizer = weakref.finalize(self, self.run.drop)
+                self._next_start = Place(start.entropy) if self.restart else None
+                self._running.add(self.run)
+            return self.run
+
+    def _beginning(self) -> Place:
+        return Place(None if self.seeded else fresh_seed())
 
     @property
-    def key(self) -> Key | None:
-        """Of the batch received last."""
-        return None if self._last is None else self._last.key
+    def seeded(self) -> bool:
+        """Whether a step without a seed of its own gets one that was given."""
+        return self.seed is not None or self.source.seed is not None
 
-    def check_process(self) -> None:
-        """Raise an error in a process that was forked from the one that this belongs to."""
-        if os.getpid() != self.pid:
-            raise RuntimeError(
-                f'Infinite: it was started in process {self.pid}, of which this one is a fork that has no'
-                ' background thread: close() it here first, then it starts anew, or make one in each process'
-            )
-
-    def epoch(self) -> int:
-        """Begin the next epoch; returns how many of its batches have been received, before this run."""
-        with self._lock:
-            first, self._first_epoch = self._first_epoch, False
-            if not first:
-                self._at = self._at._replace(batch=0)
-            return self._at.batch
-
-    def next(self, received: int) -> Any:
-        """The batch behind the `received` ones of its epoch, or END when the pass has ended."""
-        with self._lock:
-            pair = None
-            try:
-                if not self.closed:
-                    pair = self._pull(again=not received)
-            except Exception:
-                if not self.closed:  # if it is, `close` in another thread has broken the wait
-                    raise
-            chain = self._chain
-            if pair is None or chain is None:
-                if not self.closed:
-                    self._ended, self._at = True, Place(self.entropy, self._next_pass)
-                self._close_chain()
-                return END
-            with chain.lock:
-                self._at = self._last = _Received(chain, pair[0], self.pass_, received + 1)
-                chain.received(pair[0])
-            return pair[1]
-
-    def place(self) -> Place:
-        """Where the consumer stands. Never waits for a batch."""
-        at = self._at
-        while isinstance(at, _Received):
-            with at.chain.lock:
-                if self._at is at:  # or else another batch has been received meanwhile
-                    at.chain.last = at.key  # a signal handler may come before `Chain.received` did this
-                    return Place(self.entropy, at.pass_, at.batch, at.chain.state())
-            at = self._at
-        return at
-
-    def rewind(self) -> None:
-        """From now on, the consumer stands at the beginning."""
-        self._at = Place(self.entropy)
-
-    def indices(self) -> list[Any]:
-        """The places in the data of the items in the batch received last."""
-        return [] if self._last is None else self._last.chain.indices(self._last.key)
-
-    def _pull(self, again: bool) -> Pair | None:
-        if self._ended:  # then `again` asks for the first batch of the next pass
-            if not again:
-                return None
-            self._begin()
-            again = False
-        elif self._chain is None:
-            self._begin(self._begun_at)
-        pair = next(self._pairs, None)
-        if pair is None and again:
-            self._begin()
-            pair = next(self._pairs, None)
-        return pair
-
-    def _begin(self, at: Place | None = None) -> None:
-        self._close_chain()
-        position = None if at is None else at.position
-        seeds = Seeds(self._seed, self._next_pass, self._source.seed, self.entropy)
-        self._chain = Chain(self._source, self._steps, seeds, state=position, dropped=self._dropped)
-        self.pass_ = self._next_pass
-        self._next_pass += 1
-        self._ended = False
-        if position is None:
-            self._at = Place(self.entropy, self.pass_, self._at.batch)
-        if self._background is None:
-            self._chain.stop.stall_timeout = self._stall_timeout
-            self._pairs = self._chain.pairs
-        else:
-            self._background.upstream = self._chain.stop.waitables
-            self._pairs = self._background.run(self._chain.pairs, self._chain.close)
+    def _end(self, run: EpochRun) -> None:
+        self._running.discard(run)
+        run.finalizer.detach()
+        run.close()
 
     def close(self) -> None:
-        """Stop the run, and wait until the thread that it runs in has closed it."""
-        if self.closed or os.getpid() != self.pid:
-            return
-        self.closed = True
-        if self._background is not None:
-            self._background.stop()
-        if self._chain is not None:
-            self._chain.stop()
-        if self._background is not None:
-            self._background.close()
-        elif self._lock.acquire(timeout=GRACE):
-            try:
-                self._close_chain()
-            finally:
-                self._lock.release()
+        """End all runs. The next epoch starts from the beginning."""
+        with ExitStack() as closing:
+            for run in [*self._running]:
+                closing.callback(self._end, run)
+
+    def leave_epoch(self) -> None:
+        """Let the next epoch be a new one, not the rest of the epoch in which a loaded state was taken."""
+        if self.restart:
+            self._next_start = Place((self._next_start or self._beginning()).entropy)
         else:
-            still_running('thread that iterates')
-        self._pairs = iter(())  # which may hold the last batch, while this is kept for what it says of it
+            self._start().next_epoch()
 
-    def drop(self) -> None:
-        """Close it because the `Infinite` is gone, in whatever thread the garbage collector runs."""
-        threads = [] if self._background is None else self._background.threads
-        if self._chain is not None:
-            threads += self._chain.stop.threads()
-        close_for(threads, self.close)
+    @cached_property
+    def codec(self) -> Pipeline:
+        return Pipeline(self.source, self.steps, self.seed)
 
-    def _close_chain(self) -> None:
-        # Where there is a thread, it does this. What is upstream of a step that has ended may not have ended itself.
-        if self._background is None and self._chain is not None:
-            self._chain.close()
+    def state(self) -> State:
+        """The state behind the batch received last."""
+        run = self.run
+        if run is None:
+            with self._starting:
+                run = self.run  # another thread may have started it
+                if run is None:
+                    self._next_start = self._next_start or self._beginning()
+                    return self.codec.state(*self._next_start)
+        return self.codec.state(*run.position())
+
+    def load(self, where: str, state: State) -> None:
+        """Let the next run begin where this state was taken. Raises TypeError or ValueError, naming `where`."""
+        start = self.codec.place(where, state)
+        with self._starting:
+            run, self.run, self._next_start = self.run, None, start
+        if run is not None:
+            self._end(run)
+
+    @property
+    def last(self) -> Cursor:
+        """The cursor behind the batch received last."""
+        return Cursor() if self.run is None else self.run.last
+
+    def item(self, where: str, key: Any) -> Any:
+        """One item, made again as it was in the pass of the batch received last."""
+        if (run := self.run) is not None:
+            pass_, entropy = run.last.pass_, run.entropy
+        else:
+            entropy, pass_, *_ = self._next_start or Place()
+        return item_again(where, self.source, self.steps, Seeds(self.seed, pass_, self.source.seed, entropy), key)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.run is not None and not self.run.closed:
+            raise TypeError('Infinite: it has started and cannot be pickled; pickle it before, or close() it first')
+        return {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in ('run', '_running', '_starting', 'dropped', 'codec')
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._set_up()
+
+
+class Epoch(Iterator[B]):
+    """The batches of one epoch, for one thread."""
+
+    __slots__ = ('_batches',)
+
+    def __init__(self, batches: Iterator[B]):
+        self._batches = batches
+
+    def __next__(self) -> B:
+        try:
+            return next(self._batches)
+        except ValueError as error:
+            if is_running(error):
+                raise RuntimeError(
+                    'Infinite: two threads have asked one epoch for a batch at the same time, or the epoch has asked'
+                    ' itself; let each thread iterate over the Infinite by itself, they share its batches'
+                ) from None
+            raise
+
+    def close(self) -> None:
+        """End the iteration, as a `break` does."""
+        self._batches.close()  # type: ignore[attr-defined]

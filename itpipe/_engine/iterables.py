@@ -214,6 +214,7 @@ class Items:
 
     def __init__(self, iterable: Iterable[Any], seed: int | None = None, reread: bool = False):
         self.iterable, self.seed, self.reread = iterable, seed, reread
+        self.one_shot = isinstance(iterable, Iterator)
         self.spent = self.ended = False
         """Whether it was read before, and whether up to its end then."""
         self.warned = False
@@ -276,8 +277,7 @@ class Items:
     def follow(self, start: int, begin: int = 0) -> Iterator[Pair]:
         """The items from the one at `start` on, where the iterable itself begins with the one at `begin`."""
         self.check()
-        one_shot = isinstance(self.iterable, Iterator)
-        again, self.spent, self.ended = self.spent, one_shot, False
+        again, self.spent, self.ended = self.spent, self.one_shot, False
         place = start - 1
         iterator: Any = None
         self.running += 1
@@ -295,7 +295,9 @@ class Items:
         finally:
             self.running -= 1
             # what was made for this run is closed, and generators and runs; a file that was passed in is its owner's
-            if hasattr(iterator, 'close') and (not one_shot or hasattr(iterator, 'throw') or isinstance(iterator, Run)):
+            if hasattr(iterator, 'close') and (
+                not self.one_shot or hasattr(iterator, 'throw') or isinstance(iterator, Run)
+            ):
                 iterator.close()
 
     def once_more(self, iterator: Iterator[Any]) -> Iterator[Any]:
@@ -316,7 +318,7 @@ class Items:
             with suppress(NotImplementedError):  # torch's IterableDataset has a `__getitem__`
                 return dict(look_up(zip(keys, keys, strict=True), Stop(), self.iterable, self.where))
         wanted, last = set(keys), max(keys, default=-1)
-        if isinstance(self.iterable, Iterator):  # what it would be asked for is behind it, or must be left in it
+        if self.one_shot:  # what it would be asked for is behind it, or must be left in it
             raise NotRestartable(f'cannot make items of {format_value(self.iterable)} again: it is a one-shot iterator')
         return {key: value for key, value in enumerate(islice(iterate(self.iterable), last + 1)) if key in wanted}
 
@@ -356,7 +358,7 @@ class Seeded:
 
     def __init__(self, source: Source, seed: int | None):
         self.source, self.seed = source, seed
-        self.random, self.ordered = source.random, source.ordered
+        self.random, self.ordered, self.one_shot = source.random, source.ordered, source.one_shot
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened:
         return self.source.open(seeds, stop)

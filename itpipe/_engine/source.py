@@ -23,6 +23,9 @@ class Source(Protocol):
     ordered: bool
     """Whether the order of its items does not depend on which of them are made first."""
 
+    one_shot: bool
+    """Whether it is likely that only one run can read it."""
+
     def open(self, seeds: Seeds, stop: Stop) -> Opened: ...
 
     def lasting(self) -> str:

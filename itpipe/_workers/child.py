@@ -18,48 +18,53 @@ from typing import Any, NoReturn
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.stacks import stack_of
 
+from .files import File
 from .pickling import loads_function, loads_item, pack
-from .shared_memory import Arena, Borrower, Buffers, File, Large, Span, mapped
+from .shared_memory import Arena, Borrower, Buffers, Large, Span, mapped
 from .starting import connect_to_nothing, open_standard_streams
+from .task import GROUP_SECONDS
 
-__all__ = ['END', 'TOGETHER', 'WHERE', 'work']
+__all__ = ['SHUTDOWN', 'STACK', 'work']
 
-TOGETHER = 0.001
-"""Seconds of work that are sent at once, and after which an answer is not held back any more to be sent with others."""
-WHERE = b'where'
-"""What a process is sent to say where it is …"""
-END = b'end'
-"""… and to come to an end."""
-BEAT = 1.0
-"""Seconds after which a process looks whether the one that started it is there."""
+STACK = b'stack'
+"""The request for the stack of the main thread …"""
+SHUTDOWN = b'shutdown'
+"""… and the request to end."""
+PARENT_POLL_SECONDS = 1.0
+"""Seconds after which a process looks again whether its parent is there."""
 
 
 def work(socket: Any, control: Any, items: File | None, block: File | None, results: File | None, parent: int) -> None:
-    course, answers = _Course(), list[Any]()
-    threading.Thread(target=_obey, args=(control, course, answers, parent), daemon=True).start()
-    with suppress(EOFError, OSError):  # nobody is there any more
+    """Take messages from the socket, and requests from `control`, until one of them says that it is the end."""
+    state, answers = _Control(), list[Any]()
+    threading.Thread(target=_serve_control, args=(control, state, answers, parent), daemon=True).start()
+    with suppress(EOFError, OSError):  # the parent is gone
         if _succeeds(lambda: _settle_in(socket, control), socket):
-            _work(socket, course, answers, items, block, results)
+            _work(socket, state, answers, items, block, results)
     with suppress(Exception):
         sys.stdout.flush()
     _end()
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# A good neighbour
+
+
 def _settle_in(socket: Any, control: Any) -> None:
-    """Make this process one that is of use, and of no harm, to whoever has started it."""
+    """Shield this process from the terminal, report crashes, and let other processes be started from here."""
     open_standard_streams()
     if hasattr(os, 'setpgid'):
         os.setpgid(0, 0)
-        connect_to_nothing(0)  # whoever of this group read from the terminal would be stopped
+        connect_to_nothing(0)  # a process of this group that reads from the terminal would be stopped
         for number, name in (1, 'stdout'), (2, 'stderr'):
-            if not _takes_output(number):  # as Python has it where they are closed
+            if not _takes_output(number):  # None is what Python has for closed ones
                 setattr(sys, name, None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, 'pthread_sigmask'):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if 'PYTHONFAULTHANDLER' not in os.environ:
         faulthandler.enable(2)
-    if hasattr(os, 'register_at_fork'):  # else what the function starts would hide that this one has ended
+    if hasattr(os, 'register_at_fork'):  # processes that the function starts would hide that this one has ended
         for end in (socket, control):
             os.set_inheritable(end.fileno(), False)
         os.register_at_fork(after_in_child=socket.close)
@@ -73,7 +78,7 @@ def _takes_output(number: int) -> bool:
 
 
 def _pickle_by_value() -> None:
-    """Let multiprocessing send what comes from the script, which the processes that it starts here cannot import."""
+    """Let multiprocessing pickle what the script defines by value: the processes started here cannot import it."""
     from multiprocessing.reduction import ForkingPickler
 
     def reducer_override(_: Any, value: Any) -> Any:
@@ -91,57 +96,62 @@ def _of_the_script(data: bytes) -> Any:
     return pickle.loads(data)
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Calls
+
+
 def _work(
-    socket: Any, course: _Course, answers: list[Any], items: File | None, block: File | None, results: File | None
+    socket: Any, control: _Control, answers: list[Any], items: File | None, block: File | None, results: File | None
 ) -> None:
     data, shared = pickle.loads(socket.recv_bytes())
-    function = cache(lambda: loads_function(data, mapped(block, shared)))  # when called: it fails as an item does
+    function = cache(lambda: loads_function(data, mapped(block, shared)))  # in a call, so that it fails as an item does
     resource = None
-    with suppress(BaseException):  # which it is going to raise again
-        resource, course.stop = function().resource, function().stop
+    with suppress(BaseException):  # the first call is going to raise it again
+        resource, control.stop = function().resource, function().stop
     if resource is None or _succeeds(resource.open, socket):
         socket.send_bytes(pickle.dumps((0, (), None), protocol=5))
         try:
-            _serve(socket, course, answers, function, Arena(results), Borrower(items))
-        except MemoryError as error:  # not of the function, and so of no item
+            _serve(socket, control, answers, function, Arena(results), Borrower(items))
+        except MemoryError as error:  # not raised by the function, so it is no error of an item
             _succeeds(partial(_refuse, error), socket)
         if resource is not None:
-            _succeeds(resource.close, socket, parting=True)
+            _succeeds(resource.close, socket, tearing_down=True)
 
 
 def _refuse(error: MemoryError) -> NoReturn:
     raise MemoryError('a process has too little memory for an item that it got, or for a result to send') from error
 
 
-def _succeeds(call: Callable[[], None], socket: Any, parting: bool = False) -> bool:
+def _succeeds(call: Callable[[], None], socket: Any, tearing_down: bool = False) -> bool:
+    """Whether the call raises nothing; what it raises is sent."""
     packed = pack(call)
     if packed.failed:
-        socket.send_bytes(pickle.dumps((0, (), (packed.data, parting)), protocol=5))
+        socket.send_bytes(pickle.dumps((0, (), (packed.data, tearing_down)), protocol=5))
     return not packed.failed
 
 
 def _serve(
     socket: Any,
-    course: _Course,
+    control: _Control,
     answers: list[Any],
     function: Callable[[], ItemFunction],
     arena: Arena,
     borrower: Borrower,
 ) -> None:
     while message := socket.recv_bytes():
-        returned, tasks = _read(message, borrower)
+        returned, calls = _read(message, borrower)
         arena.take_back(returned)
         begun = perf_counter()
-        while tasks and not course.ended:
-            answers.append(_answer(function, arena, borrower, *tasks.pop(0)))
+        while calls and not control.ended:
+            answers.append(_answer(function, arena, borrower, *calls.pop(0)))
             now = perf_counter()
             if len(answers) == 1:
                 ready = now
-            if not tasks or now - ready > TOGETHER:
+            if not calls or now - ready > GROUP_SECONDS:
                 socket.send_bytes(pickle.dumps((now - begun, answers, None), protocol=5))
                 answers.clear()
                 begun = now
-        if course.ended:
+        if control.ended:
             return
 
 
@@ -153,40 +163,43 @@ def _read(message: bytes, borrower: Borrower) -> Any:
 def _answer(
     function: Callable[[], ItemFunction], arena: Arena, borrower: Borrower, call: bytes, buffers: Buffers
 ) -> tuple[bytes, bool, Buffers]:
-    """What the call came to, as it is sent."""
+    """The outcome of the call, as it is sent."""
     large = Large()
     packed = pack(lambda: function()(*loads_item(call, borrower.copies(buffers))), buffer_callback=large)
     return packed.data, packed.failed, () if packed.failed else arena.lend(large)
 
 
-class _Course:
+# ---------------------------------------------------------------------------------------------------------------------
+# The second thread
+
+
+class _Control:
     """What the two threads of this process tell each other."""
 
     ended = False
-    """Whether this process has been asked to come to an end."""
+    """Whether this process has been asked to end."""
     stop: Callable[[], None] = staticmethod(lambda: None)
-    """Breaks what waits within a call."""
+    """Breaks the waits within a call."""
 
 
-def _obey(control: Any, course: _Course, answers: list[Any], parent: int) -> None:
-    """Say where the function is; end this process, and what it has started, when nobody is there."""
+def _serve_control(control: Any, state: _Control, answers: list[Any], parent: int) -> None:
+    """Send the stack of the main thread when asked; end this process, and all it has started, without a parent."""
     with suppress(EOFError, OSError):
         while True:
-            while not control.poll(BEAT):
-                # a fork of it holds the other end open, too; 0 is a parent in another namespace
+            while not control.poll(PARENT_POLL_SECONDS):
+                # a fork of the parent holds the other end open, too; 0 is a parent in another namespace
                 if os.getppid() not in {parent, 0}:
                     _end()
-            if control.recv_bytes() == WHERE:
-                place = len(answers), stack_of(threading.main_thread().ident)
-                control.send_bytes(pickle.dumps(place))
+            if control.recv_bytes() == STACK:
+                control.send_bytes(pickle.dumps((len(answers), stack_of(threading.main_thread().ident))))
             else:
-                course.ended = True
-                course.stop()
+                state.ended = True
+                state.stop()
     _end()
 
 
 def _end() -> NoReturn:
-    """End this process and what it has started."""
+    """End this process and all it has started."""
     if hasattr(os, 'killpg'):
         with suppress(OSError):
             os.killpg(os.getpid(), signal.SIGKILL)

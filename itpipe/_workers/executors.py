@@ -1,4 +1,4 @@
-"""Executors that are somebody else's, as a pool of workers."""
+"""A pool on top of an executor that the user gives."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from .pickling import dumps_call, dumps_function, loads_call, pack, unpack
 from .pool import Pool
 from .task import Packed, Task
 
-__all__ = ['Borrowed']
+__all__ = ['ExecutorPool']
 
 
-class Borrowed(Pool):
-    """An executor: anything with `submit`, the futures of which have `result` at least."""
+class ExecutorPool(Pool):
+    """An executor is anything with a method `submit` that returns futures; these need a method `result`."""
 
     def __init__(self, executor: Any, function: ItemFunction, in_flight: int | None = None):
         super().__init__(_size(executor), function, in_flight)
-        self._executor, self._portable = executor, _Portable(function)
-        # One that would pickle the call itself does so later, when the item may have been changed; and dask hides why
-        # it cannot.
-        self._elsewhere = any(kind.__name__ == 'ProcessPoolExecutor' for kind in type(executor).__mro__)
-        self._distributed = type(executor).__module__.split('.')[0] == 'distributed'
-        self._plain: dict[Task, Any] = {}
-        self._theirs: dict[Task, Any] = {}
+        self._executor, self._function = executor, _Function(function)
+        # These two get calls that are pickled already. A process pool would pickle a call later, when the item may have
+        # changed, and dask does not say why it cannot pickle it.
+        self._is_process_pool = any(kind.__name__ == 'ProcessPoolExecutor' for kind in type(executor).__mro__)
+        self._is_dask = type(executor).__module__.split('.')[0] == 'distributed'
+        self._futures: dict[Task, Any] = {}
+        self._lazy_futures: dict[Task, Any] = {}
+        """Those that do not tell when they are done."""
         self._idle = threading.Event()
 
     def _send(self, task: Task, value: Any) -> None:
-        call = _Call(self._portable, task.key, value)
-        if self._distributed:  # it would not compute the same call twice
-            theirs = self._executor.submit(call.portable(), pure=False)
+        call = _ExecutorCall(self._function, task.key, value)
+        if self._is_dask:  # if it took the function for pure, it would not compute the same call twice
+            future = self._executor.submit(call.pickled(), pure=False)
         else:
-            theirs = self._executor.submit(call.portable() if self._elsewhere else call)
-        if callable(getattr(theirs, 'add_done_callback', None)):
-            self._theirs[task] = theirs
-            # not with the future itself, which would hold itself by its callbacks
-            theirs.add_done_callback(partial(self._pass_on, task))
+            future = self._executor.submit(call.pickled() if self._is_process_pool else call)
+        if callable(getattr(future, 'add_done_callback', None)):
+            self._futures[task] = future
+            future.add_done_callback(partial(self._pass_on, task))  # without the future, which would hold itself
         else:
-            self._plain[task] = theirs
-            if self._done is not None:  # the order of submission will do, there being no other
+            self._lazy_futures[task] = future
+            if self._done is not None:  # nothing tells which is done first, so they count as done in their order
                 self._done.put(task)
 
     def _pass_on(self, task: Task, _: object) -> None:
-        self._settle(task, *_outcome(self._theirs.pop(task)))
-        if not self._theirs:
+        self._settle(task, *_outcome(self._futures.pop(task)))
+        if not self._futures:
             self._idle.set()
 
     def _await(self, task: Task) -> None:
-        if (theirs := self._plain.pop(task, None)) is not None:
-            task.value, task.error, task.fatal = _outcome(theirs)
+        if (future := self._lazy_futures.pop(task, None)) is not None:
+            task.value, task.error, task.fatal = _outcome(future)
             task.settled = True
         super()._await(task)
 
@@ -63,23 +63,23 @@ class Borrowed(Pool):
 
     @property
     def threads(self) -> list[threading.Thread]:
-        return list(self._portable.threads)
+        return list(self._function.threads)
 
     def doing(self) -> str:
-        keys = Batch(task.key for task in [*self._theirs, *self._plain])
+        keys = Batch(task.key for task in [*self._futures, *self._lazy_futures])
         return f'  {describe(keys)} in {type(self._executor).__name__}\n' if keys else ''
 
     def stop(self) -> None:
         super().stop()
-        for theirs in list(self._theirs.values()):
-            if hasattr(theirs, 'cancel'):
-                theirs.cancel()
+        for future in list(self._futures.values()):
+            if hasattr(future, 'cancel'):
+                future.cancel()
 
     def close(self) -> None:
         self._idle.clear()
         self.stop()
         called_here = threading.current_thread() in self.threads  # by the garbage collector
-        if self._theirs and not called_here and not self._idle.wait(GRACE):
+        if self._futures and not called_here and not self._idle.wait(GRACE):
             still_running('executor')
 
 
@@ -101,13 +101,13 @@ def _outcome(future: Any) -> tuple[Any, BaseException | None, bool]:
     return (None, value.error, False) if isinstance(value, _Failed) else (value, None, False)
 
 
-class _Portable:
+class _Function:
     """The function, pickled at most once."""
 
     def __init__(self, function: ItemFunction):
         self.function = function
         self.threads: set[threading.Thread] = set()
-        """Those of the executor's that are in the function now, where they are in this process."""
+        """The threads of the executor that are in the function now, if they are in this process."""
         self._data: bytes | None = None
 
     @property
@@ -118,16 +118,16 @@ class _Portable:
 
 
 class _Failed:
-    """What the function raised, which is no error of the executor."""
+    """An error of the function, as opposed to one of the executor."""
 
     def __init__(self, error: Exception):
         self.error = error
 
 
-class _Call:
-    """A call of the function as an executor gets it: in this process called as it is, in any other unpickled first."""
+class _ExecutorCall:
+    """A call as an executor gets it. In this process it calls the function itself, in another one an unpickled copy."""
 
-    def __init__(self, function: _Portable, key: Key, value: Any):
+    def __init__(self, function: _Function, key: Key, value: Any):
         self.parts = function, key, value
 
     def __call__(self) -> Any:
@@ -140,10 +140,10 @@ class _Call:
         finally:
             function.threads.discard(thread)
 
-    def portable(self) -> partial[Packed]:
-        """What it is in any other process."""
+    def pickled(self) -> partial[Packed]:
+        """The call for another process, its parts pickled."""
         function, key, value = self.parts
         return partial(pack, loads_call, function.data, dumps_call(key, value))
 
     def __reduce__(self) -> Any:
-        return self.portable().__reduce__()
+        return self.pickled().__reduce__()

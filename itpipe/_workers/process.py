@@ -1,130 +1,96 @@
-"""One process, as its parent sees it."""
+"""One process, as its parent sees it, from its start to its end."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import signal
-import threading
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
-from math import inf
 from pickle import PickleBuffer
+from time import perf_counter
 from typing import Any
 
-from itpipe._core.keys import describe
 from itpipe._engine.stacks import Stack
-from itpipe.errors import WorkerCrashed
 
-from .child import END, WHERE
+from .child import SHUTDOWN, STACK
+from .launching import Launcher
 from .pickling import unpack
-from .shared_memory import Arena, Borrower, Buffers, Span
-from .task import Packed, Task
+from .shared_memory import Arena, Borrower, Span
+from .task import Call, Packed
 
-SILENT = 'does not answer: it is starting, or in native code that holds the interpreter lock'
+__all__ = ['TEARDOWN', 'WorkerProcess']
+
 SMALL = 1 << 14
-"""Bytes; a larger message may not fit into the socket, and whoever sends it would have to wait for the process."""
+"""Bytes. A larger message may not fit into the socket, and its sender would have to wait for the process."""
+TEARDOWN = 0.3
+"""Seconds that a process gets to close what it has set up."""
 
 
-@dataclass(eq=False)
-class _Call:
-    """A task as it is sent."""
+class WorkerProcess:
+    """A process, and the calls that it was given and has not answered yet.
 
-    task: Task
-    data: bytes
-    buffers: Buffers
-    message: Buffers = ()
-    """Where the message is that begins with this call, if it is long."""
-    suspect: bool = False
-    """Whether a process died that had it: then it is tried alone."""
-    crashes: int = 0
-    """How many processes died that had nothing else."""
+    `give`, `send`, `take_answered` and `take_back` are called with the pool's lock, the rest by the thread that waits
+    for the answers, or where it says so.
+    """
 
-
-class _Worker:
-    """A process with the calls that it has not answered yet."""
-
-    def __init__(self, arena: Arena) -> None:
-        self.arena = arena
-        self.calls: deque[_Call] = deque()
-        self.unsent: deque[tuple[int, bytes]] = deque()
-        """The last ones of them as messages, with the number of calls in each."""
-        self.process: Any = None
-        self.socket: Any = None
-        self.control: Any = None
-        self.ready = False
-        """Whether it can be asked where it is, and to end."""
+    def __init__(self, name: str, arena: Arena, calls_left: float):
+        self.name, self.calls_left = name, calls_left
+        self.calls: deque[Call] = deque()
+        self.answered_at = 0.0
+        self.is_connected = False
+        """Whether it can be asked for its stack, and to end."""
         self.is_set_up = False
-        """Whether it has unpickled the function, and opened what that needs."""
-        self.answered = 0.0
-        """When it did so last."""
-        self.asked = False
+        """Whether it has unpickled the function, and set up what the function needs."""
+        self.process: Any = None
         self.failure: BaseException | None = None
-        self.parting_failure: BaseException | None = None
-        self.left: float = inf
-        self.borrower = Borrower()
-        self.thread: threading.Thread
+        """The error of its set-up."""
+        self.teardown_failure: BaseException | None = None
+        self._arena = arena
+        self._unsent: deque[tuple[int, bytes]] = deque()
+        """Messages with the last ones of the calls, and the number of calls in each."""
+        self._socket: Any = None
+        self._control: Any = None
+        self._borrower = Borrower()
+        self._killed = self._stack_requested = False
 
-    def give(self, calls: list[_Call]) -> None:
-        self.left -= len(calls)
-        self.calls.extend(calls)
-        message = pickle.dumps((self.borrower.give_back(), [(call.data, call.buffers) for call in calls]), protocol=5)
-        if len(message) > SMALL:
-            calls[0].message = span = self.arena.lend([PickleBuffer(message)])
-            if isinstance(span, Span):
-                message = pickle.dumps(span)
-        self.unsent.append((len(calls), message))
-        self.send()
+    def __str__(self) -> str:
+        return f'process {self.name}' + ('' if self.process is None else f' (pid {self.process.pid})')
 
-    @property
-    def is_at_work(self) -> bool:
-        return len(self.calls) > sum(count for count, _ in self.unsent)
+    # -----------------------------------------------------------------------------------------------------------------
+    # Its life
 
-    def send(self) -> None:
-        """Send of the messages what it takes at once: when it is at work, only small ones."""
-        while self.unsent and self.is_set_up:
-            message = self.unsent[0][1]
-            if len(message) > SMALL and self.is_at_work:
-                return
-            self.unsent.popleft()
-            with suppress(OSError):  # it has died, as its thread is about to notice
-                self.socket.send_bytes(message)
+    def start(self, launcher: Launcher) -> None:
+        """Start it, and send it the function."""
+        self._socket, its_socket = launcher.pipe()
+        self._control, its_control = launcher.pipe()
+        self._borrower.file = launcher.file()
+        process = launcher.process(self.name, its_socket, its_control, self._borrower.file)
+        process.start()
+        self.process = process
+        its_socket.close()
+        its_control.close()
+        if self._killed:  # before there was a process
+            self.kill()
+        self._socket.send_bytes(launcher.first_message)
+        self.is_connected = True
 
-    def ask(self) -> None:
-        """Ask where it is, unless it has not answered that yet."""
-        with suppress(EOFError, OSError):
-            while self.asked and self.control.poll():
-                self.place(0.0)
-            if self.ready and not self.asked:
-                self.control.send_bytes(WHERE)
-                self.asked = True
-
-    def place(self, seconds: float) -> tuple[int, Stack] | None:
-        """How many of its calls are done, though not answered, and the stack of the next one; None if it is silent."""
-        with suppress(EOFError, OSError):
-            if self.asked and self.control.poll(seconds):
-                self.asked = False
-                return pickle.loads(self.control.recv_bytes())  # type: ignore[no-any-return]
-        return None
-
-    def ask_to_end(self) -> None:
-        """Have the process end after the call that it is working on."""
+    def request_shutdown(self) -> None:
+        """Have it end after the call that it is working on; from any thread."""
         with suppress(OSError):
-            self.control.send_bytes(END)
-            self.socket.send_bytes(b'')
+            self._control.send_bytes(SHUTDOWN)
+            self._socket.send_bytes(b'')
 
-    def note_failure(self, data: bytes, parting: bool) -> None:
-        """The process could not set up, or could not close, what its function needs."""
-        try:
-            unpack(Packed(data, failed=True))
-        except BaseException as error:
-            if parting:
-                self.parting_failure = error
-            else:
-                self.failure = error
+    def close_resource(self) -> None:
+        """Let it close what it has set up, but not for long."""
+        self.request_shutdown()
+        with suppress(EOFError, OSError):
+            while self._socket.poll(TEARDOWN):
+                self._read()
 
     def kill(self) -> None:
+        """End it, and what it has started; from any thread, at any time."""
+        self._killed = True
         if self.process is None:
             return
         if not hasattr(os, 'killpg'):
@@ -136,24 +102,107 @@ class _Worker:
             with suppress(OSError):
                 os.kill(self.process.pid, signal.SIGKILL)
 
+    def disconnect(self) -> None:
+        """Close its pipes, while no other thread is about to use them."""
+        for end in (self._socket, self._control):
+            if end is not None:
+                end.close()
 
-def _named(worker: _Worker) -> str:
-    pid = '' if worker.process is None else f' (pid {worker.process.pid})'
-    return f'process {worker.thread.name}{pid}'
+    def join(self) -> int | None:
+        """Wait until it has ended; returns its exit code."""
+        if self._borrower.file is not None:
+            self._borrower.file.close()
+        if self.process is None:
+            return None
+        self.process.join()
+        return self.process.exitcode  # type: ignore[no-any-return]
 
+    # -----------------------------------------------------------------------------------------------------------------
+    # Calls and answers
 
-def _crash_of(worker: _Worker, call: _Call) -> WorkerCrashed:
-    return _crash(worker, f'while working on {describe(call.task.key)} alone', call.crashes)
+    def give(self, calls: list[Call]) -> None:
+        """Send these calls in one message, now or when the process can take it."""
+        self.calls_left -= len(calls)
+        self.calls.extend(calls)
+        content = self._borrower.give_back(), [(call.data, call.buffers) for call in calls]
+        message = pickle.dumps(content, protocol=5)
+        if len(message) > SMALL:
+            calls[0].message = span = self._arena.lend([PickleBuffer(message)])
+            if isinstance(span, Span):
+                message = pickle.dumps(span)
+        self._unsent.append((len(calls), message))
+        self.send()
 
+    @property
+    def sent(self) -> int:
+        """How many of its calls it has got; the messages with the others have not been sent."""
+        return len(self.calls) - sum(count for count, _ in self._unsent)
 
-def _crash(worker: _Worker, when: str, crashes: int) -> WorkerCrashed:
-    code = worker.process.exitcode
-    how = f'exit code {code}'
-    why = 'it may take too much memory, or crash in native code'
-    if code is not None and code < 0:
-        with suppress(ValueError):
-            how = signal.Signals(-code).name
-    elif not worker.is_set_up:
-        why = 'it may have printed why'
-    times = 'a worker process' if crashes == 1 else f'{crashes} worker processes, one after the other,'
-    return WorkerCrashed(f'{times} died ({how}) {when}; {why}')
+    def send(self) -> None:
+        """Send the messages that it takes at once. While it is at work, these are the small ones."""
+        while self._unsent and self.is_set_up:
+            message = self._unsent[0][1]
+            if len(message) > SMALL and self.sent:
+                return
+            try:
+                self._socket.send_bytes(message)
+            except OSError:  # it has died, as its thread is about to notice
+                return
+            self._unsent.popleft()
+
+    def receive(self) -> tuple[float, list[Packed]]:
+        """The next answers, and how long the calls took; no answers when it has set up. EOFError when it ends."""
+        seconds, answers = self._read()
+        if answers:
+            self.answered_at = perf_counter()
+        return seconds, [Packed(data, failed, self._borrower.views(buffers)) for data, failed, buffers in answers]
+
+    def take_answered(self, count: int) -> list[Call]:
+        """So many of its calls, which have been answered; the memory of their items is free again."""
+        calls = [self.calls.popleft() for _ in range(count)]
+        for call in calls:
+            self._arena.release(call.buffers)
+            self._arena.release(call.message)
+        return calls
+
+    def take_unanswered(self) -> list[Call]:
+        """Its calls, when it has ended. Their items stay where they are, to be sent again."""
+        calls = list(self.calls)
+        for call in calls:
+            self._arena.release(call.message)
+            call.message = ()
+        return calls
+
+    def _read(self) -> tuple[float, Any]:
+        seconds, answers, failure = pickle.loads(self._socket.recv_bytes())
+        if failure is not None:
+            data, tearing_down = failure
+            try:
+                unpack(Packed(data, failed=True))
+            except BaseException as error:
+                if tearing_down:
+                    self.teardown_failure = error
+                else:
+                    self.failure = error
+            raise EOFError
+        return seconds, answers
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Where it is
+
+    def request_stack(self) -> None:
+        """Ask for its stack, unless the last request has not been answered yet; while no other thread does."""
+        with suppress(EOFError, OSError):
+            while self._stack_requested and self._control.poll():
+                self.stack(0.0)
+            if self.is_connected and not self._stack_requested:
+                self._control.send_bytes(STACK)
+                self._stack_requested = True
+
+    def stack(self, seconds: float) -> tuple[int, Stack] | None:
+        """How many calls it has done but not answered, and the stack of the next one; None if it does not say."""
+        with suppress(EOFError, OSError):
+            if self._stack_requested and self._control.poll(seconds):
+                self._stack_requested = False
+                return pickle.loads(self._control.recv_bytes())  # type: ignore[no-any-return]
+        return None

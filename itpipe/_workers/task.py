@@ -1,18 +1,25 @@
-"""One item on its way, and what a call came to."""
+"""One item on its way: as the run sees it, as it goes to a process, and as it comes back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import Key
 
-__all__ = ['Packed', 'Task']
+if TYPE_CHECKING:
+    from .shared_memory import Buffers
+
+__all__ = ['GROUP_SECONDS', 'Call', 'Packed', 'Task']
+
+GROUP_SECONDS = 0.001
+"""Seconds of work that go to a process in one message. After so long, a process no longer holds an answer back to send
+it together with others."""
 
 
 @dataclass
 class Packed:
-    """What a call in another process came to."""
+    """The pickled result of a call in another process, or its pickled error."""
 
     data: bytes
     failed: bool = False
@@ -25,7 +32,7 @@ class Packed:
 
 
 class Task:
-    """An item on its way through a worker, and what came of it."""
+    """An item that was submitted to a pool, and the outcome of its call."""
 
     __slots__ = ('error', 'fatal', 'item', 'item_failed', 'key', 'settled', 'value')
 
@@ -35,8 +42,23 @@ class Task:
         self.error: BaseException | None = None
         self.settled = False
         self.item: Any = None
-        """What went in, if that was to be kept."""
+        """The item, if `on_error` needs it."""
         self.fatal = False
-        """Whether the error is not one of this item, but of the workers."""
+        """Whether the error is one of the workers, not of this item."""
         self.item_failed = False
         """Whether `Pool.result` has raised an error of this item, not one of the pool."""
+
+
+@dataclass(eq=False)
+class Call:
+    """A task as it is sent to a process."""
+
+    task: Task
+    data: bytes
+    buffers: Buffers
+    message: Buffers = ()
+    """The span of shared memory with the message that begins with this call, if the message is long."""
+    suspect: bool = False
+    """Whether a process died that had this call. Then it is sent alone."""
+    crashes: int = 0
+    """How many processes died that had only this call."""

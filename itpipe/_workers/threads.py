@@ -16,7 +16,7 @@ from itpipe._engine.stacks import format_worker, stack_of
 from itpipe._engine.threads import Thread
 from itpipe._engine.waiting import join
 
-from .cores import _limit_native_threads, count_workers
+from .cores import count_workers, limit_openmp
 from .inline import InlinePolicy
 from .pool import Pool
 from .task import Task
@@ -25,7 +25,7 @@ __all__ = ['Threads']
 
 
 class Threads(Pool):
-    """Threads that call the function; each of the first tasks starts one."""
+    """Threads that call the function. Each of the first tasks starts one."""
 
     def __init__(self, count: int, function: ItemFunction, in_flight: int | None = None):
         super().__init__(count_workers(count), function, in_flight)
@@ -43,8 +43,8 @@ class Threads(Pool):
             self._threads[-1].start()
 
     def _serve(self) -> None:
-        with suppress(Exception):  # whatever that library comes across
-            _limit_native_threads(self.size)
+        with suppress(Exception):  # of a library that is of no concern to the function
+            limit_openmp(self.size)
         resource, failure = self.function.resource, None
         if resource is not None:
             try:

@@ -1,6 +1,6 @@
 """The names of `dpipe.batch_iter` with its calling conventions, so that a script of its users changes one import.
 
-`from dpipe.batch_iter import …` becomes `from itpipe.dpipe import …`. Each name is a line or two over the real thing:
+`from dpipe.batch_iter import …` becomes `from itpipe.dpipe import …`. Each name is a thin layer over one of itpipe:
 
 ========================================  =============================================
 dpipe                                     itpipe
@@ -24,14 +24,14 @@ combine_to_arrays                         combine
 combine_pad(…), pad_batch_equal(…)        combine_pad(…)
 ========================================  =============================================
 
-What is kept is how things are called: sources answer `next()`, samplers take no argument, `apply_at(0, f)` and its kin
-are functions of one item that return tuples and pass further arguments on to `f`. What is better: order is kept,
-errors arrive as they were raised, and what is random is reproducible. All of it can be mixed with the real thing.
+The calling conventions are kept: sources answer `next()`, samplers take no argument, `apply_at(0, f)` and the like are
+functions of one item that return tuples and pass further arguments on to `f`. Some things are better: order is kept,
+errors arrive as they were raised, random numbers are reproducible. The names can be mixed with those of itpipe.
 
-Randomness. The `random_state` of the source, or `Infinite(seed=…)`, seeds the functions behind it, too. In a stream,
-`random_apply` and `sample_args` draw from each item's own generator, in threads and processes just as in order; called
-as functions of one item, from a fresh one every time, which `f.item(x, seed=0)` fixes. The global state of
-`numpy.random` and `random` is neither read nor changed, except by functions of yours that do so themselves.
+Randomness. The `random_state` of the source, or `Infinite(seed=…)`, also seeds the functions behind it. In a stream,
+`random_apply` and `sample_args` draw from each item's own generator, in threads and processes, too. Called as functions
+of one item, they draw from a fresh generator every time; `f.item(x, seed=0)` fixes it. The global states of
+`numpy.random` and `random` are not read or changed, unless your own functions do so.
 """
 
 from itpipe._core.public import publish as _publish

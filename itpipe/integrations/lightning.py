@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from itpipe._engine.epochs import Epochs
 from itpipe._engine.merging import merge_states
 
 from .distributed import distributed
-
-if TYPE_CHECKING:
-    from itpipe._engine.checkpoint import Pipeline
 
 __all__ = ['closing_callback']
 
@@ -29,14 +27,10 @@ GOES_ON = (
 class Loader(Protocol):
     """What the callback uses of an `Infinite`."""
 
-    batches_per_epoch: int | None
-    restart: bool
+    _epochs: Epochs
 
-    @property
-    def _pipeline(self) -> Pipeline: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any], /) -> None: ...
-    def _leave_epoch(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -58,17 +52,17 @@ def closing_callback(batch_iter: Loader) -> Any:
         """
 
         def __init__(self, batch_iter: Loader):
-            self.batch_iter = batch_iter
+            self.batch_iter, self.epochs = batch_iter, batch_iter._epochs
             self.saved: dict[str, Any] | None = None
 
         # These hooks and not `state_dict`, with which there could be only one callback of this class.
         def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
             state = self.batch_iter.state_dict()
-            length = self.batch_iter.batches_per_epoch
+            length = self.epochs.batches_per_epoch
             if length is None and state['batch'] and trainer.train_dataloader is self.batch_iter:
                 warnings.warn(AHEAD, stacklevel=2)
             # The trainer's epoch may be shorter than that of `batch_iter`.
-            ended = trainer.is_last_batch or state['batch'] == length or self.batch_iter.restart
+            ended = trainer.is_last_batch or state['batch'] == length or self.epochs.restart
             states = [state]
             if not trainer.interrupted and (torch := distributed()) is not None:  # else the others may not be here
                 torch.all_gather_object(states := [state] * torch.get_world_size(), state)
@@ -77,14 +71,14 @@ def closing_callback(batch_iter: Loader) -> Any:
         def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
             if trainer.state.fn == 'fit' and checkpoint.get('itpipe'):
                 saved = checkpoint['itpipe'].pop(0)  # callbacks load in the order in which they have saved
-                states, own = saved['states'], _own(saved['states'], self.batch_iter._pipeline.shard)
+                states, own = saved['states'], _own(saved['states'], self.epochs.codec.shard)
                 self.saved = {'state': own, 'ended': saved['ended']}
                 loop = checkpoint.get('loops', {}).get('fit_loop', {}).get('state_dict', {})
                 if 'combined_loader' in loop:  # which Lightning loads by itself
                     loop['combined_loader'] = [
                         own if _same(each, states[0]) else each for each in loop['combined_loader']
                     ]
-                if self.batch_iter.batches_per_epoch is None:
+                if self.epochs.batches_per_epoch is None:
                     self.load()  # before Lightning takes the first batch
 
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -94,7 +88,7 @@ def closing_callback(batch_iter: Loader) -> Any:
             if self.saved is not None:
                 self.batch_iter.load_state_dict(self.saved['state'])
                 if self.saved['ended']:
-                    self.batch_iter._leave_epoch()
+                    self.epochs.leave_epoch()
                 self.saved = None
 
         def on_validation_batch_start(self, trainer: Any, *_: Any) -> None:
@@ -128,8 +122,9 @@ def _same(one: Any, other: dict[str, Any]) -> bool:
 def _warn_of(loaders: Any) -> None:
     """Warn, once for each, of those that go on where their last epoch ended."""
     for loader in _leaves(loaders):
-        if getattr(loader, '_told_to_restart', True) is False and not loader.restart:  # it is one of itpipe's
-            loader._told_to_restart = True
+        epochs = getattr(loader, '_epochs', None)
+        if isinstance(epochs, Epochs) and not epochs.restart and not epochs.told_to_restart:
+            epochs.told_to_restart = True
             warnings.warn(GOES_ON, stacklevel=2)
 
 

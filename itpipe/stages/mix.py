@@ -80,6 +80,7 @@ class _Mix:
         self.branches, self.draws, self.seed, self.written = branches, draws, seed, written
         self.weights = [1.0] * len(branches) if weights is None else weights.tolist()
         steps = chain.from_iterable(branch.steps for branch in branches)
+        self.one_shot = any(branch.source.one_shot for branch in branches)
         self.ordered = all(branch.source.ordered for branch in branches) and not any(
             isinstance(step, Step) and step.yields_as_completed for step in steps
         )

@@ -277,9 +277,9 @@ def _open(
         from itpipe._workers.processes import Processes
 
         return Processes(given, function, in_flight, max_crashes, max_tasks)
-    from itpipe._workers.executors import Borrowed
+    from itpipe._workers.executors import ExecutorPool
 
-    return Borrowed(given, function, in_flight)
+    return ExecutorPool(given, function, in_flight)
 
 
 @factory

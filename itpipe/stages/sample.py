@@ -200,6 +200,7 @@ class _Sample:
 
     random = True
     ordered = True
+    one_shot = False
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from pools import set_cost
 from running import LIMIT, wait_until
 
 import itpipe._engine.background
@@ -22,7 +23,7 @@ import itpipe._engine.waiting
 import itpipe._workers.executors
 import itpipe._workers.inline
 import itpipe._workers.pool
-import itpipe._workers.processes
+import itpipe._workers.stall_query
 from itpipe import Infinite, StallWarning, apply, batch_by, mix, parallel_map, prefetch, stage, stream
 from itpipe._engine.background import Background
 from itpipe._engine.functions import ItemFunction
@@ -30,6 +31,7 @@ from itpipe._engine.seeds import Seeds
 from itpipe._engine.stacks import MAX_FRAMES, stack_of
 from itpipe._engine.stream import itemwise
 from itpipe._engine.waiting import StallTimer
+from itpipe._workers.process import WorkerProcess
 from itpipe._workers.processes import Processes
 
 
@@ -375,8 +377,7 @@ def test_of_several_items_that_a_process_has_it_is_the_one_that_runs(tmp_path: P
     held = HeldThere(tmp_path, 2)
     pool = pool_of(held.function)
     pool.result(pool.submit(0, 0))
-    pool._cost = 1e-6
-    pool._since = inf  # items come in no time
+    set_cost(pool, 1e-6, fast_source=True)
     tasks = [pool.submit(key, key) for key in (1, 2, 3)]
     pool._flush()
     await_beginning(held)
@@ -407,35 +408,35 @@ def test_a_process_that_does_not_say_where_it_is(tmp_path: Path, monkeypatch: py
     pool = pool_of(twice)
     task = pool.submit(0, 0)
     await_beginning(first)
-    (worker,) = pool._workers
+    (worker,) = pool._dispatcher.workers
     who = '  item 0 in process itpipe-process-0 (pid …)'
     stop_process(worker)
-    monkeypatch.setattr(itpipe._workers.processes, 'ANSWER', 0.0)
+    monkeypatch.setattr(itpipe._workers.stall_query, 'ANSWER_SECONDS', 0.0)
     assert [plain(pool.doing()) for _ in range(3)] == 3 * [f'{who}, {SILENT}\n\n']
     os.kill(worker.process.pid, signal.SIGCONT)
-    assert worker.control.poll(LIMIT)
+    assert worker._control.poll(LIMIT)
     first.release()
     await_beginning(second)
-    monkeypatch.setattr(itpipe._workers.processes, 'ANSWER', LIMIT)
+    monkeypatch.setattr(itpipe._workers.stall_query, 'ANSWER_SECONDS', LIMIT)
     where = (
         '  File …, in twice\n  return again(first.function(x))\n  File …, in again\n  return second.function(x)\n'
         f'  {IN_HOLD_THERE}'
     )
     assert [plain(pool.doing()) for _ in range(3)] == 3 * [f'{who}\n{where}\n']
-    assert not worker.control.poll()
+    assert not worker._control.poll()
     second.release()
     assert pool.result(task) == 0
     pool.close()
 
 
 def test_a_process_that_is_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    go_on, begin = threading.Event(), Processes._begin
+    go_on, start = threading.Event(), WorkerProcess.start
 
-    def begin_late(pool: Processes, worker: Any) -> None:
+    def start_late(worker: WorkerProcess, launcher: Any) -> None:
         assert go_on.wait(LIMIT)
-        begin(pool, worker)
+        start(worker, launcher)
 
-    monkeypatch.setattr(Processes, '_begin', begin_late)
+    monkeypatch.setattr(WorkerProcess, 'start', start_late)
     pool = pool_of(abs)
     task = pool.submit(0, -1)
     assert pool.doing() == f'  item 0 in process itpipe-process-0, {SILENT}\n'
@@ -449,14 +450,14 @@ def test_a_process_that_has_died_is_asked_in_vain(tmp_path: Path) -> None:
     pool = pool_of(held.function)
     pool.submit(0, 0)
     await_beginning(held)
-    with pool._asking:  # until which its end is not dealt with
-        (worker,) = pool._workers
+    with pool._stall_query.lock:  # until which its end is not dealt with
+        (worker,) = pool._dispatcher.workers
         stop_process(worker)
-        worker.ask()
+        worker.request_stack()
         os.kill(worker.process.pid, signal.SIGKILL)
         for _ in range(3):
-            assert worker.place(LIMIT) is None
-            worker.ask()
+            assert worker.stack(LIMIT) is None
+            worker.request_stack()
     pool.close()
 
 

@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pools import set_cost
 from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
 
 import itpipe._workers.budget
 import itpipe._workers.cores
+import itpipe._workers.dispatch
 import itpipe._workers.executors
 import itpipe._workers.inline
 import itpipe._workers.pool
@@ -400,13 +402,15 @@ def test_all_threads_are_busy_before_a_result_has_come(ordered: bool) -> None:
 def test_few_items_that_fit_are_shared_among_processes() -> None:
     """However cheap they are, one process does not get all of them."""
     pool = itpipe._workers.processes.Processes(2, ItemFunction(itemwise('f', abs).steps, Seeds()), Bytes(1000))
-    pool._cost = 1e-6
-    assert pool._together == 1
-    task = pool.submit(0, 0)
-    assert pool.result(task) == 0
+    assert pool.result(pool.submit(0, 0)) == 0
+    set_cost(pool, 1e-6)
+    assert pool._dispatcher.group_size == 1
     pool._memory._item.value = pool._memory._result.value = 50.0
     assert pool.can_submit(0)
-    assert (pool.max_pending, pool._together) == (10, 2)
+    assert pool.max_pending == 10
+    assert pool.result(pool.submit(1, 1)) == 1
+    set_cost(pool, 1e-6)
+    assert pool._dispatcher.group_size == 2
     pool.close()
 
 
@@ -436,7 +440,7 @@ def test_never_more_functions_run_than_are_in_flight() -> None:
 def test_an_endless_source_and_an_idle_consumer(workers: dict[str, Any]) -> None:
     pulled: list[int] = []
     assert list(counted(pulled) | parallel_map(abs, **workers) | take(5)) == [0, 1, 2, 3, 4]
-    assert len(pulled) <= 5 + 2 * 2 * itpipe._workers.processes.MOST
+    assert len(pulled) <= 5 + 2 * 2 * itpipe._workers.dispatch.MAX_GROUP
 
 
 def test_nothing_starts_before_the_first_item_is_asked_for() -> None:
@@ -470,7 +474,7 @@ def test_twice_the_number_of_workers_are_in_flight_by_default(monkeypatch: pytes
 
 @pytest.mark.leaves_threads('a cluster starts and ends threads and connections when it likes')
 def test_the_size_of_a_cluster_is_its_number_of_threads(dask_processes: Any) -> None:
-    assert itpipe._workers.executors.Borrowed(dask_processes, lambda key, value: value).size == 2
+    assert itpipe._workers.executors.ExecutorPool(dask_processes, lambda key, value: value).size == 2
 
 
 def test_negative_numbers_count_from_the_usable_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -567,7 +567,7 @@ def test_results_that_are_kept_stay_what_they_are(ordered: bool) -> None:
 
 @pytest.mark.parametrize('ordered', [True, False])
 def test_a_budget_that_is_spent_stops_nothing(monkeypatch: pytest.MonkeyPatch, ordered: bool) -> None:
-    monkeypatch.setattr(itpipe._workers.processes, 'budget', lambda: 5 * 256 * 256 * 8)
+    monkeypatch.setattr(itpipe._workers.launching, 'arena_memory', lambda: 5 * 256 * 256 * 8)
     kept = list(range(40) | parallel_map(large, processes=2, ordered=ordered) | batch_by(4))
     assert sorted(int(each[0, 0]) for batch in kept for each in batch) == list(range(40))
 
@@ -706,11 +706,11 @@ REFUSED = """
     import ctypes, os, resource, sys, tempfile
     from pathlib import Path
     import numpy as np
-    import itpipe._workers.processes
+    import itpipe._workers.launching
     from itpipe import parallel_map
 
     what, where = sys.argv[1:]
-    itpipe._workers.processes.budget = lambda: 2 << 40
+    itpipe._workers.launching.arena_memory = lambda: 2 << 40
     opened = []
 
     def refuse():

@@ -1,0 +1,194 @@
+"""One run of an `Infinite`, over all passes of its source: `EpochRun`, and `Cursor`, which says where it stands."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from itpipe._core.keys import END, Key
+from itpipe._core.steps import ItemStep, Pair, State, Step
+from itpipe.errors import Dropped
+
+from .background import Background
+from .chain import Chain
+from .checkpoint import Place
+from .seeds import Seeds
+from .source import Source
+from .threads import close_for
+from .waiting import GRACE, StallTimer, still_running
+
+__all__ = ['Cursor', 'EpochRun']
+
+
+class Cursor(NamedTuple):
+    """Where an epoch stands: behind a batch, or before the first batch of a pass."""
+
+    pass_: int = 0
+    batch: int = 0
+    """The number of batches of the epoch that were received."""
+    chain: Chain | None = None
+    """The one that made the batch received last; None if no batch of this pass has been received."""
+    key: Key | None = None
+    """The key of that batch."""
+    start: State | None = None
+    """Where a resumed run begins within its first pass."""
+
+    def indices(self) -> list[Any]:
+        """The places in the data of the items in the batch received last."""
+        return [] if self.chain is None or self.key is None else self.chain.indices(self.key)
+
+
+class EpochRun:
+    """The run of one epoch or of many, over all passes of its source, in a thread of its own unless `prefetch` is 0.
+
+    Each epoch has its own cursor. The run remembers the cursor that moved last.
+    """
+
+    finalizer: weakref.finalize[..., Any]
+
+    def __init__(
+        self,
+        source: Source,
+        steps: Sequence[Step | ItemStep],
+        seed: int | None,
+        prefetch: int | None,
+        stall_timeout: float | None,
+        dropped: deque[Dropped],
+        start: Place,
+    ):
+        self._pid = os.getpid()
+        self._source, self._steps, self._seed = source, steps, seed
+        self._stall_timeout, self._dropped = stall_timeout, dropped
+        self._background = None if prefetch == 0 else Background('itpipe-Infinite', prefetch)
+        if self._background is not None:
+            self._background.stall_timer = StallTimer('no batch has come out of Infinite', stall_timeout)
+        self._lock = threading.RLock()
+        """Held while a batch is taken. Whoever asks only for the position does not wait for it."""
+        self.closed = False
+        self.epochs = 0
+        """The number of epochs that are being iterated."""
+        self.entropy = start.entropy
+        self._cursor = Cursor(start.pass_, start.batch, start=start.position)
+        self.last = self._cursor
+        """The cursor behind the batch received last. It stays there when the next pass begins."""
+        self._batches_before = start.batch
+        """The number of batches of the next epoch that were received in another run."""
+        self._chain: Chain | None = None
+        """The chain of the current pass; None between two passes."""
+        self._pairs: Iterator[Pair] = iter(())
+
+    def check_process(self) -> None:
+        """Raise an error in a process that was forked from the one that this belongs to."""
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                f'Infinite: it was started in process {self._pid}. This process is a fork of that one, and has no'
+                ' background thread: close() it here first, then it starts anew, or make one in each process'
+            )
+
+    def next_epoch(self) -> Cursor:
+        """The cursor with which the next epoch begins."""
+        with self._lock:
+            self._cursor = self._cursor._replace(batch=self._batches_before)
+            self._batches_before = 0
+            return self._cursor
+
+    def next(self, epoch: Cursor) -> tuple[Cursor, Any]:
+        """The next batch of the epoch, and the cursor behind it. Instead of a batch, END if the pass has ended."""
+        with self._lock:
+            pair = None
+            try:
+                if not self.closed:
+                    pair = self._pull(first=epoch.batch == 0)
+            except Exception:
+                if not self.closed:  # if it is, `close` in another thread has interrupted the wait
+                    raise
+            chain = self._chain
+            if pair is None or chain is None:
+                if self.closed:
+                    self._close_chain()
+                elif chain is not None:
+                    self._cursor = Cursor(self._cursor.pass_ + 1)
+                    self._close_chain()
+                    self._chain = None
+                return epoch, END
+            with chain.lock:
+                self._cursor = self.last = Cursor(self._cursor.pass_, epoch.batch + 1, chain, pair[0])
+                chain.received(pair[0])
+            return self._cursor, pair[1]
+
+    def _pull(self, first: bool) -> Pair | None:
+        """The next pair; None if the pass has ended. The first pair of an epoch comes from the next pass then."""
+        begun = self._chain is not None or self._cursor.start is not None
+        if self._chain is None:
+            if not begun and not first:
+                return None
+            self._begin(self._cursor)
+        pair = next(self._pairs, None)
+        if pair is None and begun and first:
+            self._begin(Cursor(self._cursor.pass_ + 1, self._cursor.batch))
+            pair = next(self._pairs, None)
+        return pair
+
+    def _begin(self, cursor: Cursor) -> None:
+        self._close_chain()
+        seeds = Seeds(self._seed, cursor.pass_, self._source.seed, self.entropy)
+        self._chain = Chain(self._source, self._steps, seeds, state=cursor.start, dropped=self._dropped)
+        self._cursor = cursor
+        if self._background is None:
+            self._chain.stop.stall_timeout = self._stall_timeout
+            self._pairs = self._chain.pairs
+        else:
+            self._background.upstream = self._chain.stop.waitables
+            self._pairs = self._background.run(self._chain.pairs, self._chain.close)
+
+    def position(self) -> Place:
+        """The position of the cursor that moved last. Never waits for a batch."""
+        while (chain := (cursor := self._cursor).chain) is not None:
+            with chain.lock:
+                if self._cursor is cursor:  # if not, another batch has been received meanwhile
+                    chain.last = cursor.key  # a signal handler may come before `Chain.received` did this
+                    return Place(self.entropy, cursor.pass_, cursor.batch, chain.state())
+        return Place(self.entropy, cursor.pass_, cursor.batch, cursor.start)
+
+    def rewind(self) -> None:
+        """Let `position` be the beginning from now on."""
+        self._cursor = Cursor()
+
+    def close(self) -> None:
+        """Stop the run, and wait until its thread has closed everything. In a forked process only set `closed`."""
+        if self.closed:
+            return
+        self.closed = True
+        if os.getpid() != self._pid:
+            return
+        if self._background is not None:
+            self._background.stop()
+        if (chain := self._chain) is not None:
+            chain.stop()
+        if self._background is not None:
+            self._background.close()
+        elif self._lock.acquire(timeout=GRACE):
+            try:
+                self._close_chain()
+            finally:
+                self._lock.release()
+        else:
+            still_running('thread that iterates')
+        self._pairs = iter(())  # it may hold the last batch, and a closed run is kept to tell where it stood
+
+    def drop(self) -> None:
+        """Close the run because its `Infinite` is gone, in whichever thread the garbage collector runs."""
+        threads = [] if self._background is None else self._background.threads
+        if (chain := self._chain) is not None:
+            threads += chain.stop.threads()
+        close_for(threads, self.close)
+
+    def _close_chain(self) -> None:
+        """Close the chain, unless the background thread does that."""
+        # A step may end before what is upstream of it has ended.
+        if self._background is None and self._chain is not None:
+            self._chain.close()
