@@ -244,7 +244,7 @@ class Infinite(Generic[B]):
         """
         return self._epochs.state()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
         """Go on where the one stood of which `state` is the `state_dict()`: the next batch is the one behind it.
 
         Everything that comes is what would have come there, bit for bit: the rest of the epoch, as the next epoch, and
@@ -277,7 +277,8 @@ class Infinite(Generic[B]):
 
         See also: `state_dict`.
         """
-        self._epochs.load('Infinite.load_state_dict', state)
+        where = 'Infinite.load_state_dict'
+        self._epochs.load(where, state, truth(where, 'strict', strict))
 
     @property
     def item_keys(self) -> list[Any]:

@@ -338,7 +338,7 @@ class Items:
         if not fits:
             raise ValueError('what it says of the source cannot be')
 
-    def lasting(self) -> str:
+    def fingerprint(self) -> str:
         return format_call('stream', (), {} if self.seed is None else {'seed': self.seed})
 
     def __repr__(self) -> str:
@@ -369,8 +369,8 @@ class Seeded:
     def check_entry(self, entry: Any) -> None:
         self.source.check_entry(entry)
 
-    def lasting(self) -> str:
-        return f'{self.source.lasting()}\n{format_call("stream", (), {"seed": self.seed})}'
+    def fingerprint(self) -> str:
+        return f'{self.source.fingerprint()}\n{format_call("stream", (), {"seed": self.seed})}'
 
     def __repr__(self) -> str:
         return format_call('stream', (self.source,), {'seed': self.seed})

@@ -28,7 +28,7 @@ class Source(Protocol):
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened: ...
 
-    def lasting(self) -> str:
+    def fingerprint(self) -> str:
         """What has to be the same where a run goes on, in one line or more."""
 
     def key_test(self) -> Callable[[Any], bool]:

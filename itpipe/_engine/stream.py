@@ -17,7 +17,7 @@ from itpipe._core.show import format_step, same
 from itpipe._core.steps import Function, ItemStep, Step, identity
 
 from .chain import Chain, item_again
-from .checkpoint import Pipeline
+from .checkpoint import StateCodec
 from .functions import ItemFunction
 from .iterables import Items, Seeded, is_iterable
 from .run import Run
@@ -153,7 +153,7 @@ class Stream(Generic[B]):
     def __iter__(self) -> Run[B]:
         return Run(Chain(self.source, self.steps, Seeds(fallback=self.source.seed)))
 
-    def resume(self, state: dict[str, Any]) -> Run[B]:
+    def resume(self, state: dict[str, Any], strict: bool = True) -> Run[B]:
         """A run that goes on where the one stood of which `state` is the `state_dict()`, bit for bit.
 
         It may be that of an `Infinite` over this stream; then the run is the rest of the pass. How the stream runs may
@@ -173,9 +173,11 @@ class Stream(Generic[B]):
 
         See also: `Infinite`.
         """
-        place = Pipeline(self.source, self.steps).place('Stream.resume', state)
-        seeds = Seeds(pass_=place.pass_, fallback=self.source.seed, entropy=place.entropy)
-        return Run(Chain(self.source, self.steps, seeds, state=place.position))
+        position = StateCodec(self.source, self.steps).read(
+            'Stream.resume', state, truth('Stream.resume', 'strict', strict)
+        )
+        seeds = Seeds(pass_=position.pass_, fallback=self.source.seed, entropy=position.entropy)
+        return Run(Chain(self.source, self.steps, seeds, state=position.in_pass))
 
     def item(self, key: Any) -> Any:
         """One item, made again by itself, with its randomness: as it was last before it was put into a batch.

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
+from textwrap import indent
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -17,9 +18,10 @@ from itpipe._core.rng import Draws, check_seed
 from itpipe._core.show import format_call, non_defaults, same
 from itpipe._core.steps import Pair, Stateless, Step
 from itpipe._engine.chain import Chain
-from itpipe._engine.checkpoint import check_position, key_test, lasting
+from itpipe._engine.fingerprint import fingerprint
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.source import Opened
+from itpipe._engine.state_checks import check_position, key_test
 from itpipe._engine.stream import Stream, no_stage, stream
 from itpipe._engine.waiting import Stop
 
@@ -107,12 +109,10 @@ class _Mix:
         for branch, position in zip(self.branches, entry['branches'], strict=True):
             check_position(branch.source, branch.steps, position)
 
-    def lasting(self) -> str:
+    def fingerprint(self) -> str:
         told = self.written | ({} if 'weights' not in self.written else {'weights': _sum(np.array(self.weights))})
-        return '\n'.join([
-            format_call('mix', (_Count(len(self.branches), 'streams'),), told),
-            *(f'  {line}' for branch in self.branches for line in lasting(branch.source, branch.steps).splitlines()),
-        ])  # fmt: skip
+        inner = '\n'.join(fingerprint(branch.source, branch.steps) for branch in self.branches)
+        return format_call('mix', (_Count(len(self.branches), 'streams'),), told) + '\n' + indent(inner, '  ')
 
     def __repr__(self) -> str:
         return format_call('mix', self.branches, self.written)

@@ -298,7 +298,7 @@ class _Sample:
         if not (entry is None or is_count(entry)):
             raise ValueError('what it says of the source cannot be')
 
-    def lasting(self) -> str:
+    def fingerprint(self) -> str:
         told = {name: value for name, value in self.written.items() if name != 'ids'}
         if self.weights is not None:
             told['weights'] = _sum(self.weights)

@@ -30,7 +30,7 @@ from itpipe import (
     stream,
     take,
 )
-from itpipe._engine.checkpoint import _begun, _check, _sorted
+from itpipe._engine.state_checks import Position, checksum, in_written_order
 
 pytestmark = [
     pytest.mark.filterwarnings('ignore:itpipe. nothing is known of'),
@@ -124,8 +124,8 @@ ODD.append(json.loads('{"batch": [' * 200 + ']}' * 200))
 def signed(state):
     """The state with the checksum of what it has become; where there can be none, with the one that it had."""
     try:
-        place = state['entropy'], state['pass'], state['batch'], _sorted(state['position'])
-        return {**state, 'check': _check(_begun(state['pipeline'], state['shard']), *place)}
+        position = Position(state['entropy'], state['pass'], state['batch'], in_written_order(state['position']))
+        return {**state, 'check': checksum(state['pipeline'], state['shard'])(position)}
     except Exception:
         return state
 
@@ -262,29 +262,46 @@ def test_a_wrong_number_of_ranks_takes_no_memory(shard):
     ('name', 'change', 'message'),
     [
         ('plain', {'source': 5.5}, 'what it says of the source cannot be'),
-        ('plain', {'steps': [None]}, 'its "position" has 1 entries for the steps'),
+        ('plain', {'steps': {'take': None}}, 'its "position" has entries for other steps than its "pipeline"'),
+        ('plain', {'steps': [None]}, 'the "steps" of its "position" are not a dict'),
         ('plain', {'more': 1}, 'its "position" must have a "source" and "steps"'),
-        ('shuffle', {'steps': [{'slots': [0], 'clock': {'t': -1}}]}, 'an entry of its "steps" has -1 for \'t\''),
-        ('shuffle', {'steps': [{'slots': {'runs': [0, 10**9]}, 'clock': {'t': 1}}]}, 'not keys: too many'),
-        ('shuffle', {'steps': [{'slots': [[0, 1]], 'clock': {'t': 1}}]}, 'what it says of `shuffle(5)` cannot be'),
-        ('shuffle', {'steps': [{'slots': [30], 'clock': {'t': 1}}]}, 'what it says of `shuffle(5)` cannot be'),
-        ('counted', {'steps': [{'own': {'skipped': 4}}, {'own': {'taken': 0}}]}, 'what it says of `skip(3)` cannot be'),
+        (
+            'shuffle',
+            {'steps': {'shuffle': {'slots': [0], 'clock': {'t': -1}}}},
+            'an entry of its "steps" has -1 for \'t\'',
+        ),
+        ('shuffle', {'steps': {'shuffle': {'slots': {'runs': [0, 10**9]}, 'clock': {'t': 1}}}}, 'not keys: too many'),
+        (
+            'shuffle',
+            {'steps': {'shuffle': {'slots': [[0, 1]], 'clock': {'t': 1}}}},
+            'what it says of `shuffle(5)` cannot be',
+        ),
+        (
+            'shuffle',
+            {'steps': {'shuffle': {'slots': [30], 'clock': {'t': 1}}}},
+            'what it says of `shuffle(5)` cannot be',
+        ),
         (
             'counted',
-            {'steps': [{'own': {'skipped': 3}}, {'own': {'taken': 21}}]},
+            {'steps': {'skip': {'own': {'skipped': 4}}, 'take': {'own': {'taken': 0}}}},
+            'what it says of `skip(3)` cannot be',
+        ),
+        (
+            'counted',
+            {'steps': {'skip': {'own': {'skipped': 3}}, 'take': {'own': {'taken': 21}}}},
             'what it says of `take(20)` cannot be',
         ),
         (
             'reuse',
-            {'steps': [{'beside': {'counts': [3]}, 'clock': {'due': 0, 't': 1}, 'slots': [0]}]},
+            {'steps': {'reuse': {'beside': {'counts': [3]}, 'clock': {'due': 0, 't': 1}, 'slots': [0]}}},
             'what it says of `reuse(4, 3)` cannot be',
         ),
         (
             'reuse',
-            {'steps': [{'beside': {'counts': []}, 'clock': {'due': 0, 't': 1}, 'slots': [0]}]},
+            {'steps': {'reuse': {'beside': {'counts': []}, 'clock': {'due': 0, 't': 1}, 'slots': [0]}}},
             'an entry of its "steps" has [] for \'counts\'',
         ),
-        ('own', {'steps': [{'own': {'taken': 1}}, None]}, 'what it says of `own()` cannot be'),
+        ('own', {'steps': {'own': {'own': {'taken': 1}}, 'flatten': None}}, 'what it says of `own()` cannot be'),
         ('mix', {'source': {'branches': [None], 'ended': [], 't': 0}}, 'it is of a mix of another number of streams'),
         (
             'mix',
