@@ -82,7 +82,7 @@ class Chain:
         opaque = max((index for index, step in enumerate(steps) if isinstance(step, Opaque)), default=-1)
         self.source = source.open(seeds, self.stop)
         self.source.tracked = tracked and opaque < 0
-        look_up = self.source.apart() if behind else None
+        look_up = self.source.split_lookup() if behind else None
         # random steps of one name are counted in reading order, those of the source first
         self.pairs = self.source.start(None if state is None else state['source'])
 
@@ -187,7 +187,7 @@ class Chain:
     def recompute(self, index: int, keys: list[Key]) -> dict[Key, Any]:
         """The values that had come out of the step at `index` (the source: -1) with these keys, made again."""
         if index < 0:
-            return self.source.remake(keys)
+            return self.source.recompute(keys)
         return self.operators[index].recompute(keys, _Upstream(self, index))
 
     def again(self, index: int) -> Chain:
@@ -201,7 +201,7 @@ class Chain:
         if index is None:
             index = len(self.operators) - 1
         if index < 0:
-            return self.source.gives(key)
+            return self.source.has_key(key)
         step: Step = self.operators[index].step
         return step.has_key(key, partial(self.has_key, index=index - 1))
 

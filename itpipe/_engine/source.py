@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 from itpipe._core.keys import Key
+from itpipe._core.show import format_call
 from itpipe._core.steps import Pair, Step
 
 from .seeds import Seeds
 from .waiting import Stop
 
-__all__ = ['Opened', 'Source']
+__all__ = ['Numbered', 'Opened', 'Seeded', 'Source']
 
 
 class Source(Protocol):
@@ -49,7 +50,7 @@ class Opened(Protocol):
     def log(self) -> Collection[Any]:
         """What it remembers for that, of what the consumer has not received yet."""
 
-    def apart(self) -> Step | None:
+    def split_lookup(self) -> Step | None:
         """From now on, give where the items lie instead of them; returns the step that looks them up, if there is one.
 
         Called before `start`.
@@ -64,11 +65,86 @@ class Opened(Protocol):
     def entry(self) -> Any:
         """Where the consumer stands, as JSON can hold it."""
 
-    def remake(self, keys: Sequence[Key]) -> dict[Key, Any]:
+    def recompute(self, keys: Sequence[Key]) -> dict[Key, Any]:
         """The values of these keys, made again, where there are such."""
 
-    def gives(self, key: Any) -> bool:
+    def has_key(self, key: Any) -> bool:
         """Whether it is a key of this source, by its form."""
 
     def indices(self, keys: Sequence[Any]) -> list[Any]:
         """Where the values of these keys lie in what the source draws from."""
+
+
+class Numbered:
+    """A source at work whose n-th item has the key n.
+
+    `read(n)` gives the pairs from the n-th on, `pick` makes single items again. `indices` tells for keys where their
+    items lie in what the source draws from. If items can be looked up there, `read_indices(n)` gives the indices from
+    the n-th on, with their keys, and the step `look_up` makes items of them.
+    """
+
+    stateful = False
+    tracked = True
+    log = ()
+
+    def __init__(
+        self,
+        read: Callable[[int], Iterator[Pair]],
+        pick: Callable[[Sequence[Any]], dict[Key, Any]],
+        indices: Callable[[Sequence[Any]], list[Any]] = list,
+        read_indices: Callable[[int], Iterator[Pair]] | None = None,
+        look_up: Step | None = None,
+    ):
+        self.read, self.pick, self.indices = read, pick, indices
+        self._read_indices, self._look_up = read_indices, look_up
+        self.position = 0
+
+    def split_lookup(self) -> Step | None:
+        if self._read_indices is not None:
+            self.read = self._read_indices
+            self.pick = lambda keys: dict(zip(keys, self.indices(keys), strict=True))
+        return self._look_up
+
+    def start(self, entry: Any = None) -> Iterator[Pair]:
+        self.position = entry['position'] if isinstance(entry, dict) else entry or 0
+        return self.read(self.position)
+
+    def commit(self, key: Any) -> None:
+        self.position = key + 1
+
+    def entry(self) -> Any:
+        return self.position
+
+    def recompute(self, keys: Sequence[Key]) -> dict[Key, Any]:
+        return self.pick(keys)
+
+    def has_key(self, key: Any) -> bool:
+        return isinstance(key, int) and key >= 0
+
+
+class Seeded:
+    """A source with another seed for the stages behind it."""
+
+    def __init__(self, source: Source, seed: int | None):
+        self.source, self.seed = source, seed
+        self.random, self.ordered, self.one_shot = source.random, source.ordered, source.one_shot
+
+    def open(self, seeds: Seeds, stop: Stop) -> Opened:
+        return self.source.open(seeds, stop)
+
+    def key_test(self) -> Callable[[Any], bool]:
+        return self.source.key_test()
+
+    def check_entry(self, entry: Any) -> None:
+        self.source.check_entry(entry)
+
+    def fingerprint(self) -> str:
+        return f'{self.source.fingerprint()}\n{format_call("stream", (), {"seed": self.seed})}'
+
+    def __repr__(self) -> str:
+        return format_call('stream', (self.source,), {'seed': self.seed})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Seeded) and (self.source, self.seed) == (other.source, other.seed)
+
+    __hash__ = None  # type: ignore[assignment]

@@ -19,10 +19,11 @@ from itpipe._core.steps import Function, ItemStep, Step, identity
 from .chain import Chain, item_again
 from .checkpoint import StateCodec
 from .functions import ItemFunction
-from .iterables import Items, Seeded, is_iterable
+from .iterables import Items
+from .iterators import is_iterable
 from .run import Run
 from .seeds import Seeds
-from .source import Source
+from .source import Seeded, Source
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -13,7 +13,7 @@ from itpipe._core.keys import Key
 from itpipe._core.notes import note, noted
 from itpipe._core.show import format_call, format_value
 from itpipe._core.steps import Opaque, Pair
-from itpipe._engine.iterables import is_iterable, iterate
+from itpipe._engine.iterators import is_iterable, iterate
 from itpipe._engine.stream import B, P, Stage, Stream, stream
 
 __all__ = ['stage']

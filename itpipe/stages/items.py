@@ -14,7 +14,7 @@ import numpy as np
 from itpipe._core.checks import is_function, number
 from itpipe._core.names import step_name
 from itpipe._core.steps import Function, ItemStep, identity
-from itpipe._engine.iterables import is_iterable, iterate
+from itpipe._engine.iterators import is_iterable, iterate
 from itpipe._engine.stream import Stage, factory, function_of
 
 if TYPE_CHECKING:

@@ -149,7 +149,7 @@ class _OpenedMix:
         self.t = 0
         self.ended: tuple[int, ...] = ()
 
-    def apart(self) -> Step | None:
+    def split_lookup(self) -> Step | None:
         self.complete = False
         return Stateless('finished', _finished, (self.chains,), itemwise=True)
 
@@ -198,13 +198,13 @@ class _OpenedMix:
     def entry(self) -> Any:
         return {'branches': [each.state() for each in self.chains], 'ended': list(self.ended), 't': self.t}
 
-    def gives(self, key: Any) -> bool:
+    def has_key(self, key: Any) -> bool:
         return is_pair(key) and key[1] in range(len(self.chains)) and self.chains[key[1]].has_key(key[0])
 
     def indices(self, keys: Sequence[Any]) -> list[Any]:
         return [(n, index) for key, n in keys for index in self.chains[n].indices(key)]
 
-    def remake(self, keys: Sequence[Key]) -> dict[Key, Any]:
+    def recompute(self, keys: Sequence[Key]) -> dict[Key, Any]:
         result: dict[Key, Any] = {}
         for n, branch in enumerate(self.chains):
             own = [key[0] for key in keys if key[1] == n]  # type: ignore[index]

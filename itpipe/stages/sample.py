@@ -17,9 +17,9 @@ from itpipe._core.notes import note
 from itpipe._core.rng import BLOCK, Draws, check_seed
 from itpipe._core.show import format_call, format_value, non_defaults, same
 from itpipe._core.steps import Pair
-from itpipe._engine.iterables import Ordinals, as_runtime_error, length, look_up, look_up_step, note_length
+from itpipe._engine.indexing import as_runtime_error, length, look_up, look_up_step, note_length
 from itpipe._engine.seeds import Seeds
-from itpipe._engine.source import Opened
+from itpipe._engine.source import Numbered, Opened
 from itpipe._engine.stream import Stream, no_stage
 from itpipe._engine.waiting import Stop
 
@@ -224,7 +224,7 @@ class _Sample:
     def open(self, seeds: Seeds, stop: Stop) -> Opened:
         draws = Draws(seeds.next(self.draws, self.seed))
         blocks = partial(self.blocks(), draws)
-        return Ordinals(
+        return Numbered(
             partial(self.read, blocks),
             partial(self.pick, blocks),
             partial(self.indices, blocks),

@@ -663,7 +663,7 @@ ended = states_of(range(3), [5, 0])
             [two[0], states_of(range(9) | apply(abs), [1, 1])[1]],
             ValueError,
             ('merge_states: `states[1]` is that of another pipeline than `states[0]`,'
-             ' which has `apply(abs)` where this one has `shard()`'),
+             ' which goes on with `apply(abs)` where this one ends'),
         ),
         (
             ended[::-1],
@@ -732,7 +732,7 @@ def test_ranks_that_are_killed_and_go_on_as_others_lose_nothing_and_see_nothing_
         for rank in range(ranks):
             lines = (tmp_path / f'{life}-{rank}').read_text().splitlines(keepends=True)
             got += itertools.chain(*(json.loads(line)['batch'] for line in lines if line.endswith('\n')))
-    noisy = with_rng(lambda x, rng: [[x, 0, rng.random()], [x, 1, rng.random()]])
+    noisy = with_rng(lambda x, rng: [[x, 0, rng.random()], [x, 1, rng.random()]], name='noisy')
     assert sorted(got) == sorted(itertools.chain(*(stream(range(600), seed=3) | noisy)))
 
 

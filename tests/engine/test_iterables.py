@@ -439,7 +439,7 @@ def test_a_run_goes_on_exactly_from_every_place_of_its_source(name, seldom):
     def batches():
         return Infinite(stream(make(), reread=name in REREAD) | str, prefetch=0)
 
-    with mock.patch('itpipe._engine.iterables.SELDOM', seldom):
+    with mock.patch('itpipe._engine.iterables.STATE_PAUSE', seldom):
         with batches() as it:
             passes = [list(it) for _ in range(3)]
         assert all(passes)
@@ -460,7 +460,7 @@ def test_a_run_goes_on_exactly_from_every_place_of_its_source(name, seldom):
 def test_a_buffer_behind_a_source_with_states_is_filled_again(name):
     made = stream(EXACT[name](), seed=0) | shuffle(4) | str
     whole = list(made)
-    with mock.patch('itpipe._engine.iterables.SELDOM', 0):
+    with mock.patch('itpipe._engine.iterables.STATE_PAUSE', 0):
         for received in range(len(whole) + 1):
             run = iter(stream(EXACT[name](), seed=0) | shuffle(4) | str)
             got = list(itertools.islice(run, received))

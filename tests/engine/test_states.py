@@ -164,7 +164,10 @@ def mutated(state, data):
 
 
 def state_of(described, received, **options):
-    with mock.patch('itpipe._engine.iterables.SELDOM', 0), Infinite(described, prefetch=0, **options) as batch_iter:
+    with (
+        mock.patch('itpipe._engine.iterables.STATE_PAUSE', 0),
+        Infinite(described, prefetch=0, **options) as batch_iter,
+    ):
         list(itertools.islice(batch_iter, received))
         return through_json(batch_iter.state_dict())
 

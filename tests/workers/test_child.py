@@ -125,6 +125,7 @@ NO_MEMORY = """
 """
 
 
+@pytest.mark.many(3)
 @pytest.mark.skipif(not hasattr(os, 'memfd_create'), reason='limits of the address space are of Linux')
 @pytest.mark.parametrize('budget', [0, 1])
 @pytest.mark.parametrize('what', ['an item', 'a result'])

@@ -98,6 +98,7 @@ def crash(x: int) -> int:
     return x
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize(('function', 'how'), [(kill, 'SIGKILL'), (leave, 'exit code 5'), (crash, 'SIGSEGV')])
 def test_a_worker_that_dies_is_an_error_that_names_the_stage_and_the_item(
     function: Callable[[int], int], how: str, capfd: pytest.CaptureFixture[str]
@@ -122,6 +123,7 @@ def test_without_order_a_worker_that_dies_is_the_same_error() -> None:
     assert set(results) <= set(range(10)) - {3}
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize('ordered', [True, False])
 @pytest.mark.parametrize('in_flight', [1, 3, None])
 def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
@@ -242,6 +244,7 @@ def numbers_in(buffer: Any) -> list[int]:
     return sorted({int(x) for part in (buffer if isinstance(buffer, list) else [buffer]) for x in np.unique(part)})
 
 
+@pytest.mark.many(5)
 @pytest.mark.parametrize('pipe', [False, True])
 @pytest.mark.parametrize('kind', REUSED)
 def test_what_is_run_again_is_what_was_sent(

@@ -322,6 +322,7 @@ def test_they_are_skipped_and_told_apart_wherever_the_function_runs(workers: dic
     assert told == kinds
 
 
+@pytest.mark.many(5)
 @pytest.mark.parametrize('name', ['http', 'frozen', 'reduce raises', 'notes number'])
 def test_they_are_caught_wherever_the_function_runs(name: str, workers: dict[str, Any]) -> None:
     def work(_: int) -> None:

@@ -108,7 +108,7 @@ def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_processes_are_replaced_after_so_many_items() -> None:
     for most in (1, 3):
-        pids = list(range(12) | parallel_map(lambda _: os.getpid(), processes=2, max_tasks_per_worker=most))
+        pids = list(range(6) | parallel_map(lambda _: os.getpid(), processes=2, max_tasks_per_worker=most))
         assert max(Counter(pids).values()) <= most
     assert repr(parallel_map(abs, processes=2, max_tasks_per_worker=3, max_crashes=1)) == (
         'parallel_map(abs, processes=2, max_crashes=1, max_tasks_per_worker=3)'

@@ -84,6 +84,7 @@ def test_what_the_function_started_ends_with_it(tmp_path: Path) -> None:
     wait_until(lambda: all(map(is_gone, pids)), 'all are gone')
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize('idle', [True, False])
 def test_the_processes_end_when_the_one_that_started_them_is_killed(how: signal.Signals, idle: bool) -> None:

@@ -520,13 +520,14 @@ def test_strided_arrays_there_and_back() -> None:
 
 def test_torch_tensors_there_and_back() -> None:
     torch = pytest.importorskip('torch')
-    for value in (
+    values = [
         torch.arange(10**5).reshape(100, 1000),
         torch.arange(10**5).reshape(100, 1000).T,
         torch.zeros(10**5, dtype=torch.bfloat16),
         torch.zeros(10**5, requires_grad=True),
-    ):
-        ((got, _),) = list([value] | parallel_map(double, processes=1))
+    ]
+    results = list(values | parallel_map(double, processes=1))
+    for value, (got, _) in zip(values, results, strict=True):
         assert type(got) is torch.Tensor
         assert got.dtype == value.dtype
         assert got.requires_grad == value.requires_grad
@@ -558,6 +559,7 @@ def large(x: int) -> Any:
     return np.full((256, 256), x)
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize('ordered', [True, False])
 def test_results_that_are_kept_stay_what_they_are(ordered: bool) -> None:
     kept = list(range(60) | parallel_map(large, processes=2, ordered=ordered))
@@ -565,6 +567,7 @@ def test_results_that_are_kept_stay_what_they_are(ordered: bool) -> None:
     assert all((each == each[0, 0]).all() for each in kept)
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize('ordered', [True, False])
 def test_a_budget_that_is_spent_stops_nothing(monkeypatch: pytest.MonkeyPatch, ordered: bool) -> None:
     monkeypatch.setattr(itpipe._workers.launching, 'arena_memory', lambda: 5 * 256 * 256 * 8)
@@ -683,6 +686,7 @@ def half_there(path: Path) -> Any:
     return np.asarray(memory)
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize('ordered', [True, False])
 def test_a_worker_that_dies_while_it_writes_a_result(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], ordered: bool
@@ -746,6 +750,7 @@ REFUSED = """
 """
 
 
+@pytest.mark.many(3)
 @needs_memfd
 @pytest.mark.parametrize(
     ('what', 'where', 'here', 'there'),

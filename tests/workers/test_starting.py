@@ -22,6 +22,7 @@ METHODS = [None, *multiprocessing.get_all_start_methods()]
 # What the function starts
 
 
+@pytest.mark.many(5)
 @pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize('kind', ['pool', 'process', 'executor'])
 def test_multiprocessing_works_with_what_the_script_defines(kind: str, method: str | None) -> None:
@@ -134,6 +135,7 @@ def by_joblib(x: int, backend: str) -> list[int]:
     return joblib.Parallel(2, backend=backend)(joblib.delayed(double)(n) for n in range(x))  # type: ignore[no-any-return]
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize(
     ('function', 'result'),
     [
@@ -148,12 +150,14 @@ def test_what_works_elsewhere_works_in_a_worker(function: Any, result: Any) -> N
     assert list([4] | parallel_map(function, processes=1)) == [result]
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize('backend', ['loky', 'multiprocessing', 'threading'])
 def test_joblib_in_a_worker(backend: str) -> None:
     pytest.importorskip('joblib')
     assert list([4] | parallel_map(by_joblib, backend, processes=1)) == [[0, 2, 4, 6]]
 
 
+@pytest.mark.long
 def test_a_torch_loader_with_workers_in_a_worker() -> None:
     pytest.importorskip('torch')
 
@@ -169,6 +173,7 @@ def check_rank(rank: int, x: int) -> None:
     assert (rank, x) == (0, 4)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_torch_spawn_in_a_worker() -> None:
     pytest.importorskip('torch')
@@ -181,6 +186,7 @@ def test_torch_spawn_in_a_worker() -> None:
     assert list([4] | parallel_map(spawn, processes=1)) == [None]
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('method', METHODS)
 def test_the_start_method_is_that_of_the_script(method: str | None) -> None:
     out = run_script(

@@ -24,6 +24,7 @@ def test_whatever_a_function_raises_is_a_result_of_its_call(kind: type[BaseExcep
     pool.close()
 
 
+@pytest.mark.long
 def test_openmp_does_not_use_more_threads_than_there_are_cores() -> None:
     pytest.importorskip('threadpoolctl')
     pytest.importorskip('sklearn')

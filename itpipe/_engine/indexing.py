@@ -1,0 +1,121 @@
+"""Sequences: whether a value has a length and an index, and how its items are looked up by their places 0, 1, 2, …"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from itpipe._core.notes import note, remark
+from itpipe._core.show import format_value
+from itpipe._core.steps import STOP, Pair, Stateless, Step
+
+from .waiting import Stop
+
+__all__ = [
+    'as_runtime_error', 'has_index', 'items_from', 'length', 'look_up', 'look_up_step', 'note_length', 'only_index',
+]  # fmt: skip
+
+
+def length(value: Any) -> int | None:
+    """How many items it says it has; None if it does not say."""
+    kind = type(value)
+    try:
+        if hasattr(kind, '__len__'):
+            return len(value)
+        if all(hasattr(kind, trait) for trait in ('shape', 'dtype', 'ndim')) and value.ndim:  # such as zarr's arrays
+            return int(value.shape[0])
+    except NotImplementedError:
+        pass
+    except Exception as error:
+        note(error, f'the length of {format_value(value)}', None)
+        raise
+    return None
+
+
+def only_index(value: Any) -> bool:
+    """Whether an index and a length are the only way to its items.
+
+    For such a value, the iterators of Python and of `abc.Sequence` take an IndexError of an item for the end. Without a
+    length, that is what the error means.
+    """
+    kind = type(value)
+    own_iter = getattr(kind, '__iter__', Sequence.__iter__) is not Sequence.__iter__
+    return not own_iter and hasattr(kind, '__getitem__') and length(value) is not None
+
+
+def has_index(value: Any) -> bool:
+    """Whether iterating gives the items at 0, 1, 2, …, and these can be looked up."""
+    if isinstance(value, np.ndarray) or only_index(value):
+        return True
+    if isinstance(value, (Mapping, AbstractSet)) or not hasattr(type(value), '__getitem__'):
+        return False
+    if any(hasattr(value, name) for name in ('iloc', 'keys', 'columns')) and not isinstance(value, Sequence):
+        return False  # such as tables: their index is of rows, but iterating gives columns
+    if any(kind.__name__ == 'IterableDataset' for kind in type(value).__mro__):
+        return False  # torch's has a `__getitem__` that only raises; found by name, before any item is asked for
+    with suppress(Exception):  # if it has no length after all, it is iterated
+        return length(value) is not None
+    return False
+
+
+def look_up(indices: Iterable[Pair], stop: Stop, sequence: Any, where: Callable[[], str]) -> Iterator[Pair]:
+    """The items of a sequence at these indices; `where()` describes the sequence in errors."""
+    for key, index in indices:
+        try:
+            value = sequence[index]
+        except StopIteration as error:
+            instead = as_runtime_error(error, sequence, index)
+            note(instead, where(), key)
+            raise instead from error
+        except Exception as error:
+            note(error, where(), key)
+            note_length(error, sequence, index)
+            raise
+        stop.check()
+        yield key, value
+        del value
+
+
+def look_up_step(sequence: Any, where: Callable[[], str]) -> Step:
+    """The step that makes items of indices, by `look_up`."""
+    return Stateless('look_up', partial(look_up, sequence=sequence, where=where), (STOP,), itemwise=True)
+
+
+def items_from(start: int, sequence: Any, moved: Any = None, otherwise: Iterator[Any] | None = None) -> Iterator[Any]:
+    """The items of a sequence from the index `start` on; those of `otherwise` if its index is not implemented.
+
+    `moved` is an iterator over the sequence. It is set to stand behind each item, as if it had given the item.
+    """
+    for index in range(start, length(sequence) or 0):
+        try:
+            value = sequence[index]
+        except NotImplementedError:
+            if otherwise is None or index > start:
+                raise
+            yield from otherwise
+            return
+        except StopIteration as error:
+            raise as_runtime_error(error, sequence, index) from error
+        except Exception as error:
+            note_length(error, sequence, index)
+            raise
+        if moved is not None:
+            moved.__setstate__(index + 1)
+        yield value
+
+
+def as_runtime_error(error: StopIteration, sequence: Any, index: Any) -> RuntimeError:
+    """What to raise instead of a StopIteration that a `__getitem__` has raised: that would be taken for the end."""
+    return RuntimeError(f'`__getitem__({index})` of {format_value(sequence)} raised {error!r}')
+
+
+def note_length(error: Exception, sequence: Any, index: Any) -> None:
+    """Note on an IndexError that the length of the sequence promises an item at this index, if it does."""
+    with suppress(Exception):
+        if isinstance(error, IndexError) and index < (size := length(sequence)):
+            remark(error, f'itpipe: by its length, {format_value(sequence)} has {size} items, and so one at {index}')
