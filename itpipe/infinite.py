@@ -252,6 +252,10 @@ class Infinite(Generic[B]):
         `parallel_map` or not, in threads or processes, how many, how far ahead; and `batches_per_epoch`. The data is
         not compared.
 
+        With `strict=False`, it may be another pipeline, where going on is exact: any one between two passes; in the
+        middle of a pass, one with other item-wise stages, with other batches, or with another filter behind all stages
+        that remember something. See the page "Reproducible and resumable".
+
         No function is called again for what was delivered, only for what was on its way: the items in the buffers of
         `shuffle` and `reuse`, an item that `flatten` has given a part of. `sample`, `load_by_random_id` and sequences
         go on at the place itself; a source that has `state_dict` and `load_state_dict` is asked; other sources are read
@@ -260,7 +264,7 @@ class Infinite(Generic[B]):
         If this has started, its run ends, as by `close()`. Nothing else starts before the next batch is asked for.
 
         Raises TypeError for what is not a dict; ValueError for what is not a whole state, for that of a newer version
-        of itpipe, and for that of another pipeline. Then nothing changes.
+        of itpipe, and for that of another pipeline, with the reason if `strict` is False. Then nothing changes.
 
         >>> def batches():
         ...     return Infinite(range(12), batch_size=2, batches_per_epoch=3)

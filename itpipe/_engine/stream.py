@@ -159,7 +159,7 @@ class Stream(Generic[B]):
 
         It may be that of an `Infinite` over this stream; then the run is the rest of the pass. How the stream runs may
         be different: `parallel_map` or not, with other workers, `prefetch` or not. What was delivered is not made
-        again; see `Infinite.load_state_dict` for what is.
+        again; see `Infinite.load_state_dict` for what is, and for `strict`.
 
         Raises TypeError for what is not a dict; ValueError for what is not a whole state, for that of a newer version
         of itpipe, and for that of another pipeline.
