@@ -7,7 +7,9 @@ from .errors import Dropped, NotPicklable, NotRestartable, StallWarning, WorkerC
 from .infinite import Infinite
 from .stages.batch import batch_by
 from .stages.combine import combine, combine_lists
+from .stages.concat import concat
 from .stages.custom import stage
+from .stages.cycle import cycle
 from .stages.items import apply, map_all, map_at, random_apply, sample_args, unpack, with_rng, zip_apply
 from .stages.mix import mix
 from .stages.pad import combine_pad
@@ -16,6 +18,7 @@ from .stages.reorder import reuse, shuffle
 from .stages.sample import load_by_random_id, sample
 from .stages.select import filter_by, flatten, skip, take
 from .stages.shard import shard
+from .stages.zip import zip_with
 
 __version__ = '0.1.0'
 
@@ -33,6 +36,8 @@ __all__ = [
     'combine',
     'combine_lists',
     'combine_pad',
+    'concat',
+    'cycle',
     'filter_by',
     'flatten',
     'load_by_random_id',
@@ -56,6 +61,7 @@ __all__ = [
     'unpack',
     'with_rng',
     'zip_apply',
+    'zip_with',
 ]
 
 _publish(globals())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import chain, islice
 from typing import Any, Final
 
-from .keys import Batch, Key, is_count
+from .keys import Batch, Key, Zipped, is_count
 
 __all__ = ['decode', 'decode_all', 'encode', 'encode_all']
 
@@ -26,6 +26,8 @@ def encode(key: Key) -> Any:
         return key
     if isinstance(key, Batch):
         return {'batch': [encode(part) for part in key]}
+    if isinstance(key, Zipped):
+        return {'zip': [encode(part) for part in key.keys]}
     return [encode(key[0]), key[1]]
 
 
@@ -43,8 +45,10 @@ def decode(code: Any, depth: int = 0) -> Key:
         raise ValueError('not a key: too deep')
     if isinstance(code, list) and len(code) == 2 and is_count(code[1]):
         return decode(code[0], depth + 1), code[1]
-    if isinstance(code, dict) and list(code) == ['batch'] and isinstance(code['batch'], list) and code['batch']:
-        return Batch(decode(part, depth + 1) for part in code['batch'])
+    form, parts = next(iter(code.items())) if isinstance(code, dict) and len(code) == 1 else (None, None)
+    if form in ('batch', 'zip') and isinstance(parts, list) and parts:
+        keys = [decode(part, depth + 1) for part in parts]
+        return Batch(keys) if form == 'batch' else Zipped.of(keys)
     raise ValueError('not a key')
 
 
@@ -57,6 +61,8 @@ def encode_all(keys: Sequence[Any]) -> Any:
     kinds = set(map(type, keys))
     if kinds == {tuple}:
         return {'n': [n for _, n in keys], 'of': encode_all([key for key, _ in keys])}
+    if kinds == {Zipped} and len(set(map(len, keys))) == 1:
+        return {'zip': list(map(encode_all, zip(*(key.keys for key in keys), strict=True)))}
     if kinds == {Batch}:
         parts = encode_all(list(chain.from_iterable(keys)))
         return {'of': _in_runs(parts) if isinstance(parts, list) else parts, 'sizes': list(map(len, keys))}
@@ -85,10 +91,15 @@ def decode_all(code: Any, depth: int = 0) -> list[Any]:
         if sum(runs[1::2]) > MAX_IN_RUNS:
             raise ValueError('not keys: too many')
         return [key for i in range(0, len(runs), 2) for key in range(runs[i], runs[i] + runs[i + 1])]
-    if form not in ({'n', 'of'}, {'of', 'sizes'}):
+    if form not in ({'n', 'of'}, {'of', 'sizes'}, {'zip'}):
         raise ValueError('not keys')
     if depth == MAX_DEPTH:
         raise ValueError('not keys: too deep')
+    if 'zip' in code:
+        columns = [decode_all(each, depth + 1) for each in code['zip']] if isinstance(code['zip'], list) else []
+        if len(set(map(len, columns))) != 1:
+            raise ValueError('not keys')
+        return list(map(Zipped.of, zip(*columns, strict=True)))
     inner = decode_all(code['of'], depth + 1)
     if 'n' in code:
         numbers = _counts(code['n'])

@@ -30,14 +30,11 @@ def fresh_seed() -> int:
     return int.from_bytes(os.urandom(8), 'little')
 
 
-def step_key(seed: int, name: str, count: int, passes: Sequence[int]) -> int:
-    """The key of a random step, in front of which there are `count` of the same name.
-
-    `passes` is the number of the pass over the source, and behind it the numbers of the passes within it, if any.
-    """
+def step_key(seed: int, name: str, count: int, pass_: int) -> int:
+    """The key of a random step, in front of which there are `count` of the same name, in one pass over the source."""
     from .philox import hashed
 
-    return hashed(seed, count, '.'.join(map(str, passes)), name)
+    return hashed(seed, count, str(pass_), name)
 
 
 def generator(step: int, key: Key) -> Generator:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
-from .steps import ItemStep, Step
+from .steps import ItemStep, Joins, Step
 
-__all__ = ['format_call', 'format_step', 'format_value', 'non_defaults', 'same', 'shortened']
+__all__ = ['Counted', 'format_call', 'format_step', 'format_value', 'non_defaults', 'same', 'shortened']
 
 
 def same(a: object, b: object) -> bool:
@@ -34,7 +34,7 @@ def same(a: object, b: object) -> bool:
         return False
 
 
-def format_step(step: Step | ItemStep) -> str:
+def format_step(step: Step | ItemStep | Joins) -> str:
     """The step as source code."""
     return format_call(step.name, step.args, step.kwargs)
 
@@ -96,3 +96,17 @@ def _container(value: Any) -> str:
     if isinstance(value, (set, frozenset)) and (not value or isinstance(value, frozenset)):
         return f'{type(value).__name__}({"{" + ", ".join(parts) + "}" if value else ""})'
     return opening + ', '.join(parts) + (',)' if isinstance(value, tuple) and len(value) == 1 else closing)
+
+
+class Counted(NamedTuple):
+    """In the place of an argument: how many of something there are.
+
+    >>> Counted(1, 'item'), Counted(3, 'item')
+    (<1 item>, <3 items>)
+    """
+
+    number: int
+    what: str
+
+    def __repr__(self) -> str:
+        return f'<{self.number} {self.what}{"s" * (self.number != 1)}>'

@@ -25,6 +25,7 @@ __all__ = [
     'Expanding',
     'Function',
     'ItemStep',
+    'Joins',
     'Opaque',
     'Pair',
     'Seed',
@@ -133,6 +134,19 @@ class ItemStep(NamedTuple):
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}  # noqa: RUF012
     draws: str = ''
+
+
+class Joins(NamedTuple):
+    """A step that makes a source of the whole stream before it: `make(stream, step)` is that source.
+
+    There is one in a stage only: where the stage gets its stream, the source takes the place of the step and of all
+    that is before it.
+    """
+
+    name: str
+    make: Callable[[Any, Joins], Any]
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}  # noqa: RUF012
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,16 +20,10 @@ class Seeds:
     def __init__(
         self, seed: int | None = None, pass_: int = 0, fallback: int | None = None, entropy: int | None = None
     ):
-        self.passes: tuple[int, ...] = (pass_,)
-        """The number of the pass, and behind it those of the passes within it, see `inner_pass`."""
+        self.pass_ = pass_
         self._run_seed, self._fallback = seed, fallback
         self._entropy: list[int] = [] if entropy is None else [entropy]  # shared by all copies
         self._counts: Counter[str] = Counter()
-
-    @property
-    def pass_(self) -> int:
-        """The number of the pass over the outermost source."""
-        return self.passes[0]
 
     @property
     def seeded(self) -> bool:
@@ -55,7 +49,7 @@ class Seeds:
         """The key of the next random step of this name."""
         count = self._counts[name]
         self._counts[name] += 1
-        return step_key(self.seed if seed is None else seed, name, count, self.passes)
+        return step_key(self.seed if seed is None else seed, name, count, self.pass_)
 
     def copy(self) -> Seeds:
         """Seeds that have counted the same steps so far, and count on by themselves."""
@@ -69,12 +63,12 @@ class Seeds:
         seeds._fallback = self._fallback if fallback is None else fallback
         return seeds
 
-    def inner_pass(self, number: int) -> Seeds:
-        """The seeds of one pass over a stream that this pass reads several times. Both count together.
+    def in_pass(self, number: int) -> Seeds:
+        """The seeds of a pass over a stream that is read several times within this pass. Both count together.
 
-        To count the same steps in every inner pass, keep a `copy()` from before the first one, and begin each of the
-        others with `kept.copy().inner_pass(number)`.
+        No two passes over the stream may have the same number. To count the same steps in each of them, keep a `copy()`
+        from before the first one, and begin each of the others with `kept.copy().in_pass(number)`.
         """
         seeds = copy(self)
-        seeds.passes = (*self.passes, number)
+        seeds.pass_ = number
         return seeds

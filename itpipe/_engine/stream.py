@@ -14,7 +14,7 @@ import numpy.typing as npt
 from itpipe._core.checks import integer, not_async, truth
 from itpipe._core.rng import check_seed
 from itpipe._core.show import format_step, same
-from itpipe._core.steps import Function, ItemStep, Step, identity
+from itpipe._core.steps import Function, ItemStep, Joins, Step, identity
 
 from .chain import Chain, item_again
 from .checkpoint import StateCodec
@@ -58,7 +58,7 @@ class Stage(Generic[A, B]):
     if TYPE_CHECKING:
         __sizeof__: None  # type: ignore[assignment]  # says that it is not an item, see typing.Item
 
-    def __init__(self, steps: tuple[Step | ItemStep, ...]):
+    def __init__(self, steps: tuple[Step | ItemStep | Joins, ...]):
         self.steps = steps
 
     @overload
@@ -77,8 +77,7 @@ class Stage(Generic[A, B]):
         return Stage(self.steps + as_stage(other).steps)
 
     def __ror__(self, iterable: Iterable[A]) -> Stream[B]:
-        left = stream(iterable)
-        return Stream(left.source, left.steps + self.steps)
+        return _followed(stream(iterable), self)
 
     def __call__(self, iterable: Iterable[A]) -> Run[B]:
         """An iterator over what the stage makes of the iterable.
@@ -149,7 +148,7 @@ class Stream(Generic[B]):
     @overload
     def __or__(self, other: Each[B, R]) -> Stream[R]: ...  # and stages: by their `__ror__`
     def __or__(self, other: Any) -> Any:
-        return Stream(self.source, self.steps + as_stage(other).steps)
+        return _followed(self, as_stage(other))
 
     def __iter__(self) -> Run[B]:
         return Run(Chain(self.source, self.steps, Seeds(fallback=self.source.seed)))
@@ -207,6 +206,17 @@ class Stream(Generic[B]):
 
     def __hash__(self) -> int:
         return hash(tuple(step.name for step in self.steps))
+
+
+def _followed(left: Stream[Any], stage: Stage[Any, Any]) -> Stream[Any]:
+    """The stream with the steps of the stage behind it; one that joins streams makes a source of what is before it."""
+    source, steps = left.source, left.steps
+    for step in stage.steps:
+        if isinstance(step, Joins):
+            source, steps = step.make(Stream(source, steps), step), ()
+        else:
+            steps = (*steps, step)
+    return Stream(source, steps)
 
 
 def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = False) -> Stream[X]:
@@ -277,7 +287,7 @@ def factory(function: C) -> C:
         made = function(*args, **kwargs)
         (step,) = made.steps
         if not step.args and not step.kwargs:
-            change: Any = step._replace if isinstance(step, ItemStep) else partial(replace, step)
+            change: Any = step._replace if isinstance(step, (ItemStep, Joins)) else partial(replace, step)
             args, kwargs = _arguments(function, args, kwargs)
             made.steps = (change(args=args, kwargs=kwargs),)
         return made

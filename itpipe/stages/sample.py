@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
-from zlib import crc32
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
@@ -15,8 +14,9 @@ from itpipe._core.keys import Key, is_count
 from itpipe._core.names import step_name
 from itpipe._core.notes import note
 from itpipe._core.rng import BLOCK, Draws, check_seed
-from itpipe._core.show import format_call, format_value, non_defaults, same
+from itpipe._core.show import Counted, format_call, non_defaults, same
 from itpipe._core.steps import Pair
+from itpipe._core.weights import check_weights, checksum, upper_edges
 from itpipe._engine.indexing import as_runtime_error, length, look_up, look_up_step, note_length
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.source import Numbered, Opened
@@ -132,52 +132,6 @@ def _check_sequence(where: str, name: str, value: Any) -> int:
     return size
 
 
-def _check_weights(where: str, weights: Any, count: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-    if weights is None:
-        return None
-    try:
-        given = np.asarray(weights)
-        words = given.dtype.kind in 'SUTcmM' or any(isinstance(each, (str, bytes)) for each in _objects(given))
-        result = np.zeros(0) if words else given.astype(np.float64)
-    except OverflowError:
-        raise ValueError(f'{where}: `weights` must fit into floats, got {format_value(weights)}') from None
-    except (TypeError, ValueError):
-        words = True
-    if words:
-        raise TypeError(f'{where}: `weights` must be numbers, got {format_value(weights)}')
-    if result.shape != (count,):
-        raise ValueError(f'{where}: `weights` must be {count} numbers, one for each, got shape {result.shape}')
-    if not np.isfinite(result).all() or (result < 0).any():
-        raise ValueError(f'{where}: `weights` must be finite and not negative, got {format_value(weights)}')
-    if not result.any():
-        raise ValueError(f'{where}: `weights` must not all be zero')
-    return result
-
-
-def _objects(array: np.ndarray[Any, Any]) -> Iterable[Any]:
-    return array.flat if array.dtype.kind == 'O' else ()
-
-
-def _edges(weights: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The upper edges of their shares, up to a common factor, by which their sum neither overflows nor vanishes."""
-    _, exponent = np.frexp(np.max(weights))
-    return np.cumsum(np.ldexp(weights, -exponent))
-
-
-class _Count(NamedTuple):
-    """Stands for what is counted, and not looked at."""
-
-    number: int
-    what: str
-
-    def __repr__(self) -> str:
-        return f'<{self.number} {self.what}>'
-
-
-def _sum(weights: np.ndarray[Any, np.dtype[np.float64]]) -> str:
-    return f'{crc32(weights.astype("<f8").tobytes()):08x}'
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # What runs
 
@@ -217,7 +171,7 @@ class _Sample:
         self.name, self.draws, self.sequence, self.size = name, draws, sequence, size
         self.args, self.replace = args, replace
         self.seed = check_seed(name, seed)
-        self.weights = _check_weights(name, weights, size)
+        self.weights = check_weights(name, weights, size)
         self.written = written if weights is None else {'weights': weights} | written
         self.period = BLOCK if replace else size if self.weights is None else int((self.weights > 0).sum())
 
@@ -241,7 +195,7 @@ class _Sample:
             return lambda draws, number: draws.permutation(number, size)
         present = np.flatnonzero(weights)
         if self.replace:
-            edges, last = _edges(weights), present[-1]
+            edges, last = upper_edges(weights), present[-1]
             return lambda draws, number: np.minimum(
                 np.searchsorted(edges, draws.block(number) * edges[-1], side='right'), last
             )
@@ -301,8 +255,8 @@ class _Sample:
     def fingerprint(self) -> str:
         told = {name: value for name, value in self.written.items() if name != 'ids'}
         if self.weights is not None:
-            told['weights'] = _sum(self.weights)
-        return format_call(self.name, (*(() if self.name == 'sample' else self.args), _Count(self.size, 'items')), told)
+            told['weights'] = checksum(self.weights)
+        return format_call(self.name, (*(() if self.name == 'sample' else self.args), Counted(self.size, 'item')), told)
 
     def __repr__(self) -> str:
         return format_call(self.name, self.args, self.written)

@@ -125,4 +125,4 @@ def test_circles_and_depth() -> None:
 
 
 def test_names_of_classes() -> None:
-    assert [kind_of(each) for each in (3, LOCK, Slot())] == ['int', '_thread.lock', 'test_inside.Slot']
+    assert [kind_of(each) for each in (3, LOCK, Slot())] == ['int', '_thread.lock', f'{__name__}.Slot']

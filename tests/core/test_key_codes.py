@@ -47,7 +47,7 @@ def nested(code, make, depth):
 @pytest.mark.parametrize(
     'code',
     ['abc', None, 1.5, True, -1, 1 << 63, [], [1], [1, 2, 3], [None, 1], [1, 0.5], {}, {'batch': []}, {'batch': 3},
-     {'batch': [1], 'n': 2}, {'batch': [None]}],
+     {'batch': [1], 'n': 2}, {'batch': [None]}, {'zip': []}, {'zip': 3}],
 )  # fmt: skip
 def test_what_is_no_code_of_a_key_is_refused(code):
     with pytest.raises(ValueError, match='^not a key$'):
@@ -67,6 +67,9 @@ def test_what_is_no_code_of_a_key_is_refused(code):
         ({'of': [1, 2], 'sizes': [2, 0]}, 'not keys'),
         ({'of': [1, 2], 'sizes': 2}, 'not numbers'),
         ({'runs': [0, 1, 2]}, 'not keys'),
+        ({'zip': []}, 'not keys'),
+        ({'zip': 3}, 'not keys'),
+        ({'zip': [[1], [2, 3]]}, 'not keys'),
         ({'runs': [0, MAX_IN_RUNS, 0, 1]}, 'not keys: too many'),
         (nested([], lambda code: {'n': [], 'of': code}, MAX_DEPTH + 1), 'not keys: too deep'),
         (nested([5], lambda code: {'n': [0], 'of': code}, MAX_DEPTH), None),

@@ -1,5 +1,6 @@
 """Keys: what identifies an item in its run, in words and for its random generator."""
 
+import json
 import pickle
 
 import hypothesis.strategies as st
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from strategies import examples, keys
 
-from itpipe._core.keys import Batch, describe, ordinals, word
+from itpipe._core.keys import Batch, Zipped, as_key, describe, ordinals, word
 
 
 def kinds(key):
@@ -56,6 +57,26 @@ def test_a_batch_counts_as_its_first_item():
     assert word(Batch((7, 3))) == word(7) == 7
     assert word(Batch(((7, 1), 3))) == word((7, 1))
     assert word((Batch((7, 3)), 1)) == word((7, 1)) != word(7)
+
+
+def test_a_zipped_tuple_counts_as_its_first_item():
+    assert word(Zipped.of([7, 3])) == word(7)
+    assert word(Zipped.of([(7, 1), 3])) == word((7, 1))
+    assert word(Zipped.of([Zipped.of([7, 5]), 3])) == word(7)
+    assert word((Zipped.of([7, 3]), 1)) == word((7, 1))
+    assert ordinals(Batch([Zipped.of([7, 3]), Zipped.of([9, 4])])) == [7, 9]
+
+
+def test_a_zipped_key_is_known_again_in_json():
+    for key in (
+        Zipped.of([7, 3]),
+        Zipped.of([(7, 0), 3, 4]),
+        (Zipped.of([7, 3]), 2),
+        Zipped.of([Zipped.of([7, 3]), 2]),
+    ):
+        again = as_key(json.loads(json.dumps(key)))
+        assert (again, kinds(again)) == (key, kinds(key))
+        assert as_key(key) is key or type(key) is tuple
 
 
 WORDS = [

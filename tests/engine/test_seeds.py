@@ -137,8 +137,8 @@ def made(build, without, monkeypatch):
     """What comes out, by its key, and the keys of all random steps by their names."""
     step_keys = {}
 
-    def spied(seed, name, count, passes):
-        step_keys[name, count] = rng_module.step_key(seed, name, count, passes)
+    def spied(seed, name, count, pass_):
+        step_keys[name, count] = rng_module.step_key(seed, name, count, pass_)
         return step_keys[name, count]
 
     monkeypatch.setattr(seeds_module, 'step_key', spied)
@@ -224,19 +224,17 @@ def test_the_copies_of_seeds_count_by_themselves_and_the_branches_together():
 
 def test_copies_share_the_entropy_that_one_of_them_draws():
     seeds = Seeds()
-    copies = [seeds.copy(), seeds.branch(None), seeds.inner_pass(3)]
+    copies = [seeds.copy(), seeds.branch(None), seeds.in_pass(3)]
     assert seeds.entropy is None
     drawn = copies[0].seed
     assert {each.entropy for each in [seeds, *copies]} == {drawn} == {each.seed for each in copies}
 
 
-def test_inner_passes_draw_apart_from_each_other_and_from_the_outer_ones():
-    seeds = [Seeds(0, pass_) for pass_ in range(3)]
-    inner = [outer.copy().inner_pass(n) for outer in seeds for n in range(3)]
-    deeper = [each.copy().inner_pass(0) for each in inner]
-    assert [each.passes for each in inner] == [(p, n) for p in range(3) for n in range(3)]
-    assert {each.pass_ for each in deeper} == {0, 1, 2}
-    assert len({each.next('f') for each in [*seeds, *inner, *deeper]}) == 21
+def test_passes_draw_apart():
+    seeds = [Seeds(0).in_pass(number) for number in range(20)]
+    assert [each.pass_ for each in seeds] == [*range(20)]
+    assert len({each.next('f') for each in seeds}) == 20
+    assert Seeds(0, pass_=3).next('f') == Seeds(0).in_pass(3).next('f')
 
 
 def test_passes_of_infinite_draw_apart():

@@ -16,6 +16,8 @@ from itpipe import (
     Infinite,
     apply,
     batch_by,
+    concat,
+    cycle,
     filter_by,
     flatten,
     load_by_random_id,
@@ -29,6 +31,7 @@ from itpipe import (
     stage,
     stream,
     take,
+    zip_with,
 )
 from itpipe._engine.state_checks import Position, checksum, in_written_order
 
@@ -80,6 +83,10 @@ PIPELINES = {
     'mix': lambda: (
         stream(mix(range(30), sample('abc', seed=1) | shuffle(2), seed=3), seed=0) | shuffle(4) | batch_by(2)
     ),
+    'zip': lambda: stream(range(30), seed=0) | zip_with(range(20) | shuffle(2)) | shuffle(3) | batch_by(2),
+    'concat': lambda: stream(range(7), seed=0) | concat(range(9) | shuffle(2)) | shuffle(4) | batch_by(2),
+    'cycle': lambda: stream(range(7), seed=0) | shuffle(2) | cycle(3) | shuffle(4) | batch_by(2),
+    'endless': lambda: stream(range(7), seed=0) | shuffle(2) | cycle() | zip_with('ab' | cycle()) | batch_by(2),
     'stateful': lambda: stream(Stateful(), seed=0) | shuffle(3) | batch_by(2),
     'seeds': lambda: stream(stream(mix(range(30), 'abcdef'), seed=1) | shuffle(3), seed=0) | batch_by(2),
     'seeded twice': lambda: (
@@ -224,7 +231,7 @@ def test_a_state_is_refused_or_it_is_one(name, received, data):
     list(itertools.islice(PIPELINES[name]().resume(state), 10))
 
 
-RANKED = ['plain', 'shuffle', 'batches', 'parts', 'reuse', 'sample', 'mix', 'generator']
+RANKED = ['plain', 'shuffle', 'batches', 'parts', 'reuse', 'sample', 'mix', 'zip', 'concat', 'cycle', 'generator']
 
 
 @given(
@@ -305,11 +312,35 @@ def test_a_wrong_number_of_ranks_takes_no_memory(shard):
             'an entry of its "steps" has [] for \'counts\'',
         ),
         ('own', {'steps': {'own': {'own': {'taken': 1}}, 'flatten': None}}, 'what it says of `own()` cannot be'),
-        ('mix', {'source': {'branches': [None], 'ended': [], 't': 0}}, 'it is of a mix of another number of streams'),
+        ('mix', {'source': {'branches': [None], 'ended': [], 't': 0}}, 'it is of a `mix` of another number of streams'),
         (
             'mix',
             {'source': {'branches': [None, None], 'ended': [2], 't': 0}},
-            'what it says of the streams that ended cannot be',
+            'what it says of `mix` cannot be',
+        ),
+        ('zip', {'source': {'branches': [None, None], 't': 0}}, 'what it says of `zip_with` cannot be'),
+        (
+            'zip',
+            {'steps': {'shuffle': {'clock': {'t': 1}, 'slots': [[0, 1]]}}},
+            'what it says of `shuffle(3)` cannot be',
+        ),
+        (
+            'zip',
+            {'steps': {'shuffle': {'clock': {'t': 1}, 'slots': [{'zip': [0, 20]}]}}},
+            'what it says of `shuffle(3)` cannot be',
+        ),
+        ('concat', {'source': {'at': 2, 'branches': [None, None]}}, 'what it says of `concat` cannot be'),
+        (
+            'concat',
+            {'steps': {'shuffle': {'clock': {'t': 1}, 'slots': [[0, 2]]}}},
+            'what it says of `shuffle(4)` cannot be',
+        ),
+        ('cycle', {'source': {'branches': [None], 'pass': 3}}, 'what it says of `cycle` cannot be'),
+        ('cycle', {'source': {'branches': [None], 'pass': -1}}, 'what it says of `cycle` cannot be'),
+        (
+            'cycle',
+            {'steps': {'shuffle': {'clock': {'t': 1}, 'slots': [[0, 3]]}}},
+            'what it says of `shuffle(4)` cannot be',
         ),
     ],
 )

@@ -1,7 +1,8 @@
 """README.md does what it says (see test_docs.py for how its blocks are read)."""
 
 import pytest
-from test_docs import ROOT, run_page
+
+from .test_docs import ROOT, run_page
 
 
 def test_readme(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

@@ -5,6 +5,7 @@ makes the real thing and `expected` says what comes out. The latter uses nothing
 its randomness: the generator of an item from (seed, number of the random step in reading order, pass, key).
 """
 
+import itertools
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import itpipe
-from itpipe._core.keys import Batch, describe
+from itpipe._core.keys import Batch, Zipped, describe
 from itpipe._core.rng import generator, step_key
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -267,11 +268,15 @@ class Words:
         seed = next((seed for seed in (own, self.seed, self.fallback) if seed is not None), None)
         assert seed is not None, 'a random pipeline needs a seed'
         count = self.counts[name] = self.counts.get(name, -1) + 1
-        return step_key(seed, name, count, (self.pass_,))
+        return step_key(seed, name, count, self.pass_)
 
     def inside(self, source: Any) -> 'Words':
         own = seed_of(source)
         return Words(self.seed, self.pass_, self.fallback if own is None else own, self.counts)
+
+    def again(self, counts: dict[str, int], pass_: int) -> 'Words':
+        """The words of the same steps in another pass."""
+        return Words(self.seed, pass_, self.fallback, counts)
 
 
 def named(stage: str, f: Any) -> str:
@@ -308,8 +313,14 @@ def expected(pipe: Pipe, cut: int = 100, seed: int | None = None, pass_: int = 0
 
 
 def pipe_flow(pipe: Pipe, words: Words, cut: int) -> Flow:
-    flow = source_flow(pipe.source, words, cut)
-    for each in pipe.stages:
+    last = max((n for n, each in enumerate(pipe.stages) if isinstance(each, Call) and each.name in JOINS), default=None)
+    if last is None:
+        flow = source_flow(pipe.source, words, cut)
+    else:
+        joining = pipe.stages[last]
+        left = Pipe(pipe.source, pipe.stages[:last])
+        flow = JOINS[joining.name](words, cut, left, *joining.args, **joining.kwargs)
+    for each in pipe.stages[0 if last is None else last + 1 :]:
         flow = stage_flow(each, words, flow)
     return flow
 
@@ -423,6 +434,61 @@ def mix(words: Words, cut: int, *streams: Any, weights: Any = None, seed: int | 
             ended.add(branch)
 
 
+def branches(words: Words, cut: int, left: Pipe, others: tuple) -> list[Flow]:
+    return [pipe_flow(Pipe(each), words.inside(each), cut) for each in (left, *others)]
+
+
+def zip_with(words: Words, cut: int, left: Pipe, *others: Any, strict: bool = False) -> Flow:
+    flows = branches(words, cut, left, others)
+    items = [
+        Item(
+            Zipped.of([item.key for item in row]),
+            tuple(item.value for item in row),
+            float('inf') if any(item.need == float('inf') for item in row) else row[0].need,
+        )
+        for row in zip(*(flow.items for flow in flows), strict=False)
+    ]
+    count, first = len(items), flows[0]
+    short = next(flow for flow in flows if len(flow.items) == count)
+    if short.error is not None:
+        return Flow(items, None, short.error, short.note)
+    if short.end is None:
+        return Flow(items, None)
+    assert not strict or all(len(flow.items) == count and flow.end is not None for flow in flows)
+    return Flow(items, first.end if short is first else first.items[count].need)
+
+
+def concat(words: Words, cut: int, left: Pipe, *others: Any) -> Flow:
+    flows = branches(words, cut, left, others)
+    items: list[Item] = []
+    for n, flow in enumerate(flows):
+        for item in flow.items:
+            need = item.need if n == 0 or item.need == float('inf') else flows[0].end
+            items.append(Item((item.key, n), item.value, need))
+        if flow.error is not None or flow.end is None:
+            return Flow(items, None, flow.error, flow.note)
+    return Flow(items, flows[0].end)
+
+
+def cycle(words: Words, cut: int, left: Pipe, n: int | None = None) -> Flow:
+    """For endless ones a few passes are looked at: as many as have 30 items."""
+    before, items, taken = words.counts.copy(), [], 0
+    for p in itertools.count() if n is None else range(n):
+        counts = words.counts if p == 0 else before.copy()
+        within = words.again(counts, words.pass_ * n + p if n else words.pass_ << 32 | p)
+        flow = pipe_flow(Pipe(left), within.inside(left), cut)
+        items += [Item((item.key, p), item.value, taken + item.need) for item in flow.items]
+        if flow.error is not None or flow.end is None:
+            return Flow(items, None, flow.error, flow.note)
+        taken += flow.end
+        if n is None and not flow.items:
+            return Flow(items, taken)
+        if n is None and len(items) >= 30:
+            return Flow(items, None)
+    return Flow(items, taken)
+
+
+JOINS = {'concat': concat, 'cycle': cycle, 'zip_with': zip_with}
 ENDLESS = {'sample': sample, 'load_by_random_id': load_by_random_id, 'mix': mix}
 
 

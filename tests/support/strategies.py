@@ -35,12 +35,16 @@ from reference import (
 )
 from running import AtOnce, Lazily
 
-from itpipe._core.keys import Batch
+from itpipe._core.keys import Batch, Zipped
 from itpipe._workers.inline import InlinePolicy
 
 keys = st.recursive(
     st.integers(0, 2**40),
-    lambda inner: st.tuples(inner, st.integers(0, 2**20)) | st.lists(inner, min_size=1, max_size=4).map(Batch),
+    lambda inner: (
+        st.tuples(inner, st.integers(0, 2**20))
+        | st.lists(inner, min_size=1, max_size=4).map(Batch)
+        | st.lists(inner, min_size=1, max_size=3).map(Zipped.of)
+    ),
     max_leaves=12,
 )
 """Keys of items."""
@@ -242,6 +246,7 @@ batches = (
 )  # fmt: skip
 batched_and_not = st.just(()) | st.integers(1, 4).map(lambda n: (Call('batch_by', (n,)), Call('flatten')))
 """What leaves the items as they are, but for that they come in batches on their way."""
+JOINS = ('zip_with', 'concat', 'cycle')
 WHATEVER_THE_ORDER = ('filter_by', 'shuffle', 'reuse', 'prefetch')
 """What gives the same items, in some order, whatever the order in which it gets them."""
 
@@ -254,16 +259,25 @@ def stages(
     modes: Any = in_this_process,
     failing: bool = False,
     opaque: bool = True,
-    flow: Any = tuple(FLOW),
+    flow: Any = (*FLOW, 'join'),
     batching: bool = True,
+    endless: bool = True,
+    one_shot: bool = False,
+    once: bool = False,
+    depth: int = 0,
 ) -> tuple[tuple, Any]:
     """Stages in a row for items of this kind, and the kind of what comes out."""
+    options = {'modes': modes, 'failing': failing, 'opaque': opaque, 'batching': batching, 'endless': endless}
+    options |= {'one_shot': one_shot, 'depth': depth + 1}
     result: list[Any] = []
     reuses = 0
     if failing:  # behind a shard, nobody hears of the errors of other shards' items
         flow = tuple(name for name in flow if name != 'shard')
+    options['flow'] = flow
+    joining = 'join' in flow and depth < 2
+    flow = tuple(name for name in flow if name != 'join')
     for _ in range(draw(st.integers(0, most))):
-        names = ['itemwise', 'flow', 'flow', 'parallel', *['batch'] * batching]
+        names = ['itemwise', 'flow', 'flow', 'parallel', *['batch'] * batching, *['join'] * joining]
         if kind == 'many' or isinstance(kind, tuple):
             names += ['flatten'] * 2
         name = draw(st.sampled_from([*names, 'take apart', *['custom'] * opaque]))
@@ -274,8 +288,13 @@ def stages(
             made, kind = draw(parallel(kind, modes, failing))
             result.append(made)
         elif name == 'flow':
-            made = draw(FLOW[draw(st.sampled_from([name for name in flow if name != 'reuse' or reuses < 2]))])
+            name = draw(st.sampled_from([name for name in flow if name != 'reuse' or reuses < 2]))
+            made = draw(FLOW[name])
             reuses += made.name == 'reuse'
+            result.append(made)
+        elif name == 'join':
+            once = once or 'one_shot(' in repr(result)
+            made, kind = draw(joins(kind, once, **options))
             result.append(made)
         elif name == 'batch':
             result.append(draw(batches))
@@ -287,16 +306,28 @@ def stages(
             result += [Call('apply', (draw(st.sampled_from([parts, parts_of_a_generator])),)), Call('flatten')]
             kind = 'number'
         elif name == 'custom':
-            options = [
+            customs = [
                 (Call('running', (), {'start': 3}), 'number'),
                 (Call('every_other'), kind),
                 (Call('twice'), 'any'),
             ]
             if failing:
-                options.append((Call('fragile_sums'), 'number'))
-            made, kind = draw(st.sampled_from(options))
+                customs.append((Call('fragile_sums'), 'number'))
+            made, kind = draw(st.sampled_from(customs))
             result.append(made)
     return tuple(result), kind
+
+
+@st.composite
+def joins(draw: Any, kind: Any, once: bool, **options: Any) -> tuple[Call, Any]:
+    """A stage that joins streams, or reads the one before it several times."""
+    name = draw(st.sampled_from([*JOINS[:2], *['cycle'] * (not once)]))
+    if name == 'cycle':
+        times = st.integers(0, 3).map(lambda n: (n,))
+        return Call('cycle', draw(times | st.just(()) if options['endless'] else times)), kind
+    other = finite | pipes(seed=draw(seeds), most=2, **options)
+    others = tuple(draw(st.lists(other, min_size=1, max_size=2)))
+    return Call(name, others), 'tuple' if name == 'zip_with' and len(others) == 1 else 'any'
 
 
 # Sources
@@ -375,7 +406,9 @@ def pipes(
 ) -> Pipe:
     """A pipeline whose source has this seed; without one, it is one within another."""
     source = draw(sources(seed, depth, failing, endless, one_shot, **options))
-    made, _ = draw(stages(most=most, failing=failing, **options))
+    options |= {'failing': failing, 'endless': endless, 'depth': depth}
+    once = 'one_shot(' in repr(source)
+    made, _ = draw(stages(most=most, one_shot=one_shot, once=once, **options))
     return Pipe(source, made)
 
 
@@ -397,6 +430,8 @@ def in_other_modes(draw: Any, value: Any, modes: Any = in_this_process) -> Any:
 def in_another_mode(draw: Any, made: Any, modes: Any) -> tuple:
     """Stages that do the same as this one."""
     ahead = (Call('prefetch', (draw(st.integers(1, 5)),)),) if draw(st.integers(0, 3)) == 0 else ()
+    if isinstance(made, Call) and made.name in JOINS:
+        return (draw(in_other_modes(made, modes)), *ahead)
     if not isinstance(made, Call) or made.name not in ('parallel_map', 'prefetch'):
         return (made, *ahead)
     if made.name == 'prefetch':

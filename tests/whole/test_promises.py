@@ -25,6 +25,8 @@ from itpipe import (
     Infinite,
     apply,
     batch_by,
+    concat,
+    cycle,
     filter_by,
     flatten,
     map_at,
@@ -40,7 +42,9 @@ from itpipe import (
     stream,
     take,
     with_rng,
+    zip_with,
 )
+from itpipe._engine.branches import OpenedBranches
 from itpipe._engine.chain import COMMIT_EVERY
 
 pytestmark = [
@@ -368,6 +372,9 @@ HOLDS = [
     (passed_on(), 2),
     (shuffle(10), 12),
     (reuse(10, 2), 12),
+    (zip_with(itertools.count()), 2),
+    (concat('ab'), 2),
+    (cycle(2), 2),
     (prefetch(5), 8),
     (batch_by(7), 14),
     (batch_by(7) | flatten, 14),
@@ -407,10 +414,10 @@ def test_an_infinite_keeps_no_more_batches_alive_than_it_prefetches():
 
 
 def logged(chain):
-    """How many keys are kept in the logs of a run, those of the streams in a mix included."""
+    """How many keys are kept in the logs of a run, those of the streams in a mix and the like included."""
     own = [len(operator.log) for operator in chain.operators]
-    if isinstance(chain.source, itpipe.stages.mix._OpenedMix):
-        own += [len(chain.source.log), *(logged(branch) for branch in chain.source.chains)]
+    if isinstance(chain.source, OpenedBranches):
+        own += [len(chain.source.log), *map(logged, chain.source.chains.values())]
     return max(own, default=0)
 
 
@@ -420,6 +427,10 @@ LOGGED = [
     stream(itertools.count()) | filter_by(lambda x: x % 4 == 0) | shuffle(10) | reuse(3, 2) | take(10**9) | skip(3),
     mix(range(10**9), stream(range(10**9)) | shuffle(5)) | shuffle(10),
     mix(mix(range(10**9), stream(range(10**9)) | shuffle(5)), itertools.count()) | shuffle(10),
+    stream(itertools.count()) | shuffle(10) | zip_with(itertools.count() | shuffle(5)) | shuffle(10) | batch_by(4),
+    stream(range(10)) | concat(itertools.count() | shuffle(5)) | shuffle(10),
+    stream(range(10)) | shuffle(3) | cycle() | shuffle(20) | batch_by(4),
+    stream(range(10)) | shuffle(3) | cycle() | zip_with(range(3) | cycle()) | passed_on(),
     stream(itertools.count()) | shuffle(10) | passed_on() | shuffle(10),
     mix(range(10**9), stream(range(10**9)) | shuffle(5)) | passed_on(),
     sample(range(10)) | parallel_map(abs, threads=2, ordered=False) | shuffle(10),
@@ -549,7 +560,10 @@ WRONG = [
     ),
     (lambda: parallel_map(abs, threads=0), ValueError, 'parallel_map: `threads` must not be 0'),
     (lambda: sample([]), ValueError, 'sample: `sequence` must not be empty'),
-    (lambda: mix(3), TypeError, 'stream: what stands left of `|` must be iterable, got int'),
+    (lambda: mix(3), TypeError, 'mix: `streams[0]` must be iterable, got int'),
+    (lambda: zip_with(3), TypeError, 'zip_with: `others[0]` must be iterable, got int'),
+    (lambda: concat(), ValueError, 'concat: `others` must not be empty'),
+    (lambda: cycle('3'), TypeError, 'cycle: `n` must be an int, got str'),
     (lambda: Infinite([1], batch_size=0), ValueError, 'Infinite: `batch_size` must be at least 1, got 0'),
     (lambda: Infinite([1], prefetch=-1), ValueError, 'Infinite: `prefetch` must be at least 0, got -1'),
     (

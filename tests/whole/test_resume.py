@@ -28,6 +28,8 @@ from itpipe import (
     NotRestartable,
     apply,
     batch_by,
+    concat,
+    cycle,
     filter_by,
     flatten,
     mix,
@@ -42,6 +44,7 @@ from itpipe import (
     stream,
     take,
     with_rng,
+    zip_with,
 )
 from itpipe._engine.background import Background
 from itpipe._engine.chain import Chain
@@ -224,6 +227,10 @@ EACH = [
     stream(range(40)) | batch_by(lambda items, item: item % 3),
     stream(range(40)) | passed_on(),
     mix(range(10), stream(range(20)) | with_rng(add_noise), stream('abc') | shuffle(2), seed=1, weights=[1, 2, 0]),
+    stream(range(20), seed=1) | shuffle(4) | zip_with(stream('abcdefghij') | with_rng(noisy), range(9)) | shuffle(3),
+    stream(range(9), seed=1) | shuffle(4) | concat([], 'abcd' | shuffle(2), range(5) | with_rng(noisy)) | shuffle(3),
+    stream(range(5), seed=1) | with_rng(add_noise) | shuffle(4) | cycle(4) | shuffle(8),
+    stream(range(5), seed=1) | cycle(2) | zip_with('abc' | cycle()) | concat('xy' | cycle(2)) | cycle(2) | batch_by(4),
     # the parts of one item are received at several times, over a source and over steps that have a state
     mix(range(10), seed=1) | apply(lambda x: [x] * 3) | flatten(),
     stream([[n] * 3 for n in range(9)], seed=1) | shuffle(3) | flatten(),

@@ -18,6 +18,8 @@ from itpipe import (
     apply,
     batch_by,
     combine,
+    concat,
+    cycle,
     filter_by,
     flatten,
     load_by_random_id,
@@ -37,6 +39,7 @@ from itpipe import (
     stream,
     take,
     with_rng,
+    zip_with,
 )
 
 pytestmark = pytest.mark.filterwarnings('ignore:itpipe. nothing is known of')
@@ -105,6 +108,9 @@ PIPELINES: dict[str, Callable] = {
     'load_by_random_id': lambda: load_by_random_id(str, ids=range(30), seed=0) | take(40),
     'mix': lambda: mix(numbers(None) | shuffle(4), 'abcdefgh', weights=[1, 2], seed=0) | shuffle(3),
     'mix of mixes': lambda: mix(mix(range(9), 'abc'), mix(range(5)) | reuse(2, 2), seed=0) | batch_by(2),
+    'zip_with': lambda: numbers() | shuffle(4) | zip_with(range(40)) | shuffle(3),
+    'concat': lambda: stream('ab') | concat('cdefgh', numbers() | shuffle(4)) | shuffle(3),
+    'cycle': lambda: stream('abc', seed=0) | shuffle(3) | cycle(3) | shuffle(2),
     'generator': lambda: stream({n: n for n in range(30)}, seed=0) | shuffle(5),
     'dataset with states': lambda: stream(Dataset(), seed=0) | shuffle(5),
     'seed of the run': lambda: Infinite(numbers(None) | with_rng(noisy), shuffle(5), batch_size=3, seed=7, prefetch=0),

@@ -1,0 +1,51 @@
+"""Weights: probabilities up to a common factor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+from zlib import crc32
+
+import numpy as np
+
+from .show import format_value
+
+__all__ = ['Weights', 'check_weights', 'checksum', 'upper_edges']
+
+Weights: TypeAlias = 'np.ndarray[Any, np.dtype[np.float64]]'
+
+
+def check_weights(where: str, weights: Any, count: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    if weights is None:
+        return None
+    try:
+        given = np.asarray(weights)
+        words = given.dtype.kind in 'SUTcmM' or any(isinstance(each, (str, bytes)) for each in _objects(given))
+        result = np.zeros(0) if words else given.astype(np.float64)
+    except OverflowError:
+        raise ValueError(f'{where}: `weights` must fit into floats, got {format_value(weights)}') from None
+    except (TypeError, ValueError):
+        words = True
+    if words:
+        raise TypeError(f'{where}: `weights` must be numbers, got {format_value(weights)}')
+    if result.shape != (count,):
+        raise ValueError(f'{where}: `weights` must be {count} numbers, one for each, got shape {result.shape}')
+    if not np.isfinite(result).all() or (result < 0).any():
+        raise ValueError(f'{where}: `weights` must be finite and not negative, got {format_value(weights)}')
+    if not result.any():
+        raise ValueError(f'{where}: `weights` must not all be zero')
+    return result
+
+
+def _objects(array: np.ndarray[Any, Any]) -> Iterable[Any]:
+    return array.flat if array.dtype.kind == 'O' else ()
+
+
+def upper_edges(weights: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The upper edges of their shares, up to a common factor, by which their sum neither overflows nor vanishes."""
+    _, exponent = np.frexp(np.max(weights))
+    return np.cumsum(np.ldexp(weights, -exponent))
+
+
+def checksum(weights: np.ndarray[Any, np.dtype[np.float64]]) -> str:
+    return f'{crc32(weights.astype("<f8").tobytes()):08x}'

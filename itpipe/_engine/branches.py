@@ -1,0 +1,215 @@
+"""Sources that are made of whole streams: what `mix`, `zip_with`, `concat` and `cycle` have in common."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, ClassVar
+
+from itpipe._core.keys import Key, is_pair
+from itpipe._core.notes import close_after
+from itpipe._core.show import Counted, format_call, format_step, same
+from itpipe._core.steps import Joins, Pair, Stateless, Step, draws
+
+from .chain import Chain
+from .fingerprint import fingerprint
+from .iterators import is_iterable
+from .seeds import Seeds
+from .source import Opened
+from .state_checks import check_position, key_test
+from .stream import Stage, Stream, stream
+from .waiting import Stop
+
+__all__ = ['Branched', 'Joined', 'OpenedBranches', 'branches_of']
+
+
+def branches_of(where: str, name: str, iterables: Iterable[Any]) -> tuple[Stream[Any], ...]:
+    """The iterables as streams; raises an error that names `where` and `name` for what is none, or if there is none."""
+    result = []
+    for n, each in enumerate(iterables):
+        if isinstance(each, Stage) or not is_iterable(each):
+            got = 'a Stage' if isinstance(each, Stage) else type(each).__name__
+            raise TypeError(f'{where}: `{name}[{n}]` must be iterable, got {got}')
+        result.append(stream(each))
+    if not result:
+        raise ValueError(f'{where}: `{name}` must not be empty')
+    return tuple(result)
+
+
+class Branched:
+    """A source whose items come out of streams, its branches: a description. Its `opened` says how they do."""
+
+    name: str
+    seed: int | None
+    opened: ClassVar[type[OpenedBranches]]
+    entry_names: ClassVar[set[str]] = set()
+    """What the entry of its state has beside the positions of the branches."""
+
+    def __init__(self, branches: tuple[Stream[Any], ...]):
+        self.branches = branches
+        self.random = any(
+            branch.source.seed is None and (branch.source.random or any(map(draws, branch.steps)))
+            for branch in branches
+        )
+        steps = [step for branch in branches for step in branch.steps]
+        self.one_shot = any(branch.source.one_shot for branch in branches)
+        self.ordered = all(branch.source.ordered for branch in branches) and not any(
+            isinstance(step, Step) and step.yields_as_completed for step in steps
+        )
+
+    def open(self, seeds: Seeds, stop: Stop) -> Opened:
+        return self.opened(self, seeds, stop)
+
+    def key_test(self) -> Callable[[Any], bool]:
+        tests = [key_test(branch.source, branch.steps) for branch in self.branches]
+        return lambda key: is_pair(key) and key[1] < len(tests) and tests[key[1]](key[0])
+
+    def check_entry(self, entry: Any) -> None:
+        if entry is None:
+            return
+        if not isinstance(entry, dict) or entry.keys() != {'branches', *self.entry_names}:
+            raise ValueError(f'what it says of `{self.name}` cannot be')
+        positions = entry['branches']
+        if not isinstance(positions, list) or len(positions) != len(self.branches):
+            raise ValueError(f'it is of a `{self.name}` of another number of streams')
+        for branch, position in zip(self.branches, positions, strict=True):
+            check_position(branch.source, branch.steps, position)
+        if not self.fits(entry):
+            raise ValueError(f'what it says of `{self.name}` cannot be')
+
+    def fits(self, entry: dict[str, Any]) -> bool:
+        """Whether what the entry has beside the positions can be."""
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def described(branches: Iterable[Stream[Any]]) -> list[str]:
+    """What has to be the same of the branches where a run goes on, in lines."""
+    return [f'  {line}' for branch in branches for line in fingerprint(branch.source, branch.steps).splitlines()]
+
+
+class Joined(Branched):
+    """What a step that joins streams makes of the stream before it, the first branch, and of its own."""
+
+    def __init__(self, left: Stream[Any], step: Joins):
+        self.left, self.step, self.name = left, step, step.name
+        others = tuple(each for each in step.args if isinstance(each, Stream))
+        super().__init__((left, *others))
+        self.seed = left.source.seed
+
+    def fingerprint(self) -> str:
+        others = self.branches[1:]
+        args = (Counted(len(others), 'stream'),) if others else self.step.args
+        head = format_call(self.name, args, {})
+        return '\n'.join([fingerprint(self.left.source, self.left.steps), head, *described(others)])
+
+    def __repr__(self) -> str:
+        return f'{self.left!r} | {format_step(self.step)}'
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Joined) and same((self.left, self.step), (other.left, other.step))
+
+    __hash__ = None
+
+
+class OpenedBranches:
+    """Such a source at work, with a chain for each branch. Its items have the keys `(key in the branch, branch)`.
+
+    The log holds, for each item that went out, its key and what `entry` has to know of where the source stood then.
+    """
+
+    stateful = True
+    tracked = True
+    complete = True
+
+    def __init__(self, source: Any, seeds: Seeds, stop: Stop):
+        self.source, self.seeds, self.stop = source, seeds, stop
+        self.chains: dict[int, Chain] = {}
+        self.log: deque[tuple[Any, Any]] = deque()
+        self.at: Any = None
+        """Where the consumer stands; the last of the log that it has received."""
+
+    def split_lookup(self) -> Step | None:
+        self.complete = False
+        return Stateless('finished', _finished, (self,), itemwise=True)
+
+    def start(self, entry: Any = None) -> Iterator[Pair]:
+        if not self.tracked:
+            self.log = deque(maxlen=0)
+        positions = [None] * len(self.source.branches) if entry is None else entry['branches']
+        for n, (branch, position) in enumerate(zip(self.source.branches, positions, strict=True)):
+            self.chains[n] = self.chain(branch, self.seeds, position)
+        self.at = self.place(entry)
+        return self.closing(self.run(self.at))
+
+    def chain(self, branch: Stream[Any], seeds: Seeds, position: Any) -> Chain:
+        seeds = seeds.branch(branch.source.seed)
+        return Chain(branch.source, branch.steps, seeds, self.stop, position, self.tracked, complete=self.complete)
+
+    def place(self, entry: dict[str, Any] | None) -> Any:
+        """Where `run` starts: what the entry says beside the positions of the branches."""
+
+    def run(self, at: Any) -> Iterator[Pair]:
+        """The pairs from there on, of which each is in the log before it goes out."""
+        raise NotImplementedError
+
+    def closing(self, pairs: Iterator[Pair]) -> Iterator[Pair]:
+        """The pairs; at their end, by whatever it comes, all branches are closed."""
+        try:
+            yield from pairs
+        except Exception as error:
+            close_after(error, self.close)
+            raise
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        with ExitStack() as closing:
+            for chain in list(self.chains.values()):
+                closing.callback(chain.close)
+
+    def branch(self, n: int) -> Chain:
+        """The chain of the branch with this number."""
+        return self.chains[n]
+
+    def commit(self, key: Key) -> None:
+        done = None
+        while done != key:
+            done, self.at = self.log.popleft()
+            self.received(done)
+
+    def received(self, key: Any) -> None:
+        """The consumer has received this one."""
+        self.chains[key[1]].received(key[0])
+
+    def entry(self) -> Any:
+        return {'branches': [chain.state() for chain in self.chains.values()]}
+
+    def has_key(self, key: Any) -> bool:
+        return is_pair(key) and key[1] in range(len(self.chains)) and self.chains[key[1]].has_key(key[0])
+
+    def indices(self, keys: Sequence[Any]) -> list[Any]:
+        return [(n, index) for key, n in keys for index in self.branch(n).indices(key)]
+
+    def recompute(self, keys: Sequence[Any]) -> dict[Key, Any]:
+        wanted: dict[int, list[Key]] = {}
+        for key, n in dict.fromkeys(keys):
+            wanted.setdefault(n, []).append(key)
+        result: dict[Key, Any] = {}
+        for n, own in wanted.items():
+            chain = self.branch(n)
+            result |= {(key, n): value for key, value in chain.recompute(len(chain.operators) - 1, own).items()}
+        return result
+
+    def finish(self, key: Any, value: Any) -> Any:
+        """What the steps that were left to the one behind `shard` make of a value."""
+        return self.branch(key[1]).finish(key[0], value)
+
+
+def _finished(pairs: Iterator[Pair], opened: OpenedBranches) -> Iterator[Pair]:
+    for key, value in pairs:
+        value = opened.finish(key, value)
+        yield key, value
+        del value

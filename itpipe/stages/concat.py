@@ -1,0 +1,58 @@
+"""Streams one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
+
+from itpipe._core.keys import is_count
+from itpipe._core.steps import Joins, Pair
+from itpipe._engine.branches import Joined, OpenedBranches, branches_of
+from itpipe._engine.stream import Stage, factory
+
+__all__ = ['concat']
+
+
+@factory
+def concat(*others: Iterable[Any]) -> Stage[Any, Any]:
+    """The items of the stream before it, then those of the others, one stream after another, as `itertools.chain`.
+
+    `others` are streams or other iterables. The seed of the stream before it is also the one of others that have none.
+
+    Raises TypeError for what is not iterable, ValueError without others.
+
+    >>> from itpipe import apply
+    >>> list('ab' | concat('cd', [1, 2] | apply(str)))
+    ['a', 'b', 'c', 'd', '1', '2']
+
+    See also: `mix`, which takes turns; `cycle`, `zip_with`.
+    """
+    return Stage((Joins('concat', _Concat, branches_of('concat', 'others', others)),))
+
+
+class _OpenedConcat(OpenedBranches):
+    def place(self, entry: dict[str, Any] | None) -> int:
+        return 0 if entry is None else entry['at']
+
+    def run(self, at: int) -> Iterator[Pair]:
+        for n in range(at, len(self.chains)):
+            for key, value in self.chains[n].pairs:
+                self.log.append(((key, n), n))
+                yield (key, n), value
+                del value
+            self.chains[n].close()
+
+    def entry(self) -> Any:
+        """The streams before the one that is read have ended, and those behind it not begun."""
+        return {
+            'at': self.at,
+            'branches': [chain.state() if n == self.at else None for n, chain in self.chains.items()],
+        }
+
+
+class _Concat(Joined):
+    opened = _OpenedConcat
+    entry_names: ClassVar = {'at'}
+
+    def fits(self, entry: dict[str, Any]) -> bool:
+        return is_count(entry['at']) and entry['at'] < len(self.branches)

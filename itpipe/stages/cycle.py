@@ -1,0 +1,129 @@
+"""A stream again and again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from itpipe._core.checks import integer
+from itpipe._core.keys import Key, is_count, is_pair
+from itpipe._core.steps import Joins, Pair
+from itpipe._engine.branches import Joined, OpenedBranches
+from itpipe._engine.chain import Chain
+from itpipe._engine.seeds import Seeds
+from itpipe._engine.state_checks import key_test
+from itpipe._engine.stream import Stage, Stream, factory
+from itpipe._engine.waiting import Stop
+
+if TYPE_CHECKING:
+    from itpipe._engine.stream import Same
+
+__all__ = ['cycle']
+
+KEPT: Final = 64
+"""Chains of passes that the consumer has had, for items of them that are still on their way, as in a `shuffle`."""
+
+
+@factory
+def cycle(n: int | None = None) -> Same:
+    """The stream before it `n` times over, endlessly for None; each pass is shuffled and augmented anew.
+
+    A pass is a run of its own of all that stands before it: the first one gives what the stream gives without `cycle`,
+    and the p-th one what an `Infinite` over the stream gives in its p-th pass. Nothing of a pass is kept: the source is
+    read again, so that it must not be a one-shot iterator. With None, it ends with a pass that gives nothing, as an
+    empty stream does at once.
+
+    Raises TypeError if `n` is neither an int nor None, ValueError if it is negative; while iterating, `NotRestartable`
+    if the source cannot be read again.
+
+    >>> from itpipe import shuffle, stream, take
+    >>> list(stream('abc', seed=0) | shuffle(3) | cycle(2))
+    ['b', 'c', 'a', 'c', 'b', 'a']
+    >>> list('ab' | cycle() | take(5))
+    ['a', 'b', 'a', 'b', 'a']
+
+    See also: `Infinite`, which does this by itself; `reuse`, which repeats items.
+    """
+    if n is not None:
+        n = integer('cycle', 'n', n, least=0)
+    return Stage((Joins('cycle', _Cycle, () if n is None else (n,)),))  # type: ignore[return-value]
+
+
+class _OpenedCycle(OpenedBranches):
+    """Its chains are those of the passes from the one of the consumer on; they are made when they are asked for."""
+
+    def __init__(self, source: _Cycle, seeds: Seeds, stop: Stop):
+        super().__init__(source, seeds, stop)
+        self.fresh = seeds.copy()  # from before the steps of the first pass are counted
+        self.again = lru_cache(KEPT)(self.pass_again)
+
+    def start(self, entry: Any = None) -> Iterator[Pair]:
+        if not self.tracked:
+            self.log = deque(maxlen=0)
+        self.at, position = (0, None) if entry is None else (entry['pass'], entry['branches'][0])
+        self.chains[self.at] = self.pass_chain(self.at, self.seeds, position)
+        return self.closing(self.run(self.at, position is not None))
+
+    def pass_chain(self, p: int, seeds: Seeds, position: Any = None) -> Chain:
+        outer, n = seeds.pass_, self.source.n
+        number = (outer << 32 if n is None else outer * n) + p  # no other pass over this stream has the same
+        return self.chain(self.source.left, seeds.in_pass(number), position)
+
+    def pass_again(self, p: int) -> Chain:
+        return self.pass_chain(p, self.fresh.copy())
+
+    def branch(self, n: int) -> Chain:
+        return self.chains.get(n) or self.again(n)
+
+    def run(self, at: int, begun: bool) -> Iterator[Pair]:  # type: ignore[override]
+        p = at
+        while self.source.n is None or p < self.source.n:
+            if p not in self.chains:
+                self.chains[p] = self.pass_again(p)
+            for key, value in self.chains[p].pairs:
+                begun = True
+                self.log.append(((key, p), p))
+                yield (key, p), value
+                del value
+            self.chains[p].close()
+            if not self.tracked:
+                del self.chains[p]
+            if not begun and self.source.n is None:
+                return
+            p, begun = p + 1, False
+
+    def commit(self, key: Key) -> None:
+        super().commit(key)
+        for p in [p for p in list(self.chains) if p < self.at]:
+            del self.chains[p]
+
+    def entry(self) -> Any:
+        return {'branches': [self.branch(self.at).state()], 'pass': self.at}
+
+    def has_key(self, key: Any) -> bool:
+        return _has_pass(key, self.source.n) and self.branch(self.at).has_key(key[0])
+
+    def indices(self, keys: Sequence[Any]) -> list[Any]:
+        return [index for key, p in keys for index in self.branch(p).indices(key)]
+
+
+class _Cycle(Joined):
+    opened = _OpenedCycle
+    entry_names: ClassVar = {'pass'}
+
+    def __init__(self, left: Stream[Any], step: Joins):
+        super().__init__(left, step)
+        self.n: int | None = step.args[0] if step.args else None
+
+    def key_test(self) -> Callable[[Any], bool]:
+        test = key_test(self.left.source, self.left.steps)
+        return lambda key: _has_pass(key, self.n) and test(key[0])
+
+    def fits(self, entry: dict[str, Any]) -> bool:
+        return is_count(entry['pass']) and (self.n is None or entry['pass'] < max(1, self.n))
+
+
+def _has_pass(key: Any, n: int | None) -> bool:
+    return is_pair(key) and is_count(key[1]) and (n is None or key[1] < n)

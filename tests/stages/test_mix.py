@@ -1,0 +1,126 @@
+"""`mix`: several streams in a random order."""
+
+import pickle
+from collections import Counter
+
+import pytest
+
+from itpipe import Infinite, mix, sample, stream, take, with_rng
+
+
+def test_gives_all_items_each_stream_in_its_order():
+    result = list(mix(range(20), 'abcdef', [], seed=0))
+    assert [x for x in result if isinstance(x, int)] == list(range(20))
+    assert ''.join(x for x in result if isinstance(x, str)) == 'abcdef'
+    assert result != [*range(20), *'abcdef']
+
+
+def test_weights():
+    counts = Counter(mix(sample('a'), sample('b'), sample('c'), weights=[1, 3, 0], seed=0) | take(4000))
+    assert set(counts) == {'a', 'b'}
+    assert 900 < counts['a'] < 1100
+
+
+@pytest.mark.parametrize('scale', [1e308, 5e-324, 1])
+def test_weights_may_be_of_any_size(scale):
+    counts = Counter(mix(sample('a'), sample('b'), sample('c'), weights=[scale, scale, 0], seed=0) | take(2000))
+    assert set(counts) == {'a', 'b'}
+    assert 900 < counts['a'] < 1100
+
+
+def test_weights_that_are_small_beside_others_count_when_these_have_ended():
+    counts = Counter(mix('abc', sample('d'), sample('e'), weights=[1e308, 5e-324, 5e-324], seed=0) | take(2003))
+    assert 900 < counts['d'] < 1100
+    assert list(counts)[:3] == ['a', 'b', 'c']
+
+
+@pytest.mark.parametrize('weights', [['1', '2'], [1, 2j], [b'1', 2]])
+def test_weights_that_are_no_numbers(weights):
+    with pytest.raises(TypeError, match='^mix: `weights` must be numbers, got '):
+        mix([1], [2], weights=weights)
+
+
+def test_streams_of_weight_zero_come_last():
+    result = list(mix('ab', 'xy', weights=[0, 1], seed=0))
+    assert result == ['x', 'y', 'a', 'b']
+
+
+def test_no_two_streams_draw_the_same():
+    """Not even equal streams with equal seeds: they stand in different places."""
+    s = sample(range(1000), seed=1)
+    draws = list(mix(s | (lambda x: ('l', x)), s | (lambda x: ('r', x)), seed=2) | take(40))
+    left = [x for side, x in draws if side == 'l']
+    right = [x for side, x in draws if side == 'r']
+    assert len(set(left) & set(right)) < 5
+
+
+def test_closes_all_its_streams():
+    closed = []
+
+    def source(name):
+        try:
+            while True:
+                yield name
+        finally:
+            closed.append(name)
+
+    run = iter(mix(source('a'), mix(source('b'), source('c')) | (lambda x: x), seed=0))
+    for _ in range(20):
+        next(run)
+    run.close()
+    assert sorted(closed) == ['a', 'b', 'c']
+
+
+def test_seeds():
+    def run(seed, first=None):
+        return list(mix(stream(range(9), seed=first) | with_rng(lambda x, rng: rng.random()), 'abcdef', seed=seed))
+
+    assert run(1) == run(1) != run(2)
+    assert run(None) != run(None)
+    assert sorted(map(str, run(1, first=5))) == sorted(map(str, run(2, first=5)))
+
+
+def test_the_seeds_of_its_streams_are_kept_by_infinite():
+    s = mix(sample([1, 2], seed=0) | with_rng(lambda x, rng: rng.random()))
+    assert list(Infinite(s, batches_per_epoch=4)()) == list(s | take(4))
+
+
+def test_closes_a_stream_that_has_ended():
+    closed = []
+
+    def source():
+        try:
+            yield from range(10)
+        finally:
+            closed.append(True)
+
+    run = iter(mix(source() | take(2), range(100), weights=[1, 0], seed=0))
+    assert [next(run) for _ in range(3)] == [0, 1, 0]
+    assert closed == [True]
+    run.close()
+
+
+def test_is_a_value():
+    s = mix([1, 2] | with_rng(max), 'ab', weights=[1, 2], seed=3)
+    assert repr(s) == "mix([1, 2] | with_rng(max), 'ab', weights=[1, 2], seed=3)"
+    assert pickle.loads(pickle.dumps(s)) == s
+
+
+@pytest.mark.parametrize(
+    ('args', 'kwargs', 'error', 'text'),
+    [
+        ((), {}, ValueError, 'mix: `streams` must not be empty'),
+        (([1], 3), {}, TypeError, 'mix: `streams[1]` must be iterable, got int'),
+        (
+            ([1], [2]),
+            {'weights': [1]},
+            ValueError,
+            'mix: `weights` must be 2 numbers, one for each, got shape (1,)',
+        ),
+        (([1], [2]), {'seed': 1.5}, TypeError, 'mix: `seed` must be an int or None, got float'),
+    ],
+)
+def test_wrong_arguments(args, kwargs, error, text):
+    with pytest.raises(error) as caught:
+        mix(*args, **kwargs)
+    assert str(caught.value) == text
