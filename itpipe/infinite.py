@@ -230,15 +230,11 @@ class Infinite(Generic[B]):
         ...         print(batch)
         ...         state = batch_iter.state_dict()
         ...         break
-        [2 4]
+        [1 0]
         >>> state['pass'], state['batch']
         (0, 1)
-        >>> print(state['pipeline'])
-        stream()
-        shuffle(4)
-        batch_by(2)
-        apply(combine)
-        Infinite(seed=0)
+        >>> state['position']
+        {'source': 6, 'steps': {'shuffle': {'clock': {'t': 2}, 'slots': [5, 4, 2, 3]}}}
 
         See also: `load_state_dict`; `Stream.resume`, for a run without `Infinite`.
         """
@@ -321,7 +317,7 @@ class Infinite(Generic[B]):
         >>> from itpipe import sample
         >>> with Infinite(sample('abcde', seed=0), batch_size=4, combiner=list) as batch_iter:
         ...     print(next(batch_iter()), batch_iter.indices, batch_iter.ordinals)
-        ['d', 'c', 'b', 'a'] [3, 2, 1, 0] [0, 1, 2, 3]
+        ['d', 'd', 'c', 'c'] [3, 3, 2, 2] [0, 1, 2, 3]
 
         See also: `ordinals`, `item_keys`.
         """

@@ -30,7 +30,7 @@ def zip_with(*others: Iterable[Any], strict: bool = False) -> Stage[Any, Any]:
     >>> list(['a.png', 'b.png'] | apply(len) | zip_with([3, 1]))
     [(5, 3), (5, 1)]
     >>> list(stream('abc', seed=0) | shuffle(3) | zip_with(stream('abc') | shuffle(3)))
-    [('b', 'c'), ('c', 'b'), ('a', 'a')]
+    [('a', 'b'), ('c', 'c'), ('b', 'a')]
 
     See also: `concat`, `mix`.
     """

@@ -109,7 +109,7 @@ PIPELINES: dict[str, Callable] = {
     'mix': lambda: mix(numbers(None) | shuffle(4), 'abcdefgh', weights=[1, 2], seed=0) | shuffle(3),
     'mix of mixes': lambda: mix(mix(range(9), 'abc'), mix(range(5)) | reuse(2, 2), seed=0) | batch_by(2),
     'zip_with': lambda: numbers() | shuffle(4) | zip_with(range(40)) | shuffle(3),
-    'concat': lambda: stream('ab') | concat('cdefgh', numbers() | shuffle(4)) | shuffle(3),
+    'concat': lambda: stream('ab', seed=0) | concat('cdefgh', numbers() | shuffle(4)) | shuffle(3),
     'cycle': lambda: stream('abc', seed=0) | shuffle(3) | cycle(3) | shuffle(2),
     'generator': lambda: stream({n: n for n in range(30)}, seed=0) | shuffle(5),
     'dataset with states': lambda: stream(Dataset(), seed=0) | shuffle(5),
