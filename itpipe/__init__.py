@@ -13,7 +13,8 @@ from .stages.cycle import cycle
 from .stages.items import apply, map_all, map_at, random_apply, sample_args, unpack, with_rng, zip_apply
 from .stages.mix import mix
 from .stages.pad import combine_pad
-from .stages.parallel import parallel_map, prefetch
+from .stages.parallel import parallel_map
+from .stages.prefetch import prefetch
 from .stages.reorder import reuse, shuffle
 from .stages.sample import load_by_random_id, sample
 from .stages.select import filter_by, flatten, skip, take

@@ -1,9 +1,14 @@
-"""What identifies an item in its run.
+"""Keys: what identifies an item in its run.
 
-A key is an ordinal (the item's place in the source: 0, 1, 2, …), a pair `(key, n)` for the n-th thing made of one
-item (its parts after `flatten`, its repetitions after `reuse`, its branch in a `mix`), a `Batch` of keys, or a
-`Zipped` key, of a tuple of items.
-The item's place in the source always comes first.
+A key is one of
+
+- an ordinal: the index of the item in the source, 0, 1, 2, …;
+- a pair `(key, n)`: the n-th of several items that have the same key: the parts of an item after `flatten`, its
+  repetitions after `reuse`, the items of the n-th branch of a `mix`;
+- a `Batch` of keys;
+- a `Zipped` key of a tuple of items.
+
+In all of them, the ordinal comes first.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from itertools import count
 from operator import index
 from typing import Any, Final, TypeAlias
 
-__all__ = ['END', 'Batch', 'Key', 'Zipped', 'as_key', 'describe', 'is_count', 'is_pair', 'ordinals', 'word']
+__all__ = ['END', 'Batch', 'Key', 'Zipped', 'as_key', 'describe', 'is_count', 'is_pair', 'key_hash', 'ordinals']
 
 Key: TypeAlias = 'int | tuple[Any, ...]'
 _MASK: Final = (1 << 64) - 1
@@ -26,7 +31,7 @@ class Batch(tuple[Key, ...]):
 
 
 class Zipped(tuple[tuple[Any, int], ...]):
-    """The key of a tuple that `zip_with` makes: the pairs `(key, n)` of its elements, the n-th one out of branch n."""
+    """The key of a tuple that `zip_with` makes: a pair `(key, n)` for each of its elements, n being the branch."""
 
     __slots__ = ()
 
@@ -52,31 +57,31 @@ class _End:
 
 
 END: Final = _End()
-"""Stands in a log where the items ended."""
+"""In a log of keys: the items have ended."""
 
 
-def word(key: Key) -> int:
-    """The 64 bits that tell this key's random generator from all others of its step.
+def key_hash(key: Key) -> int:
+    """The 64 bits that make the random generator of this key different from all others of its step.
 
-    Those of a batch and of a zipped tuple are those of its first item.
+    A batch and a zipped tuple have the bits of their first item.
 
-    >>> word(7), word(Batch((7, 3))), word(Zipped.of([7, 3])), word((7, 0)) == word((7, 1))
+    >>> key_hash(7), key_hash(Batch((7, 3))), key_hash(Zipped.of([7, 3])), key_hash((7, 0)) == key_hash((7, 1))
     (7, 7, 7, False)
     """
     if isinstance(key, int):
         return key & _MASK
     if isinstance(key, Batch):
-        return word(key[0])
+        return key_hash(key[0])
     if isinstance(key, Zipped):
-        return word(key[0][0])
-    z: int = (word(key[0]) * 0x9E3779B97F4A7C15 + (key[1] + 1) * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & _MASK
+        return key_hash(key[0][0])
+    z: int = (key_hash(key[0]) * 0x9E3779B97F4A7C15 + (key[1] + 1) * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & _MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
     return z ^ (z >> 31)
 
 
 def ordinals(key: Key) -> list[int]:
-    """The places in the source of the items that this key was made of; of a zipped tuple, those of its first item.
+    """The ordinals of the items that this key was made of; for a zipped tuple, those of its first item.
 
     >>> ordinals(Batch(((4, 0), (4, 1), 6))), ordinals(Zipped.of([4, 6]))
     ([4, 4, 6], [4])
@@ -104,16 +109,16 @@ def describe(key: Key) -> str:
             path.append(str(key[1]))
             key = key[0]
         return f'{describe(key)} (part {", ".join(reversed(path))})'
-    places = ordinals(key)
-    if len(places) == 1:
-        return f'item {places[0]}'
-    if places == list(range(places[0], places[0] + len(places))):
-        return f'items {places[0]} to {places[-1]}'
-    return f'items {", ".join(map(str, places[:8]))}{", …" if len(places) > 8 else ""}'
+    items = ordinals(key)
+    if len(items) == 1:
+        return f'item {items[0]}'
+    if items == list(range(items[0], items[0] + len(items))):
+        return f'items {items[0]} to {items[-1]}'
+    return f'items {", ".join(map(str, items[:8]))}{", …" if len(items) > 8 else ""}'
 
 
 def as_key(value: Any) -> Any:
-    """A key that went through JSON or numpy as it was; anything else as it is.
+    """The key that a value from JSON or numpy stands for; any other value unchanged.
 
     >>> as_key([[3, 0], 1]), as_key([[3, 0], [5, 1]]) == Zipped.of([3, 5])
     (((3, 0), 1), True)
@@ -126,10 +131,10 @@ def as_key(value: Any) -> Any:
         return value
     try:
         return index(value)
-    except TypeError:  # an array has an index or not, depending on its shape
+    except TypeError:  # an array can be an index only if it has no axes
         return value
 
 
 def is_count(value: Any) -> bool:
-    """Whether it is an int that can be a number of items."""
+    """Whether the value is an int that can be a number of items."""
     return type(value) is int and 0 <= value < 1 << 63

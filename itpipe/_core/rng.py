@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .keys import Key, word
+from .keys import Key, key_hash
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -41,7 +41,7 @@ def generator(step: int, key: Key) -> Generator:
     """The generator of the item `key` at the random step with the key `step`."""
     from .philox import philox
 
-    return philox(step, word(key))
+    return philox(step, key_hash(key))
 
 
 def check_seed(where: str, seed: object) -> int | None:

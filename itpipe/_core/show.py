@@ -46,7 +46,7 @@ def format_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str
 
 
 def shortened(value: Any) -> str:
-    """What an error message says of a value that may be anything."""
+    """The repr of a value that may be anything, shortened for an error message."""
     try:
         text = repr(value)
     except Exception:
@@ -60,7 +60,7 @@ def non_defaults(**options: tuple[Any, Any]) -> dict[str, Any]:
 
 
 def format_value(value: Any) -> str:
-    """A value as one would write it, cut where it is long."""
+    """A value as source code, shortened if it is long."""
     if isinstance(value, partial):
         return format_call('partial', (value.func, *value.args), value.keywords)
     if isinstance(value, (list, tuple, dict, set, frozenset)) and type(value).__module__ == 'builtins':
@@ -99,7 +99,7 @@ def _container(value: Any) -> str:
 
 
 class Counted(NamedTuple):
-    """In the place of an argument: how many of something there are.
+    """Prints in the place of an argument: how many of something there are.
 
     >>> Counted(1, 'item'), Counted(3, 'item')
     (<1 item>, <3 items>)

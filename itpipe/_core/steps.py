@@ -155,8 +155,8 @@ class Step:
 
     `work(items, *options)` is a generator from pairs to pairs. Of its options, a `Seed` is given to it as `Draws`, a
     tuple of `ItemStep`s as an `ItemFunction`, `STOP` as the run's own `Stop`, and `AS_WRITTEN` as the text that the
-    step prints as. That is `name(*args, **kwargs)`; `factory` fills these in. `fingerprint` is what must be the same
-    where a run goes on, by default what is printed.
+    step prints as. That is `name(*args, **kwargs)`; `factory` fills these in, also for an `ItemStep` of the same name.
+    `fingerprint` is what must be the same where a run goes on, by default what is printed.
     """
 
     name: str

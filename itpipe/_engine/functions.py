@@ -126,7 +126,8 @@ def bind_option(option: Any, step: Step, seeds: Seeds, stop: Stop) -> Any:
     if isinstance(option, Seed):
         return Draws(seeds.next(option.name, option.seed))
     if isinstance(option, tuple) and option and isinstance(option[0], ItemStep):
-        return ItemFunction(option, seeds)
+        arguments = {'args': step.args, 'kwargs': step.kwargs}
+        return ItemFunction((item._replace(**arguments) if item.name == step.name else item for item in option), seeds)
     if option is AS_WRITTEN:
         return format_step(step)
     return stop if option is STOP else option

@@ -9,7 +9,6 @@ from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
 import numpy as np
-import numpy.typing as npt
 
 from itpipe._core.checks import integer, not_async, truth
 from itpipe._core.rng import check_seed

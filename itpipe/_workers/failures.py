@@ -1,4 +1,4 @@
-"""What becomes of an item on which the function fails: it is tried again, left out or replaced, or it ends the run."""
+"""If the function fails for an item: the call is tried again, the item is left out or replaced, or the run ends."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from itpipe.errors import Dropped
 __all__ = ['SKIPPED', 'Failures', 'OnError', 'Policy', 'Retries', 'Retrying', 'policy_of', 'retries_of']
 
 OnError: TypeAlias = "Literal['raise', 'skip'] | Callable[[Exception, Any, int], Any]"
-"""What to do about an error: always the same, or what a function of error, item and ordinal says."""
+"""What to do about an error: always the same, or what a function of the error, the item and its ordinal returns."""
 
 BACKOFF = 0.1
-"""Seconds before the second try, where nothing is said."""
-LONGEST = 60.0
+"""Seconds before the second try, by default."""
+MAX_BACKOFF = 60.0
 """Seconds between two tries, at most."""
-FIRST = 100
-"""Items that are taken to have come already where `max_errors` is a share: one of two is not many."""
+FEWEST = 100
+"""If `max_errors` is a share, it is a share of at least this many items: one of two is not too many."""
 SKIPPED: Final = object()
-"""In the place of a result: there is none."""
+"""In the place of a result: the item is left out."""
 
 
 class Retries(NamedTuple):
-    """How often, after which errors, and after how many seconds a call is tried again."""
+    """How many times a call is tried again, after which errors, and after how many seconds."""
 
     tries: int
     on: tuple[type[Exception], ...]
@@ -38,27 +38,27 @@ class Retries(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """What to do about errors, and how many are too many."""
+    """What to do about errors, and how many are allowed."""
 
     on_error: OnError
     max_errors: float | None = None
 
 
 def retries_of(where: str, retries: Any, retry_on: Any, backoff: Any) -> Retries | None:
-    """The arguments, checked; None for no retries."""
+    """The checked arguments; None if there are no retries."""
     count = integer(where, 'retries', retries, least=0)
     seconds = BACKOFF if backoff is None else number(where, 'backoff', backoff, least=0)
     if not count:
-        for name, given in ('retry_on', retry_on), ('backoff', backoff):
-            if given is not None:
+        for name, value in ('retry_on', retry_on), ('backoff', backoff):
+            if value is not None:
                 raise TypeError(f'{where}: `{name}` goes with `retries`')
         return None
     if retry_on is None:
         raise TypeError(f'{where}: `retries` needs `retry_on`, the class or classes of errors to try again after')
     classes = retry_on if isinstance(retry_on, tuple) else (retry_on,)
-    for each in classes:
-        if not (isinstance(each, type) and issubclass(each, Exception)):
-            got = each.__name__ if isinstance(each, type) else type(each).__name__
+    for kind in classes:
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            got = kind.__name__ if isinstance(kind, type) else type(kind).__name__
             raise TypeError(f'{where}: `retry_on` must be a class of exceptions or a tuple of such, got {got}')
     if not classes:
         raise ValueError(f'{where}: `retry_on` must not be empty')
@@ -66,15 +66,15 @@ def retries_of(where: str, retries: Any, retry_on: Any, backoff: Any) -> Retries
 
 
 def policy_of(where: str, on_error: Any, max_errors: Any) -> Policy | None:
-    """The arguments, checked; None where every error ends the run."""
+    """The checked arguments; None if every error ends the run."""
+    rule = f"{where}: `on_error` must be 'raise', 'skip' or a function, got"
     if isinstance(on_error, type):
-        raise TypeError(f"{where}: `on_error` must be 'raise', 'skip' or a function, got the class {on_error.__name__}")
+        raise TypeError(f'{rule} the class {on_error.__name__}')
     if not callable(on_error):
         if not isinstance(on_error, str):
-            got = type(on_error).__name__
-            raise TypeError(f"{where}: `on_error` must be 'raise', 'skip' or a function, got {got}")
+            raise TypeError(f'{rule} {type(on_error).__name__}')
         if on_error not in ('raise', 'skip'):
-            raise ValueError(f"{where}: `on_error` must be 'raise', 'skip' or a function, got {on_error!r}")
+            raise ValueError(f'{rule} {on_error!r}')
     not_async(f'{where}: `on_error`', on_error)
     if max_errors is not None:
         if isinstance(max_errors, float):
@@ -88,7 +88,7 @@ def policy_of(where: str, on_error: Any, max_errors: Any) -> Policy | None:
 
 
 class Retrying(ItemFunction):
-    """A function of an item that is called again after some errors; in the worker, while the item keeps its place."""
+    """A function of an item that is called again after some errors, in the same worker."""
 
     __slots__ = ('function', 'retries', 'stopped')
 
@@ -103,7 +103,7 @@ class Retrying(ItemFunction):
             try:
                 return self.function(key, value)
             except self.retries.on:
-                if self.stopped.wait(min(self.retries.backoff * 2.0 ** min(n, 64), LONGEST)):
+                if self.stopped.wait(min(self.retries.backoff * 2.0 ** min(n, 64), MAX_BACKOFF)):
                     raise
         return self.function(key, value)
 
@@ -115,19 +115,20 @@ class Retrying(ItemFunction):
 
 
 class Failures:
-    """The errors of a stage in a run, by the stage's policy."""
+    """Applies the policy of a stage to the errors in a run."""
 
     def __init__(self, policy: Policy, stage: str, dropped: deque[Dropped]):
         self.policy, self.stage, self.dropped = policy, stage, dropped
         self.keeps_items = callable(policy.on_error)
         self.seen = self.count = 0
+        """How many items there were, and how many errors."""
 
     def outcome(self, error: Exception, key: Key, item: Any) -> Any:
-        """What takes the place of the result: SKIPPED or something else. Or raises the error."""
+        """What goes out instead of a result, SKIPPED if nothing does; or raises the error."""
         self.count += 1
-        on_error, most = self.policy
-        if most is not None and self.count > (max(1, most * max(self.seen, FIRST)) if most and most < 1 else most):
-            add_note(error, f'itpipe: with {self.count} errors, there were more than `max_errors={most}` allows')
+        on_error, allowed = self.policy
+        if allowed is not None and self.count > self._limit(allowed):
+            add_note(error, f'itpipe: with {self.count} errors, there were more than `max_errors={allowed}` allows')
             raise error
         ordinal = ordinals(key)[0]
         try:
@@ -144,12 +145,10 @@ class Failures:
             return choice
         if choice == 'raise':
             raise error
-        self.dropped.append(Dropped(ordinal, self.stage, _light(error)))
+        for each in related(error):  # the error is kept, but not what the function worked on
+            BaseException.with_traceback(each, without_values(own(each, '__traceback__')))
+        self.dropped.append(Dropped(ordinal, self.stage, error))
         return SKIPPED
 
-
-def _light(error: Exception) -> Exception:
-    """The error, to be kept: its traceback reads as it did, but what the function worked on is let go."""
-    for each in related(error):
-        BaseException.with_traceback(each, without_values(own(each, '__traceback__')))
-    return error
+    def _limit(self, allowed: float) -> float:
+        return max(1, allowed * max(self.seen, FEWEST)) if 0 < allowed < 1 else allowed

@@ -1,4 +1,4 @@
-"""How what cloudpickle gets wrong, or does not know, is pickled: caches, slots, the files of functions."""
+"""How to pickle what cloudpickle does not know or gets wrong: caches, slots, the files of functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ['REDUCERS', 'generators', 'reduce_code', 'with_slots']
 
 
 def reduce_code(reduce: Callable[[Any], Any], code: CodeType) -> Any:
-    """As cloudpickle does it, but with the file, which tracebacks show."""
+    """As cloudpickle, but with the name of the file, which tracebacks show."""
     return _code, (code.co_filename, *reduce(code))
 
 
@@ -23,9 +23,9 @@ def _code(filename: str, make: Any, args: tuple[Any, ...]) -> Any:
 
 
 def with_slots(kind: type, reduced: Any) -> Any:
-    """What cloudpickle makes of a class that goes by value, with its slots, or the copy has a `__dict__` instead."""
-    made_anew = getattr(reduced[0], '__name__', '') == '_make_skeleton_class'
-    if not made_anew or '__slots__' not in vars(kind) or issubclass(kind, tuple):  # which can have none
+    """What cloudpickle makes of a class by value, with its slots; else the copy would have a `__dict__` instead."""
+    by_value = getattr(reduced[0], '__name__', '') == '_make_skeleton_class'
+    if not by_value or '__slots__' not in vars(kind) or issubclass(kind, tuple):  # a tuple has no slots
         return reduced
     make, args, state, *rest = reduced
     members = vars(kind).items()
@@ -37,7 +37,7 @@ def with_slots(kind: type, reduced: Any) -> Any:
 
 
 def _reduce_cached(function: Any) -> Any:
-    """A function behind a cache, which is empty where it arrives."""
+    """A function with a cache, which arrives empty."""
     if _is_importable(function):
         return NotImplemented
     state = {name: value for name, value in vars(function).items() if name != '__wrapped__'}
@@ -52,7 +52,7 @@ def _is_importable(function: Any) -> bool:
     from cloudpickle import list_registry_pickle_by_value
 
     module, qualname = getattr(function, '__module__', None), getattr(function, '__qualname__', None)
-    # that of a `partial` has no name
+    # the cache of a `partial` has no name
     if module is None or qualname is None or module in {'__main__', *list_registry_pickle_by_value()}:
         return False
     found: Any = sys.modules.get(module)
@@ -61,24 +61,24 @@ def _is_importable(function: Any) -> bool:
     return found is function
 
 
-def _reduce_cached_property(made: Any) -> Any:
-    """Without its lock, which there is in Python 3.11."""
-    return _cached_property, (made.func, made.attrname, made.__doc__)
+def _reduce_cached_property(value: Any) -> Any:
+    """Without its lock, which it has in Python 3.11."""
+    return _cached_property, (value.func, value.attrname, value.__doc__)
 
 
 def _cached_property(function: Any, name: str | None, doc: str | None) -> Any:
-    made: Any = cached_property(function)
-    made.attrname, made.__doc__ = name, doc
-    return made
+    value: Any = cached_property(function)
+    value.attrname, value.__doc__ = name, doc
+    return value
 
 
 def _reduce_system_random(_: Any) -> Any:
-    """The generator of the system, which every process has. It has no state, and Python's own pickle asks for one."""
+    """The generator of the system, which has no state; Python's own way to pickle it would ask for one."""
     return SystemRandom, ()
 
 
 def _reduce_weak(entries: Any) -> Any:
-    """What `singledispatch` keeps its choices in."""
+    """`singledispatch` keeps its choices in such a dict."""
     return WeakKeyDictionary, (dict(entries),)
 
 
@@ -91,7 +91,7 @@ REDUCERS: dict[type, Callable[[Any], Any]] = {
 
 
 def generators() -> tuple[type, ...]:
-    """The classes of random generators that there are by now, without that of the system, which has no state."""
+    """The classes of random generators, of those libraries that are imported."""
     names = [('random', 'Random'), *(('numpy.random', name) for name in ('Generator', 'RandomState', 'BitGenerator'))]
     found = [getattr(sys.modules.get(module), name, None) for module, name in [*names, ('torch', 'Generator')]]
     return tuple(kind for kind in found if isinstance(kind, type))

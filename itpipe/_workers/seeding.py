@@ -1,4 +1,4 @@
-"""The global random generators, seeded for an item: for functions that know no others."""
+"""The global random generators, seeded for each item: for functions that draw from them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ['SeedGlobals']
 
 
 class SeedGlobals:
-    """Makes of a function one that seeds the global generators, from the item's own, before each call.
+    """Wraps a function: before each call, the global generators are seeded from the item's own generator.
 
-    They stay so in the processes of a pool, where it was unpickled; here, where single items are made again, they are
-    afterwards what they were.
+    Unpickled in a process of a pool, it leaves them as they are after the call. Here, where single items are made
+    again, it restores them.
     """
 
-    def __init__(self, stays: bool = False):
-        self.stays = stays
+    def __init__(self, restore: bool = True):
+        self.restore = restore
 
     def __call__(self, rng: np.random.Generator, f: Callable[..., Any]) -> Callable[..., Any]:
         def seeded(*item: Any, **named: Any) -> Any:
-            with nullcontext() if self.stays else _restored():
+            with _restored() if self.restore else nullcontext():
                 knew_torch = _seed(rng)
                 result = f(*item, **named)
                 if not knew_torch and 'torch' in sys.modules:
@@ -38,7 +38,7 @@ class SeedGlobals:
         return seeded
 
     def __reduce__(self) -> Any:
-        return SeedGlobals, (True,)
+        return SeedGlobals, (False,)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SeedGlobals)
@@ -48,7 +48,7 @@ class SeedGlobals:
 
 
 def _seed(rng: np.random.Generator) -> bool:
-    """Seed all generators there are, each by bits of its own, as many as it takes; returns whether torch was there."""
+    """Seed each generator with as many bits of its own as it takes; returns whether torch is imported."""
     a, b, c, d, *words, seed = rng.bit_generator.random_raw(9).tolist()  # a tenth of the time of `integers`
     random.seed(a | b << 64 | c << 128 | d << 192)
     np.random.seed([half for word in words for half in (word & (1 << 32) - 1, word >> 32)])  # noqa: NPY002
@@ -60,10 +60,10 @@ def _seed(rng: np.random.Generator) -> bool:
 
 
 def _check(torch: Any) -> None:
-    """Raise an error if the function drew from torch's generator, which was not there when it was called."""
-    given = torch.default_generator
-    fresh = torch.Generator().manual_seed(given.initial_seed())  # it has one of its own in every process
-    if not torch.equal(given.get_state(), fresh.get_state()):
+    """Raise an error if the function imported torch and drew from its generator, which was not seeded before."""
+    used = torch.default_generator
+    fresh = torch.Generator().manual_seed(used.initial_seed())  # that seed is another one in every process
+    if not torch.equal(used.get_state(), fresh.get_state()):
         raise RuntimeError(
             'parallel_map: with `seed_globals`, torch must be imported before the function is called: import it outside'
             ' of the function'
@@ -74,11 +74,11 @@ def _check(torch: Any) -> None:
 def _restored() -> Iterator[None]:
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     torch: Any = sys.modules.get('torch')
-    of_torch = None if torch is None else torch.default_generator.get_state()
+    torch_state = None if torch is None else torch.default_generator.get_state()
     try:
         yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
-        if of_torch is not None:
-            torch.default_generator.set_state(of_torch)
+        if torch_state is not None:
+            torch.default_generator.set_state(torch_state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from itpipe import infinite
 from itpipe._core.checks import integer
@@ -14,7 +14,8 @@ from itpipe._engine.stream import Stage, function_of
 from itpipe._workers.cores import count_workers
 from itpipe.stages.custom import stage
 from itpipe.stages.items import apply
-from itpipe.stages.parallel import parallel_map, prefetch
+from itpipe.stages.parallel import parallel_map
+from itpipe.stages.prefetch import prefetch
 
 from .combiner import combine_batches, combine_pad, combine_to_arrays
 
@@ -93,7 +94,7 @@ class Infinite(infinite.Infinite[Any]):
 def make_infinite_batch_iter(
     source: Iterable[Any], *transformers: Any, n_iters_per_epoch: int, **kwargs: Any
 ) -> Infinite:
-    """What `Infinite` makes of the same arguments; `batches_per_epoch` was once called `n_iters_per_epoch`.
+    """An `Infinite` of these arguments; `batches_per_epoch` was once called `n_iters_per_epoch`.
 
     >>> with make_infinite_batch_iter([(1,), (2,)], batch_size=2, n_iters_per_epoch=3) as batch_iter:
     ...     len(batch_iter), next(batch_iter())
@@ -105,7 +106,29 @@ def make_infinite_batch_iter(
     return Infinite(source, *transformers, batches_per_epoch=count, **kwargs)
 
 
-class Threads(Stage[Any, Any]):
+class _Workers(Stage[Any, Any]):
+    """`func(item, *args, **kwargs)` for each item, in order, in `n_workers` workers of the kind that `option` names."""
+
+    __slots__ = ()
+    name: ClassVar[str]
+    option: ClassVar[str]
+
+    def __init__(self, func: Any, *args: Any, n_workers: int = 1, buffer_size: int = 1, **kwargs: Any):
+        function = function_of(self.name, func, args, kwargs, 'func')
+        if integer(self.name, 'n_workers', n_workers) == 0:
+            raise ValueError(f'{self.name}: `n_workers` must not be 0')
+        options: dict[str, Any] = {self.option: n_workers}
+        arguments = kwargs | {'n_workers': n_workers}
+        if integer(self.name, 'buffer_size', buffer_size, least=1) > 1:
+            count = count_workers(n_workers)
+            options['in_flight'] = count + max(count, buffer_size)
+            arguments['buffer_size'] = buffer_size
+        call = ItemStep(self.name, identity, (function,), (func, *args), arguments)
+        (step,) = parallel_map(Stage((call,)), **options).steps
+        super().__init__((replace(step, name=call.name, args=call.args, kwargs=call.kwargs),))  # type: ignore[type-var]
+
+
+class Threads(_Workers):
     """`func(item, *args, **kwargs)` for each item, in `n_workers` threads, in order.
 
     `buffer_size` results may wait for the next step, but at least as many as there are threads.
@@ -119,16 +142,15 @@ class Threads(Stage[Any, Any]):
     """
 
     __slots__ = ()
+    name = 'Threads'
+    option = 'threads'
 
-    def __init__(self, func: Any, *args: Any, n_workers: int = 1, buffer_size: int = 1, **kwargs: Any):
-        super().__init__(_parallel('Threads', 'threads', func, args, kwargs, n_workers, buffer_size))
 
-
-class Loky(Stage[Any, Any]):
+class Loky(_Workers):
     """`func(item, *args, **kwargs)` for each item, in `n_workers` processes, in order.
 
     Negative `n_workers` count from the number of usable cores: -1 is all of them. `buffer_size` is as for `Threads`.
-    `func` goes to each process once; it may be a lambda or a function of a notebook.
+    `func` is sent to each process once. It may be a lambda or a function of a notebook.
 
     Raises TypeError or ValueError for wrong arguments.
 
@@ -139,33 +161,16 @@ class Loky(Stage[Any, Any]):
     """
 
     __slots__ = ()
-
-    def __init__(self, func: Any, *args: Any, n_workers: int = 1, buffer_size: int = 1, **kwargs: Any):
-        super().__init__(_parallel('Loky', 'processes', func, args, kwargs, n_workers, buffer_size))
-
-
-def _parallel(
-    name: str, workers: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], n_workers: int, buffer_size: int
-) -> Any:
-    function = function_of(name, func, args, kwargs, 'func')
-    if integer(name, 'n_workers', n_workers) == 0:
-        raise ValueError(f'{name}: `n_workers` must not be 0')
-    options: dict[str, Any] = {workers: n_workers}
-    arguments = kwargs | {'n_workers': n_workers}
-    if integer(name, 'buffer_size', buffer_size, least=1) > 1:
-        count = count_workers(n_workers)
-        options['in_flight'] = count + max(count, buffer_size)
-        arguments['buffer_size'] = buffer_size
-    call = ItemStep(name, identity, (function,), (func, *args), arguments)
-    (step,) = parallel_map(Stage((call,)), **options).steps
-    return (replace(step, name=name, args=call.args, kwargs=call.kwargs),)  # type: ignore[type-var]
+    name = 'Loky'
+    option = 'processes'
 
 
 class Iterator(Stage[Any, Any]):
-    """What `transform(iterator, *args, **kwargs)` yields, given an iterator over the items.
+    """The items that `transform(iterator, *args, **kwargs)` yields, given an iterator over the items.
 
-    `buffer_size` above 1 runs it and what is upstream in a thread of its own, that many items ahead. `n_workers` above
-    1 has no effect but a warning: several generators that share the items would have no order.
+    With a `buffer_size` above 1, it runs in a thread of its own, together with the steps before it, up to that many
+    items ahead. An `n_workers` above 1 only gives a warning: several generators that share the items would have no
+    order.
 
     Raises TypeError or ValueError for wrong arguments.
 

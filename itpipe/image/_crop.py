@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ._arguments import (
-    Array,
-    Floats,
-    Ints,
-    Padding,
-    T,
-    as_image,
-    as_ints,
-    check_lengths,
-    chosen_axes,
-    part_at,
-    per_axis,
-    shape_arguments,
-    starts_by_ratio,
-)
+from ._arguments import Array, Call, Floats, Ints, Padding, T, as_image, as_ints, part_at
 from ._pad import padded
 
 __all__ = ['crop_to_box', 'crop_to_shape', 'get_centered_box', 'mask2bounding_box', 'restore_crop']
@@ -43,11 +30,11 @@ def crop_to_shape(image: npt.NDArray[T], shape: Ints, axis: Ints | None = None, 
 
     See also: `pad_to_shape`, the other way; `zoom_to_shape`, which keeps the whole picture.
     """
-    image, axes, lengths = shape_arguments('crop_to_shape', image, shape, axis)
+    call = Call('crop_to_shape', image, axis, 'shape', shape)
+    lengths = call.per_axis('shape', shape, call.image.shape)
     rule = "`shape` must be at least 0 and at most the image's shape on every axis"
-    check_lengths('crop_to_shape', image, lengths, lambda before, after: 0 <= after <= before, rule)
-    starts = starts_by_ratio('crop_to_shape', lengths, image.shape, ratio, axes)
-    part: npt.NDArray[T] = image[part_at(starts, lengths)]
+    call.check_lengths(lengths, lambda before, after: 0 <= after <= before, rule)
+    part: npt.NDArray[T] = call.image[part_at(call.starts(lengths, call.image.shape, ratio), lengths)]
     return part.copy()
 
 
@@ -77,23 +64,22 @@ def crop_to_box(
 
     See also: `mask2bounding_box` and `get_centered_box`, for boxes; `restore_crop`, which undoes it; `crop_to_shape`.
     """
-    image = as_image('crop_to_box', image)
     first, last = _as_box('crop_to_box', box)
-    axes = chosen_axes('crop_to_box', image, axis, 'box', first)
-    starts = per_axis('crop_to_box', 'box', first, axes, [0] * image.ndim)
-    ends = per_axis('crop_to_box', 'box', last, axes, image.shape)
+    call = Call('crop_to_box', image, axis, 'box', first)
+    shape = call.image.shape
+    starts, ends = call.per_axis('box', first, 0), call.per_axis('box', last, shape)
     if padding_values is None:
-        for k, (start, n, end) in enumerate(zip(starts, image.shape, ends, strict=True)):
-            if start < 0 or end > n:
-                rule = '`box` must lie within the image where no `padding_values` are given'
-                raise ValueError(f'crop_to_box: {rule}; axis {k} has {n}, asked {start} to {end}')
+        rule = '`box` must lie within the image where no `padding_values` are given'
+        _check_within(f'crop_to_box: {rule}', starts, ends, shape)
     lengths = [end - start for start, end in zip(starts, ends, strict=True)]
-    low, high = (np.clip(side, 0, image.shape).astype(int) for side in (starts, ends))
-    part: npt.NDArray[T] = image[part_at(low, high - low)]
+    low, high = _clipped(starts, shape), _clipped(ends, shape)
+    inside: Any = (..., *map(slice, low, high))
+    part: npt.NDArray[T] = call.image[inside]
     if padding_values is None:
         return part.copy()
     # a box wholly beyond the image has an empty part of it, which may start anywhere within the box
-    return padded('crop_to_box', part, lengths, np.clip(low - starts, 0, lengths).astype(int), padding_values)
+    before = _clipped([first - start for first, start in zip(low, starts, strict=True)], lengths)
+    return padded('crop_to_box', part, lengths, before, padding_values)
 
 
 def restore_crop(
@@ -117,18 +103,13 @@ def restore_crop(
 
     See also: `crop_to_box`.
     """
-    image = as_image('restore_crop', image)
-    axes = list(range(image.ndim))
-    first, last = _as_box('restore_crop', box)
-    starts = per_axis('restore_crop', 'box', first, axes, axes)
-    ends = per_axis('restore_crop', 'box', last, axes, axes)
-    lengths = per_axis('restore_crop', 'shape', shape, axes, axes)
+    call = Call('restore_crop', image, None, 'box', 0)
+    starts, ends = (call.per_axis('box', side, 0) for side in _as_box('restore_crop', box))
+    lengths = call.per_axis('shape', shape, 0)
     sizes = [end - start for start, end in zip(starts, ends, strict=True)]
-    check_lengths('restore_crop', image, sizes, int.__eq__, "`box` must have the image's shape")
-    for k, (start, end, n) in enumerate(zip(starts, ends, lengths, strict=True)):
-        if start < 0 or end > n:
-            raise ValueError(f'restore_crop: `box` must lie within `shape`; axis {k} has {n}, asked {start} to {end}')
-    return padded('restore_crop', image, lengths, starts, padding_values)
+    call.check_lengths(sizes, int.__eq__, "`box` must have the image's shape")
+    _check_within('restore_crop: `box` must lie within `shape`', starts, ends, lengths)
+    return padded('restore_crop', call.image, lengths, starts, padding_values)
 
 
 def get_centered_box(center: npt.ArrayLike, box_size: npt.ArrayLike) -> npt.NDArray[np.intp]:
@@ -190,3 +171,14 @@ def _as_box(where: str, box: Any) -> Array:
     if (array[0] > array[1]).any():
         raise ValueError(f'{where}: `box` must not end before it starts, got {box!r}')
     return array
+
+
+def _clipped(numbers: Sequence[int], upper: Sequence[int]) -> list[int]:
+    """Each number between 0 and its upper limit; `numpy.clip` would take longer."""
+    return [min(max(number, 0), n) for number, n in zip(numbers, upper, strict=True)]
+
+
+def _check_within(message: str, starts: Sequence[int], ends: Sequence[int], shape: Sequence[int]) -> None:
+    for k, (start, end, n) in enumerate(zip(starts, ends, shape, strict=True)):
+        if start < 0 or end > n:
+            raise ValueError(f'{message}; axis {k} has {n}, asked {start} to {end}')

@@ -8,21 +8,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from ._arguments import (
-    Array,
-    Floats,
-    Ints,
-    Padding,
-    T,
-    as_image,
-    as_ints,
-    check_lengths,
-    chosen_axes,
-    part_at,
-    per_axis,
-    shape_arguments,
-    starts_by_ratio,
-)
+from ._arguments import Array, Call, Floats, Ints, Padding, T, as_ints, part_at
 
 __all__ = ['pad', 'pad_to_divisible', 'pad_to_shape']
 
@@ -57,11 +43,12 @@ def pad_to_shape(
 
     See also: `crop_to_shape`, which undoes it with the same ratio; `itpipe.combine_pad` for the items of a batch.
     """
-    image, axes, lengths = shape_arguments('pad_to_shape', image, shape, axis)
+    call = Call('pad_to_shape', image, axis, 'shape', shape)
+    lengths = call.per_axis('shape', shape, call.image.shape)
     rule = "`shape` must be at least the image's shape on every axis"
-    check_lengths('pad_to_shape', image, lengths, lambda before, after: after >= before, rule)
-    starts = starts_by_ratio('pad_to_shape', image.shape, lengths, ratio, axes)
-    return padded('pad_to_shape', image, lengths, starts, padding_values)
+    call.check_lengths(lengths, lambda before, after: after >= before, rule)
+    starts = call.starts(call.image.shape, lengths, ratio)
+    return padded(call.where, call.image, lengths, starts, padding_values)
 
 
 def pad(
@@ -87,19 +74,19 @@ def pad(
 
     See also: `pad_to_shape` and `pad_to_divisible`, for a wanted shape; `numpy.pad`, for borders that are mirrored.
     """
-    image = as_image('pad', image)
     widths = as_ints('pad', 'padding', padding, 'an int, ints, or pairs of ints')
     if widths.ndim == 2 and widths.shape[1] != 2:
         raise TypeError(f'pad: `padding` must be an int, ints, or pairs of ints, got {padding!r}')
-    axes = chosen_axes('pad', image, axis, 'padding', padding)
-    if widths.ndim and len(widths) not in (1, len(axes)):
-        raise ValueError(f'pad: `padding` must be one value or one per chosen axis ({len(axes)}), got {padding!r}')
+    call = Call('pad', image, axis, 'padding', padding)
+    if widths.ndim and len(widths) not in (1, len(call.axes)):
+        rule = f'one value or one per chosen axis ({len(call.axes)})'
+        raise ValueError(f'pad: `padding` must be {rule}, got {padding!r}')
     if (widths < 0).any():
         raise ValueError(f'pad: `padding` must not be negative, got {padding!r}')
     before, behind = widths.T if widths.ndim == 2 else (widths, widths)
-    starts, ends = (per_axis('pad', 'padding', side, axes, [0] * image.ndim) for side in (before, behind))
-    lengths = [start + n + end for start, n, end in zip(starts, image.shape, ends, strict=True)]
-    return padded('pad', image, lengths, starts, padding_values)
+    starts, ends = (call.per_axis('padding', side, 0) for side in (before, behind))
+    lengths = [start + n + end for start, n, end in zip(starts, call.image.shape, ends, strict=True)]
+    return padded('pad', call.image, lengths, starts, padding_values)
 
 
 def pad_to_divisible(
@@ -127,18 +114,16 @@ def pad_to_divisible(
 
     See also: `pad_to_shape`; `itpipe.combine_pad`, whose `multiple_of` does it for a batch.
     """
-    image = as_image('pad_to_divisible', image)
-    axes = chosen_axes('pad_to_divisible', image, axis, 'divisor', divisor)
-    divisors = per_axis('pad_to_divisible', 'divisor', divisor, axes, [1] * image.ndim)
-    remainders = per_axis('pad_to_divisible', 'remainder', remainder, axes, [0] * image.ndim)
+    call = Call('pad_to_divisible', image, axis, 'divisor', divisor)
+    divisors, remainders = call.per_axis('divisor', divisor, 1), call.per_axis('remainder', remainder, 0)
     if min(divisors, default=1) < 1:
         raise ValueError(f'pad_to_divisible: `divisor` must be at least 1, got {divisor!r}')
     if min(remainders, default=0) < 0:
         raise ValueError(f'pad_to_divisible: `remainder` must be at least 0, got {remainder!r}')
-    least = map(max, image.shape, remainders)
+    least = map(max, call.image.shape, remainders)
     lengths = [n + (rest - n) % by for n, rest, by in zip(least, remainders, divisors, strict=True)]
-    starts = starts_by_ratio('pad_to_divisible', image.shape, lengths, ratio, axes)
-    return padded('pad_to_divisible', image, lengths, starts, padding_values)
+    starts = call.starts(call.image.shape, lengths, ratio)
+    return padded(call.where, call.image, lengths, starts, padding_values)
 
 
 def padded(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._arguments import Array, Floats, Ints, as_image, chosen_axes
+from ._arguments import Array, Call, Floats, Ints, as_image
 
 __all__ = ['min_max_scale', 'normalize']
 
@@ -92,7 +92,7 @@ def _real(where: str, image: Array, axis: Ints | None) -> tuple[Array, tuple[int
     image = np.asarray(as_image(where, image), order='C')
     if image.dtype.kind not in 'biuf':
         raise TypeError(f'{where}: `image` must be of real numbers, got dtype {image.dtype}')
-    chosen = [] if axis is None else chosen_axes(where, image, axis, 'axis', axis)
+    chosen = [] if axis is None else Call(where, image, axis, 'axis', axis).axes
     if not image.size:
         raise ValueError(f'{where}: `image` must have a pixel, got shape {image.shape}')
     return image, tuple(k for k in range(image.ndim) if k not in chosen)

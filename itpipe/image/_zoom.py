@@ -10,19 +10,7 @@ import numpy.typing as npt
 
 from itpipe._core.checks import integer
 
-from ._arguments import (
-    Array,
-    Floats,
-    Ints,
-    Padding,
-    T,
-    as_image,
-    check_lengths,
-    chosen_axes,
-    per_axis,
-    shape_arguments,
-    starts_by_ratio,
-)
+from ._arguments import Array, Call, Floats, Ints, Padding, T
 from ._pad import padded
 
 __all__ = ['proportional_zoom_to_shape', 'zoom', 'zoom_to_shape']
@@ -68,17 +56,16 @@ def zoom(
 
     See also: `zoom_to_shape` for a wanted shape; `pad_to_shape` and `crop_to_shape` to get there without interpolation.
     """
-    image = as_image('zoom', image)
-    axes = chosen_axes('zoom', image, axis, 'scale_factor', scale_factor)
-    factors = per_axis('zoom', 'scale_factor', scale_factor, axes, [1] * image.ndim, 'iuf')
+    call = Call('zoom', image, axis, 'scale_factor', scale_factor)
+    factors = call.per_axis('scale_factor', scale_factor, 1, 'iuf')
     if not all(factor > 0 for factor in factors):
         raise ValueError(f'zoom: `scale_factor` must be positive, got {scale_factor!r}')
     if not all(map(math.isfinite, factors)):
         raise ValueError(f'zoom: `scale_factor` must be finite, got {scale_factor!r}')
-    lengths = [round(before * factor) for before, factor in zip(image.shape, factors, strict=True)]
+    lengths = [round(before * factor) for before, factor in zip(call.image.shape, factors, strict=True)]
     rule = f'`scale_factor` must leave at least one pixel on every axis, got {scale_factor!r}'
-    check_lengths('zoom', image, lengths, lambda before, after: not before or after > 0, rule, 'would get')
-    return _resample('zoom', image, lengths, order)
+    call.check_lengths(lengths, lambda before, after: not before or after > 0, rule, 'would get')
+    return _resample('zoom', call.image, lengths, order)
 
 
 def zoom_to_shape(
@@ -104,10 +91,11 @@ def zoom_to_shape(
 
     See also: `zoom` for a factor instead of a shape; `pad_to_shape`, `crop_to_shape`.
     """
-    image, _, lengths = shape_arguments('zoom_to_shape', image, shape, axis)
+    call = Call('zoom_to_shape', image, axis, 'shape', shape)
+    lengths = call.per_axis('shape', shape, call.image.shape)
     rule = "`shape` must be at least 1, and 0 on the image's empty axes"
-    check_lengths('zoom_to_shape', image, lengths, lambda before, after: after > 0 if before else after == 0, rule)
-    return _resample('zoom_to_shape', image, lengths, order)
+    call.check_lengths(lengths, lambda before, after: after > 0 if before else after == 0, rule)
+    return _resample('zoom_to_shape', call.image, lengths, order)
 
 
 def proportional_zoom_to_shape(
@@ -128,16 +116,16 @@ def proportional_zoom_to_shape(
 
     See also: `zoom_to_shape`, which distorts instead; `pad_to_shape`.
     """
-    where = 'proportional_zoom_to_shape'
-    image, axes, lengths = shape_arguments(where, image, shape, axis)
+    call = Call('proportional_zoom_to_shape', image, axis, 'shape', shape)
+    before, lengths = call.image.shape, call.per_axis('shape', shape, call.image.shape)
     rule = "`shape` must be at least 1, and at least 0 on the image's empty axes"
-    check_lengths(where, image, lengths, lambda before, after: after > 0 if before else after >= 0, rule)
-    factor = min((lengths[k] / image.shape[k] for k in axes if image.shape[k]), default=1)
-    inside = list(image.shape)
-    for k in axes:
-        inside[k] = min(max(round(image.shape[k] * factor), 1), lengths[k]) if image.shape[k] else 0
-    zoomed = _resample(where, image, inside, order)
-    return padded(where, zoomed, lengths, starts_by_ratio(where, inside, lengths, 0.5, axes), padding_values)
+    call.check_lengths(lengths, lambda before, after: after > 0 if before else after >= 0, rule)
+    factor = min((lengths[k] / before[k] for k in call.axes if before[k]), default=1)
+    inside = list(before)
+    for k in call.axes:
+        inside[k] = min(max(round(before[k] * factor), 1), lengths[k]) if before[k] else 0
+    zoomed = _resample(call.where, call.image, inside, order)
+    return padded(call.where, zoomed, lengths, call.starts(inside, lengths, 0.5), padding_values)
 
 
 def _resample(where: str, image: npt.NDArray[T], shape: Sequence[int], order: int) -> npt.NDArray[T]:

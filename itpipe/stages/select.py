@@ -44,7 +44,7 @@ def filter_by(predicate: Callable[..., object], /, *args: Any, **kwargs: Any) ->
     See also: `take`, `skip`.
     """
     function = function_of('filter_by', predicate, args, kwargs, 'predicate')
-    test = ItemStep('filter_by', identity, (function,), (predicate, *args), kwargs)
+    test = ItemStep('filter_by', identity, (function,))
     return Same((Stateless('filter_by', _filter_by, ((test,), STOP)),))
 
 

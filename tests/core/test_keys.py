@@ -1,4 +1,4 @@
-"""Keys: what identifies an item in its run, in words and for its random generator."""
+"""Keys: what identifies an item in its run, in hashes and for its random generator."""
 
 import json
 import pickle
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from strategies import examples, keys
 
-from itpipe._core.keys import Batch, Zipped, as_key, describe, ordinals, word
+from itpipe._core.keys import Batch, Zipped, as_key, describe, key_hash, ordinals
 
 
 def kinds(key):
@@ -35,35 +35,35 @@ def test_the_place_in_the_source_comes_first(key, repeated):
     assert ordinals(Batch([key] * repeated)) == leaves(key) * repeated
 
 
-def test_words_of_different_keys_differ():
+def test_hashes_of_different_keys_differ():
     """Those of a hundred thousand keys of all kinds; by chance two would be the same once in a billion tries."""
     singles = [*range(2000), *(2**40 + n for n in range(2000))]
     pairs = [(n, part) for n in range(1500) for part in range(20)]
     nested = [((n, part), again) for n in range(300) for part in range(10) for again in range(10)]
     deep = [(((n, part), 0), again) for n in range(300) for part in range(10) for again in range(10)]
-    words = set(map(word, [*singles, *pairs, *nested, *deep]))
-    assert len(words) == len(singles) + len(pairs) + len(nested) + len(deep)
-    assert all(0 <= each < 2**64 for each in words)
+    hashes = set(map(key_hash, [*singles, *pairs, *nested, *deep]))
+    assert len(hashes) == len(singles) + len(pairs) + len(nested) + len(deep)
+    assert all(0 <= each < 2**64 for each in hashes)
 
 
-def test_the_bits_of_a_word_are_mixed():
-    """Each is set in about half of the words of neighbouring keys."""
-    words = [word((n, part)) for n in range(100) for part in range(20)]
+def test_the_bits_of_a_hash_are_mixed():
+    """Each is set in about half of the hashes of neighbouring keys."""
+    hashes = [key_hash((n, part)) for n in range(100) for part in range(20)]
     for bit in range(64):
-        assert 850 < sum(each >> bit & 1 for each in words) < 1150
+        assert 850 < sum(each >> bit & 1 for each in hashes) < 1150
 
 
 def test_a_batch_counts_as_its_first_item():
-    assert word(Batch((7, 3))) == word(7) == 7
-    assert word(Batch(((7, 1), 3))) == word((7, 1))
-    assert word((Batch((7, 3)), 1)) == word((7, 1)) != word(7)
+    assert key_hash(Batch((7, 3))) == key_hash(7) == 7
+    assert key_hash(Batch(((7, 1), 3))) == key_hash((7, 1))
+    assert key_hash((Batch((7, 3)), 1)) == key_hash((7, 1)) != key_hash(7)
 
 
 def test_a_zipped_tuple_counts_as_its_first_item():
-    assert word(Zipped.of([7, 3])) == word(7)
-    assert word(Zipped.of([(7, 1), 3])) == word((7, 1))
-    assert word(Zipped.of([Zipped.of([7, 5]), 3])) == word(7)
-    assert word((Zipped.of([7, 3]), 1)) == word((7, 1))
+    assert key_hash(Zipped.of([7, 3])) == key_hash(7)
+    assert key_hash(Zipped.of([(7, 1), 3])) == key_hash((7, 1))
+    assert key_hash(Zipped.of([Zipped.of([7, 5]), 3])) == key_hash(7)
+    assert key_hash((Zipped.of([7, 3]), 1)) == key_hash((7, 1))
     assert ordinals(Batch([Zipped.of([7, 3]), Zipped.of([9, 4])])) == [7, 9]
 
 
@@ -79,7 +79,7 @@ def test_a_zipped_key_is_known_again_in_json():
         assert as_key(key) is key or type(key) is tuple
 
 
-WORDS = [
+HASHES = [
     (0, 0),
     (2**64 - 1, 2**64 - 1),
     ((0, 0), 12017391262430322909),
@@ -88,10 +88,10 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize(('key', 'value'), WORDS)
-def test_words_never_change(key, value):
+@pytest.mark.parametrize(('key', 'value'), HASHES)
+def test_hashes_never_change(key, value):
     """Or a resumed run would draw other numbers than the one that was stopped."""
-    assert word(key) == value
+    assert key_hash(key) == value
 
 
 @pytest.mark.parametrize(

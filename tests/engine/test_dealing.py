@@ -470,6 +470,7 @@ def test_ranks_of_which_some_have_not_begun_are_merged_again():
     whole.batch_iter.close()
 
 
+@pytest.mark.many(5)
 @pytest.mark.parametrize('before', range(1, 5))
 @pytest.mark.parametrize('after', range(1, 5))
 @pytest.mark.parametrize('even', ['keep', 'drop', 'repeat'])
@@ -509,6 +510,7 @@ def test_what_is_in_buffers_is_dealt_too():
     assert sorted(got + slots) == [x for x in range(max(got + slots) + 1) if x % 5]
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(
     'steps', [shuffle(4), reuse(4, 2), apply(lambda x: [(x, n) for n in range(3)]) | flatten, shuffle(3) | batch_by(2)]
 )

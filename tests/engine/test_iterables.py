@@ -106,6 +106,7 @@ WAYS = {
 }
 
 
+@pytest.mark.many(7)
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('way', WAYS)
 @pytest.mark.parametrize('error', [IndexError, StopIteration, KeyError, NotImplementedError])
@@ -428,6 +429,7 @@ REREAD = {
 }
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize(
     ('name', 'seldom'),
     [(name, 0) for name in (*EXACT, *REREAD)] + [(n, 50) for n in ('torchdata.nodes', 'Hugging Face', 'of ones own')],
@@ -489,6 +491,7 @@ def test_a_buffer_that_is_in_no_state_is_warned_of_once(name):
     assert [each.filename for each in caught] == [__file__]
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('name', EXACT)
 def test_no_other_source_is_warned_of(name):
     run = iter(stream(EXACT[name]()))

@@ -369,6 +369,7 @@ class Later:
         return x
 
 
+@pytest.mark.many(7)
 @pytest.mark.parametrize(
     'f',
     [

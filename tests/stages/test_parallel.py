@@ -278,6 +278,7 @@ class Logged:
             file.write(f'{os.getpid()}\n')
 
 
+@pytest.mark.many(3)
 def test_the_function_goes_to_each_process_once(processes: dict[str, Any], tmp_path: Any) -> None:
     log = tmp_path / 'log'
     results = list(range(40) | parallel_map(Logged(str(log)), **processes))
@@ -292,6 +293,7 @@ def test_the_function_goes_to_each_process_once(processes: dict[str, Any], tmp_p
 # Lazy and bounded
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize('ordered', [True, False])
 def test_in_flight_is_exactly_the_number_of_items_on_the_way(
     request: pytest.FixtureRequest, workers: dict[str, Any], ordered: bool
@@ -312,6 +314,7 @@ def arrays(log: list[int], sizes: Iterator[int]) -> Iterator[Any]:
         yield np.full(size, number % 256, np.uint8)
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize('ordered', [True, False])
 def test_in_flight_in_bytes_bounds_what_items_and_results_hold(
     request: pytest.FixtureRequest, workers: dict[str, Any], ordered: bool
@@ -342,6 +345,7 @@ def test_an_item_of_more_than_in_flight_passes_alone(workers: dict[str, Any], or
     run.close()
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('ordered', [True, False])
 def test_results_are_the_same_whatever_they_hold(workers: dict[str, Any], ordered: bool) -> None:
     sizes = [random.Random(0).choice([0, 10, 10_000, 100_000]) for _ in range(50)]

@@ -158,7 +158,7 @@ UNEQUAL = [
     ),
     (
         [Tags({'a': 1}), type('Tags', (dict,), {'__module__': 'other'})(a=1)], TypeError,
-        'item 1 has type other.Tags, but item 0 has type test_structure.Tags',
+        f'item 1 has type other.Tags, but item 0 has type {Tags.__module__}.Tags',
     ),
 ]  # fmt: skip
 

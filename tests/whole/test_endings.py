@@ -188,7 +188,7 @@ def cells() -> Iterator[Any]:
         yield pytest.param(where, ending, source, kind, id=f'{where}-{ending}-{source}-{kind}')
 
 
-@pytest.mark.many(5)
+@pytest.mark.many(7)
 @pytest.mark.parametrize('held', [True, False], ids=['held', 'not held'])
 @pytest.mark.parametrize(('where', 'ending', 'source', 'kind'), [*cells()])
 def test_nothing_remains(where: str, ending: str, source: str, kind: str, held: bool) -> None:
@@ -388,6 +388,7 @@ LEFT_OPEN = """
 """
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(
     ('where', 'ending'),
     [

@@ -50,7 +50,7 @@ class TestSeedGlobals:
                 raise OSError
             return result
 
-        assert drawn(2, crash, retries=1, retry_on=OSError, backoff=0) == drawn(1)
+        assert drawn(2, crash, name='draw', retries=1, retry_on=OSError, backoff=0) == drawn(1)
 
     def test_after_a_resume_and_in_every_pass(self) -> None:
         noisy = stream(range(12), seed=3) | parallel_map(draw, processes=2, seed_globals=True)
@@ -95,6 +95,7 @@ class TestSeedGlobals:
         assert noisy.item(7) in list(noisy)
         assert (random.getstate(), pickle.dumps(np.random.get_state())) == before
 
+    @pytest.mark.long
     def test_torch(self) -> None:
         torch = pytest.importorskip('torch')
 
@@ -115,7 +116,7 @@ class TestSeedGlobals:
 
         before = torch.default_generator.get_state()
         torch.default_generator.manual_seed(torch.default_generator.initial_seed())
-        seeded = SeedGlobals(stays=True)(np.random.default_rng(0), imports)
+        seeded = SeedGlobals(restore=False)(np.random.default_rng(0), imports)
         message = (
             'parallel_map: with `seed_globals`, torch must be imported before the function is called: import it outside'
             ' of the function'
@@ -174,6 +175,7 @@ class Sub(random.Random):
 
 
 class TestGeneratorsInTheFunction:
+    @pytest.mark.many(3)
     @pytest.mark.parametrize(
         ('held', 'kind'),
         [

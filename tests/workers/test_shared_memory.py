@@ -483,6 +483,7 @@ ARRAYS = {
 }
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize('name', ARRAYS)
 def test_arrays_there_and_back(name: str) -> None:
     value = ARRAYS[name]
@@ -534,6 +535,7 @@ def test_torch_tensors_there_and_back() -> None:
         assert torch.equal(got, value)
 
 
+@pytest.mark.long
 def test_torch_tensors_inside_of_a_function() -> None:
     """There are none that are read-only: what a process writes, no other sees."""
     torch = pytest.importorskip('torch')

@@ -301,6 +301,7 @@ def daemon(tmp_path: Path, closed: str, kinds: list[str], file: bool, **changes:
     assert results.read_text() == f'{[*[sums] * len(kinds), [[0, 1], [2, 3]]]}\n'
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize('closed', CLOSED)
 def test_a_daemon_without_standard_streams(tmp_path: Path, closed: str) -> None:
     """What is printed there goes nowhere, and certainly not into what was opened instead of them."""
@@ -315,6 +316,7 @@ def test_threads_of_a_daemon_without_standard_streams(tmp_path: Path) -> None:
     assert (tmp_path / 'results').exists()
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('closed', ['', '<&-', '2>&-', '<&- >&- 2>&-'])
 def test_without_a_null_device(tmp_path: Path, closed: str) -> None:
     (tmp_path / 'sitecustomize.py').write_text("import os\nos.devnull = '/nowhere/null'\n")
@@ -419,6 +421,7 @@ def test_workers_end_when_the_script_is_killed_though_a_fork_of_it_lives_on(idle
 cannot_fork = (3, 12) <= sys.version_info < (3, 12, 2)
 
 
+@pytest.mark.many(3)
 @pytest.mark.skipif(cannot_fork, reason='this Python starts no processes when the main thread has ended')
 @pytest.mark.parametrize('count', [1, -1])
 @pytest.mark.parametrize('where', ['processes', 'threads'])

@@ -1,0 +1,49 @@
+"""The stage that runs what is upstream in a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from itpipe._core.sizes import size
+from itpipe._core.steps import STOP, Pair, Stateless
+from itpipe._engine.background import Background
+from itpipe._engine.stream import Stage, factory
+from itpipe._engine.threads import close_for
+from itpipe._engine.waiting import Stop
+
+if TYPE_CHECKING:
+    from itpipe._engine.stream import Same
+else:
+    Same = Stage
+
+__all__ = ['prefetch']
+
+
+@factory
+def prefetch(n: int | str) -> Same:
+    """The same items. What is upstream runs in a thread of its own, up to `n` items ahead.
+
+    `prefetch('512MB')` limits what these items hold instead of their number, but there is always at least one. It goes
+    by the estimate that `parallel_map` makes.
+
+    Raises TypeError if `n` is neither an int nor text, ValueError if it is less than 1 or not a size.
+
+    >>> list(range(5) | prefetch(2))
+    [0, 1, 2, 3, 4]
+
+    See also: `parallel_map`; `Infinite`, which does this with the whole stream.
+    """
+    options = (STOP, size('prefetch', 'n', n))
+    return Same((Stateless('prefetch', _prefetch, options, gives='same', fingerprint='', itemwise=True),))
+
+
+def _prefetch(items: Iterator[Pair], stop: Stop, n: int) -> Iterator[Pair]:
+    background = Background('itpipe-prefetch', depth=n)
+    stop.add(background)
+    try:
+        yield from background.run(items)
+    finally:
+        threads = stop.threads(above=background)
+        stop.remove(background)
+        close_for(threads, background.close)
