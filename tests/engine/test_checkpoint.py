@@ -568,8 +568,10 @@ def test_a_state_is_its_own():
 # What is refused
 
 
-def state_of(*stages, seed=None, source=None):
-    return iter(stream(range(9) if source is None else source, seed=seed) | stages[0]).state_dict()
+def state_of(stages, seed=None, source=range(9), received=1):
+    run = iter(stream(source, seed=seed) | stages)
+    list(itertools.islice(run, received))
+    return run.state_dict()
 
 
 FOREIGN = '`state` is not a state of itpipe, in which "itpipe" is the number of a format'
@@ -598,7 +600,7 @@ REFUSED = [
             {'pass': 1}, {'pass': '0'}, {'batch': 1.0}, {'batch': -1}, {'entropy': 'x'}, {'entropy': 5},
             {'check': None}, {'position': 5}, {'position': 'gone'}, {'position': []}, {'position': {}},
             {'pipeline': None}, {'position': {'source': 0, 'steps': {}}},
-            {'position': {'source': 1, 'steps': GOOD['position']['steps']}},
+            {'position': {'source': 7, 'steps': GOOD['position']['steps']}},
             {'position': {'source': 0, 'steps': {'shuffle': {'clock': {'t': 0}}}}}, {'pipeline': 'stream()'},
         ]
     ),
@@ -705,7 +707,7 @@ def test_how_a_pipeline_runs_makes_it_no_other(one, other):
 @pytest.mark.parametrize(('one', 'other'), OTHERS, ids=named)
 def test_another_stage_makes_it_another(one, other):
     with pytest.raises(ValueError, match='another pipeline'):
-        ('x' | one).resume(state_of(other, source='x'))
+        ('x' | one).resume(state_of(other, source='x', received=0))
 
 
 @pytest.mark.parametrize(('one', 'other'), OTHER_SOURCES, ids=named)
