@@ -1114,6 +1114,7 @@ def test_no_warning_of_epochs_that_are_as_long_as_they_are(infinite: Any) -> Non
         break
 
 
+@pytest.mark.many(5)
 @pytest.mark.parametrize('combiner', [combine, combine_lists, lambda items, **options: items])
 @pytest.mark.parametrize('name', sorted(INSTEAD))
 def test_options_of_other_loaders_are_refused_with_what_to_write(name: str, combiner: Any) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     'Stateful',
     'Stateless',
     'Step',
+    'UserStateful',
     'draws',
     'identity',
     'in_order',
@@ -169,6 +170,9 @@ class Step:
 
     remembers: ClassVar[bool] = False
     """Whether the last key that it gave is not all that there is to remember: it has an entry in the position."""
+
+    from_beginning: ClassVar[bool] = False
+    """Whether it goes on by starting again, so that steps before it need not know where the consumer stands."""
 
     def origins(self, key: Any) -> tuple[Key, ...]:
         """The keys that had gone into the one that came out, the one consumed last being last."""
@@ -337,6 +341,7 @@ class Opaque(Step):
     """Nothing is known of it: keys are numbers of what comes out, and it goes on by starting from the beginning."""
 
     remembers: ClassVar[bool] = True
+    from_beginning: ClassVar[bool] = True
 
     def origins(self, key: Any) -> tuple[Key, ...]:
         return ()  # which is to say that none is known
@@ -347,6 +352,20 @@ class Opaque(Step):
     @property
     def positional(self) -> bool:
         return True
+
+
+@dataclass(frozen=True, eq=False)
+class UserStateful(Opaque):
+    """A user's generator with a state: `work(values, state, *options)`, from values to values.
+
+    `state` is what it begins with: JSON, and a list `'slots'`, if there, of the values that it holds. Each time that it
+    asks for a value, its state is all that it needs to go on from there.
+    """
+
+    from_beginning: ClassVar[bool] = False
+
+    _: KW_ONLY
+    state: State
 
 
 def _check_choice(step: Step, name: str, choices: tuple[str, ...]) -> None:

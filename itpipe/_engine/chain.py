@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from itpipe._core.keys import END, Key, as_key, describe
 from itpipe._core.show import format_step
-from itpipe._core.steps import ItemStep, Opaque, Pair, State, Stateful, Step
+from itpipe._core.steps import ItemStep, Opaque, Pair, State, Stateful, Step, UserStateful
 from itpipe.errors import Dropped
 
 from .fingerprint import entry_names
@@ -30,6 +30,7 @@ from .operators import Operator
 from .order import check_alike, fused, hold_back_last, map_items, running
 from .seeds import Seeds
 from .source import Source
+from .user_state import UserStatefulOperator
 from .waiting import Stop
 
 __all__ = ['Chain', 'is_running', 'item_again']
@@ -79,7 +80,7 @@ class Chain:
         steps = fused(steps)
         order, behind, left = (*running(steps), []) if complete else hold_back_last(steps)
         # the consumer's keys are of use up to the last opaque step, which starts from the beginning
-        opaque = max((index for index, step in enumerate(steps) if isinstance(step, Opaque)), default=-1)
+        opaque = max((index for index, step in enumerate(steps) if step.from_beginning), default=-1)
         self.source = source.open(seeds, self.stop)
         self.source.tracked = tracked and opaque < 0
         look_up = self.source.split_lookup() if behind else None
@@ -105,7 +106,10 @@ class Chain:
             for operator in reversed(self.operators)
             if operator.step.remembers or not operator.step.same_key
         ]
-        stateful = [operator for operator in self.operators if isinstance(operator.step, Stateful)]
+        stateful = [operator for operator in self.operators if isinstance(operator.step, (Stateful, UserStateful))]
+        self._users = [
+            index for index, operator in enumerate(self.operators) if isinstance(operator, UserStatefulOperator)
+        ]
         self.stateful = self.source.stateful or bool(stateful)
         self._logs = [self.source.log, *(operator.log for operator in stateful)]
         self.resumed = state is not None
@@ -169,7 +173,17 @@ class Chain:
                 key = operator.end() if key is END else consumed(key)
             if key is not None and key is not END:
                 self.source.commit(key)
+            if self._users:
+                self._forget()
             self._committing = False
+
+    def _forget(self) -> None:
+        """Let users' stages with a state forget what no step behind them holds any more."""
+        held: list[Key] = []
+        for operator in reversed(self.operators[self._users[0] :]):
+            if isinstance(operator, UserStatefulOperator):
+                operator.forget(held)
+            held = [origin for key in held for origin in operator.step.origins(key)] + operator.held()
 
     def state(self) -> State:
         """Where the consumer stands, as JSON can hold it: what `state` of another chain of the same steps takes.

@@ -6,10 +6,11 @@ from typing import Any
 
 from itpipe._core.keys import is_count
 from itpipe._core.show import shortened
-from itpipe._core.steps import Expanding, Stateful, Stateless, Step
+from itpipe._core.steps import Expanding, Stateful, Stateless, Step, UserStateful
 
 from .operators import BatchOperator, ExpandingOperator, OpaqueOperator, Operator, StatelessOperator
 from .stateful import StatefulOperator
+from .user_state import UserStatefulOperator
 
 __all__ = ['kind_of', 'kind_of_step']
 
@@ -20,13 +21,15 @@ def kind_of_step(step: Step) -> type[Operator]:
         return BatchOperator if step.gives == 'lists' else StatelessOperator
     if isinstance(step, Expanding):
         return ExpandingOperator
-    return StatefulOperator if isinstance(step, Stateful) else OpaqueOperator
+    if isinstance(step, Stateful):
+        return StatefulOperator
+    return UserStatefulOperator if isinstance(step, UserStateful) else OpaqueOperator
 
 
 def kind_of(entry: Any) -> type[Operator]:
     """The kind of the steps that have such an entry; raises ValueError if there is none."""
     if isinstance(entry, dict):
-        return StatefulOperator
+        return UserStatefulOperator if 'segments' in entry else StatefulOperator
     if isinstance(entry, list):
         return ExpandingOperator
     if is_count(entry):

@@ -68,6 +68,10 @@ class Operator:
     def _recomputed(self, origins: dict[Key, tuple[Key, ...]], values: dict[Key, Any]) -> dict[Key, Any]:
         return {key: value for key, value in self.step.work(iter(values.items()), *self.options) if key in origins}
 
+    def held(self) -> list[Key]:
+        """The keys of what it holds where the consumer stands: their values will be asked for in a run that goes on."""
+        return []
+
     def snapshot(self) -> Any:
         """The entry as JSON can hold it, independent of the live one."""
         return self.entry
@@ -140,6 +144,9 @@ class ExpandingOperator(Operator):
     def end(self) -> Any:
         self.entry = None
         return END
+
+    def held(self) -> list[Key]:
+        return [decode(code) for code, _ in self.entry or ()]
 
     @staticmethod
     def check_form(entry: Any) -> None:

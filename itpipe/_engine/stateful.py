@@ -122,6 +122,9 @@ class StatefulOperator(Operator):
             return {key: value for key, value in pairs if key in origins}
         return {key: values[parts[0]] for key, parts in origins.items() if parts[0] in values}
 
+    def held(self) -> list[Key]:
+        return [key for key, _ in self.entry.get('slots', ())]
+
     def snapshot(self) -> Any:
         step, state = self.step, self.entry
         entry: State = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial, wraps
+from functools import lru_cache, partial, wraps
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
@@ -295,9 +295,12 @@ def factory(function: C) -> C:
     return make  # type: ignore[return-value]
 
 
+_signature = lru_cache(maxsize=None)(signature)  # which takes a while
+
+
 def _arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of a call as they print and compare, however they were given."""
-    asked = signature(function)
+    asked = _signature(function)
     given = asked.bind(*args, **kwargs).arguments
     positional: list[Any] = []
     further: dict[str, Any] = {}

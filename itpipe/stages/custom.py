@@ -4,30 +4,46 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import update_wrapper
+from copy import deepcopy
+from functools import partial, update_wrapper
 from inspect import signature
-from typing import Any, Concatenate, Generic
+from typing import Any, Concatenate, Generic, Protocol, overload
 
 from itpipe._core.checks import is_function
 from itpipe._core.keys import Key
 from itpipe._core.notes import note, noted
 from itpipe._core.show import format_call, format_value
-from itpipe._core.steps import Opaque, Pair
+from itpipe._core.steps import Opaque, Pair, UserStateful, is_json
 from itpipe._engine.iterators import is_iterable, iterate
 from itpipe._engine.stream import B, P, Stage, Stream, stream
 
 __all__ = ['stage']
 
 
-class stage(Generic[P, B]):  # noqa: N801  (a decorator)
+class Decorator(Protocol):
+    def __call__(self, function: Callable[Concatenate[Any, Any, P], Iterable[B]], /) -> Factory[P, B]: ...
+
+
+@overload
+def stage(function: Callable[Concatenate[Any, P], Iterable[B]]) -> Factory[P, B]: ...
+@overload
+def stage(*, state: dict[str, Any]) -> Decorator: ...
+def stage(function: Any = None, *, state: dict[str, Any] | None = None) -> Any:
     """Makes a stage factory of a generator function whose first argument is an iterator over the items.
 
     What the factory is called with is passed on behind the iterator. The items that come out are numbered anew: for
     random stages behind it, an item is its place in what comes out. If the generator cleans up in `finally`, it does so
     as soon as the run ends, however that happens. It may run in another thread than the one that iterates.
 
-    Raises TypeError for what is not a function, and, when the factory is called, if the function does not take these
-    arguments.
+    A run that goes on in the middle of it, see `Stream.resume`, begins again at the beginning. With a `state`, it goes
+    on there: `@stage(state={…})` is for a function `(items, state, …)` that keeps what it remembers in the dict
+    `state`, which begins as given. **Each time that the generator asks for an item, all that it remembers must be in
+    there.** Items that it holds are in the list `state['slots']`, as it got them, and are made again; the other fields
+    are JSON. To go on, the function is called anew with the state of that time.
+
+    Raises TypeError for what is not a function or a `state` that is not JSON, and, when the factory is called, if the
+    function does not take these arguments. While running, with a state: TypeError for what cannot be saved,
+    RuntimeError if a new generator would not go on from the state as this one does.
 
     >>> @stage
     ... def pairwise_sums(items, scale=1):
@@ -40,32 +56,60 @@ class stage(Generic[P, B]):  # noqa: N801  (a decorator)
     >>> pairwise_sums(scale=10)
     pairwise_sums(scale=10)
 
+    >>> @stage(state={'total': 0})
+    ... def running_sum(items, state):
+    ...     for item in items:
+    ...         state['total'] += item
+    ...         yield state['total']
+    >>> sums = range(6) | running_sum()
+    >>> run = iter(sums)
+    >>> next(run), next(run), next(run)
+    (0, 1, 3)
+    >>> list(sums.resume(run.state_dict()))
+    [6, 10, 15]
+
     See also: `apply`, for what needs one item at a time.
     """
+    if state is not None:
+        if not isinstance(state, dict) or not is_json(state) or state.get('slots', []) != []:
+            raise TypeError(f"stage: `state` must be a dict of JSON, in which 'slots', if any, is [], got {state!r}")
+        state = deepcopy(state)
+    elif function is None:
+        raise TypeError('stage: give the generator function, or its `state`')
+    return partial(Factory, state=state) if function is None else Factory(function, state)
+
+
+stage.is_factory = True  # type: ignore[attr-defined]
+
+
+class Factory(Generic[P, B]):
+    """What `stage` makes of a function."""
 
     is_factory = True
 
-    def __init__(self, function: Callable[Concatenate[Any, P], Iterable[B]]):
+    def __init__(self, function: Callable[..., Iterable[B]], state: dict[str, Any] | None = None):
         update_wrapper(self, is_function('stage', 'function', function), updated=())
-        self.function = function
+        self.function, self.state = function, state
         if not hasattr(self, '__name__'):  # a partial, or an object with `__call__`
             self.__name__ = getattr(getattr(function, 'func', None), '__name__', type(function).__name__)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Stage[Any, B]:
         try:
-            signature(self.function).bind(iter(()), *args, **kwargs)
+            signature(self.function).bind(iter(()), *([] if self.state is None else [{}]), *args, **kwargs)
         except TypeError as error:
             raise TypeError(f'{self.__name__}: {error}') from None
         except ValueError:  # some builtins, such as `map`, do not say what they take
             pass
-        step = Opaque(self.__name__, _custom, (self, args, kwargs), args=args, kwargs=kwargs)
-        return Stage((step,))
+        described: Any = {'options': (self, args, kwargs), 'args': args, 'kwargs': kwargs}
+        if self.state is None:
+            return Stage((Opaque(self.__name__, _numbered, **described),))
+        return Stage((UserStateful(self.__name__, _results, **described, state=self.state),))
 
     def __ror__(self, iterable: Iterable[Any]) -> Stream[B]:
         return stream(iterable) | self
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, stage) and self.function is other.function
+        return isinstance(other, Factory) and (self.function, self.state) == (other.function, other.state)
 
     def __hash__(self) -> int:
         return hash(self.function)
@@ -75,24 +119,30 @@ class stage(Generic[P, B]):  # noqa: N801  (a decorator)
         path = getattr(self.function, '__qualname__', '')
         for name in path.split('.'):
             found = getattr(found, name, None)
-        return path if found is self else (stage, (self.function,))
+        return path if found is self else (Factory, (self.function, self.state))
 
     def _reduce_by_value(self) -> Any:
         """What our pickler asks for, for a process, where `__main__` is another module; None where a name will do."""
-        return (stage, (self.function,)) if self.function.__module__ == '__main__' else None
+        return (Factory, (self.function, self.state)) if self.function.__module__ == '__main__' else None
 
 
-def _custom(
-    items: Iterator[Pair], made: stage[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+def _results(values: Iterator[Any], *given: Any) -> Iterator[Any]:
+    """What the user's function makes of the values; a `state` may be given before the factory and its arguments."""
+    *state, made, args, kwargs = given
+    results = made.function(values, *state, *args, **kwargs)
+    if not is_iterable(results):
+        raise TypeError(f'{made.__name__}: its function must yield, or return an iterable, got {format_value(results)}')
+    return results if isinstance(results, Iterator) else iterate(results)
+
+
+def _numbered(
+    items: Iterator[Pair], made: Factory[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Iterator[Pair]:
     last: list[Key | None] = [None]
-    results: Any = made.function(_values(items, last), *args, **kwargs)
+    results: Any = None
     try:
-        if not is_iterable(results):
-            raise TypeError(
-                f'{made.__name__}: its function must yield, or return an iterable, got {format_value(results)}'
-            )
-        yield from enumerate(iterate(results))
+        results = _results(_values(items, last), made, args, kwargs)
+        yield from enumerate(results)
     except Exception as error:
         if not noted(error):
             note(error, format_call(made.__name__, args, kwargs), last[0])

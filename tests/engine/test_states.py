@@ -10,6 +10,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 from running import AtOnce, raises, through_json
+from signing import signed
 from strategies import examples
 
 from itpipe import (
@@ -33,7 +34,6 @@ from itpipe import (
     take,
     zip_with,
 )
-from itpipe._engine.state_checks import Position, checksum, in_written_order
 
 pytestmark = [
     pytest.mark.filterwarnings('ignore:itpipe. nothing is known of'),
@@ -126,15 +126,6 @@ ODD += [
 ]
 ODD.append(json.loads('[' * 200 + ']' * 200))
 ODD.append(json.loads('{"batch": [' * 200 + ']}' * 200))
-
-
-def signed(state):
-    """The state with the checksum of what it has become; where there can be none, with the one that it had."""
-    try:
-        position = Position(state['entropy'], state['pass'], state['batch'], in_written_order(state['position']))
-        return {**state, 'check': checksum(state['pipeline'], state['shard'])(position)}
-    except Exception:
-        return state
 
 
 def places_in(state):

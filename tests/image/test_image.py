@@ -45,6 +45,7 @@ def test_result_is_new_and_input_is_left_as_it_is(f: Callable[..., Any], layout:
     np.testing.assert_array_equal(image, before)
 
 
+@pytest.mark.many(7)
 @pytest.mark.parametrize('f', FUNCTIONS, ids=named)
 @pytest.mark.parametrize('dtype', [*NUMBERS, '>f4', '>i2'])
 def test_dtype_is_kept(f: Callable[..., Any], dtype: str) -> None:

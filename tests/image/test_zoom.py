@@ -20,6 +20,7 @@ from itpipe.image import (
 )
 
 
+@pytest.mark.many(7)
 @pytest.mark.parametrize('order', range(6))
 @pytest.mark.parametrize('dtype', NUMBERS)
 @pytest.mark.parametrize('scale', [2, 0.5, [1, 2], [1.7, 0.6], (3, 1), np.array([0.4, 2.5])], ids=str)
@@ -36,6 +37,7 @@ def test_zoom_equals_scipy(order: int, dtype: str, scale: Any) -> None:
     np.testing.assert_array_equal(result, expected)
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize('order', [0, 1, 3])
 @pytest.mark.parametrize(
     ('shape', 'scale', 'axis'),
@@ -85,6 +87,7 @@ def test_zoom_takes_large_planes_one_by_one_and_small_ones_at_once(monkeypatch: 
     assert shapes == [*[(40, 30)] * 3, (3, 4, 5)]
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize('order', [0, 1, 2, 3])
 def test_zoom_keeps_the_last_pixel(order: int) -> None:
     """scipy's default loses the last pixel to rounding at some sizes; everywhere else the values are the same."""

@@ -8,6 +8,7 @@ its randomness: the generator of an item from (seed, number of the random step i
 import itertools
 import zlib
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -223,7 +224,39 @@ def fragile_sums(items):
         yield last
 
 
-CUSTOM = {'running': running, 'every_other': every_other, 'twice': twice, 'fragile_sums': fragile_sums}
+@itpipe.stage(state={'slots': []})
+def in_threes(items, state):
+    slots = state['slots']
+    for item in items:
+        slots.append(item)
+        if len(slots) == 3:
+            yield digest(*slots)
+            slots.clear()
+    for item in slots:
+        yield digest(item)
+
+
+@itpipe.stage(state={'slots': [], 'count': 0})
+def held_back(items, state, size=2):
+    for item in items:
+        state['count'] += 1
+        state['slots'].append(item)
+        if len(state['slots']) > size:
+            yield state['slots'].pop(state['count'] % size)
+            yield state['count']
+    while state['slots']:
+        yield state['slots'].pop()
+    yield state['count']
+
+
+CUSTOM = {
+    'running': running,
+    'every_other': every_other,
+    'twice': twice,
+    'fragile_sums': fragile_sums,
+    'in_threes': in_threes,
+    'held_back': held_back,
+}
 SOURCES = {'one_shot': one_shot, 'Endless': Endless, 'array': np.array, 'dict': dict.fromkeys, 'set': set}
 
 
@@ -694,7 +727,9 @@ def stage_flow(each: Any, words: Words, flow: Flow) -> Flow:
     if each.name in ITEMWISE:
         return mapped(bind(each, words), flow)
     if each.name in CUSTOM:
-        return custom(CUSTOM[each.name].function, flow, *each.args, **each.kwargs)
+        made = CUSTOM[each.name]
+        state = [] if made.state is None else [deepcopy(made.state)]
+        return custom(made.function, flow, *state, *each.args, **each.kwargs)
     return FLOW[each.name](words, flow, *each.args, **each.kwargs)
 
 

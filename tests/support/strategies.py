@@ -310,6 +310,8 @@ def stages(
                 (Call('running', (), {'start': 3}), 'number'),
                 (Call('every_other'), kind),
                 (Call('twice'), 'any'),
+                (Call('in_threes'), 'number'),
+                (Call('held_back', (), {'size': 3}), 'any'),
             ]
             if failing:
                 customs.append((Call('fragile_sums'), 'number'))

@@ -222,7 +222,17 @@ def doubled(items: Iterator[T]) -> Iterator[tuple[T, T]]:
         yield item, item
 
 
+@stage(state={'slots': []})
+def in_pairs(items: Iterator[int], state: dict[str, Any], scale: float = 1) -> Iterator[float]:
+    for item in items:
+        state['slots'].append(item)
+        if len(state['slots']) == 2:
+            yield scale * sum(state['slots'])
+            state['slots'].clear()
+
+
 def own_stages() -> None:
+    assert_type([1, 2] | in_pairs(scale=2) | batch_by(2), Stream[list[float]])
     assert_type([1, 2] | pairwise(scale=2) | batch_by(2), Stream[list[float]])
     assert_type(stream([1, 2]) | pairwise, Stream[float])
     assert_type([1, 2] | doubled(), Stream[tuple[Any, Any]])

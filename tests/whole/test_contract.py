@@ -74,6 +74,15 @@ def doubled(items, times=2):
         yield item * times
 
 
+@stage(state={'slots': []})
+def in_pairs(items, state):
+    for item in items:
+        state['slots'].append(item)
+        if len(state['slots']) == 2:
+            yield state['slots'][:]
+            state['slots'].clear()
+
+
 numbers = list(range(12))
 pairs = [(n, n + 0.5) for n in range(12)]
 lists = [[n] * (n % 4) for n in range(12)]
@@ -112,6 +121,7 @@ STAGES = [
     ([pairs[:2], pairs[2:4]], combine_lists(), [([0, 1], [0.5, 1.5]), ([2, 3], [2.5, 3.5])]),
     (numbers, doubled(), [2 * n for n in numbers]),
     (numbers, doubled(times=3), [3 * n for n in numbers]),
+    (numbers, in_pairs(), [numbers[i : i + 2] for i in range(0, 12, 2)]),
     (numbers, zip_with('ab' * 6), [(n, 'ab'[n % 2]) for n in numbers]),
     (numbers, zip_with(sample('abc'), range(12) | shuffle(9)), None),
     (numbers, concat([] | apply(str), []), numbers),

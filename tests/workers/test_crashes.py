@@ -16,7 +16,6 @@ from pools import await_file, dies_once, function_of, pool_of, set_cost
 from running import is_gone, raises, wait_until
 
 import itpipe._workers.files
-import itpipe._workers.processes
 import itpipe._workers.shared_memory
 from itpipe import WorkerCrashed, parallel_map
 from itpipe._workers.crashes import CrashPolicy
@@ -291,6 +290,7 @@ def test_what_a_dead_worker_has_answered_is_still_there(monkeypatch: pytest.Monk
     array, pid = pool.result(pool.submit(0, np.full(10**5, 0)))
     assert (array == 1).all()
     assert [pid] == pids
+    wait_until(lambda: not pool._dispatcher.workers, 'the death is noticed')
     array, pid = pool.result(pool.submit(1, np.full(10**5, 1)))
     assert (array == 2).all()
     assert pid not in pids

@@ -183,7 +183,7 @@ class TestGeneratorsInTheFunction:
             (np.random.RandomState(0), 'numpy.random.mtrand.RandomState'),
             (np.random.PCG64(0), 'numpy.random._pcg64.PCG64'),
             (random.Random(0), 'random.Random'),
-            (Sub(0), 'test_seeding.Sub'),
+            (Sub(0), f'{__name__}.Sub'),
         ],
         ids=lambda each: type(each).__name__,
     )
