@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Any
 
 from itpipe._core.key_codes import decode_all
+from itpipe._core.keys import is_count
 from itpipe._core.steps import State
 
 from .fingerprint import names_in, split_lines
@@ -45,17 +46,17 @@ def edited(position: State | None, there: str, here: str) -> State | None:
     changed = _Changed.NOTHING
     for removed, inserted, kept in _regions(old_steps, steps):
         for mark, line in removed:
-            _check_removed(line, entries.get(mark[1:]), mark, inserted)
+            _check_removed(mark, line, entries.get(mark[1:]), inserted)
         for mark, line in inserted:
-            if mark.startswith('='):
+            if mark[:1] in ('=', '!'):
                 raise ValueError(f'`{line}` is new, but it would have to begin with the pass')
         for mark, _ in [*removed, *inserted]:
             changed = max(changed, _EDITS.get(mark, _Changed.KEYS))
         for mark, line in kept:
-            _check_kept(line, entries.get(mark[1:]), changed)
+            _check_kept(mark, line, entries.get(mark[1:]), changed)
             if changed is _Changed.VALUES and mark[:1] in ('?', '*'):  # which items come depends on the values
                 changed = _Changed.ITEMS
-            elif mark == '[?]' or (mark == '[]' and changed is _Changed.ITEMS):
+            elif mark[:1] == '!' or mark == '[?]' or (mark == '[]' and changed is _Changed.ITEMS):
                 changed = changed and _Changed.KEYS
     return position | {'steps': {name: entries.get(name) for name in sorted(names_in(here))}}
 
@@ -66,29 +67,28 @@ def _regions(old: list[tuple[str, str]], new: list[tuple[str, str]]) -> Iterator
         yield ([], [], old[i:j]) if kind == 'equal' else (old[i:j], new[k:m], [])
 
 
-def _check_removed(line: str, entry: Any, mark: str, inserted: list[tuple[str, str]]) -> None:
+def _check_removed(mark: str, line: str, entry: Any, inserted: list[tuple[str, str]]) -> None:
     """Raise ValueError if the step has something that is lost without it."""
     if entry is None:
         return
     if (become := dict(inserted).get(mark)) is not None:
         raise ValueError(f'`{line}` has become `{become}`, which is not possible in the middle of a pass')
-    if isinstance(entry, dict):
-        if held := len(decode_all(entry.get('slots', []))):
-            raise ValueError(f'`{line}` is gone, but it holds {held} items that have not been delivered')
-    elif isinstance(entry, list):
-        raise ValueError(f'`{line}` is gone, but it was in the middle of an item')
-    else:
+    if mark.startswith('!'):
         raise ValueError(f'`{line}` is gone, and nothing is known of what it had read')
+    if mark.startswith('*'):
+        raise ValueError(f'`{line}` is gone, but it was in the middle of an item')
+    if isinstance(entry, dict) and (held := len(decode_all(entry.get('slots', [])))):
+        raise ValueError(f'`{line}` is gone, but it holds {held} items that have not been delivered')
 
 
-def _check_kept(line: str, entry: Any, changed: _Changed) -> None:
+def _check_kept(mark: str, line: str, entry: Any, changed: _Changed) -> None:
     """Raise ValueError if the step cannot go on with what comes to it now."""
     if entry is None or not changed:
         return
-    if isinstance(entry, dict):
-        if changed > _Changed.VALUES:
-            raise ValueError(f'`{line}` remembers which items came to it, and these would have been others')
-    elif not isinstance(entry, list):
+    if is_count(entry):
         raise ValueError(f'`{line}` has to run again from the beginning, but a step before it has changed')
-    elif changed is _Changed.KEYS:
-        raise ValueError(f'`{line}` was in the middle of an item that is not made any more')
+    if mark.startswith('*'):
+        if changed is _Changed.KEYS:
+            raise ValueError(f'`{line}` was in the middle of an item that is not made any more')
+    elif changed > _Changed.VALUES or mark.startswith('!'):
+        raise ValueError(f'`{line}` remembers which items came to it, and these would have been others')

@@ -6,7 +6,8 @@ The line of a step begins with a mark and a tab. The mark says what the step doe
 - `?`: some are left out;
 - `[]`: lists are made of so many items, `[?]`: of as many as a function says;
 - `=NAME`: it remembers something, and this is the name of its entry in the position;
-- `*NAME`: the same of one that makes several items of one.
+- `*NAME`: the same of one that makes several items of one;
+- `!NAME`: the same of a user's stage, which may do anything.
 
 The steps stand in the order in which they run.
 """
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from itpipe._core.show import format_call, format_step
-from itpipe._core.steps import Expanding, ItemStep, Seed, Stateless, Step
+from itpipe._core.steps import Expanding, ItemStep, Opaque, Seed, Stateless, Step
 
 from .order import fused, last_shard, running
 
@@ -87,7 +88,7 @@ def split_lines(text: str) -> tuple[list[str], list[tuple[str, str]]]:
 
 def names_in(text: str) -> list[str]:
     """The names of the entries in positions of the pipeline with this text, in the order in which the steps run."""
-    return [mark[1:] for mark, _ in split_lines(text)[1] if mark[:1] in ('=', '*')]
+    return [mark[1:] for mark, _ in split_lines(text)[1] if mark[:1] in ('=', '*', '!')]
 
 
 def difference(there: str, here: str) -> str:
@@ -114,7 +115,7 @@ def _lines(step: Step | ItemStep) -> list[str]:
 
 def _mark(step: Step | ItemStep, name: str) -> str:
     if name:
-        return f'*{name}' if isinstance(step, Expanding) else f'={name}'
+        return f'{"*" if isinstance(step, Expanding) else "!" if isinstance(step, Opaque) else "="}{name}'
     if isinstance(step, ItemStep) or step.itemwise or step.fingerprint is not None:
         return ''
     return '?' if step.same_key else '[]' if isinstance(step, Stateless) and step.by_count else '[?]'

@@ -63,6 +63,13 @@ def windows(items):
     yield from zip(items, items, strict=False)
 
 
+@stage(state={'total': 0})
+def sums(items, state):
+    for item in items:
+        state['total'] += item
+        yield state['total']
+
+
 def numbers(*steps, seed=0):
     made = stream(range(30), seed=seed)
     for step in steps:
@@ -103,6 +110,8 @@ SAME_ITEMS = [
     ((apply(twice), flatten), (apply(twice), flatten, noise)),
     ((apply(twice), flatten), (noise, apply(twice), flatten)),
     ((windows(),), (windows(), max)),
+    ((sums(),), (sums(), noise)),
+    ((shuffle(5), sums()), (shuffle(5), sums(), blur)),
 ]
 
 
@@ -222,6 +231,9 @@ REFUSED = [
     ((), (windows(),), f'`windows()` {NEW}'),
     ((take(9),), (take(10),), '`take(9)` has become `take(10)`, which is not possible in the middle of a pass'),
     ((windows(),), (), '`windows()` is gone, and nothing is known of what it had read'),
+    ((sums(),), (), '`sums()` is gone, and nothing is known of what it had read'),
+    ((sums(),), (noise, sums()), f'`sums()` {OTHERS}'),
+    ((), (sums(),), f'`sums()` {NEW}'),
     ((windows(),), (noise, windows()), '`windows()` has to run again from the beginning, but a step before it has'),
     ((apply(twice), flatten), (apply(twice),), '`flatten()` is gone, but it was in the middle of an item'),
     ((batch_by(2), flatten), (batch_by(3), flatten), '`flatten()` was in the middle of an item that is not made any'),

@@ -59,6 +59,15 @@ def pairs(items):
     yield from zip(items, items, strict=False)
 
 
+@stage(state={'total': 0, 'slots': []})
+def sums(items, state):
+    for item in items:
+        state['slots'].append(item)
+        state['total'] += item
+        if len(state['slots']) > 2:
+            yield state['total'] + state['slots'].pop(0)
+
+
 class Dataset:
     """It has states itself."""
 
@@ -102,6 +111,7 @@ PIPELINES: dict[str, Callable] = {
     'parallel_map': lambda: numbers() | parallel_map(with_rng(noisy), threads=2) | prefetch(2),
     'parallel_map unordered': lambda: numbers() | parallel_map(with_rng(noisy), threads=1, ordered=False) | batch_by(3),
     'stage': lambda: numbers() | pairs() | shuffle(3),
+    'stage with a state': lambda: numbers() | with_rng(noisy) | sums() | batch_by(2),
     'sample': lambda: sample(range(30), seed=0) | take(40) | with_rng(noisy),
     'sample weights': lambda: sample('abc', weights=[1, 2, 3], seed=0) | take(40),
     'sample without replacement': lambda: sample(range(9), replace=False, seed=0) | take(40),
