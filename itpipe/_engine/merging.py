@@ -19,7 +19,7 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
     randomness. Items that were in the buffers of `shuffle` or `reuse` are dealt to the new ranks as well. Which items
     make a batch, and in which order they come, is another matter, since there is another number of ranks.
 
-    Ranks that go on as they were need this not: each loads its own state.
+    If the number of ranks stays, this is not needed: each rank loads its own state.
 
     Raises TypeError for what is not an iterable of dicts; ValueError for what are not whole states, for states of
     different pipelines or passes, if there is not one of each rank, and behind stages that count the items of their
