@@ -1,4 +1,4 @@
-"""The exceptions and warnings that are itpipe's own; everything else arrives as your code raised it."""
+"""The exceptions and warnings of itpipe's own. All others arrive as your code raised them."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ __all__ = ['Dropped', 'NotPicklable', 'NotRestartable', 'StallWarning', 'WorkerC
 
 
 class NotRestartable(RuntimeError):
-    """A stream over a one-shot iterator was asked for a second run."""
+    """A stream reads from an iterator that can be read only once, and was asked for a second run."""
 
 
 class NotPicklable(TypeError):
-    """Something that has to go to another process, or to come back from one, cannot be pickled."""
+    """Something that has to be sent to another process, or back, cannot be pickled."""
 
 
 class StallWarning(RuntimeWarning):
-    """No item has come for as long as `stall_timeout`; says who has it, and where in your functions they are."""
+    """No item has come for `stall_timeout` seconds. Says which items are being worked on, and where in your code."""
 
 
 class WorkerCrashed(RuntimeError):
-    """Worker processes ended, or were killed, while they ran the function on the same item, too often to try again."""
+    """Worker processes ended, or were killed, while they worked on one item, too often to try again."""
 
 
 class Dropped(NamedTuple):
     """An item that was left out because of an error, see `on_error` of `parallel_map`."""
 
     ordinal: int
-    """The item's place in the source."""
+    """The item's number in the source."""
     stage: str
-    """Where the error was raised, as it prints."""
+    """The stage in which the error was raised, as it prints."""
     error: Exception
-    """The error; its traceback shows the lines, but does not hold what the function worked on."""
+    """The error. Its traceback shows the lines, but does not hold the values that the function worked on."""

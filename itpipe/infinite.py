@@ -42,42 +42,42 @@ STALL_TIMEOUT = 60.0
 class Infinite(Generic[B]):
     """Batches made in the background, epoch after epoch.
 
-    `source` is a stream or another iterable, `transforms` are stages, or functions of one item. With `batch_size` (the
-    number of items in a batch, or a predicate, see `batch_by`) items are batched and combined by `combiner`, which gets
-    `combiner_kwargs`; without it the items of the stream are the batches. `seed` is that of all random stages that have
-    none of their own.
+    `source` is a stream or another iterable. `transforms` are stages, or functions of one item. `batch_size` is the
+    number of items in a batch, or a predicate, see `batch_by`. `combiner` makes a batch of the items and gets
+    `combiner_kwargs`. Without `batch_size`, the items of the stream are the batches. `seed` is the seed of all random
+    stages that have none of their own.
 
-    An epoch is `for batch in batch_iter` or `for batch in batch_iter()`: the next `batches_per_epoch` batches of one
-    run that goes on, or, without `batches_per_epoch`, what is left of the source. After a `break` the next epoch goes
-    on with the next batch. If the source ends, so does the epoch, and the next one starts the source again: shuffled
-    and augmented anew, if seeded, reproducibly. Two epochs at once share the run: each batch goes to one of them. A
+    An epoch is `for batch in batch_iter` or `for batch in batch_iter()`. It has the next `batches_per_epoch` batches of
+    one run, which goes on from epoch to epoch, also after a `break`. Without `batches_per_epoch` it has what is left of
+    the source. If the source ends, so does the epoch, and the next one starts the source again: shuffled and augmented
+    anew, and reproducibly if there is a seed. Two epochs at once share the run: each batch goes to one of them. A
     warning says, once, that an epoch was shorter than `batches_per_epoch`, or had no batches at all.
 
-    With `restart=True`, as for validation, each epoch is the same: it begins with the first batch, whatever the last
-    one left, with the same random numbers, and has at most `batches_per_epoch` batches. Each epoch is a run of its own,
-    with its own threads and processes, which end with it. Two epochs at once share nothing.
+    With `restart=True`, as for validation, all epochs are the same: each begins with the first batch, has the same
+    random numbers, and at most `batches_per_epoch` batches. Each is a run of its own, with its own threads and
+    processes, which end with it. Two epochs at once share nothing.
 
-    One background thread, always the same, runs the stream and keeps `prefetch` batches ready, also between epochs: by
-    default as many as it makes in 4 ms, at least 2 and at most 64. `prefetch='512MB'` is as many as hold so much, by
-    the estimate that `parallel_map` makes, but at least one. With `prefetch=0` the stream runs in the thread that
-    iterates. Nothing starts before the first batch is asked for, and `close()`, leaving `with`, an error or dropping
-    the last reference ends everything, an epoch that is being iterated included; after that, the next epoch starts from
-    the beginning.
+    One background thread runs the stream and keeps `prefetch` batches ready, also between epochs. The default is as
+    many as it makes in 4 ms, at least 2 and at most 64. `prefetch='512MB'` keeps at least one batch, and more as long
+    as `parallel_map` would estimate their size at 512 MB. With `prefetch=0`, the stream runs in the thread that
+    iterates. Nothing starts before the first batch is asked for. `close()`, leaving `with`, an error, and dropping the
+    last reference end everything, an epoch that is being iterated included. The next epoch then starts from the
+    beginning.
 
-    When a batch has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on, and
-    where in your functions; None turns that off. With `prefetch=0` only the waits for `parallel_map` are watched.
+    If a batch takes longer than `stall_timeout` seconds, a `StallWarning` says which items are being worked on, and
+    where in your functions. None turns that off. With `prefetch=0` only the waits for `parallel_map` are watched.
 
-    With `shard=(rank, number of ranks)` it is the part of one of several training processes, which together get what
-    there is without it. If the number of ranks does not divide that of the items, a few items come a second time, so
-    that all ranks get as many: one that ends before the others would leave them waiting. `even='keep'` or `'drop'` says
-    otherwise, see the stage `shard`. `shard='env'` asks torch.distributed, if it is initialized, or else the
-    environment variables RANK and WORLD_SIZE. Items are dealt in turn, as early as can be: mostly before anything is
-    done with them but what counts or orders items, such as `take` and `shuffle`, so that no rank works on items of
-    another. `batch_size` and `batches_per_epoch` are those of one rank, and all ranks need the same seed, and data in
-    the same order.
+    With `shard=(rank, number of ranks)` it is the part of one of several training processes. Together they get the
+    items that there are without `shard`. If the number of items is no multiple of the number of ranks, a few items come
+    a second time, so that all ranks get equally many: a rank that ends before the others would leave them waiting.
+    `even='keep'` and `even='drop'` do something else, see the stage `shard`. `shard='env'` takes rank and number from
+    torch.distributed if it is initialized, or else from the environment variables RANK and WORLD_SIZE. Items are dealt
+    to the ranks in turn and as early as possible: usually behind the stages that count or order items, such as `take`
+    and `shuffle`, and before all others. So no rank works on items of another one. `batch_size` and
+    `batches_per_epoch` are those of one rank. All ranks need the same seed, and data in the same order.
 
-    It can be pickled as long as it has not started. A process forked from one in which it has started must `close()`
-    it, or make its own, before using it.
+    It can be pickled before it has started. A process that is forked after that must `close()` it before using it, or
+    make its own.
 
     Raises TypeError or ValueError for wrong arguments. While iterating: what your functions raise, as it was raised,
     after the batches before it; `NotRestartable` if the source has ended and cannot be iterated again.
@@ -148,7 +148,7 @@ class Infinite(Generic[B]):
             positive('Infinite', 'stall_timeout', stall_timeout)
         if batch_size is not None and not callable(batch_size):
             integer('Infinite', 'batch_size', batch_size, least=1)
-        stages = [as_stage(each, f'Infinite: `transforms[{n}]`') for n, each in enumerate(transforms)]
+        stages = [as_stage(transform, f'Infinite: `transforms[{n}]`') for n, transform in enumerate(transforms)]
         self._stream: Stream[Any] = pipe(source, *stages)
         if batch_size is not None:
             self._stream = self._stream | batch_by(batch_size) | _combiner(combiner, combiner_kwargs)
@@ -178,7 +178,7 @@ class Infinite(Generic[B]):
 
     @property
     def restart(self) -> bool:
-        """Whether each epoch is the same."""
+        """Whether all epochs are the same."""
         return self._epochs.restart
 
     def __call__(self) -> Iterator[B]:
@@ -197,9 +197,9 @@ class Infinite(Generic[B]):
         return True  # also where there is no len()
 
     def close(self) -> None:
-        """End the run and all that belongs to it, from any thread; the next epoch starts from the beginning.
+        """End the run and all that belongs to it, from any thread. The next epoch starts from the beginning.
 
-        Again: does nothing. Raises what your generators raise when they are closed.
+        A second call does nothing. Raises what your generators raise when they are closed.
         """
         self._epochs.close()
 
@@ -210,19 +210,19 @@ class Infinite(Generic[B]):
         self.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the training stands, as JSON can hold it: behind the batch received last, whatever is made ahead.
+        """Where the training stands: behind the batch received last, no matter how many are made ahead.
 
-        A dict of numbers and text, as `load_state_dict` of an `Infinite` over the same pipeline takes it. Before the
-        first batch it is the beginning, of this very run: without a seed, what is drawn instead is in it. After the
-        end it is still that of the batch received last.
+        It is a dict of numbers and text, as JSON can hold it. `load_state_dict` of an `Infinite` over the same pipeline
+        takes it. Before the first batch, it is the beginning of this very run: without a seed, it holds the number that
+        was drawn instead. After the end, it is still that of the batch received last.
 
-        It takes some microseconds, and some hundred bytes; with `shuffle` and `reuse` what their buffers hold is in it,
-        too, as numbers.
+        It takes some microseconds and some hundred bytes. With `shuffle` and `reuse` it also holds, as numbers, which
+        items lie in their buffers.
 
-        It never waits for the next batch, whichever thread or function calls it.
+        It never waits for the next batch, in whichever thread or function it is called.
 
-        Raises RuntimeError if a signal handler calls it in the very moment in which the state is worked out; behind
-        `shuffle` and the like that happens now and then when a batch is received.
+        Raises RuntimeError if a signal handler calls it at the very moment when the state is worked out. Behind
+        `shuffle` and the like, that also happens now and then while a batch is received.
 
         >>> from itpipe import shuffle
         >>> with Infinite(range(8), shuffle(4), batch_size=2, batches_per_epoch=3, seed=0) as batch_iter:
@@ -230,7 +230,7 @@ class Infinite(Generic[B]):
         ...         print(batch)
         ...         state = batch_iter.state_dict()
         ...         break
-        [2 4]
+        [1 0]
         >>> state['pass'], state['batch']
         (0, 1)
         >>> print(state['pipeline'])
@@ -245,19 +245,20 @@ class Infinite(Generic[B]):
         return self._epochs.state()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the one stood of which `state` is the `state_dict()`: the next batch is the one behind it.
+        """Go on where `state_dict()` returned this state: with the batch behind it.
 
-        Everything that comes is what would have come there, bit for bit: the rest of the epoch, as the next epoch, and
+        All batches are as they would have been there, bit for bit: first the rest of the epoch, as the next epoch, then
         all that follow. It has to be the same pipeline, with the same options and seeds. How it runs may be different:
-        `parallel_map` or not, in threads or processes, how many, how far ahead; and `batches_per_epoch`. The data is
-        not compared.
+        with `parallel_map` or without, in threads or processes, how many, how far ahead. `batches_per_epoch` may be
+        different, too. The data is not compared.
 
-        No function is called again for what was delivered, only for what was on its way: the items in the buffers of
-        `shuffle` and `reuse`, an item that `flatten` has given a part of. `sample`, `load_by_random_id` and sequences
-        go on at the place itself; a source that has `state_dict` and `load_state_dict` is asked; other sources are read
-        up to there. A `stage` of your own without a `state` runs again from the beginning, with a warning.
+        No function is called again for items that were delivered, only for those that were on their way: the items in
+        the buffers of `shuffle` and `reuse`, and one of which `flatten` has given a part. `sample`,
+        `load_by_random_id` and sequences go on at the very place. A source that has `state_dict` and `load_state_dict`
+        goes on from its own state. Other sources are read from their beginning up to the place. A `stage` of your own
+        without a `state` runs again from the beginning, with a warning.
 
-        If this has started, its run ends, as by `close()`. Nothing else starts before the next batch is asked for.
+        If this has started, its run ends, as by `close()`. The new run starts when the next batch is asked for.
 
         Raises TypeError for what is not a dict; ValueError for what is not a whole state, for that of a newer version
         of itpipe, and for that of another pipeline. Then nothing changes.
@@ -281,11 +282,12 @@ class Infinite(Generic[B]):
 
     @property
     def item_keys(self) -> list[Any]:
-        """What identifies the items of the batch received last, each: what `item` takes.
+        """A key for each item of the batch received last, as `item` takes it.
 
-        An item's place in the source, or in what a `stage` of your own gives. Behind `flatten` and `reuse` a pair: the
-        key of the item, and the number of the part or repetition. Out of a `mix` a pair: the key in its own stream, and
-        the number of the stream.
+        The key is the item's number in the source, or in what a `stage` of your own gives. Behind `flatten` and `reuse`
+        it is a pair: the key of the item, and the number of the part or repetition. Behind `mix` and `concat` it is a
+        pair: the key in its own stream, and the number of the stream. Behind `cycle` the number is that of the pass.
+        Behind `zip_with` there is such a pair for each element.
 
         See also: `ordinals`, `indices`.
         """
@@ -293,7 +295,7 @@ class Infinite(Generic[B]):
 
     @property
     def ordinals(self) -> list[int]:
-        """The places in the source of the items in the batch received last: which of those that it gave they are.
+        """The numbers of the items in the batch received last, counted in the order in which the source gave them.
 
         >>> from itpipe import flatten
         >>> with Infinite(['ab', 'c', 'de'], flatten, batch_size=4, combiner=list) as batch_iter:
@@ -306,26 +308,27 @@ class Infinite(Generic[B]):
 
     @property
     def indices(self) -> list[Any]:
-        """The places in the data of the items in the batch received last.
+        """The indices in the data of the items in the batch received last.
 
-        Those in the sequence of `sample`, in the `ids` of `load_by_random_id`; for other sources the ordinals. Out of
-        a `mix` pairs: the number of the stream, and the place in that.
+        They are indices into the sequence of `sample`, or the `ids` of `load_by_random_id`. For other sources they are
+        the ordinals. Behind `mix` and `concat` they are pairs: the number of the stream, and the index in that. Behind
+        `zip_with` they are tuples: the index in each stream.
 
-        Raises RuntimeError behind a `stage` of your own, which does not say of which items it makes what it gives.
+        Raises RuntimeError behind a `stage` of your own, which does not say which items it used.
 
         >>> from itpipe import sample
         >>> with Infinite(sample('abcde', seed=0), batch_size=4, combiner=list) as batch_iter:
         ...     print(next(batch_iter()), batch_iter.indices, batch_iter.ordinals)
-        ['d', 'c', 'b', 'a'] [3, 2, 1, 0] [0, 1, 2, 3]
+        ['d', 'd', 'c', 'c'] [3, 3, 2, 2] [0, 1, 2, 3]
 
         See also: `ordinals`, `item_keys`.
         """
         return self._epochs.last.indices()
 
     def item(self, key: Any) -> Any:
-        """One item, made again by itself, with its randomness, in the pass of the batch received last.
+        """One item, made again by itself, with the random numbers that it has in the pass of the batch received last.
 
-        Otherwise as `Stream.item`: `key` is an ordinal or one of `item_keys`. What is running goes on undisturbed.
+        `key` is an ordinal or one of `item_keys`, see `Stream.item`. What is running goes on undisturbed.
 
         >>> from itpipe import sample, with_rng
         >>> noisy = sample(range(100)) | with_rng(lambda x, rng: x + rng.random())
@@ -342,19 +345,19 @@ class Infinite(Generic[B]):
 
     @property
     def dropped(self) -> list[Dropped]:
-        """What `on_error` of `parallel_map` has left out since the start, the last 10,000 at most; also after the end.
+        """The items that `on_error` of `parallel_map` has left out since the start, at most the last 10,000.
 
-        What is prefetched is ahead of the batches, and so may this be.
+        Items of batches that are made ahead are among them. After the end, they are still there.
         """
         return list(self._epochs.dropped.copy())
 
     @property
     def closing_callback(self) -> Any:
-        """A callback for Lightning's `Trainer` that closes this when training ends, however it does.
+        """A callback for Lightning's `Trainer` that closes this when training ends, in whichever way.
 
-        It also puts where this stands into Lightning's checkpoints, so that `trainer.fit(…, ckpt_path=…)` goes on
-        there. Within an epoch that needs `batches_per_epoch`. Of several ranks each goes on by itself; if their number
-        is another, by `merge_states`.
+        It also puts the state into Lightning's checkpoints, so that `trainer.fit(…, ckpt_path=…)` goes on there. Within
+        an epoch that needs `batches_per_epoch`. Each of several ranks goes on from its own state. If there is another
+        number of ranks, all go on from their merged states, see `merge_states`.
 
         Raises ImportError if neither `lightning` nor `pytorch_lightning` is installed.
         """

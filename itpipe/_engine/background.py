@@ -1,13 +1,13 @@
-"""A thread that makes pairs ahead of the one who takes them.
+"""A thread, the maker, that makes pairs ahead of the thread that takes them, the taker.
 
-The maker appends to `ready`, the taker pops from it; a deque needs no lock for that. Two locks are used as signals,
-each to wake one side, and a signal may come in vain: who wakes looks at `ready` again.
+The maker appends to `ready`, the taker pops from it. A deque needs no lock for that. Two locks are used as signals, one
+to wake each side. A signal may come without need: whichever side wakes up looks at `ready` again.
 
-Waking a thread costs more than making a cheap batch. So the maker signals at most once a millisecond, and the taker,
-when it finds nothing, waits a millisecond for that signal. Had it to wait longer, it asks for a signal at the very
-next pair. The maker sleeps when `depth` pairs are ready, and is woken when half of them are gone. Where no depth was
-given, it is what is made in a few milliseconds, at least two. Where it was given in bytes, the maker sleeps when
-another pair like those of late would go beyond it.
+Waking a thread costs more than making a cheap batch. So the maker signals at most once a millisecond. The taker, if it
+finds nothing, waits a millisecond for that signal. If that was not enough, it sets `_urgent`, and the maker signals at
+the next pair. The maker sleeps when `depth` pairs are ready, and is woken when half of them are gone. Without a given
+depth, that is the number of pairs made in a few milliseconds, at least two. With a depth in bytes, the maker sleeps if
+one more pair of the size of recent ones would exceed it.
 """
 
 from __future__ import annotations
@@ -35,34 +35,34 @@ from .waiting import POLL_SECONDS, StallTimer, Waitable, join, report, signal
 __all__ = ['Background']
 
 HOLD = 0.001
-"""Seconds for which ready pairs are held back at most, to hand over several at once."""
+"""The most seconds for which ready pairs are held back, so that several are handed over at once."""
 AHEAD = 0.004
-"""Seconds of work that are kept ready where no depth was given …"""
+"""Seconds of work that are kept ready if no depth is given …"""
 DEPTHS = (2, 64)
-"""… within these numbers of pairs."""
-MOST = 1024
-"""Pairs that may be ready where the depth was given in bytes, however little they seem to hold."""
+"""… but no fewer and no more pairs than these."""
+MAX_READY = 1024
+"""The most pairs that may be ready if the depth is given in bytes, however small they are."""
 
 
 class _Raised:
-    """Stands in `ready` for an error."""
+    """An error of the maker, in `ready`."""
 
     def __init__(self, error: BaseException):
         self.error = error
 
 
 class Background:
-    """A thread, started at the first `run`, that stays the same for every further one."""
+    """A thread that is started at the first `run`, and is the same for all later ones."""
 
     def __init__(self, name: str, depth: int | None = None):
         self.name, self.where = name, f'thread {name}'
         self.stall_timer = StallTimer()
         self.upstream: list[Waitable] = []
-        """Who else may be waited for."""
+        """What the thread itself may wait for."""
         self._limit = depth if isinstance(depth, Bytes) else None
-        self._depth = depth or DEPTHS[0] if self._limit is None else MOST
+        self._depth = depth or DEPTHS[0] if self._limit is None else MAX_READY
         self._adaptive = depth is None
-        self._low = 0
+        self._wake_at = 0
         self._holdings: deque[Holding] = deque()
         self._held = Held()
         self._expected = MovingAverage(0.1)
@@ -82,7 +82,7 @@ class Background:
     # The taker's side
 
     def run(self, pairs: Iterator[Pair], close: Callable[[], None] = lambda: None) -> Iterator[Pair]:
-        """The same pairs, made in the thread; there `close` is called when they end, fail or are stopped."""
+        """The same pairs, made in the thread. It calls `close` when they end, fail or are stopped."""
         if self._thread is None and not self._stopped:
             with self._starting:
                 if not self._stopped:
@@ -106,7 +106,7 @@ class Background:
         while not ready:
             self._wait()
         entry = ready.popleft()
-        if self._full and len(ready) <= self._low:
+        if self._full and len(ready) <= self._wake_at:
             self._full = False
             signal(self._wake_maker)
         return entry
@@ -114,7 +114,8 @@ class Background:
     def _wait(self) -> None:
         if not self._wake_taker.acquire(timeout=HOLD) and not self._ready:
             self._urgent = True
-            if not self._ready and not self._stopped:  # looked at again, after asking: the maker looks after appending
+            # Looked at again after asking, because the maker looks at `_urgent` only after it has appended a pair.
+            if not self._ready and not self._stopped:
                 if self._thread is None or not self._thread.is_alive():
                     raise RuntimeError('the thread that makes the items is gone: was this process forked from its own?')
                 self._wake_taker.acquire(timeout=self.stall_timer.wait_time(POLL_SECONDS, self._report))
@@ -127,11 +128,11 @@ class Background:
 
     @property
     def threads(self) -> list[threading.Thread]:
-        """The one thread, if it has been started."""
+        """The thread, if it has been started."""
         return [] if self._thread is None else [self._thread]
 
     def doing(self) -> str:
-        """Where the thread is, for the warning of a stall."""
+        """Where the thread is, for the warning about a stall."""
         if self._thread is None or self._full:
             return ''
         return format_stack(stack_of(self._thread.ident)) or '  waits for those below\n'
@@ -146,13 +147,13 @@ class Background:
                     if not self._stopped:
                         self._make(pairs)
                 except BaseException as error:
-                    if self._stopped:  # which is why it was raised
+                    if self._stopped:  # the error comes from that
                         self._close(close)
                     else:
                         close_after(error, close)
                     raise
                 self._close(close)
-                if not self._stopped:  # to be stopped is not the end: who waits must not take it for one
+                if not self._stopped:  # whoever waits must not take the stop for the end
                     self._ready.append(END)
             except BaseException as error:
                 self._ready.append(_Raised(error))
@@ -162,7 +163,7 @@ class Background:
     def _close(self, close: Callable[[], None]) -> None:
         try:
             close()
-        except BaseException as error:  # kept for `close`, in case that nobody asks for pairs any more
+        except BaseException as error:  # `close` raises it if nobody asks for pairs any more
             self._failure = error
             raise
 
@@ -181,8 +182,8 @@ class Background:
             if self._adaptive:
                 seconds = cost.add(now - started)
                 self._depth = min(max(int(AHEAD / (seconds + 1e-9)), DEPTHS[0]), DEPTHS[1])
-            if len(ready) >= self._depth if limit is None else self._crowded():
-                self._rest()
+            if len(ready) >= self._depth if limit is None else self._must_sleep():
+                self._sleep()
                 signalled = started = perf_counter()
                 continue
             if self._urgent or now - signalled >= HOLD:
@@ -190,43 +191,44 @@ class Background:
                 signalled = now
             started = now
 
-    def _rest(self) -> None:
+    def _sleep(self) -> None:
         signal(self._wake_taker)
-        while self._crowded() and not self._stopped:
+        while self._must_sleep() and not self._stopped:
             self._full = True
-            if len(self._ready) > self._low and not self._stopped:  # looked at again, as in `_wait`
+            if len(self._ready) > self._wake_at and not self._stopped:  # looked at again, see `_wait`
                 self._wake_maker.acquire()
         self._full = False
 
-    def _crowded(self) -> bool:
-        """Whether no other pair may be made before only `_low` are left."""
+    def _must_sleep(self) -> bool:
+        """Whether the maker has to sleep until only `_wake_at` pairs are left."""
         count = len(self._ready)
-        self._low = min(count, self._depth) // 2
+        self._wake_at = min(count, self._depth) // 2
         if count >= self._depth or self._limit is None:
             return count >= self._depth
-        self._let_go(count)
+        self._forget_taken(count)
         return count > 0 and self._held.total + (self._expected.value or 0) > self._limit
 
     def _measure(self, value: Any) -> None:
-        self._let_go(len(self._ready))
+        self._forget_taken(len(self._ready))
         self._holdings.append(holding := self._held.add(value))
         self._expected.add(holding.added)
 
-    def _let_go(self, count: int) -> None:
-        while len(self._holdings) > count:  # the first ones have been taken
+    def _forget_taken(self, count: int) -> None:
+        """Let only the last `count` pairs, which have not been taken, count as held."""
+        while len(self._holdings) > count:
             self._held.remove(self._holdings.popleft())
 
     # Ending
 
     def stop(self) -> None:
-        """Make the thread stop after the pair that it is making, and wake whoever waits; from any thread."""
+        """Let the thread stop after the pair that it is making, and wake both sides. May be called from any thread."""
         self._stopped = True
         self._work.put(None)
         signal(self._wake_maker)
         signal(self._wake_taker)
 
     def close(self) -> None:
-        """Stop the thread and wait until it is gone; raises what closing the pairs raised. Again: does nothing."""
+        """Stop the thread, wait until it is gone, raise what closing the pairs raised. A second call does nothing."""
         atexit.unregister(self.close)
         if self._closed or os.getpid() != self._pid:
             return

@@ -174,14 +174,17 @@ class OpenedBranches:
         return self.chains[n]
 
     def commit(self, key: Key) -> None:
-        done = None
-        while done != key:
+        received: list[Any] = [None]
+        while received[-1] != key:
             done, self.at = self.log.popleft()
-            self.received(done)
+            received.append(done)
+        for n, last in self.last_keys(received[1:]).items():
+            self.chains[n].last = last
+            self.chains[n].commit()
 
-    def received(self, key: Any) -> None:
-        """The consumer has received this one."""
-        self.chains[key[1]].received(key[0])
+    def last_keys(self, received: Sequence[Any]) -> dict[int, Key]:
+        """Of what the consumer has received in this order, the last key of each branch."""
+        return {n: key for key, n in received}
 
     def entry(self) -> Any:
         return {'branches': [chain.state() for chain in self.chains.values()]}

@@ -18,8 +18,8 @@ from .chain import Chain
 from .checkpoint import Place
 from .seeds import Seeds
 from .source import Source
-from .threads import close_for
-from .waiting import GRACE, StallTimer, still_running
+from .threads import close_outside
+from .waiting import GRACE, StallTimer, warn_still_running
 
 __all__ = ['Cursor', 'EpochRun']
 
@@ -82,7 +82,7 @@ class EpochRun:
         self._pairs: Iterator[Pair] = iter(())
 
     def check_process(self) -> None:
-        """Raise an error in a process that was forked from the one that this belongs to."""
+        """Raise an error in a process that was forked after the run had started."""
         if os.getpid() != self._pid:
             raise RuntimeError(
                 f'Infinite: it was started in process {self._pid}. This process is a fork of that one, and has no'
@@ -177,7 +177,7 @@ class EpochRun:
             finally:
                 self._lock.release()
         else:
-            still_running('thread that iterates')
+            warn_still_running('thread that iterates')
         self._pairs = iter(())  # it may hold the last batch, and a closed run is kept to tell where it stood
 
     def drop(self) -> None:
@@ -185,7 +185,7 @@ class EpochRun:
         threads = [] if self._background is None else self._background.threads
         if (chain := self._chain) is not None:
             threads += chain.stop.threads()
-        close_for(threads, self.close)
+        close_outside(threads, self.close)
 
     def _close_chain(self) -> None:
         """Close the chain, unless the background thread does that."""

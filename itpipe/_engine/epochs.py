@@ -49,7 +49,7 @@ class Epochs:
         self.source, self.steps, self.seed = source, steps, seed
         self.prefetch, self.stall_timeout = prefetch, stall_timeout
         self.batches_per_epoch, self.restart = batches_per_epoch, restart
-        self.told_to_restart = False
+        self.warned_of_restart = False
         """Whether Lightning's callback has warned of it."""
         self._next_start: Place | None = None
         """Where the next run begins, if that is known."""

@@ -113,7 +113,7 @@ class Items:
             raise
         finally:
             self.running -= 1
-            # Iterators made for this run are closed, and generators and runs. A file belongs to whoever passed it in.
+            # Closes iterators made for this run, generators and runs. An open file belongs to the user.
             own = not self.one_shot or hasattr(iterator, 'throw') or isinstance(iterator, Run)
             if own and hasattr(iterator, 'close'):
                 iterator.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -50,6 +51,11 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
     if not states:
         raise ValueError(f'{where}: `states` must not be empty')
     for n, (state, place) in enumerate(zip(states, places, strict=True)):
+        if state['shard'] is None and re.search(r'^\s*shard\(', state['pipeline'], re.MULTILINE):
+            raise ValueError(
+                f'{where}: `states[{n}]` is that of a run with `shard` in a stream that another stage joins or repeats,'
+                ' such as `zip_with` or `cycle`; such a run goes on in the same number of ranks only'
+            )
         if not isinstance(state['shard'], list):
             raise ValueError(f'{where}: `states[{n}]` is that of {_ranks(state["shard"])}')
         if state['pipeline'] != states[0]['pipeline']:

@@ -1,4 +1,4 @@
-"""What each worker makes once for the function: a file, a connection, a model."""
+"""The resource of `setup`: what each worker makes once for the function, such as a file, a connection, a model."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from itpipe._core.notes import note
 from itpipe._core.show import format_value, same
 from itpipe._core.steps import Function
 
-__all__ = ['Resource', 'supplied']
+__all__ = ['Resource', 'with_setup']
 
 
 class Resource(threading.local):
-    """What `setup` returns, in each thread that has opened it."""
+    """What `setup` returned, in each thread on its own."""
 
     def __init__(self, setup: Callable[[], Any]):
         self.setup = setup
@@ -29,7 +29,7 @@ class Resource(threading.local):
             raise
 
     def close(self) -> None:
-        """Close what `setup` returned, if there is something that can be closed."""
+        """Close what `setup` returned, if it has a `close`."""
         value = self.__dict__.pop('value', None)
         if callable(close := getattr(value, 'close', None)):
             try:
@@ -47,17 +47,17 @@ class Resource(threading.local):
     __hash__ = None  # type: ignore[assignment]
 
 
-def supplied(where: str, function: Function, resource: Resource) -> Function:
-    """The function with what the worker has made as `setup`; of a stage, the one function that it applies.
+def with_setup(where: str, function: Function, resource: Resource) -> Function:
+    """The function with the resource of its worker as `setup`. For a stage, this is the function that it applies.
 
-    Raises TypeError for a stage that has none or several.
+    Raises TypeError for a stage with no function or with several.
     """
     if callable(function.target):
         return function._replace(target=partial(_call, resource, function.target))
     if len(function.target) != 1 or len(function.target[0].functions) != 1:
         raise TypeError(f'{where}: with `setup`, `f` must be a function, or a stage that applies one function')
     (step,) = function.target
-    return function._replace(target=(step._replace(functions=(supplied(where, step.functions[0], resource),)),))
+    return function._replace(target=(step._replace(functions=(with_setup(where, step.functions[0], resource),)),))
 
 
 def _call(resource: Resource, f: Callable[..., Any], /, *item: Any, **named: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One iteration of a stream, as users have it."""
+"""`Run`: one iteration over a stream, what `iter(stream)` returns."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from itpipe.errors import Dropped
 
 from .chain import B, Chain, is_running
 from .checkpoint import Pipeline
-from .threads import close_for
+from .threads import close_outside
 
 __all__ = ['Run', 'keys_of']
 
 
 class Run(Iterator[B]):
-    """One live iteration of a stream: an iterator over its items, which `close` ends before its end."""
+    """One iteration over a stream: an iterator over its items that can be closed before its end."""
 
     if TYPE_CHECKING:
-        __sizeof__: None  # type: ignore[assignment]  # says that it is not an item, see typing.Item
+        __sizeof__: None  # type: ignore[assignment]  # tells type checkers that it is no item, see `types.Item`
 
     def __init__(self, chain: Chain):
         self._chain = chain
@@ -45,17 +45,17 @@ class Run(Iterator[B]):
             raise
         chain = self._chain
         chain.last = self._key = key
-        if chain.stateful:  # if not, this is all that it would do
+        if chain.stateful:  # if not, it would do only the line above
             chain.received(key)
         return value  # type: ignore[no-any-return]
 
     @property
     def dropped(self) -> list[Dropped]:
-        """What `on_error` has left out so far, the last 10,000 at most."""
+        """The items that `on_error` has left out so far, at most the last 10,000."""
         return list(self._chain.stop.dropped.copy())
 
     def state_dict(self) -> State:
-        """Where the run stands, as `Stream.resume` takes it and JSON can hold it: behind the item received last.
+        """Where the run stands: behind the item received last. JSON can hold it, and `Stream.resume` takes it.
 
         >>> from itpipe import shuffle, stream
         >>> letters = stream('abcdefgh', seed=0) | shuffle(3)
@@ -75,28 +75,28 @@ class Run(Iterator[B]):
 
     @property
     def item_keys(self) -> list[Any]:
-        """As `Infinite.item_keys`, of the item received last."""
+        """The keys of the item received last, as `Infinite.item_keys`."""
         return keys_of(self._key)
 
     @property
     def ordinals(self) -> list[int]:
-        """As `Infinite.ordinals`, of the item received last."""
+        """The ordinals of the item received last, as `Infinite.ordinals`."""
         return [] if self._key is None else ordinals(self._key)
 
     @property
     def indices(self) -> list[Any]:
-        """As `Infinite.indices`, of the item received last."""
+        """The indices of the item received last, as `Infinite.indices`."""
         return [] if self._key is None else self._chain.indices(self._key)
 
     def close(self) -> None:
-        """End the run and close all that is upstream of it, the source included; again: does nothing."""
+        """End the run and close everything upstream, the source included. A second call does nothing."""
         self._chain.close()
 
     def __del__(self) -> None:
         if hasattr(self, '_chain'):
-            close_for(self._chain.stop.threads(), self._chain.close)
+            close_outside(self._chain.stop.threads(), self._chain.close)
 
 
 def keys_of(key: Key | None) -> list[Any]:
-    """The keys of the items in a batch, or that of the item; none if there is no item yet."""
+    """The keys of the items in a batch, or the key of an item, in a list. Empty if there is no item yet."""
     return [] if key is None else list(key) if isinstance(key, Batch) else [key]

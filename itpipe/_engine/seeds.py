@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from copy import copy
 
 from itpipe._core.rng import fresh_seed, step_key
 
@@ -53,13 +52,13 @@ class Seeds:
 
     def copy(self) -> Seeds:
         """Seeds that have counted the same steps so far, and count on by themselves."""
-        seeds = copy(self)
+        seeds = self._twin()
         seeds._counts = self._counts.copy()
         return seeds
 
     def branch(self, fallback: int | None) -> Seeds:
         """The seeds of a stream inside of this one, with its own source. Both count together."""
-        seeds = copy(self)
+        seeds = self._twin()
         seeds._fallback = self._fallback if fallback is None else fallback
         return seeds
 
@@ -69,6 +68,11 @@ class Seeds:
         No two passes over the stream may have the same number. To count the same steps in each of them, keep a `copy()`
         from before the first one, and begin each of the others with `kept.copy().in_pass(number)`.
         """
-        seeds = copy(self)
+        seeds = self._twin()
         seeds.pass_ = number
         return seeds
+
+    def _twin(self) -> Seeds:
+        twin = Seeds.__new__(Seeds)
+        vars(twin).update(vars(self))  # `copy.copy` fails while the interpreter shuts down
+        return twin

@@ -1,4 +1,4 @@
-"""What a source is, described and at work."""
+"""Sources: `Source` describes one, `Opened` is one at work; `Numbered` is the usual kind, `Seeded` adds a seed."""
 
 from __future__ import annotations
 
@@ -16,27 +16,26 @@ __all__ = ['Numbered', 'Opened', 'Seeded', 'Source']
 
 
 class Source(Protocol):
-    """Where items come from: a description, which `open` makes live, once per run."""
+    """A description of where items come from. Each run opens it once."""
 
     seed: int | None
     random: bool
-    """Whether it draws, by its own seed or that of the run."""
+    """Whether it draws random numbers, from its own seed or from that of the run."""
     ordered: bool
     """Whether the order of its items does not depend on which of them are made first."""
-
     one_shot: bool
-    """Whether it is likely that only one run can read it."""
+    """Whether probably only one run can read it, as it is an iterator or has one in it."""
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened: ...
 
     def lasting(self) -> str:
-        """What has to be the same where a run goes on, in one line or more."""
+        """What has to be the same if a run goes on from a state, in one line or more."""
 
     def key_test(self) -> Callable[[Any], bool]:
-        """What says whether such a key can come out of it, by its form and the number of items, if that is known."""
+        """A function that tells whether a key may be one of its own, by the key's form and, if known, the length."""
 
     def check_entry(self, entry: Any) -> None:
-        """Raise ValueError for what is no `Opened.entry` of it."""
+        """Raise ValueError if this cannot be an `Opened.entry` of it."""
 
 
 class Opened(Protocol):
@@ -44,35 +43,35 @@ class Opened(Protocol):
 
     stateful: bool
     tracked: bool
-    """Whether `commit` will be called; set before `start`. If not, nothing has to be remembered for it."""
+    """Whether `commit` will be called. If not, nothing has to be remembered for it. Set before `start`."""
 
     @property
     def log(self) -> Collection[Any]:
-        """What it remembers for that, of what the consumer has not received yet."""
+        """What it remembers for `commit`: about the items that the consumer has not received yet."""
 
     def split_lookup(self) -> Step | None:
-        """From now on, give where the items lie instead of them; returns the step that looks them up, if there is one.
+        """Give indices instead of items from now on, and return the step that looks the items up.
 
-        Called before `start`.
+        Returns None, and changes nothing, if there is no such step. Called before `start`.
         """
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
-        """The pairs from the beginning, or from where the consumer of another run stood when this was its entry."""
+        """The pairs from the beginning, or from where the consumer of another run stood, which returned this entry."""
 
     def commit(self, key: Key) -> None:
-        """The consumer has received what was made of `key`."""
+        """Take note that the consumer has received what was made of `key`."""
 
     def entry(self) -> Any:
         """Where the consumer stands, as JSON can hold it."""
 
     def recompute(self, keys: Sequence[Key]) -> dict[Key, Any]:
-        """The values of these keys, made again, where there are such."""
+        """The values of these keys, made again. Keys without a value are left out."""
 
     def has_key(self, key: Any) -> bool:
-        """Whether it is a key of this source, by its form."""
+        """Whether it may be a key of this source, by its form."""
 
     def indices(self, keys: Sequence[Any]) -> list[Any]:
-        """Where the values of these keys lie in what the source draws from."""
+        """The indices of these items in the data that the source draws from."""
 
 
 class Numbered:
@@ -123,7 +122,7 @@ class Numbered:
 
 
 class Seeded:
-    """A source with another seed for the stages behind it."""
+    """A source that gives the stages behind it another seed."""
 
     def __init__(self, source: Source, seed: int | None):
         self.source, self.seed = source, seed

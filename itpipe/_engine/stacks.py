@@ -1,7 +1,4 @@
-"""What is said when an item is waited for too long: who has it, and where in the user's functions they are.
-
-There is no thread for this. Whoever waits looks up now and then anyway, and then looks at the clock, too.
-"""
+"""Stacks of threads for the warning about a stall: where in the user's functions the items are."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from typing import TypeAlias
 __all__ = ['Stack', 'format_stack', 'format_worker', 'stack_of', 'user_stacklevel']
 
 Stack: TypeAlias = 'list[tuple[str, int, str]]'
-"""File, line and function, the innermost one last; the lines are read where it is shown."""
+"""File, line and function of each frame, the innermost one last. The source lines are read when it is formatted."""
 PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 WAITING_FILES = tuple(
     os.path.join(PACKAGE, room, file)
@@ -22,11 +19,11 @@ WAITING_FILES = tuple(
 )
 """The files in which itpipe's threads wait for each other."""
 MAX_FRAMES = 32
-"""The most frames that are shown. A worker sends them by a pipe from which nobody may read."""
+"""The most frames that are shown. They have to fit into a pipe that the parent process may not be reading."""
 
 
 def user_stacklevel() -> int:
-    """The `stacklevel`, for the one who calls this, of the first function that is not itpipe's."""
+    """The `stacklevel` for the caller's `warnings.warn` that points to the first function outside of itpipe."""
     frame, level = sys._getframe(1), 1
     while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
         frame, level = frame.f_back, level + 1
@@ -34,21 +31,24 @@ def user_stacklevel() -> int:
 
 
 def format_worker(who: str, stack: Stack) -> str:
-    """The lines of one worker, with its stack."""
+    """The lines for one worker: who it is, and its stack."""
     return f'  {who}\n{indent(format_stack(stack), "  ")}'
 
 
 def format_stack(stack: Stack) -> str:
-    """The stack as tracebacks print it."""
+    """The stack, as a traceback prints it."""
     return ''.join(traceback.StackSummary.from_list([(*frame, None) for frame in stack]).format())
 
 
 def stack_of(thread: int | None) -> Stack:
-    """Where a thread is: in which functions of the user's, or if in none, where in itpipe, unless it waits there."""
+    """The stack of a thread from the first function of the user's on.
+
+    If there is none, it is that of itpipe. If the thread waits there for other threads, it is empty.
+    """
     frame = sys._current_frames().get(thread or 0)
     if frame is None:
         return []
-    stack = [(each.f_code.co_filename, line, each.f_code.co_name) for each, line in traceback.walk_stack(frame)]
+    stack = [(inner.f_code.co_filename, line, inner.f_code.co_name) for inner, line in traceback.walk_stack(frame)]
     stack.reverse()
     ours = [file.startswith(PACKAGE) for file, _, _ in stack]
     first = next((n for n in range(1, len(stack)) if ours[n - 1] and not ours[n]), -1)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial, wraps
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, TypeVarTuple, overload
 
 import numpy as np
 
@@ -343,7 +343,8 @@ def as_stage(other: Any, where: str = 'what stands right of `|`') -> Stage[Any, 
     if reason := getattr(other, 'no_stage', ''):
         raise TypeError(f'`{other.__name__}` cannot stand right of `|`: {reason}')
     if isinstance(other, Stream) or not callable(other):
-        got = 'a Stream' if isinstance(other, Stream) else type(other).__name__
+        streams = 'a Stream: `concat`, `zip_with` and `mix` put streams together'
+        got = streams if isinstance(other, Stream) else type(other).__name__
         raise TypeError(f'{where} must be a stage or a function of one item, got {got}')
     not_async(where, other)
     return itemwise('apply', other, args=(other,))
@@ -385,6 +386,7 @@ def _only_items(where: str, given: Stage[Any, Any], name: str = 'stage') -> tupl
 
 
 if TYPE_CHECKING:
+    Others = TypeVarTuple('Others')
     S = TypeVar('S', bound=Stage[Any, Any])
 
     class Same(Stage[Any, Any]):
@@ -432,6 +434,12 @@ if TYPE_CHECKING:
         """A stage that gives for each item of type A one of type B: `Changed`, `Combined`."""
 
         def _by_item(self, item: A, /) -> B: ...
+
+    class Beside(Stage[Any, Any], Generic[*Others]):
+        """T → tuple[T, *Others]."""
+
+        def __ror__(self, iterable: Iterable[X]) -> Stream[tuple[X, *Others]]: ...
+        def _by_item(self, item: X, /) -> tuple[X, *Others]: ...
 
     class Changed(Stage[Any, Any]):
         """Tuples, lists and dicts with other elements."""

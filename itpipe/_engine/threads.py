@@ -1,4 +1,4 @@
-"""The threads that a run starts."""
+"""Threads that a run starts, and how they are closed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ['Thread', 'check_running', 'close_for']
+__all__ = ['Thread', 'check_running', 'close_outside']
 
 
 class Thread(threading.Thread):
@@ -17,21 +17,21 @@ class Thread(threading.Thread):
         super().__init__(target=call, name=name, args=args, daemon=True)
 
     def start(self) -> None:
-        """Start it."""
+        """Start it. Raises RuntimeError if the interpreter is shutting down."""
         check_running()
         super().start()
 
 
 def check_running() -> None:
-    """Raise RuntimeError where a thread would never run, and whoever waits for it would wait for ever."""
+    """Raise RuntimeError if a thread would never run, because whoever waits for it would wait for ever."""
     if sys.is_finalizing():
         raise RuntimeError('no thread can be started any more: the interpreter is shutting down')
 
 
-def close_for(threads: Iterable[threading.Thread], close: Callable[[], object]) -> None:
-    """Close a run that was let go of, and that these threads belong to.
+def close_outside(threads: Iterable[threading.Thread], close: Callable[[], object]) -> None:
+    """Close a run that nobody refers to any more, and that has these threads.
 
-    It may be one of these in which the garbage collector has found it. Closing waits for them, so another one does it.
+    The garbage collector may be running in one of them. Closing waits for them, so a new thread does it then.
     """
     if threading.current_thread() in threads:
         Thread(close, 'itpipe-closing').start()

@@ -1,4 +1,4 @@
-"""What breaks the waits of a run, and how long is waited for an item before a warning."""
+"""Waits of a run: how they are ended from outside, and the warning when one takes long."""
 
 from __future__ import annotations
 
@@ -28,50 +28,50 @@ __all__ = [
     'join',
     'report',
     'signal',
-    'still_running',
+    'warn_still_running',
 ]
 
 
 MAX_DROPPED = 10_000
-"""The most dropped items of which a run remembers the errors."""
+"""The most dropped items that a run remembers."""
 POLL_SECONDS = 0.5
-"""Seconds after which who waits looks up: Ctrl-C just before a wait begins would not be seen before it ends."""
+"""The most seconds of one wait. A Ctrl-C that comes just before a wait begins is only seen after it."""
 GRACE = 2.0
-"""Seconds that closing waits for a user's function that does not return."""
+"""Seconds for which closing waits for a user's function to return."""
 
 
 class Waitable(Protocol):
-    """Somebody that a run waits for."""
+    """A pool or a thread that a run waits for."""
 
     @property
     def where(self) -> str:
-        """What it is called in the warning."""
+        """Its name in the warning."""
 
     @property
     def threads(self) -> list[threading.Thread]:
-        """Its own, which may be waited for when it is closed."""
+        """Its own threads. Closing it waits for them."""
 
     def doing(self) -> str:
-        """What it is at, in lines for the warning; nothing if it is idle."""
+        """What it is doing, in lines for the warning. Empty if it is idle."""
 
     def stop(self) -> None:
-        """Break the waits; from any thread."""
+        """End the waits for it. May be called from any thread."""
 
 
 class StallTimer:
-    """How long one waits for an item before a warning asks where it stays, once for each item."""
+    """Warns, once for each item, if an item is waited for longer than `seconds`."""
 
     def __init__(self, awaited: str = '', seconds: float | None = None):
         self._awaited, self._seconds = awaited, seconds
         self._until = inf
 
     def start(self) -> None:
-        """From now on, the next item is waited for."""
+        """Begin to wait for the next item."""
         if self._seconds is not None:
             self._until = perf_counter() + self._seconds
 
     def wait_time(self, most: float, doing: Callable[[], str]) -> float:
-        """How long, at most, to wait now before looking up again; warns when it is time to."""
+        """For how long to wait now, at most, before this is called again. Warns if it is time, with `doing()`."""
         if self._until == inf:
             return most
         if (left := self._until - perf_counter()) > 0:
@@ -83,14 +83,14 @@ class StallTimer:
 
 
 def report(waitables: Iterable[Waitable]) -> str:
-    """What each of them is at."""
+    """What each of them is doing."""
     return ''.join(f'{waitable.where}\n{doing}' for waitable in waitables if (doing := waitable.doing()))
 
 
 class Stop:
-    """Breaks, from any thread, the waits of a run: all `waitables` that it may be waiting for are stopped once.
+    """Ends all waits of a run: a call stops all `waitables`. Any thread may call it.
 
-    Being all that the steps of a run have in common, it has the list of what was `dropped`, too.
+    It is the only thing that all steps of a run have in common, so it also has the list of items that were `dropped`.
     """
 
     def __init__(self, dropped: deque[Dropped] | None = None) -> None:
@@ -98,7 +98,7 @@ class Stop:
         self.waitables: list[Waitable] = []
         self.called = False
         self.stall_timeout: float | None = None
-        """For stages that have none of their own."""
+        """The timeout of stages that have none of their own."""
 
     def add(self, waitable: Waitable) -> None:
         self.waitables.append(waitable)
@@ -106,15 +106,15 @@ class Stop:
             waitable.stop()
 
     def remove(self, waitable: Waitable) -> None:
-        self.waitables.remove(waitable)  # in place: another thread may be adding one
+        self.waitables.remove(waitable)  # in the same list, because another thread may be adding one
 
     def threads(self, above: Waitable | None = None) -> list[threading.Thread]:
-        """Those of all waitables, or of the ones that were added after this one: it may wait for them."""
+        """The threads of all waitables, or only of those added after this one, which may wait for them."""
         waitables = self.waitables[:] if above is None else self.waitables[self.waitables.index(above) + 1 :]
         return [thread for waitable in waitables for thread in waitable.threads]
 
     def check(self) -> None:
-        """Raise an error if the run was stopped; for whoever calls the user's functions without giving anything out."""
+        """Raise an error if the run was stopped. For steps that call the user's functions for long without a result."""
         if self.called:
             raise RuntimeError('the run was closed while an item was awaited')
 
@@ -125,24 +125,24 @@ class Stop:
 
 
 def join(threads: list[threading.Thread]) -> None:
-    """Wait for threads that were told to end, but no longer than a user's function may keep us."""
-    if threading.current_thread() in threads:  # the garbage collector closes; the others may wait for this one
+    """Wait for threads that were told to end, at most `GRACE` seconds."""
+    if threading.current_thread() in threads:  # the garbage collector runs in it, and the others may wait for it
         return
     deadline = monotonic() + GRACE
     for thread in threads:
-        if thread.ident is not None:  # it has been started, and was not interrupted while it was
+        if thread.ident is not None:  # its start was not interrupted
             thread.join(max(0.0, deadline - monotonic()))
     if stuck := [thread.name for thread in threads if thread.is_alive()]:
-        still_running(f'thread(s) {", ".join(stuck)}')
+        warn_still_running(f'thread(s) {", ".join(stuck)}')
 
 
-def still_running(where: str) -> None:
-    """Warn of what did not end when it was told to."""
+def warn_still_running(where: str) -> None:
+    """Warn of something that did not end when it was told to."""
     message = f'itpipe: closed, but a function or source is still running in the {where}'
     warnings.warn(message, ResourceWarning, stacklevel=4)
 
 
 def signal(lock: threading.Lock) -> None:
-    """Wake who waits for this lock, or will; several signals are one."""
-    with suppress(RuntimeError):  # it has been signalled already
+    """Wake the thread that waits for this lock, or the next one that will. Several signals count as one."""
+    with suppress(RuntimeError):  # it was signalled before
         lock.release()

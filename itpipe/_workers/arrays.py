@@ -1,7 +1,8 @@
 """How arrays are pickled for another process: in one piece, or by the path of the file that they are mapped from.
 
-A mapped file is opened again, once for each pickle that has views of it, and only if it is certain to be the one that
-the array shows: what has been deleted or replaced meanwhile is copied, and so is what was mapped copy-on-write.
+The other process opens the mapped file again, once for each pickle with views of it. This is only done if the path
+certainly still leads to the mapped file. An array of a file that was deleted or replaced is copied, and so is one that
+was mapped copy-on-write.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .shared_memory import LARGE
 __all__ = ['COPIED', 'IN_FUNCTION', 'IN_ITEM', 'REOPENED', 'Arrays', 'is_plain', 'thawed']
 
 REOPENED = 1 << 20
-"""Bytes from which on a mapped array takes longer to copy than to open again, which is a third of a millisecond."""
+"""Bytes. A larger mapped array takes longer to copy than to open again, which takes a third of a millisecond."""
 MAPS = '/proc/self/maps'
 
 
@@ -29,8 +30,8 @@ MAPS = '/proc/self/maps'
 class Arrays:
     """How arrays are pickled.
 
-    Those of files that are mapped in one of the `modes`, from `reopen` bytes on, by path; if `freeze`, large ones
-    read-only.
+    Arrays of `reopen` bytes or more that are mapped from files in one of the `modes` go by path. If `freeze`, large
+    arrays arrive read-only.
     """
 
     reopen: float = inf
@@ -38,7 +39,7 @@ class Arrays:
     modes: str = 'r'
 
     def reduce(self, array: Any, files: dict[int, _File | None]) -> tuple[Any, ...]:
-        """What pickle makes an array of, and of a `memmap` that is copied, a plain one; `files` is for one pickle."""
+        """How pickle makes the array again; a copied `memmap` becomes a plain array. `files` is for one pickle."""
         root = array
         while isinstance(root.base, np.ndarray):
             root = root.base
@@ -48,29 +49,29 @@ class Arrays:
             if (file := files[id(root)]) is not None:
                 offset = _address(array) - _address(root)
                 return _view, (file, type(array) is np.memmap, offset, array.shape, array.strides, array.dtype)
-        array = thawed(np.asarray(array))  # it is a copy that arrives
-        if array.dtype.kind in 'mM':  # of times, numpy gives no buffers
+        array = thawed(np.asarray(array))  # the other process gets a copy, which it may write to
+        if array.dtype.kind in 'mM':  # numpy gives no buffers of times
             return _viewed, (array.view(np.int64), array.dtype)
         reduced: tuple[Any, ...] = (array if array.flags.forc else array.copy(order='K')).__reduce_ex__(5)
-        if self.freeze and array.nbytes >= LARGE and len(reduced) == 2:  # more where the data are in the pickle
+        if self.freeze and array.nbytes >= LARGE and len(reduced) == 2:  # it is longer if the data are in the pickle
             return _frozen, reduced
         return reduced
 
 
 COPIED = Arrays()
 IN_FUNCTION = Arrays(reopen=1, freeze=True, modes='r r+ w+')
-IN_ITEM = Arrays(reopen=REOPENED)  # a file that is written to may be the buffer of a source, to be filled anew
+IN_ITEM = Arrays(reopen=REOPENED)  # only mode 'r': a source may fill a writable mapping anew
 
 
 def is_plain(array: Any) -> bool:
-    """Whether numpy's own pickle of an array that is not of a function's is the one that `Arrays` would make."""
+    """Whether numpy pickles the array, if it is not inside the function, as `Arrays` would."""
     base, flags, kind = array.base, array.flags, array.dtype.kind
     owned = base is None or (type(base) is np.ndarray and base.base is None)
     return owned and flags.forc and flags.writeable and kind in 'biufcSU'
 
 
 def thawed(array: Any) -> Any:
-    """The array, writable if its memory is."""
+    """The array, writable if its memory is writable."""
     if not array.flags.writeable:
         array = array.view()
         with suppress(ValueError):
@@ -118,7 +119,7 @@ def _view(file: _File, mapped: bool, offset: int, shape: Any, strides: Any, dtyp
 
 
 def _file_of(root: Any) -> _File | None:
-    """What the array is mapped from, if whoever opens its path sees the same."""
+    """The file that the array is mapped from, if its path still leads to that file."""
     if root.filename is None or not isinstance(root.base, mmap.mmap):
         return None
     try:
@@ -131,7 +132,7 @@ def _file_of(root: Any) -> _File | None:
 
 
 def _is_mapped(root: Any, path: str, size: int) -> bool:
-    if not os.path.exists(MAPS):  # only Linux tells where the mapped file is now; a replaced one mostly differs in size
+    if not os.path.exists(MAPS):  # only Linux tells the path; a file that was replaced mostly has another size
         return bool(root.base.size() == size)
     address = _address(root)
     with open(MAPS, 'rb') as maps:

@@ -18,9 +18,10 @@ from typing import Any, NoReturn
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.stacks import stack_of
 
+from .block import mapped
 from .files import File
 from .pickling import loads_function, loads_item, pack
-from .shared_memory import Arena, Borrower, Buffers, Large, Span, mapped
+from .shared_memory import Arena, Borrower, Buffers, Large, Span
 from .starting import connect_to_nothing, open_standard_streams
 from .task import GROUP_SECONDS
 

@@ -28,7 +28,7 @@ LATE = 0.02
 
 
 class Worker(Protocol):
-    """A process, as far as the dispatcher knows it."""
+    """What the dispatcher knows of a process."""
 
     calls: deque[Call]
     """The calls that it was given and has not answered yet."""

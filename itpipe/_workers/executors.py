@@ -9,7 +9,7 @@ from typing import Any
 
 from itpipe._core.keys import Batch, Key, describe
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.waiting import GRACE, still_running
+from itpipe._engine.waiting import GRACE, warn_still_running
 
 from .pickling import dumps_call, dumps_function, loads_call, pack, unpack
 from .pool import Pool
@@ -80,7 +80,7 @@ class ExecutorPool(Pool):
         self.stop()
         called_here = threading.current_thread() in self.threads  # by the garbage collector
         if self._futures and not called_here and not self._idle.wait(GRACE):
-            still_running('executor')
+            warn_still_running('executor')
 
 
 def _size(executor: Any) -> int:

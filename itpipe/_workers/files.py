@@ -64,7 +64,7 @@ class File:
         return self._memory
 
     def read(self, buffer: Any, offset: int) -> None:
-        """Fill the buffer with what is there."""
+        """Fill the buffer from the file."""
         memory = memoryview(buffer).cast('B')
         while memory:
             if not (count := os.preadv(self._file.fileno(), [memory], offset)):

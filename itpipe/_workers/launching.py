@@ -8,11 +8,12 @@ from typing import Any
 
 from itpipe._engine.functions import ItemFunction
 
+from .block import Block
 from .child import work
 from .cores import native_limits
 from .files import File
 from .pickling import dumps_function
-from .shared_memory import Block, Large, arena_memory
+from .shared_memory import Large, arena_memory
 from .starting import Context
 
 __all__ = ['Launcher']

@@ -1,8 +1,8 @@
 """What every pool of workers offers: one function is called, for one run.
 
-A pool takes `(key, value)` and gives a task; `result` makes of it what the function returned or raises what it raised.
-The run's thread alone does these two. A task is settled, once, by whoever has done it, in any thread. `stop`, from any
-thread, breaks the waits; `close` waits until the workers are gone.
+`submit` takes a key and an item and returns a task. `result` waits for the task; it returns what the function returned,
+or raises what it raised. Only the run's thread calls these two. A worker settles a task once, in any thread. `stop`
+breaks the waits, from any thread. `close` waits until the workers are gone.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 __all__ = ['Pool']
 
 TRIAL = 0.002
-"""Seconds that the first call may take before others are made beside it."""
+"""Seconds that the first call may take before others run beside it."""
 
 
 class Pool:
-    """What `parallel_map` needs of workers; `_send` is what tells one kind from another."""
+    """What `parallel_map` needs of workers. The kinds of pools differ in `_send`, `doing` and `close`."""
 
     copies = False
     """Whether the workers get copies of the items."""
@@ -41,7 +41,7 @@ class Pool:
         self._memory: MemoryBudget | None = None
         self.in_flight = in_flight
         if isinstance(in_flight, Bytes):
-            from .budget import MemoryBudget  # takes a while to import, with all that it knows of processes
+            from .budget import MemoryBudget  # slow to import
 
             self._memory, self.in_flight = MemoryBudget(in_flight, self.copies), size
         self.size, self.function = size, function
@@ -67,7 +67,7 @@ class Pool:
         return pending < self.max_pending
 
     def submit(self, key: Key, value: Any, keep: bool = False) -> Task:
-        """Have the function called with the item, which the task holds until then if it is to be kept."""
+        """Have the function called with the item. If `keep`, the task holds the item."""
         task = Task(key)
         if keep:
             task.item = value
@@ -76,12 +76,12 @@ class Pool:
         try:
             if not self._stopped:
                 self._send(task, value)
-        except Exception as error:  # it has to wait for its turn, too
+        except Exception as error:  # to be raised in its turn
             self._settle(task, error=error, fatal=True)
         return task
 
     def _send(self, task: Task, value: Any) -> None:
-        """Hand the item to a worker; each kind of pool has its own way."""
+        """Hand the item to a worker."""
         raise NotImplementedError
 
     def _settle(self, task: Task, value: Any = None, error: BaseException | None = None, fatal: bool = False) -> None:
@@ -92,11 +92,11 @@ class Pool:
                 self._memory.settled.append(task)
             if self._done is not None:
                 self._done.put(task)
-            if self._awaited is task:  # looked at after settling; who waits looks after asking
+            if self._awaited is task:  # read after settling; `_wait` reads `settled` after it has set `_awaited`
                 signal(self._wake)
 
     def try_out(self, task: Task) -> None:
-        """Wait a moment for the first call, which has no other beside it, to see how long one takes."""
+        """Wait a moment for the first call, which runs alone, to see how long a call takes."""
         self._wait(task, TRIAL)
         self.inline.calibrated = True
 
@@ -132,25 +132,25 @@ class Pool:
         while not task.settled:
             self._check()
             self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
-        self._check()  # when it was, tasks are cancelled, and workers die
+        self._check()  # stopping cancels tasks and kills workers, so what the task came to may be wrong
 
     def _wait(self, task: Task, seconds: float) -> None:
         self._awaited = task
         if not task.settled and not self._stopped:
-            self._wake.acquire(timeout=seconds)  # or a signal in vain
+            self._wake.acquire(timeout=seconds)  # it may wake up for an earlier signal
         self._awaited = None
 
     def watch(self) -> None:
-        """From now on, tasks are asked for by `next_done`, in the order in which they are settled."""
+        """From now on, tasks are taken by `next_done`, in the order in which they are settled."""
         self._done = SimpleQueue()
 
     @property
     def any_done(self) -> bool:
-        """Whether there is a task that `next_done` would give at once."""
+        """Whether `next_done` would return at once."""
         return self._done is not None and not self._done.empty()
 
     def next_done(self) -> Task:
-        """The task that has been settled next, awaited."""
+        """Wait for the task that is settled next."""
         assert self._done is not None
         if self._done.empty():
             self._flush()
@@ -165,7 +165,7 @@ class Pool:
                 return task
 
     def _flush(self) -> None:
-        """Begin with what was submitted, if its beginning was put off: whoever did so is about to wait."""
+        """Send the tasks that are held back to be sent with others: the caller is about to wait."""
 
     def _check(self) -> None:
         if self._stopped:
@@ -177,15 +177,15 @@ class Pool:
 
     @property
     def threads(self) -> list[threading.Thread]:
-        """Those that call the function now, or wait for processes that do."""
+        """The threads of the workers, or those that wait for processes."""
         return []
 
     def doing(self) -> str:
-        """Who works on which item, and where in it, for the warning of a stall; each kind of pool has its own way."""
+        """For the warning of a stall: which worker is at which item, and where in the user's functions."""
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Break all waits, and begin with no other task; from any thread."""
+        """Break all waits, and start no other task; from any thread."""
         self._stopped = True
         self.function.stop()
         signal(self._wake)
@@ -193,9 +193,9 @@ class Pool:
             self._done.put(None)
 
     def close(self) -> None:
-        """Stop, and wait until nothing of this pool is left; each kind of pool has its own way.
+        """Stop, and wait until nothing of this pool is left. A second call does nothing.
 
-        Raises what was raised when the workers closed what they had set up. Again: does nothing.
+        Raises the error of a worker that could not close what it had set up.
         """
         raise NotImplementedError
 

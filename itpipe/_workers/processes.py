@@ -1,7 +1,7 @@
 """A pool of processes, started without fork, that get the function once and live as long as the run.
 
-loky starts the processes. Its executor is not used: it cannot be closed while a process does not take its input, it
-cannot be ended before the interpreter waits for it, and it does not say which task a process died of.
+loky starts the processes. Its executor is not used, for three reasons. It cannot be closed while a process does not
+take its input. It cannot be ended before the interpreter waits for it. It does not say which task a process died of.
 
 - `dispatch` decides which calls go to which process. Calls are sent in groups, by the thread that submits an item or
   that has got answers. So no thread may have to wait until a process takes a message: a large message lies in shared

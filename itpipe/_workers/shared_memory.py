@@ -5,9 +5,6 @@ message. The other side, a `Borrower`, maps the file, or reads it if mapping is 
 span, or makes views of them. When the last view is gone, the span goes back with the next message. So the same memory
 is used again, with the same pages, and that is what makes this fast. Nobody ever waits for a span: if none is free, the
 buffers go through the socket. A view keeps the mapping, and so outlives the interest of both processes in the file.
-
-The large arrays inside the function are the same for all processes of a pool. They are in a `Block`, which each of them
-maps.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ import numpy as np
 
 from .files import File
 
-__all__ = ['LARGE', 'Arena', 'Block', 'Borrower', 'Buffers', 'Large', 'Span', 'arena_memory', 'mapped']
+__all__ = ['LARGE', 'Arena', 'Borrower', 'Buffers', 'Large', 'Span', 'arena_memory']
 
 LARGE = 1 << 15
 """Bytes. A buffer of this size or more goes through shared memory."""
@@ -212,43 +209,6 @@ class Borrower:
     def _return(self, offset: int, _: object) -> None:
         del self._leases[offset]
         self.returned.append(offset)
-
-
-class Block:
-    """Buffers that are copied once, to where any number of processes can map them until it is closed."""
-
-    def __init__(self, buffers: Sequence[PickleBuffer]):
-        raw = [buffer.raw() for buffer in buffers]
-        span = Span(0, tuple(each.nbytes for each in raw))
-        self.file = File.new(span.end) if raw else None
-        """The file that the processes map; None if there are no buffers, or no memory for them."""
-        self.buffers: Span | list[PickleBuffer] = list(buffers) if self.file is None else span
-        """Where they are or, without a file, the buffers themselves."""
-        if self.file is None:
-            return
-        try:
-            for each, (offset, _) in zip(raw, span.parts(), strict=True):
-                self.file.append(each, offset)
-        except OSError:
-            self.close()
-            self.file, self.buffers = None, list(buffers)
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file; its memory lives on where it is mapped."""
-        if self.file is not None:
-            self.file.close()
-
-
-def mapped(file: File | None, buffers: Buffers) -> Iterator[Any]:
-    """The buffers of a `Block`; a page that is written to becomes a copy, which no other process sees."""
-    if not isinstance(buffers, Span) or file is None or (memory := file.private()) is None:
-        yield from Borrower(file).copies(buffers)
-        return
-    for offset, size in buffers.parts():
-        yield np.frombuffer(memory, np.uint8, size, offset)
 
 
 def _aligned(size: int) -> int:

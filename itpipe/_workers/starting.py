@@ -1,6 +1,6 @@
-"""Starts processes by loky, and lets everything be in them as it is in any other process.
+"""Starts processes by loky, and makes them like any other process.
 
-loky is imported with this module, which therefore is imported where a process is about to be started.
+Importing this module imports loky, which is slow. So it is imported only where a process is about to be started.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def _import_loky() -> Any:
     try:
         return import_module('loky.backend.context')
     except RuntimeError:
-        # It imports `concurrent.futures.process`, which wants to be told when the main thread ends. Where that has
-        # ended, and this is a thread that goes on, there is only the end of the interpreter left to be told of.
+        # loky imports `concurrent.futures.process`, which registers a function for the end of the main thread. If the
+        # main thread has ended, and this is a thread that goes on, the function is called when the interpreter ends.
         threading_: Any = threading
         register, threading_._register_atexit = threading_._register_atexit, atexit.register
         try:
@@ -39,16 +39,16 @@ from loky.backend.process import LokyProcess  # noqa: E402
 
 
 class Process(LokyProcess):  # type: ignore[misc]
-    """A process that ends with this one, however this one does."""
+    """A process that ends with this one, however this one ends."""
 
     def __init__(self, **options: Any):
         super().__init__(daemon=False, **options)  # it may have children, even if this one is daemonic and may not
-        # Else those would be started as loky does, which few ways of starting them take for a method.
+        # the start method of its own children: 'loky', which it would inherit, is unknown to most libraries
         method = multiprocessing.get_start_method(allow_none=True)
         self._start_method = method if method in {'fork', 'spawn', 'forkserver'} else None
 
     def start(self) -> None:
-        """Start it, also from a daemonic process: what is not to outlive such a one does not outlive it."""
+        """Start it, also from a daemonic process, which may have no children because these could outlive it."""
         self._popen = self._Popen(self)
         self._sentinel = self._popen.sentinel
 
@@ -64,9 +64,9 @@ def _popen() -> Any:
     from loky.backend.popen_loky_posix import Popen
 
     class Flushed(Popen):  # type: ignore[misc]
-        """As loky's, but for standard streams that are not there, or take nothing."""
+        """Like loky's, but the standard streams may be missing, or fail when they are flushed."""
 
-        __module__ = Popen.__module__  # which Python is started with
+        __module__ = Popen.__module__  # the child is started by `python -m` with this name
 
         def __init__(self, process: Any):
             for stream in (sys.stdout, sys.stderr):
@@ -80,15 +80,15 @@ def _popen() -> Any:
 
 
 class Context(LokyContext):  # type: ignore[misc]
-    """What starts such processes."""
+    """Starts such processes."""
 
     Process = Process
 
 
 def open_standard_streams() -> None:
-    """Let nothing else be opened as one of the descriptors 0, 1 and 2, to which others read and write.
+    """Connect the closed ones of the descriptors 0, 1 and 2 to nothing, for good.
 
-    Those that are closed, as in a daemon, are opened and stay so: to nothing.
+    In a daemon they are closed. Other files would get these numbers, and be read and written as standard streams.
     """
     for number in range(3):
         try:
@@ -98,7 +98,7 @@ def open_standard_streams() -> None:
 
 
 def connect_to_nothing(number: int) -> None:
-    """Let the descriptor be one that has nothing to read, and takes what is written if there is a null device."""
+    """Make the descriptor one that has nothing to read. It discards what is written, if there is a null device."""
     try:
         nothing = os.open(os.devnull, os.O_RDWR)
     except OSError:

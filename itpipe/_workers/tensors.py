@@ -1,6 +1,6 @@
-"""How tensors of torch are pickled: as the arrays that they are views of, with what has been set on them.
+"""How torch tensors are pickled: as arrays of the same memory, with the attributes that were set on them.
 
-Torch is never imported here, but by what unpickles a tensor.
+Torch is only imported where a tensor is unpickled.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ __all__ = ['reduce_tensor']
 
 
 def reduce_tensor(tensor: Any) -> Any:
-    """What pickle makes of a tensor; NotImplemented where that is torch's own affair.
+    """What pickle makes of a tensor; NotImplemented if torch's own way is to be used.
 
-    So it is where an array does not have all of it: tensors that are not on the CPU, sparse, quantized, or that have a
-    gradient.
+    This is so if an array cannot hold the tensor: one that is not on the CPU, sparse, quantized, or needs a gradient.
     """
     if tensor.requires_grad or getattr(tensor, 'is_quantized', False):
         return NotImplemented
@@ -25,7 +24,7 @@ def reduce_tensor(tensor: Any) -> Any:
         plain, dtype = tensor.resolve_conj().resolve_neg(), None
         try:
             array = plain.numpy()
-        except TypeError:  # numpy has no such numbers, but their bytes
+        except TypeError:  # numpy does not know such numbers, so their bytes are sent
             import torch
 
             dtype = tensor.dtype
@@ -37,7 +36,7 @@ def reduce_tensor(tensor: Any) -> Any:
 def _tensor(array: Any, dtype: Any) -> Any:
     from torch import from_numpy
 
-    tensor = from_numpy(thawed(array))  # there are no tensors that are read-only
+    tensor = from_numpy(thawed(array))  # no tensor is read-only
     return tensor if dtype is None else tensor.view(dtype)
 
 

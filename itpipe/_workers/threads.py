@@ -68,7 +68,7 @@ class Threads(Pool):
                         self.inline.record(perf_counter() - begun)
                     self._settle(task, value)
             del entry, task, value
-        self._tasks.put(None)  # for the next thread
+        self._tasks.put(None)  # so that the next thread ends, too
         if resource is not None:
             try:
                 resource.close()

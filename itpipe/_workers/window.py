@@ -17,10 +17,11 @@ from itpipe._core.keys import END
 from itpipe._core.notes import close_after, note, noted
 from itpipe._core.steps import HIDDEN, Pair, State
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.waiting import StallTimer, Stop
+from itpipe._engine.waiting import Stop
 
 from .failures import SKIPPED, Failures, Policy
 from .inline import call_inline
+from .opening import Workers
 from .pool import Pool
 from .task import Task
 
@@ -113,7 +114,7 @@ class _AsCompleted(_InOrder):
         return iter(self._pull_inline, None)
 
     def _pull_inline(self) -> Pair | None:
-        if self.is_ready() or (pair := self.pull()) is None:
+        if self.pool.any_done or (pair := self.pull()) is None:
             return None
         self.log.append((pair[0], True))
         return pair
@@ -141,14 +142,9 @@ def replay_unordered(log: deque[Any], position: list[Any], state: State) -> Iter
 
 
 def _map(
-    window_over: Callable[[Pool], _InOrder],
-    function: ItemFunction,
-    open_pool: Callable[[ItemFunction], Pool],
-    policy: Policy | None,
-    stop: Stop,
-    stall_timeout: float | None,
+    window_over: Callable[[Pool], _InOrder], function: ItemFunction, workers: Workers, policy: Policy | None, stop: Stop
 ) -> Iterator[Pair]:
-    pool = _opened(open_pool, function, stop.stall_timeout if stall_timeout is None else stall_timeout)
+    pool = workers.open(function, stop)
     failures = None if policy is None else Failures(policy, pool.where, stop.dropped)
     keep = failures is not None and failures.keeps_items
     window, inline = window_over(pool), pool.inline
@@ -188,17 +184,6 @@ def _map(
         pool.close()
     finally:
         stop.remove(pool)
-
-
-def _opened(open_pool: Callable[[ItemFunction], Pool], function: ItemFunction, stall_timeout: float | None) -> Pool:
-    where = ' | '.join(function.names)
-    try:
-        pool = open_pool(function)
-    except Exception as error:
-        note(error, where, None)
-        raise
-    pool.where, pool.stall_timer = where, StallTimer(f'no item has come out of {where}', stall_timeout)
-    return pool
 
 
 def _result(pool: Pool, task: Task, failures: Failures | None) -> Any:

@@ -1,1 +1,1 @@
-"""Other libraries: a file for each, which imports nothing of them before it is used."""
+"""Other libraries: a file for each. None of them is imported before it is used."""

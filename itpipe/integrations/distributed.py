@@ -1,4 +1,4 @@
-"""The rank of this process."""
+"""The rank of this process among all that train together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ['distributed', 'rank_of']
 
 
 def rank_of(where: str, shard: Any) -> tuple[int, int]:
-    """The rank and the number of ranks that `shard` says; for 'env', of the process."""
+    """The rank and the number of ranks, as `shard` says, or for 'env' as torch.distributed or torchrun says."""
     if isinstance(shard, str) and shard == 'env':
         return _rank_of_process(where)
     if not isinstance(shard, (tuple, list)) or len(shard) != 2:
@@ -21,7 +21,7 @@ def rank_of(where: str, shard: Any) -> tuple[int, int]:
 
 
 def distributed() -> Any:
-    """`torch.distributed` where it is initialized, else None."""
+    """`torch.distributed` if it is initialized, else None."""
     torch: Any = sys.modules.get('torch.distributed')
     return torch if torch is not None and torch.is_available() and torch.is_initialized() else None
 
@@ -29,13 +29,13 @@ def distributed() -> Any:
 def _rank_of_process(where: str) -> tuple[int, int]:
     if (torch := distributed()) is not None:
         return torch.get_rank(), torch.get_world_size()
-    given = {name: os.environ.get(name, '') for name in ('RANK', 'WORLD_SIZE')}
-    if not all(given.values()):
+    variables = {name: os.environ.get(name, '') for name in ('RANK', 'WORLD_SIZE')}
+    if missing := [name for name, value in variables.items() if not value]:
         raise ValueError(
             f"{where}: `shard='env'` needs torch.distributed to be initialized, or the environment variables RANK and"
-            f' WORLD_SIZE, as torchrun sets them; not set: {", ".join(name for name in given if not given[name])}'
+            f' WORLD_SIZE, as torchrun sets them; not set: {", ".join(missing)}'
         )
-    for name, value in given.items():
+    for name, value in variables.items():
         if not value.isdecimal():
             raise ValueError(f'{where}: the environment variable {name} must be a number, got {value!r}')
-    return check_rank(where, int(given['RANK']), int(given['WORLD_SIZE']), 'RANK', 'WORLD_SIZE')
+    return check_rank(where, int(variables['RANK']), int(variables['WORLD_SIZE']), 'RANK', 'WORLD_SIZE')

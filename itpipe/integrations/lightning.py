@@ -1,4 +1,4 @@
-"""What Lightning's `Trainer` has to be told of an `Infinite`."""
+"""The callback for Lightning's `Trainer` that closes an `Infinite`, and saves its state in checkpoints."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .distributed import distributed
 
 __all__ = ['closing_callback']
 
-AHEAD = (
-    'Infinite.closing_callback: Lightning takes a batch ahead of the training where there is no len(), and one that is'
-    ' resumed within an epoch goes on without that batch: give `batches_per_epoch`'
+LOSES_BATCH = (
+    'Infinite.closing_callback: without len(), Lightning takes one batch ahead of the training, so a training that is'
+    ' resumed within an epoch leaves out that batch: give `batches_per_epoch`'
 )
 GOES_ON = (
     'Infinite.closing_callback: without `restart=True`, an Infinite for validation or test goes on where the sanity'
-    ' check, `limit_val_batches` or the last epoch left it, and so sees other items each time: write'
+    ' check, `limit_val_batches` or the last epoch left it, so it has other items each time: write'
     ' `Infinite(…, restart=True)`'
 )
 
@@ -35,7 +35,7 @@ class Loader(Protocol):
 
 
 def closing_callback(batch_iter: Loader) -> Any:
-    """A callback that closes `batch_iter` when training ends, and has it in the checkpoints."""
+    """A callback that closes `batch_iter` when training ends, and has its state in the checkpoints."""
     try:
         from lightning.pytorch.callbacks import Callback
     except ImportError:
@@ -45,10 +45,11 @@ def closing_callback(batch_iter: Loader) -> Any:
             raise ImportError('Infinite.closing_callback: needs Lightning: pip install lightning') from None
 
     class Closing(Callback):  # type: ignore[misc]
-        """Closes an `Infinite`, and has it in the checkpoints.
+        """Closes an `Infinite`, and has its state in the checkpoints.
 
-        Lightning saves and loads the states of loaders by itself, but does not load that of a checkpoint made at the
-        end of an epoch, and behind the last batch of one it does not begin the next. It saves those of rank 0 only.
+        Lightning saves and loads the states of loaders by itself, but only those of rank 0. It does not load the state
+        of a checkpoint that was made at the end of an epoch. Behind the last batch of an epoch, it does not begin the
+        next one.
         """
 
         def __init__(self, batch_iter: Loader):
@@ -60,29 +61,30 @@ def closing_callback(batch_iter: Loader) -> Any:
             state = self.batch_iter.state_dict()
             length = self.epochs.batches_per_epoch
             if length is None and state['batch'] and trainer.train_dataloader is self.batch_iter:
-                warnings.warn(AHEAD, stacklevel=2)
+                warnings.warn(LOSES_BATCH, stacklevel=2)
             # The trainer's epoch may be shorter than that of `batch_iter`.
             ended = trainer.is_last_batch or state['batch'] == length or self.epochs.restart
             states = [state]
-            if not trainer.interrupted and (torch := distributed()) is not None:  # else the others may not be here
+            # If the training was interrupted, the other ranks may not come here.
+            if not trainer.interrupted and (torch := distributed()) is not None:
                 torch.all_gather_object(states := [state] * torch.get_world_size(), state)
             checkpoint.setdefault('itpipe', []).append({'states': states, 'ended': bool(ended)})
 
         def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
             if trainer.state.fn == 'fit' and checkpoint.get('itpipe'):
-                saved = checkpoint['itpipe'].pop(0)  # callbacks load in the order in which they have saved
+                saved = checkpoint['itpipe'].pop(0)  # callbacks load in the order in which they saved
                 states, own = saved['states'], _own(saved['states'], self.epochs.codec.shard)
                 self.saved = {'state': own, 'ended': saved['ended']}
                 loop = checkpoint.get('loops', {}).get('fit_loop', {}).get('state_dict', {})
-                if 'combined_loader' in loop:  # which Lightning loads by itself
+                if 'combined_loader' in loop:  # Lightning loads it by itself
                     loop['combined_loader'] = [
-                        own if _same(each, states[0]) else each for each in loop['combined_loader']
+                        own if _same(state, states[0]) else state for state in loop['combined_loader']
                     ]
                 if self.epochs.batches_per_epoch is None:
                     self.load()  # before Lightning takes the first batch
 
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-            self.load()  # again what Lightning may have loaded by itself
+            self.load()  # after Lightning may have loaded by itself
 
         def load(self) -> None:
             if self.saved is not None:
@@ -108,7 +110,7 @@ def closing_callback(batch_iter: Loader) -> Any:
 
 
 def _own(states: list[dict[str, Any]], shard: list[int] | None) -> dict[str, Any]:
-    """What this rank is to load, of the states of all that there were."""
+    """The state that this rank has to load, of those that all ranks saved."""
     if shard is None:
         torch = distributed()
         return states[0 if torch is None else torch.get_rank() % len(states)]
@@ -120,16 +122,16 @@ def _same(one: Any, other: dict[str, Any]) -> bool:
 
 
 def _warn_of(loaders: Any) -> None:
-    """Warn, once for each, of those that go on where their last epoch ended."""
+    """Warn of each `Infinite` that goes on where its last epoch ended, once."""
     for loader in _leaves(loaders):
         epochs = getattr(loader, '_epochs', None)
-        if isinstance(epochs, Epochs) and not epochs.restart and not epochs.told_to_restart:
-            epochs.told_to_restart = True
+        if isinstance(epochs, Epochs) and not epochs.restart and not epochs.warned_of_restart:
+            epochs.warned_of_restart = True
             warnings.warn(GOES_ON, stacklevel=2)
 
 
 def _leaves(loaders: Any) -> Iterator[Any]:
-    """The loaders in what Lightning was given, which may be a list or dict of them."""
+    """All loaders that Lightning was given, which may be in lists and dicts."""
     if isinstance(loaders, (dict, list, tuple)):
         for inner in loaders.values() if isinstance(loaders, dict) else loaders:
             yield from _leaves(inner)

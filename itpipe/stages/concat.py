@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from itpipe._core.keys import is_count
 from itpipe._core.steps import Joins, Pair
 from itpipe._engine.branches import Joined, OpenedBranches, branches_of
 from itpipe._engine.stream import Stage, factory
 
+if TYPE_CHECKING:
+    from itpipe._engine.stream import Perhaps
+    from itpipe._engine.types import Y
+
 __all__ = ['concat']
 
 
 @factory
-def concat(*others: Iterable[Any]) -> Stage[Any, Any]:
+def concat(*others: Iterable[Y]) -> Perhaps[Y]:
     """The items of the stream before it, then those of the others, one stream after another, as `itertools.chain`.
 
     `others` are streams or other iterables. The seed of the stream before it is also the one of others that have none.
@@ -27,7 +31,7 @@ def concat(*others: Iterable[Any]) -> Stage[Any, Any]:
 
     See also: `mix`, which takes turns; `cycle`, `zip_with`.
     """
-    return Stage((Joins('concat', _Concat, branches_of('concat', 'others', others)),))
+    return Stage((Joins('concat', _Concat, branches_of('concat', 'others', others)),))  # type: ignore[return-value]
 
 
 class _OpenedConcat(OpenedBranches):

@@ -40,7 +40,7 @@ def cycle(n: int | None = None) -> Same:
 
     >>> from itpipe import shuffle, stream, take
     >>> list(stream('abc', seed=0) | shuffle(3) | cycle(2))
-    ['b', 'c', 'a', 'c', 'b', 'a']
+    ['a', 'c', 'b', 'c', 'a', 'b']
     >>> list('ab' | cycle() | take(5))
     ['a', 'b', 'a', 'b', 'a']
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, overload
 
 from itpipe._core.checks import integer, is_function, positive, truth
@@ -11,14 +10,11 @@ from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
 from itpipe._core.steps import STOP, ItemStep, Stateful, Stateless, identity
-from itpipe._engine.functions import ItemFunction
-from itpipe._engine.resources import Resource, supplied
+from itpipe._engine.resources import Resource, with_setup
 from itpipe._engine.stream import Stage, factory, function_of
-from itpipe._engine.threads import check_running
 from itpipe._workers import window
-from itpipe._workers.failures import OnError, Retries, Retrying, policy_of, retries_of
-from itpipe._workers.pool import Pool
-from itpipe._workers.threads import Threads
+from itpipe._workers.failures import OnError, policy_of, retries_of
+from itpipe._workers.opening import Workers
 
 if TYPE_CHECKING:
     from itpipe._engine.stream import S
@@ -153,7 +149,7 @@ def parallel_map(
         resource = Resource(is_function('parallel_map', 'setup', setup))
         if executor is not None:
             raise TypeError('parallel_map: `setup` goes with `threads` or `processes`; an executor has its own way')
-        function = supplied('parallel_map', function, resource)
+        function = with_setup('parallel_map', function, resource)
     fingerprint = format_call('apply', (f, *args), kwargs)
     if seed_globals:
         from itpipe._workers.seeding import SeedGlobals
@@ -166,8 +162,8 @@ def parallel_map(
         fingerprint = '\n'.join(map(format_step, steps))
     else:
         steps = (ItemStep('parallel_map', identity, (function,)),)
-    open_pool = partial(_open, where, given, limit, max_crashes, max_tasks_per_worker, resource, tries)
-    options = (steps, open_pool, policy, STOP, stall_timeout)
+    workers = Workers(where, given, limit, max_crashes, max_tasks_per_worker, stall_timeout, resource, tries)
+    options = (steps, workers, policy, STOP)
     itemwise = policy is None
     if ordered:
         step = Stateless('parallel_map', window.map_ordered, options, fingerprint=fingerprint, itemwise=itemwise)
@@ -212,28 +208,3 @@ def _check_options_of_processes(where: str, max_crashes: Any, max_tasks: Any, se
     for option in given:
         if given[option] and where != 'processes':
             raise TypeError(f'parallel_map: `{option}` goes with `processes`')
-
-
-def _open(
-    where: str,
-    given: Any,
-    in_flight: int | None,
-    max_crashes: int,
-    max_tasks: int | None,
-    resource: Resource | None,
-    tries: Retries | None,
-    function: ItemFunction,
-) -> Pool:
-    function.resource = resource
-    if tries is not None:
-        function = Retrying(function, tries)
-    if where == 'threads':
-        return Threads(given, function, in_flight)
-    if where == 'processes':
-        check_running()  # if the interpreter is ending, the next import fails and does not say why
-        from itpipe._workers.processes import Processes
-
-        return Processes(given, function, in_flight, max_crashes, max_tasks)
-    from itpipe._workers.executors import ExecutorPool
-
-    return ExecutorPool(given, function, in_flight)

@@ -9,7 +9,7 @@ from itpipe._core.sizes import size
 from itpipe._core.steps import STOP, Pair, Stateless
 from itpipe._engine.background import Background
 from itpipe._engine.stream import Stage, factory
-from itpipe._engine.threads import close_for
+from itpipe._engine.threads import close_outside
 from itpipe._engine.waiting import Stop
 
 if TYPE_CHECKING:
@@ -46,4 +46,4 @@ def _prefetch(items: Iterator[Pair], stop: Stop, n: int) -> Iterator[Pair]:
     finally:
         threads = stop.threads(above=background)
         stop.remove(background)
-        close_for(threads, background.close)
+        close_outside(threads, background.close)

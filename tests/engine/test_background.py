@@ -131,7 +131,7 @@ def test_a_pair_of_more_than_the_limit_is_ready_alone(background: Any) -> None:
     made = background(Bytes(20))
     run = made.run(source())
     assert next(run)[0] == 0
-    wait_until(lambda: made._full and len(made._ready) == 1 and made._low == 0, 'the thread rests again')
+    wait_until(lambda: made._full and len(made._ready) == 1 and made._wake_at == 0, 'the thread rests again')
     assert begun == [0, 1]
     assert [key for key, _ in run] == [*range(1, 32)]
 
@@ -151,7 +151,7 @@ def test_crops_of_one_volume_hold_it_once(background: Any) -> None:
     run = made.run((key, volume[key:]) for key in range(10**6))
     next(run)
     wait_until(lambda: made._full, 'the thread rests')
-    assert len(made._ready) >= itpipe._engine.background.MOST - 1
+    assert len(made._ready) >= itpipe._engine.background.MAX_READY - 1
 
 
 def test_what_is_ready_stays_within_the_limit_and_the_growth_of_a_pair(background: Any) -> None:
@@ -174,7 +174,7 @@ def test_pairs_that_seem_to_hold_nothing_are_limited_in_number(background: Any) 
     run = made.run(pairs(10**6))
     next(run)
     wait_until(lambda: made._full, 'the thread rests')
-    assert len(made._ready) in (itpipe._engine.background.MOST - 1, itpipe._engine.background.MOST)
+    assert len(made._ready) in (itpipe._engine.background.MAX_READY - 1, itpipe._engine.background.MAX_READY)
 
 
 @pytest.mark.parametrize('depth', [1, 2, 5, None])

@@ -11,7 +11,7 @@ from running import LIMIT, wait_until
 
 import itpipe._workers.inline
 from itpipe import Infinite, apply, parallel_map, prefetch, stage, stream
-from itpipe._workers.processes import Processes
+from itpipe._workers.dispatch import Dispatcher
 
 Make = Callable[[Callable[[int], int], Executor], Any]
 RUNS: dict[str, Make] = {
@@ -78,15 +78,15 @@ def test_a_run_collected_in_a_thread_of_its_own_ends_and_warns_of_nothing(
 def test_a_run_collected_in_the_thread_of_a_process(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """There the lock of the pool may be held."""
     dropped, collected = threading.Event(), threading.Event()
-    hand_out = Processes._hand_out
+    hand_out = Dispatcher.hand_out
 
-    def collect(pool: Processes) -> None:
-        if dropped.is_set() and threading.current_thread() in pool.threads:
+    def collect(dispatcher: Any) -> None:
+        if dropped.is_set() and threading.current_thread().name.startswith('itpipe-process'):
             gc.collect()
             collected.set()
-        hand_out(pool)
+        hand_out(dispatcher)
 
-    monkeypatch.setattr(Processes, '_hand_out', collect)
+    monkeypatch.setattr(Dispatcher, 'hand_out', collect)
 
     def function(x: int) -> int:
         threading.Event().wait(0.01)

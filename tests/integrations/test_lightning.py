@@ -150,7 +150,7 @@ def test_without_a_length_only_the_end_of_an_epoch_is_exact_and_a_warning_says_s
     with numbers(None) as batch_iter:
         epoch = batch_iter()
         next(epoch)
-        with pytest.warns(UserWarning, match='^' + re.escape(itpipe.integrations.lightning.AHEAD) + '$'):
+        with pytest.warns(UserWarning, match='^' + re.escape(itpipe.integrations.lightning.LOSES_BATCH) + '$'):
             save(Trainer(batch_iter), batch_iter.closing_callback)
         with warnings.catch_warnings():
             warnings.simplefilter('error')

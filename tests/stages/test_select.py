@@ -1,25 +1,8 @@
-"""Stages that choose, reorder, repeat and take apart."""
+"""Stages that choose items, and take them apart."""
 
-import pickle
-from collections import Counter
-
-import numpy as np
 import pytest
 
-from itpipe import (
-    filter_by,
-    flatten,
-    map_at,
-    mix,
-    prefetch,
-    reuse,
-    shard,
-    shuffle,
-    skip,
-    stream,
-    take,
-    with_rng,
-)
+from itpipe import filter_by, flatten, map_at, mix, reuse, shuffle, skip, stream, take, with_rng
 
 
 def test_filter_by_takes_arguments_and_stages():
@@ -84,7 +67,7 @@ class TestFlatten:
         assert caught.value.__notes__ == ['itpipe: raised in flatten(), item 1']
 
 
-class TestTakeSkipShard:
+class TestTakeAndSkip:
     @pytest.mark.parametrize('n', [0, 1, 3, 5, 9])
     def test_take_and_skip_part_the_items(self, n):
         items = list(range(5))
@@ -105,118 +88,6 @@ class TestTakeSkipShard:
         assert list(source() | take(0)) == []
         assert pulled == []
 
-    @pytest.mark.parametrize('count', [1, 2, 3, 7])
-    def test_the_shards_are_disjoint_and_have_all(self, count):
-        shards = [list(range(10) | shard(i, count)) for i in range(count)]
-        assert shards == [list(range(10))[i::count] for i in range(count)]
-
-
-class TestShuffle:
-    @pytest.mark.parametrize('size', [1, 2, 5, 20, 100])
-    def test_gives_each_item_once(self, size):
-        result = list(range(20) | shuffle(size, seed=0))
-        assert sorted(result) == list(range(20))
-        assert (result == list(range(20))) == (size == 1)
-
-    def test_none_is_much_too_early(self):
-        result = list(range(1000) | shuffle(50, seed=0))
-        assert all(item - place < 50 for place, item in enumerate(result))
-
-    def test_a_buffer_for_all_gives_each_permutation_equally_often(self):
-        counts = Counter(tuple(range(3) | shuffle(3, seed=seed)) for seed in range(3000))
-        assert len(counts) == 6
-        assert all(400 < count < 600 for count in counts.values())
-
-    def test_two_of_them_draw_differently(self):
-        once = stream(range(50), seed=0) | shuffle(50)
-        other = stream(range(50), seed=0) | with_rng(lambda x, rng: x) | shuffle(50)
-        assert list(once) != list(other)
-        assert list(once) == list(once)
-
-    def test_the_order_depends_on_the_seed_alone(self):
-        assert list(range(30) | shuffle(7, seed=3)) == list(range(30) | prefetch(4) | shuffle(7, seed=3))
-        assert list(range(30) | shuffle(7, seed=3)) != list(range(30) | shuffle(7, seed=4))
-
-
-class TestReuse:
-    @pytest.mark.parametrize('pool_size', [1, 2, 5, 50])
-    @pytest.mark.parametrize('repetitions', [1, 3])
-    @pytest.mark.parametrize('iterations', [1, 4])
-    def test_gives_each_item_as_often_as_asked(self, pool_size, repetitions, iterations):
-        result = list(range(10) | reuse(pool_size, repetitions, iterations, seed=0))
-        assert Counter(result) == dict.fromkeys(range(10), repetitions)
-
-    def test_holds_no_more_than_its_pool(self):
-        pulled, out = [], Counter()
-
-        def source():
-            for x in range(100):
-                pulled.append(x)
-                yield x
-
-        for item in source() | reuse(4, 3, seed=0):
-            out[item] += 1
-            assert sum(out[x] < 3 for x in pulled) <= 4
-
-    def test_begins_with_the_first_item(self):
-        pulled = []
-
-        def source():
-            for x in range(100):
-                pulled.append(x)
-                yield x
-
-        run = iter(source() | reuse(10, 3, seed=0))
-        assert next(run) == 0
-        assert pulled == [0]
-        run.close()
-
-    def test_repetitions_are_augmented_differently(self):
-        draws = list(stream([0] * 4, seed=0) | reuse(2, 3) | with_rng(lambda x, rng: rng.random()))
-        assert len(set(draws)) == 12
-
-    def test_two_in_a_row(self):
-        result = list(stream(range(5), seed=0) | reuse(2, 2) | reuse(3, 2))
-        assert Counter(result) == dict.fromkeys(range(5), 4)
-
-
-def test_prefetch_keeps_the_order_and_runs_ahead_by_n():
-    from threading import Event
-
-    made, enough = [], Event()
-
-    def source():
-        for x in range(20):
-            made.append(x)
-            if x == 4:
-                enough.set()
-            yield x
-
-    run = iter(source() | prefetch(3))
-    assert next(run) == 0
-    assert next(run) == 1
-    assert enough.wait(10)
-    assert list(run) == list(range(2, 20))
-    assert made == list(range(20))
-
-
-def test_prefetch_in_bytes():
-    pulled = []
-
-    def arrays():
-        for x in range(20):
-            pulled.append(x)
-            yield np.full(80, x, np.uint8)
-
-    made = prefetch('200B')
-    for taken, array in enumerate(arrays() | made):
-        assert list(array) == 80 * [taken]
-        assert len(pulled) <= taken + 1 + 2
-    assert taken == 19
-    assert repr(made) == "prefetch('200B')"
-    assert made == pickle.loads(pickle.dumps(made)) == prefetch('200B')
-    assert made != prefetch(200)
-
 
 @pytest.mark.parametrize(
     ('make', 'error', 'text'),
@@ -226,21 +97,6 @@ def test_prefetch_in_bytes():
         (lambda: take(True), TypeError, 'take: `n` must be an int, got bool'),
         (lambda: skip(-2), ValueError, 'skip: `n` must be at least 0, got -2'),
         (lambda: skip('a'), TypeError, 'skip: `n` must be an int, got str'),
-        (lambda: shard(0, 0), ValueError, 'shard: `count` must be at least 1, got 0'),
-        (lambda: shard(2, 2), ValueError, 'shard: `index` must be less than `count` (2), got 2'),
-        (lambda: shard(-1, 2), ValueError, 'shard: `index` must be at least 0, got -1'),
-        (lambda: shard(0.5, 2), TypeError, 'shard: `index` must be an int, got float'),
-        (lambda: shuffle(0), ValueError, 'shuffle: `buffer_size` must be at least 1, got 0'),
-        (lambda: shuffle(None), TypeError, 'shuffle: `buffer_size` must be an int, got NoneType'),
-        (lambda: shuffle(3, seed=1.5), TypeError, 'shuffle: `seed` must be an int or None, got float'),
-        (lambda: shuffle(3, seed=-1), ValueError, 'shuffle: `seed` must not be negative, got -1'),
-        (lambda: reuse(0, 1), ValueError, 'reuse: `pool_size` must be at least 1, got 0'),
-        (lambda: reuse(1, 0), ValueError, 'reuse: `repetitions` must be at least 1, got 0'),
-        (lambda: reuse(1, 1, 0), ValueError, 'reuse: `iterations` must be at least 1, got 0'),
-        (lambda: reuse(1, 1, seed='a'), TypeError, 'reuse: `seed` must be an int or None, got str'),
-        (lambda: prefetch(0), ValueError, 'prefetch: `n` must be at least 1, got 0'),
-        (lambda: prefetch('2'), ValueError, "prefetch: `n` must be an int or a size such as '512MB', got '2'"),
-        (lambda: prefetch('0 kB'), ValueError, "prefetch: `n` must be at least one byte, got '0 kB'"),
     ],
 )
 def test_wrong_arguments(make, error, text):

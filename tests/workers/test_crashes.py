@@ -16,7 +16,6 @@ from pools import await_file, dies_once, function_of, pool_of, set_cost
 from running import is_gone, raises, wait_until
 
 import itpipe._workers.files
-import itpipe._workers.processes
 import itpipe._workers.shared_memory
 from itpipe import WorkerCrashed, parallel_map
 from itpipe._workers.crashes import CrashPolicy

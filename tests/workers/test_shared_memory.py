@@ -5,11 +5,7 @@ import gc
 import os
 import pickle
 import sys
-import tempfile
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -17,49 +13,15 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
-from running import LIMIT, raises, run_script
+from lending import Lending, array, needs_memfd
+from running import raises, run_script
 from strategies import examples
 
-import itpipe._workers.processes
-import itpipe._workers.shared_memory
+import itpipe._workers.files
+import itpipe._workers.launching
 from itpipe import batch_by, combine, parallel_map
-from itpipe._workers.shared_memory import LARGE, Arena, Block, Borrower, File, Large, Span, mapped
-
-needs_memfd = pytest.mark.skipif(not hasattr(os, 'memfd_create'), reason='nameless blocks are of Linux')
-
-
-def twin(file: File) -> File:
-    """The file as the process at the other end has it."""
-    return File(os.dup(file._file.fileno()), file._in_memory, file.size)
-
-
-class Lending:
-    """Both ends of an arena."""
-
-    def __init__(self, size: int = 1 << 24):
-        file = File.new(size)
-        assert file is not None
-        self.file, self.arena, self.borrower = file, Arena(file), Borrower(twin(file))
-
-    def sent(self, value: Any) -> tuple[bytes, Any]:
-        large = Large()
-        data = pickle.dumps(value, protocol=5, buffer_callback=large)
-        return data, pickle.loads(pickle.dumps(self.arena.lend(large)))
-
-    def views(self, value: Any) -> Any:
-        data, buffers = self.sent(value)
-        return pickle.loads(data, buffers=self.borrower.views(buffers))
-
-    def copies(self, value: Any) -> Any:
-        data, buffers = self.sent(value)
-        return pickle.loads(data, buffers=self.borrower.copies(buffers))
-
-    def return_all(self) -> None:
-        self.arena.take_back(self.borrower.give_back())
-
-    def close(self) -> None:
-        self.arena.close()
-        self.borrower.file.close()  # type: ignore[union-attr]
+from itpipe._workers.files import File
+from itpipe._workers.shared_memory import LARGE, Arena, Borrower, Span
 
 
 @pytest.fixture
@@ -67,14 +29,6 @@ def lending() -> Iterator[Lending]:
     lending = Lending()
     yield lending
     lending.close()
-
-
-def array(size: int, seed: int = 0) -> Any:
-    return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
-
-
-def refuse(*_: Any, **__: Any) -> Any:
-    raise OSError(errno.ENOMEM, 'Cannot allocate memory')
 
 
 class TestOneSide:
@@ -143,7 +97,7 @@ class TestOneSide:
 
     def test_no_more_is_mapped_than_is_used(self, lending: Lending, monkeypatch: pytest.MonkeyPatch) -> None:
         """The address space of a process may be limited, and what views there are is kept."""
-        monkeypatch.setattr(itpipe._workers.shared_memory, 'MAPPED', 1 << 18)
+        monkeypatch.setattr(itpipe._workers.files, 'FIRST_MAPPED', 1 << 18)
         kept = [lending.views(array(1 << 17, seed)) for seed in range(20)]
         assert len(lending.borrower.file.mapped(1)) == 1 << 22  # type: ignore[union-attr, arg-type]
         for seed, got in enumerate(kept):
@@ -176,62 +130,6 @@ class TestOneSide:
                 assert lending.arena.lent == 4  # the copies, which say nothing
                 lending.close()
 
-    @pytest.mark.parametrize('dropped', [True, False])
-    def test_files_where_there_are_none_in_memory(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dropped: bool
-    ) -> None:
-        """They lose their names at once, so nothing is left of them, however this process ends."""
-        if dropped:
-            monkeypatch.delattr(os, 'memfd_create', raising=False)
-        else:
-            monkeypatch.setattr(os, 'memfd_create', refuse, raising=False)
-        monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
-        lending = Lending()
-        assert list(tmp_path.iterdir()) == []
-        got = lending.views(array(LARGE))
-        assert lending.arena.lent == 1
-        lending.close()
-        assert (got == array(LARGE)).all()
-
-    def test_open_files_that_cannot_be_unlinked(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """There, none is used, and none is left."""
-        unlink, open_ones = os.unlink, set()
-        mkstemp, close = tempfile.mkstemp, os.close
-
-        def make(**options: Any) -> Any:
-            number, path = mkstemp(**options)
-            open_ones.add((number, path))
-            return number, path
-
-        def close_it(number: int) -> None:
-            close(number)
-            open_ones.difference_update([each for each in open_ones if each[0] == number])
-
-        def unlink_closed(path: Any) -> None:
-            if any(each[1] == path for each in open_ones):
-                raise PermissionError(errno.EACCES, 'used by another process', path)
-            unlink(path)
-
-        monkeypatch.delattr(os, 'memfd_create', raising=False)
-        monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
-        monkeypatch.setattr(tempfile, 'mkstemp', make)
-        monkeypatch.setattr(os, 'close', close_it)
-        monkeypatch.setattr(os, 'unlink', unlink_closed)
-        assert File.new(1 << 20) is None
-        assert list(tmp_path.iterdir()) == []
-
-    @pytest.mark.parametrize('missing', ['memory', 'descriptors', 'a folder', 'a way to hand them on'])
-    def test_a_machine_without_such_files(self, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-        if missing == 'memory':
-            monkeypatch.setattr(itpipe._workers.shared_memory, 'FileIO', NoRoom)
-        elif missing == 'a way to hand them on':
-            monkeypatch.delattr(os, 'preadv')
-        else:
-            monkeypatch.delattr(os, 'memfd_create', raising=False)
-            monkeypatch.setattr(tempfile, 'mkstemp', refuse)
-        assert File.new(1 << 20) is None
-        assert Block([pickle.PickleBuffer(array(LARGE))]).file is None
-
     def test_where_the_disk_is_full_the_buffers_go_through_the_pipe(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
@@ -255,41 +153,6 @@ class TestOneSide:
             assert lending.arena.lent == 1
         assert (kept == array(3 * LARGE, 1)).all()
         lending.close()
-
-    def test_no_file_has_the_number_of_a_standard_stream(self) -> None:
-        """In a process without these, which a process that it starts would take for them."""
-        out = run_script(
-            """
-            import os
-            from itpipe._workers.shared_memory import File
-
-            saved = os.dup(1)
-            for number in (0, 1, 2):
-                os.close(number)
-            files = [File.new(1 << 20) for _ in range(3)]
-            numbers = [file._file.fileno() for file in files]
-            for _ in range(3):
-                os.open(os.devnull, os.O_RDWR)
-            os.dup2(saved, 1)
-            print(min(numbers) > 2)
-            """
-        )
-        assert out == 'True\n'
-
-    def test_two_threads_that_close_it_at_once_close_its_file_once(self) -> None:
-        """The number of a file that is closed may be another one's at once."""
-        together = threading.Barrier(2)
-
-        def close(arena: Arena) -> None:
-            together.wait(LIMIT)
-            arena.close()
-
-        with ThreadPoolExecutor(2) as executor:
-            for _ in range(100):
-                arena = Arena(File.new(1 << 20))
-                arena.lend([pickle.PickleBuffer(array(LARGE))])
-                for closing in [executor.submit(close, arena) for _ in range(2)]:
-                    closing.result()
 
     def test_a_view_outlives_the_arena(self) -> None:
         lending = Lending()
@@ -358,94 +221,10 @@ class TestOneSide:
         assert steps(20_000) < 1.5 * steps(200)
 
 
-class NoRoom(FileIO):
-    def truncate(self, size: Any = None) -> int:
-        return int(refuse())
-
-
 def check_holes(arena: Arena) -> None:
     assert sorted(arena._holes) == arena._holes == sorted((end - begin, begin) for begin, end in arena._ends.items())
     assert {end: begin for begin, end in arena._ends.items()} == arena._begins
     assert not arena._ends.keys() & arena._begins.keys()  # those side by side are one
-
-
-class TestBlock:
-    def test_buffers_are_copied_once_and_mapped_by_all(self) -> None:
-        given = [array(LARGE, 1), array(3 * LARGE + 5, 2), array(LARGE, 3)]
-        block = Block(list(map(pickle.PickleBuffer, given)))
-        first, second = seen(block), seen(block)
-        for got in (first, second):
-            assert [part.tobytes() for part in got] == [each.tobytes() for each in given]
-        given[0][:] = 0
-        assert first[0].any()
-        block.close()
-        block.close()
-        assert second[2].tobytes() == given[2].tobytes()  # outlives it
-
-    def test_what_one_writes_no_other_sees(self) -> None:
-        block = Block([pickle.PickleBuffer(np.ones(LARGE, np.uint8))])
-        first, second = seen(block)[0], seen(block)[0]
-        first[:5] = 7
-        assert first[:6].tolist() == [7] * 5 + [1]
-        assert (second == 1).all()
-        assert (seen(block)[0] == 1).all()
-        block.close()
-
-    def test_memory_that_must_not_be_mapped_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        block = Block([pickle.PickleBuffer(array(LARGE, 1)), pickle.PickleBuffer(array(LARGE, 2))])
-        monkeypatch.setattr(File, '_map', lambda *_, **__: None)
-        first, second = seen(block)
-        assert first.tobytes() == array(LARGE, 1).tobytes()
-        assert second.tobytes() == array(LARGE, 2).tobytes()
-        first[:] = 0
-        assert seen(block)[0].tobytes() == array(LARGE, 1).tobytes()
-        block.close()
-
-    def test_nothing_to_copy_makes_no_file(self) -> None:
-        block = Block([])
-        assert (block.file, block.buffers) == (None, [])
-        block.close()
-
-    @needs_memfd
-    def test_memory_that_is_short_is_an_error_and_no_crash(self) -> None:
-        out = run_script(
-            """
-            import os, pickle, resource
-            import numpy as np
-            from itpipe._workers.shared_memory import Block
-
-            before = os.listdir('/proc/self/fd')
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-            buffers = [pickle.PickleBuffer(np.ones(1 << size, np.uint8)) for size in (16, 22)]
-            block = Block(buffers)
-            print(block.file, block.buffers == buffers, os.listdir('/proc/self/fd') == before)
-            """
-        )
-        assert out == 'None True True\n'
-
-    def test_a_disk_that_is_full_is_no_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(os, 'pwrite', refuse)
-        buffers = [pickle.PickleBuffer(array(LARGE))]
-        block = Block(buffers)
-        assert (block.file, block.buffers) == (None, buffers)
-
-    def test_an_interruption_leaves_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def interrupt(*_: Any) -> int:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(os, 'pwrite', interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            Block([pickle.PickleBuffer(array(LARGE))])
-
-
-def seen(block: Block) -> list[Any]:
-    """The buffers of the block in another process."""
-    assert block.file is not None
-    file = twin(block.file)
-    try:
-        return list(mapped(file, pickle.loads(pickle.dumps(block.buffers))))
-    finally:
-        file.close()
 
 
 def same(got: Any, expected: Any) -> bool:
