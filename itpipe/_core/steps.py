@@ -159,10 +159,10 @@ class Joins(NamedTuple):
 class Step:
     """What the four kinds have in common.
 
-    `work(items, *options)` is a generator from pairs to pairs. Of its options, a `Seed` is given to it as `Draws`, a
-    tuple of `ItemStep`s as an `ItemFunction`, `STOP` as the run's own `Stop`, and `AS_WRITTEN` as the text that the
-    step prints as. That is `name(*args, **kwargs)`; `factory` fills these in, also for an `ItemStep` of the same name.
-    `fingerprint` is what must be the same where a run goes on, by default what is printed.
+    `work(items, *options)` is a generator from pairs to pairs. Some options are replaced when a run begins: a `Seed` by
+    `Draws`, a tuple of `ItemStep`s by an `ItemFunction`, `STOP` by the run's own `Stop`, and `AS_WRITTEN` by the text
+    that the step prints. This text is `name(*args, **kwargs)`; `factory` fills these in, also for an `ItemStep` of the
+    same name. `fingerprint` is what must be the same where a run goes on, by default this text.
     """
 
     name: str

@@ -94,7 +94,7 @@ _DEALT = Stateful('dealt', map_items, state={'dealt': 0}, gives='same', share=(0
 
 
 def hold_back_last(steps: Sequence[Step]) -> tuple[list[int], int, list[int]]:
-    """As `running`, but without the item-wise steps that may run behind what is dealt later, whose indices are the last.
+    """As `running`, but without the item-wise steps that may run behind what is dealt later; their indices are last.
 
     These are not those that work on several items at once, as `parallel_map` does.
     """
