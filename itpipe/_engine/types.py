@@ -1,7 +1,7 @@
 """What type checkers are told about stages. Only they read this: nothing imports it when the program runs.
 
 `Stage[A, B]` takes items of type A and gives items of type B. For some stages these types depend on what stands left of
-them: `take(3)` gives what it gets. `Stage[A, A]` does not work for it, since A would be decided where the stage is made.
+them: `take(3)` gives what it gets. `Stage[A, A]` does not work for it, since A would be decided when the stage is made.
 So such stages have types of their own, with a generic `|`. At runtime each of them is a `Stage`.
 """
 
