@@ -143,10 +143,9 @@ class ItemStep(NamedTuple):
 
 
 class Joins(NamedTuple):
-    """A step that makes a source of the whole stream before it: `make(stream, step)` is that source.
+    """A step that makes a new source of the whole stream in front of it: `make(stream, step)`.
 
-    There is one in a stage only: where the stage gets its stream, the source takes the place of the step and of all
-    that is before it.
+    Only stages have such steps. When a stage gets its stream, the new source replaces the step and everything in front.
     """
 
     name: str
