@@ -286,8 +286,9 @@ class Infinite(Generic[B]):
         """A key for each item of the batch received last, as `item` takes it.
 
         The key is the item's number in the source, or in what a `stage` of your own gives. Behind `flatten` and `reuse`
-        it is a pair: the key of the item, and the number of the part or repetition. Behind `mix` it is a pair: the key
-        in its own stream, and the number of the stream.
+        it is a pair: the key of the item, and the number of the part or repetition. Behind `mix` and `concat` it is a
+        pair: the key in its own stream, and the number of the stream. Behind `cycle` the number is that of the pass.
+        Behind `zip_with` there is such a pair for each element.
 
         See also: `ordinals`, `indices`.
         """
@@ -311,7 +312,8 @@ class Infinite(Generic[B]):
         """The indices in the data of the items in the batch received last.
 
         They are indices into the sequence of `sample`, or the `ids` of `load_by_random_id`. For other sources they are
-        the ordinals. Behind `mix` they are pairs: the number of the stream, and the index in that.
+        the ordinals. Behind `mix` and `concat` they are pairs: the number of the stream, and the index in that. Behind
+        `zip_with` they are tuples: the index in each stream.
 
         Raises RuntimeError behind a `stage` of your own, which does not say which items it used.
 

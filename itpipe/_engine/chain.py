@@ -1,6 +1,6 @@
 """How a source and its steps become a live run.
 
-A run moves pairs `(key, value)` through a chain of generators; whoever consumes it strips the keys.
+A run moves pairs `(key, value)` through a chain of generators; its consumer strips the keys.
 
 Where the consumer stands. The run may be far ahead of its consumer. The consumer says which key it received last, and
 `Chain.commit` walks from there up to the source: the `Operator` of each step tells from a key that came out which keys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
     randomness. Items that were in the buffers of `shuffle` or `reuse` are dealt to the new ranks as well. Which items
     make a batch, and in which order they come, is another matter, since there is another number of ranks.
 
-    Ranks that go on as they were need this not: each loads its own state.
+    If the number of ranks stays, this is not needed: each rank loads its own state.
 
     Raises TypeError for what is not an iterable of dicts; ValueError for what are not whole states, for states of
     different pipelines or passes, if there is not one of each rank, and behind stages that count the items of their
@@ -51,6 +52,11 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
     if not states:
         raise ValueError(f'{where}: `states` must not be empty')
     for n, (state, place) in enumerate(zip(states, places, strict=True)):
+        if state['shard'] is None and re.search(r'^\s*shard\(', state['pipeline'], re.MULTILINE):
+            raise ValueError(
+                f'{where}: `states[{n}]` is that of a run with `shard` in a stream that another stage joins or repeats,'
+                ' such as `zip_with` or `cycle`; such a run goes on in the same number of ranks only'
+            )
         if not isinstance(state['shard'], list):
             raise ValueError(f'{where}: `states[{n}]` is that of {rank_in_words(state["shard"])}')
         if state['pipeline'] != states[0]['pipeline']:

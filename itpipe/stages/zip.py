@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from itpipe._core.checks import truth
 from itpipe._core.keys import Key, Zipped
@@ -12,25 +12,37 @@ from itpipe._engine.branches import Joined, OpenedBranches, branches_of
 from itpipe._engine.state_checks import key_test
 from itpipe._engine.stream import Stage, factory
 
+if TYPE_CHECKING:
+    from itpipe._engine.stream import Beside
+    from itpipe._engine.types import X, Y, Z
+
 __all__ = ['zip_with']
 
 
+@overload
+def zip_with(other: Iterable[X], /, *, strict: bool = False) -> Beside[X]: ...
+@overload
+def zip_with(other: Iterable[X], second: Iterable[Y], /, *, strict: bool = False) -> Beside[X, Y]: ...
+@overload
+def zip_with(
+    other: Iterable[X], second: Iterable[Y], third: Iterable[Z], /, *, strict: bool = False
+) -> Beside[X, Y, Z]: ...
+@overload
+def zip_with(*others: Iterable[Any], strict: bool = False) -> Stage[Any, tuple[Any, ...]]: ...
 @factory
 def zip_with(*others: Iterable[Any], strict: bool = False) -> Stage[Any, Any]:
-    """Tuples of the next item of the stream before it and of the next one of each of the others, as `zip` makes them.
+    """Tuples: the next item of the stream in front of it, then the next item of each of the others, as with `zip`.
 
-    `others` are streams or other iterables. It ends with the shortest of all; with `strict=True` all must have the same
-    number of items. A random stage behind it draws by the item of the stream before it, as if that came alone. The seed
-    of that stream is also the one of others that have none.
+    `others` are streams or other iterables. The result ends with the shortest of all; with `strict=True` all must have
+    the same number of items. A random stage behind it draws the same as without the others: by the first item of the
+    tuple. Others without a seed have that of the stream in front.
 
-    Raises TypeError for what is not iterable, and for a `strict` that is not True or False; ValueError without others,
-    and with `strict=True`, while iterating, as soon as one has ended and another has not.
+    Raises TypeError for what is not iterable, and if `strict` is not True or False; ValueError if there are no others.
+    With `strict=True` it raises ValueError, while iterating, when one stream has ended and another has not.
 
-    >>> from itpipe import apply, shuffle, stream
-    >>> list(['a.png', 'b.png'] | apply(len) | zip_with([3, 1]))
-    [(5, 3), (5, 1)]
-    >>> list(stream('abc', seed=0) | shuffle(3) | zip_with(stream('abc') | shuffle(3)))
-    [('a', 'b'), ('c', 'c'), ('b', 'a')]
+    >>> from itpipe import apply
+    >>> list(['cat.png', 'bird.png'] | apply(str.upper) | zip_with([3, 1]))
+    [('CAT.PNG', 3), ('BIRD.PNG', 1)]
 
     See also: `concat`, `mix`.
     """
@@ -41,38 +53,37 @@ def zip_with(*others: Iterable[Any], strict: bool = False) -> Stage[Any, Any]:
 class _OpenedZip(OpenedBranches):
     def run(self, at: Any) -> Iterator[Pair]:
         chains = list(self.chains.values())
+        numbers = range(len(chains))
         while True:
-            pairs: list[Pair] = []
+            keys: list[Key] = []
+            values: list[Any] = []
             for chain in chains:
                 pair = next(chain.pairs, None)
                 if pair is None:
-                    self.check_end(len(pairs), chains)
+                    self.check_end(len(keys))
                     return
-                pairs.append(pair)
-            key, values = Zipped.of([key for key, _ in pairs]), tuple([value for _, value in pairs])
-            del pair, pairs  # or they are held until the next ones are made
+                keys.append(pair[0])
+                values.append(pair[1])
+            key, item = Zipped(zip(keys, numbers, strict=True)), tuple(values)
+            del pair, values  # or the elements are held until the next ones are made
             self.log.append((key, None))
-            yield key, values
-            del values
+            yield key, item
+            del item
 
-    def check_end(self, ended: int, chains: Sequence[Any]) -> None:
-        """Raise an error if all must end together, where the one with this number has, and do not."""
-        if not self.source.step.kwargs:
+    def check_end(self, ended: int) -> None:
+        """The stream with this number has ended. If all must end together and another has not, raise an error."""
+        if not self.source.strict:
             return
-        if ended:
-            longer = 0
-        else:
-            longer = next((n for n, chain in enumerate(chains) if n and next(chain.pairs, None) is not None), 0)
-            if not longer:
-                return
-        raise ValueError(
-            'zip_with: with `strict=True` all streams must have the same number of items,'
-            f' but {_named(ended)} ended before {_named(longer)}'
-        )
+        others = (n for n in range(1, len(self.chains)) if next(self.chains[n].pairs, None) is not None)
+        longer = 0 if ended else next(others, None)
+        if longer is not None:
+            raise ValueError(
+                'zip_with: with `strict=True` all streams must have the same number of items,'
+                f' but {_named(ended)} ended before {_named(longer)}'
+            )
 
-    def received(self, key: Any) -> None:
-        for part, n in key:
-            self.chains[n].received(part)
+    def last_keys(self, received: Sequence[Any]) -> dict[int, Key]:
+        return {n: key for key, n in received[-1]}
 
     def has_key(self, key: Any) -> bool:
         return (
@@ -94,6 +105,10 @@ class _OpenedZip(OpenedBranches):
 
 class _Zip(Joined):
     opened = _OpenedZip
+
+    @property
+    def strict(self) -> bool:
+        return bool(self.step.kwargs)
 
     def key_test(self) -> Callable[[Any], bool]:
         tests = [key_test(branch.source, branch.steps) for branch in self.branches]

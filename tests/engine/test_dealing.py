@@ -734,8 +734,11 @@ def test_ranks_that_are_killed_and_go_on_as_others_lose_nothing_and_see_nothing_
         for rank in range(ranks):
             lines = (tmp_path / f'{life}-{rank}').read_text().splitlines(keepends=True)
             got += itertools.chain(*(json.loads(line)['batch'] for line in lines if line.endswith('\n')))
-    noisy = with_rng(lambda x, rng: [[x, 0, rng.random()], [x, 1, rng.random()]], name='noisy')
-    assert sorted(got) == sorted(itertools.chain(*(stream(range(600), seed=3) | noisy)))
+
+    def noisy(x, rng):
+        return [[x, 0, rng.random()], [x, 1, rng.random()]]
+
+    assert sorted(got) == sorted(itertools.chain(*(stream(range(600), seed=3) | with_rng(noisy))))
 
 
 def test_ranks_that_have_ended_their_pass_go_on_in_the_next_one():

@@ -423,6 +423,7 @@ else:
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_ranks_with_lightning_itself_go_on_exactly_and_others_with_each_item_once(tmp_path: Path) -> None:
     pytest.importorskip('torch')

@@ -18,11 +18,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path for path in (ROOT / 'examples').glob('*.py') if not path.name.startswith('_'))
 ARGUMENTS = {'digits.py': ['--epochs', '2'], 'resume.py': ['--epochs', '2']}
+LONG = {'digits.py', 'resume.py'}
 SECONDS = 120
 
 
 @pytest.mark.timeout(SECONDS + 30)
-@pytest.mark.parametrize('script', SCRIPTS, ids=lambda script: script.name)
+@pytest.mark.parametrize(
+    'script',
+    [pytest.param(path, marks=[pytest.mark.long] * (path.name in LONG), id=path.name) for path in SCRIPTS],
+)
 def test_example(script, tmp_path):
     """The script succeeds, leaves no process, and our code in it gives no warning."""
     for line in re.findall(r'^# requires: (.+)$', script.read_text(encoding='utf-8'), re.MULTILINE):

@@ -291,7 +291,10 @@ def test_ranks_before_it_cycle_over_their_own():
     assert list(s.resume(state)) == [3, 1, 3]
     with pytest.raises(ValueError, match='^merge_states: ') as caught:
         merge_states([state])
-    assert str(caught.value) == 'merge_states: `states[0]` is that of a run without `shard`'
+    assert str(caught.value) == (
+        'merge_states: `states[0]` is that of a run with `shard` in a stream that another stage joins or repeats,'
+        ' such as `zip_with` or `cycle`; such a run goes on in the same number of ranks only'
+    )
 
 
 def test_within_other_streams():

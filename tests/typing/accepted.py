@@ -18,6 +18,8 @@ from itpipe import (
     combine,
     combine_lists,
     combine_pad,
+    concat,
+    cycle,
     filter_by,
     flatten,
     load_by_random_id,
@@ -40,6 +42,7 @@ from itpipe import (
     unpack,
     with_rng,
     zip_apply,
+    zip_with,
 )
 from itpipe.image import zoom
 
@@ -159,6 +162,26 @@ def flow_stages(paths: list[str], nested: list[list[int]]) -> None:
     assert_type(range(9) | batch_by(2) | batch_by(2), Stream[list[list[int]]])
     assert_type(range(9) | batch_by(lambda batch, item: item > batch[-1]) | flatten, Stream[int])
     assert_type(paths | batch_by(limit=10, cost=len, padded=True) | skip(1), Stream[list[str]])
+
+
+def joined_streams(
+    paths: Stream[str],
+    images: list[Image],
+    labels: Stream[int],
+    loading: Stage[str, Image],
+    pairs: Stage[str, list[int]],
+) -> None:
+    assert_type(paths | zip_with(labels), Stream[tuple[str, int]])
+    assert_type(images | zip_with(labels, paths, strict=True) | batch_by(2), Stream[list[tuple[Image, int, str]]])
+    assert_type(paths | loading | zip_with(labels) | unpack(augment), Stream[tuple[Image, int]])
+    assert_type(paths | (loading | zip_with(labels)), Stream[tuple[Image, int]])
+    assert_type(paths | zip_with(labels, labels, labels), Stream[tuple[str, int, int, int]])
+    assert_type(paths | zip_with(labels, labels, labels, labels), Stream[tuple[Any, ...]])
+    assert_type(images | zip_with(range(3)) | batch_by(2) | combine, Stream[tuple[Array, Array]])
+    assert_type(paths | concat(['a'], paths), Stream[str])
+    assert_type(paths | concat(labels), Stream[str | int])
+    assert_type(images | cycle(3), Stream[Image])
+    assert_type(paths | pairs | cycle() | flatten | take(9), Stream[int])
 
 
 def sources(paths: list[str], pairs: list[tuple[Image, int]]) -> None:

@@ -11,6 +11,7 @@ from itpipe import (
     Stream,
     batch_by,
     combine,
+    concat,
     flatten,
     map_at,
     parallel_map,
@@ -18,6 +19,7 @@ from itpipe import (
     shuffle,
     stream,
     take,
+    zip_with,
 )
 
 Image: TypeAlias = npt.NDArray[np.float32]
@@ -38,6 +40,7 @@ def factories_without_their_call(
     repr(numbers | take)  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
     repr(numbers | half | take(3) | shuffle)  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
     repr(pairs | batch_by)  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    repr(pairs | zip_with)  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
     repr(pairs | map_at)  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
     repr(halving | batch_by)  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
     repr(take(3) | batch_by)  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
@@ -55,6 +58,8 @@ def other_items(
     repr(words | batch_by(2) | loading)  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
     repr(loading | halving)  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
     repr(numbers | flatten)  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    repr(words | concat(words) | half)  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    repr(words | zip_with(words) | half)  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
     repr(numbers | combine)  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
     repr(range(3) | map_at(0, half))  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
 
@@ -63,6 +68,8 @@ def other_arguments(numbers: Stream[int], pairs: Stream[tuple[Image, int]]) -> N
     repr(take('3'))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     repr(batch_by(limit=3))  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     repr(parallel_map(half, threads='2'))  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    repr(zip_with(3))  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    repr(concat(3))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     repr(sample(3))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     repr(stream(3))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     repr(3 | take(2))  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]

@@ -1,0 +1,43 @@
+"""The order in which steps run: neighbouring item-wise steps as one, and `shard` as early as that is right."""
+
+from typing import Any
+
+import pytest
+
+from itpipe import apply, batch_by, filter_by, flatten, parallel_map, prefetch, shard, shuffle, skip, take
+from itpipe._engine.order import fused, last_shard, running
+
+
+def names(steps: Any) -> list[str]:
+    return [step.name for step in steps]
+
+
+def test_neighbouring_item_wise_steps_run_as_one() -> None:
+    steps = (apply(abs) | apply(str) | take(3) | apply(len)).steps
+    assert names(fused(steps)) == ['map_items', 'take', 'map_items']
+    assert fused(()) == []
+
+
+@pytest.mark.parametrize(
+    ('stage', 'expected'),
+    [
+        (apply(abs) | shard(0, 2), ['shard', 'map_items']),
+        (apply(abs) | parallel_map(str, threads=2) | shard(0, 2), ['shard', 'map_items', 'parallel_map']),
+        (apply(abs) | skip(1) | shard(0, 2), ['skip', 'shard', 'map_items']),
+        (filter_by(abs) | shard(0, 2), ['filter_by', 'shard']),
+        (flatten | shard(0, 2), ['flatten', 'shard']),
+        (batch_by(2) | shard(0, 2), ['batch_by', 'shard']),
+        (apply(abs) | shuffle(3) | batch_by(2), ['map_items', 'shuffle', 'batch_by']),
+    ],
+    ids=repr,
+)
+def test_shard_runs_before_the_item_wise_steps_in_front_of_it(stage: Any, expected: list[str]) -> None:
+    steps = fused(stage.steps)
+    order, _ = running(steps)
+    assert names(steps[place] for place in order) == expected
+
+
+def test_the_last_shard_is_found() -> None:
+    steps = (shard(0, 2) | prefetch(1) | shard(1, 3) | apply(abs)).steps
+    assert last_shard(steps) == 2
+    assert last_shard(steps, least=4) is last_shard(apply(abs).steps) is None

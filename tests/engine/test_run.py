@@ -1,0 +1,109 @@
+"""One run: who may ask it for items, and what is closed with it."""
+
+import io
+import threading
+
+import pytest
+
+import itpipe
+from itpipe import apply, batch_by, parallel_map, stage, stream, take
+
+
+def test_a_run_that_is_a_source_is_closed_with_what_runs_over_it():
+    inner = parallel_map(abs, threads=2)(range(100))  # its threads would be found by the check for leftovers
+    outer = batch_by(3)(inner)
+    assert next(outer) == [0, 1, 2]
+    outer.close()
+    assert list(inner) == []
+
+
+def test_an_error_of_the_user_is_not_replaced_by_one_of_closing():
+    def source():
+        try:
+            yield from range(3)
+        finally:
+            raise KeyError('from finally')
+
+    def fail(x):
+        raise ValueError('mine')
+
+    def fails(made):
+        with pytest.raises(ValueError, match='^mine') as caught:
+            list(made)
+        assert caught.value.args == ('mine',)
+        return caught.value.__notes__
+
+    notes = ['itpipe: raised in apply(fail), item 0', "itpipe: closing raised KeyError('from finally') as well"]
+    assert fails(source() | apply(fail)) == notes
+    assert fails(itpipe.Infinite(source(), fail)) == notes
+    assert fails(itpipe.Infinite(source(), fail, prefetch=0)) == notes
+
+
+def test_a_file_that_was_passed_in_stays_open():
+    """What is not a generator and was not made for the run is its owner's."""
+    file = io.StringIO('a\nb\nc\n')
+    assert list(file | apply(str.strip) | take(1)) == ['a']
+    assert not file.closed
+
+
+def test_two_threads_in_one_run_are_told_so_and_the_first_goes_on():
+    inside, told = threading.Event(), threading.Event()
+
+    def wait(x):
+        if x == 1:
+            inside.set()
+            assert told.wait(60)
+        return x
+
+    run, got = iter(stream(range(4)) | apply(wait)), []
+    other = threading.Thread(target=lambda: got.extend(run))
+    other.start()
+    assert inside.wait(60)
+    with pytest.raises(RuntimeError) as caught:
+        next(run)
+    told.set()
+    other.join()
+    assert got == [0, 1, 2, 3]
+    assert str(caught.value) == (
+        'two threads have asked one run for an item at the same time, or the run has asked itself;'
+        ' give each thread a run of its own, by `iter(stream)`, or let them share an `Infinite`'
+    )
+
+
+def test_a_run_that_asks_itself_is_told_so():
+    run = iter(stream(range(3)) | apply(lambda x: next(run)))
+    with pytest.raises(RuntimeError, match='^two threads have asked one run'):
+        next(run)
+
+
+def test_a_generator_of_the_users_that_is_asked_twice_is_no_run():
+    def asks_itself():
+        yield next(itself)
+
+    itself = asks_itself()
+    with pytest.raises(ValueError, match='^generator already executing') as caught:
+        list(stream(itself) | apply(abs))
+    assert caught.value.__notes__
+
+
+def test_errors_in_closing_do_not_keep_others_from_closing():
+    log = []
+
+    def source():
+        try:
+            yield from range(5)
+        finally:
+            log.append('source')
+
+    @stage
+    def sulky(items):
+        try:
+            yield from items
+        finally:
+            raise OSError('sulks')
+
+    run = iter(source() | sulky())
+    next(run)
+    with pytest.raises(OSError, match='^sulks$'):
+        run.close()
+    assert log == ['source']

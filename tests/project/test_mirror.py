@@ -1,0 +1,66 @@
+"""Each module has a test file of its own, in the folder that mirrors its room."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ELSEWHERE = {
+    '_core/public.py': 'project/test_public_names.py',
+    '_engine/branches.py': 'stages/test_zip.py',
+    '_engine/chain.py': 'whole/test_resume.py',
+    '_engine/epoch_run.py': 'test_infinite.py',
+    '_engine/epochs.py': 'test_infinite.py',
+    '_engine/indexing.py': 'engine/test_iterables.py',
+    '_engine/iterators.py': 'engine/test_iterables.py',
+    '_engine/kinds.py': 'core/test_steps.py',
+    '_engine/merging.py': 'engine/test_dealing.py',
+    '_engine/operators.py': 'whole/test_resume.py',
+    '_engine/source.py': 'no code: protocols',
+    '_engine/source_states.py': 'engine/test_iterables.py',
+    '_engine/stateful.py': 'engine/test_states.py',
+    '_engine/types.py': 'whole/test_typing.py',
+    '_engine/user_state.py': 'stages/test_custom.py',
+    '_workers/opening.py': 'stages/test_parallel.py',
+    '_workers/stall_query.py': 'engine/test_waiting.py',
+    'dpipe/expiration_pool.py': 'dpipe/test_pipeline.py',
+    'image/_arguments.py': 'image/test_image.py',
+    'stages/tables.py': 'stages/test_array_likes.py',
+}
+"""Modules without a test file: the file that tests them, or why there is none."""
+MORE = {
+    'dpipe/test_old_scripts.py': 'scripts that use all of it',
+    'engine/test_states.py': 'states that have been changed by hand: all that is saved and read',
+    'image/test_image.py': 'what all of its functions promise',
+}
+"""Test files of no single module, and what they test."""
+NO_ROOM = {'whole', 'project', 'support', 'typing'}
+"""Folders of what no module does alone."""
+
+
+def mirrored(module: str) -> str:
+    """Where the tests of a module are; for a folder, `__init__.py` is its own module."""
+    *room, name = module.removesuffix('.py').split('/')
+    return '/'.join([*(part.lstrip('_') for part in room), f'test_{name.lstrip("_")}.py'])
+
+
+def files(folder: str, pattern: str) -> set[str]:
+    return {path.relative_to(ROOT / folder).as_posix() for path in (ROOT / folder).rglob(pattern)}
+
+
+MODULES = {name for name in files('itpipe', '*.py') if not name.endswith('__init__.py')}
+TESTS = files('tests', 'test_*.py')
+
+
+def test_each_module_has_a_test_file() -> None:
+    assert {module for module in MODULES if mirrored(module) not in TESTS} == ELSEWHERE.keys()
+
+
+@pytest.mark.parametrize('reason', ELSEWHERE.values())
+def test_where_the_tests_are_instead(reason: str) -> None:
+    assert reason.startswith('no code') or reason in TESTS
+
+
+def test_each_test_file_is_that_of_a_module() -> None:
+    alone = {name for name in TESTS - set(map(mirrored, MODULES)) if name.split('/')[0] not in NO_ROOM}
+    assert alone == MORE.keys()
