@@ -99,7 +99,7 @@ def _container(value: Any) -> str:
 
 
 class Counted(NamedTuple):
-    """Prints in the place of an argument: how many of something there are.
+    """Prints how many things there are, in the place of the things themselves.
 
     >>> Counted(1, 'item'), Counted(3, 'item')
     (<1 item>, <3 items>)

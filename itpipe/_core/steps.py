@@ -1,6 +1,6 @@
 """What a step of a stage is: a description, made of functions and their arguments, that never runs.
 
-A stage is a tuple of steps. They print as they were written, compare and pickle; `_engine` makes them run.
+A stage is a tuple of steps. They print like the call that made them, compare and pickle; `_engine` makes them run.
 
 An item-wise step is an `ItemStep`. Every other step is of one of four kinds, which differ in what has to be remembered
 to go on behind an item: `Stateless`, `Expanding`, `Stateful`, `Opaque`. The kind of a step is declared. What a kind
@@ -24,6 +24,7 @@ __all__ = [
     'Even',
     'Expanding',
     'Function',
+    'Hidden',
     'ItemStep',
     'Joins',
     'Opaque',
@@ -65,13 +66,17 @@ AS_WRITTEN: Final = _AsWritten()
 """Among a step's options: stands for what the step looks like, for notes on errors."""
 
 
-class _Hidden:
-    """A value that nobody may look at."""
+class Hidden:
+    """A value that nobody may look at, of the item with this key, if that is known."""
+
+    def __init__(self, key: Key | None = None):
+        self.key = key
 
     def _refuse(self, *_: Any) -> Any:
         raise TypeError('a stateful step looks at a value, but what it does may depend on keys and its state only')
 
     __bool__ = __eq__ = __ne__ = __hash__ = __len__ = __iter__ = __getitem__ = __call__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = _refuse
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith('__'):  # what Python and its tools ask of any object
@@ -82,7 +87,7 @@ class _Hidden:
         return 'HIDDEN'
 
 
-HIDDEN: Final = _Hidden()
+HIDDEN: Final = Hidden()
 """In the place of the values where the state of a stateful step is worked out again from keys alone."""
 
 
@@ -138,10 +143,9 @@ class ItemStep(NamedTuple):
 
 
 class Joins(NamedTuple):
-    """A step that makes a source of the whole stream before it: `make(stream, step)` is that source.
+    """A step that makes a new source of the whole stream in front of it: `make(stream, step)`.
 
-    There is one in a stage only: where the stage gets its stream, the source takes the place of the step and of all
-    that is before it.
+    Only stages have such steps. When a stage gets its stream, the new source replaces the step and everything in front.
     """
 
     name: str
@@ -154,10 +158,10 @@ class Joins(NamedTuple):
 class Step:
     """What the four kinds have in common.
 
-    `work(items, *options)` is a generator from pairs to pairs. Of its options, a `Seed` is given to it as `Draws`, a
-    tuple of `ItemStep`s as an `ItemFunction`, `STOP` as the run's own `Stop`, and `AS_WRITTEN` as the text that the
-    step prints as. That is `name(*args, **kwargs)`; `factory` fills these in, also for an `ItemStep` of the same name.
-    `fingerprint` is what must be the same where a run goes on, by default what is printed.
+    `work(items, *options)` is a generator from pairs to pairs. Some options are replaced when a run begins: a `Seed` by
+    `Draws`, a tuple of `ItemStep`s by an `ItemFunction`, `STOP` by the run's own `Stop`, and `AS_WRITTEN` by the text
+    that the step prints. This text is `name(*args, **kwargs)`; `factory` fills these in, also for an `ItemStep` of the
+    same name. `fingerprint` is what must be the same where a run goes on, by default this text.
     """
 
     name: str
@@ -175,7 +179,7 @@ class Step:
     """Whether it goes on by starting again, so that steps before it need not know where the consumer stands."""
 
     def origins(self, key: Any) -> tuple[Key, ...]:
-        """The keys that had gone into the one that came out, the one consumed last being last."""
+        """The keys of the pairs that a pair with this key is made of; the one consumed last is last."""
         return (key,)
 
     def has_key(self, key: Any, upstream: Callable[[Any], bool]) -> bool:
@@ -218,12 +222,14 @@ class Stateless(Step):
     """It remembers nothing: where it stands follows from the last key that it gave.
 
     `gives` says what comes out: `'results'` of `work` with the keys of the items, or as many of them as it lets pass;
-    `'same'`, the pairs that went in; `'lists'` of items, each with a `Batch` of their keys.
+    `'same'`, the pairs that went in; `'lists'` of items, each with a `Batch` of their keys, `by_count` if it does not
+    depend on the values which of them make a list.
     """
 
     _: KW_ONLY
     gives: Literal['results', 'same', 'lists'] = 'results'
     itemwise: bool = False
+    by_count: bool = False
 
     def __post_init__(self) -> None:
         _check_choice(self, 'gives', ('results', 'same', 'lists'))
@@ -263,8 +269,8 @@ class Expanding(Step):
 class Stateful(Step):
     """It remembers a dict: `work(items, state, *options)` never looks at values, and keeps all it needs in `state`.
 
-    `state` is what it begins with. `'slots'`, if there, is a list of the pairs that it holds; everything else is JSON.
-    Each field has a role, which decides what becomes of it where ranks are put together or dealt anew:
+    It begins with a copy of `state`. `'slots'`, if there, is a list of the pairs that it holds; everything else is
+    JSON. Each field has a role, which decides what becomes of it where ranks are put together or dealt anew:
 
     - `clock`: a number; of several ranks' the largest goes on;
     - `beside`: a list of numbers, one for each of the slots, which goes where they go;
@@ -336,7 +342,7 @@ class Stateful(Step):
 
 @dataclass(frozen=True, eq=False)
 class Opaque(Step):
-    """Nothing is known of it: keys are numbers of what comes out, and it goes on by starting from the beginning."""
+    """The engine knows nothing of it: what comes out is numbered, and to go on, it starts from the beginning."""
 
     remembers: ClassVar[bool] = True
     from_beginning: ClassVar[bool] = True
@@ -356,8 +362,8 @@ class Opaque(Step):
 class UserStateful(Opaque):
     """A user's generator with a state: `work(values, state, *options)`, from values to values.
 
-    `state` is what it begins with: JSON, and a list `'slots'`, if there, of the values that it holds. Each time that it
-    asks for a value, its state is all that it needs to go on from there.
+    It begins with a copy of `state`: JSON, and a list `'slots'`, if there, of the values that it holds. Each time that
+    it asks for a value, its state is all that it needs to go on from there.
     """
 
     from_beginning: ClassVar[bool] = False

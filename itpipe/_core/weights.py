@@ -15,7 +15,8 @@ __all__ = ['Weights', 'check_weights', 'checksum', 'upper_edges']
 Weights: TypeAlias = 'np.ndarray[Any, np.dtype[np.float64]]'
 
 
-def check_weights(where: str, weights: Any, count: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+def check_weights(where: str, weights: Any, count: int) -> Weights | None:
+    """The weights as an array of `count` floats, or None; raises an error that names `where` for anything else."""
     if weights is None:
         return None
     try:
@@ -41,11 +42,12 @@ def _objects(array: np.ndarray[Any, Any]) -> Iterable[Any]:
     return array.flat if array.dtype.kind == 'O' else ()
 
 
-def upper_edges(weights: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The upper edges of their shares, up to a common factor, by which their sum neither overflows nor vanishes."""
+def upper_edges(weights: Any) -> Weights:
+    """The cumulative sums of the weights, scaled by a power of two so that they neither overflow nor vanish."""
     _, exponent = np.frexp(np.max(weights))
     return np.cumsum(np.ldexp(weights, -exponent))
 
 
-def checksum(weights: np.ndarray[Any, np.dtype[np.float64]]) -> str:
+def checksum(weights: Weights) -> str:
+    """Eight characters that tell these weights from others."""
     return f'{crc32(weights.astype("<f8").tobytes()):08x}'

@@ -13,10 +13,11 @@ from itpipe._core.show import Counted, format_call, format_step, same
 from itpipe._core.steps import Joins, Pair, Stateless, Step, draws
 
 from .chain import Chain
-from .checkpoint import check_position, key_test, lasting
+from .fingerprint import fingerprint
 from .iterators import is_iterable
 from .seeds import Seeds
 from .source import Opened
+from .state_checks import check_position, key_test
 from .stream import Stage, Stream, stream
 from .waiting import Stop
 
@@ -24,7 +25,11 @@ __all__ = ['Branched', 'Joined', 'OpenedBranches', 'branches_of']
 
 
 def branches_of(where: str, name: str, iterables: Iterable[Any]) -> tuple[Stream[Any], ...]:
-    """The iterables as streams; raises an error that names `where` and `name` for what is none, or if there is none."""
+    """The iterables as streams.
+
+    Raises, with a message that begins with `where` and `name`, TypeError for what is not iterable, and ValueError if
+    there are none.
+    """
     result = []
     for n, each in enumerate(iterables):
         if isinstance(each, Stage) or not is_iterable(each):
@@ -37,13 +42,13 @@ def branches_of(where: str, name: str, iterables: Iterable[Any]) -> tuple[Stream
 
 
 class Branched:
-    """A source whose items come out of streams, its branches: a description. Its `opened` says how they do."""
+    """A source whose items come out of several streams, its branches. The class `opened` does the work."""
 
     name: str
     seed: int | None
     opened: ClassVar[type[OpenedBranches]]
     entry_names: ClassVar[set[str]] = set()
-    """What the entry of its state has beside the positions of the branches."""
+    """The names in its entry of a state, apart from 'branches', the positions of the branches."""
 
     def __init__(self, branches: tuple[Stream[Any], ...]):
         self.branches = branches
@@ -78,19 +83,19 @@ class Branched:
             raise ValueError(f'what it says of `{self.name}` cannot be')
 
     def fits(self, entry: dict[str, Any]) -> bool:
-        """Whether what the entry has beside the positions can be."""
+        """Whether the rest of the entry, apart from the positions, can be one of this source."""
         return True
 
     __hash__ = None  # type: ignore[assignment]
 
 
-def described(branches: Iterable[Stream[Any]]) -> list[str]:
-    """What has to be the same of the branches where a run goes on, in lines."""
-    return [f'  {line}' for branch in branches for line in lasting(branch.source, branch.steps).splitlines()]
+def fingerprints(branches: Iterable[Stream[Any]]) -> list[str]:
+    """What must be the same in the branches when a run goes on: indented lines."""
+    return [f'  {line}' for branch in branches for line in fingerprint(branch.source, branch.steps).splitlines()]
 
 
 class Joined(Branched):
-    """What a step that joins streams makes of the stream before it, the first branch, and of its own."""
+    """The source that a `Joins` step makes. Its branches: the stream in front of the step, and the step's arguments."""
 
     def __init__(self, left: Stream[Any], step: Joins):
         self.left, self.step, self.name = left, step, step.name
@@ -98,11 +103,11 @@ class Joined(Branched):
         super().__init__((left, *others))
         self.seed = left.source.seed
 
-    def lasting(self) -> str:
+    def fingerprint(self) -> str:
         others = self.branches[1:]
         args = (Counted(len(others), 'stream'),) if others else self.step.args
         head = format_call(self.name, args, {})
-        return '\n'.join([lasting(self.left.source, self.left.steps), head, *described(others)])
+        return '\n'.join([fingerprint(self.left.source, self.left.steps), head, *fingerprints(others)])
 
     def __repr__(self) -> str:
         return f'{self.left!r} | {format_step(self.step)}'
@@ -114,9 +119,9 @@ class Joined(Branched):
 
 
 class OpenedBranches:
-    """Such a source at work, with a chain for each branch. Its items have the keys `(key in the branch, branch)`.
+    """A `Branched` source at work: a chain for each branch. An item has the key `(key in its branch, branch)`.
 
-    The log holds, for each item that went out, its key and what `entry` has to know of where the source stood then.
+    The log has the key of each item that went out, and the place where the source stood right after it.
     """
 
     stateful = True
@@ -128,7 +133,7 @@ class OpenedBranches:
         self.chains: dict[int, Chain] = {}
         self.log: deque[tuple[Any, Any]] = deque()
         self.at: Any = None
-        """Where the consumer stands; the last of the log that it has received."""
+        """The place behind the item that the consumer received last."""
 
     def split_lookup(self) -> Step | None:
         self.complete = False
@@ -148,14 +153,14 @@ class OpenedBranches:
         return Chain(branch.source, branch.steps, seeds, self.stop, position, self.tracked, complete=self.complete)
 
     def place(self, entry: dict[str, Any] | None) -> Any:
-        """Where `run` starts: what the entry says beside the positions of the branches."""
+        """The place where `run` starts: at the beginning, or what the entry says of it."""
 
     def run(self, at: Any) -> Iterator[Pair]:
-        """The pairs from there on, of which each is in the log before it goes out."""
+        """The pairs from this place on. Each is written to the log before it goes out."""
         raise NotImplementedError
 
     def closing(self, pairs: Iterator[Pair]) -> Iterator[Pair]:
-        """The pairs; at their end, by whatever it comes, all branches are closed."""
+        """The pairs. When they end, by an error or not, all branches are closed."""
         try:
             yield from pairs
         except Exception as error:
@@ -183,7 +188,7 @@ class OpenedBranches:
             self.chains[n].commit()
 
     def last_keys(self, received: Sequence[Any]) -> dict[int, Key]:
-        """Of what the consumer has received in this order, the last key of each branch."""
+        """The last key of each branch among these keys, which the consumer received in this order."""
         return {n: key for key, n in received}
 
     def entry(self) -> Any:
@@ -206,7 +211,7 @@ class OpenedBranches:
         return result
 
     def finish(self, key: Any, value: Any) -> Any:
-        """What the steps that were left to the one behind `shard` make of a value."""
+        """The value after the steps that its branch left to a step behind `shard`."""
         return self.branch(key[1]).finish(key[0], value)
 
 

@@ -69,22 +69,22 @@ def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Gene
 
 
 def running(steps: Sequence[Step]) -> tuple[list[int], int]:
-    """The places of the steps in the order in which they run, and behind how many the source's items are looked up.
+    """The indices of the steps in the order in which they run, and behind how many the source's items are looked up.
 
     0 is for a source that gives the items themselves.
     """
     order: list[int] = []
     looked_up = 0
-    for place, step in enumerate(steps):
+    for index, step in enumerate(steps):
         if step.share is None:
-            order.append(place)
+            order.append(index)
             continue
         first = len(order)
         while first and _lets_pass(steps[order[first - 1]]):
             first -= 1
         behind = [other for other in order[first:] if steps[other].itemwise]
         before = [other for other in order[first:] if not steps[other].itemwise]
-        order[first:] = [*before, place, *behind]
+        order[first:] = [*before, index, *behind]
         if first == 0:
             looked_up = len(before) + 1
     return order, looked_up
@@ -94,7 +94,7 @@ _DEALT = Stateful('dealt', map_items, state={'dealt': 0}, gives='same', share=(0
 
 
 def hold_back_last(steps: Sequence[Step]) -> tuple[list[int], int, list[int]]:
-    """As `running`, but without the item-wise steps that may run behind what is dealt later, whose places are the last.
+    """As `running`, but without the item-wise steps that may run behind what is dealt later; their indices are last.
 
     These are not those that work on several items at once, as `parallel_map` does.
     """
@@ -113,10 +113,10 @@ def dealt(steps: Sequence[Step | ItemStep], shard: Step) -> tuple[Step | ItemSte
     That is behind all steps that count items, but before what leaves them out, takes them apart or puts them together.
     """
     counting = (n for n, step in enumerate(steps) if isinstance(step, Step) and step.positional)
-    place = max(counting, default=-1) + 1
-    while place < len(steps) and _lets_pass(steps[place]):
-        place += 1
-    return (*steps[:place], shard, *steps[place:])
+    index = max(counting, default=-1) + 1
+    while index < len(steps) and _lets_pass(steps[index]):
+        index += 1
+    return (*steps[:index], shard, *steps[index:])
 
 
 def _lets_pass(step: Step | ItemStep) -> bool:
@@ -130,7 +130,7 @@ def check_alike(where: str, source: Source, steps: Sequence[Step | ItemStep], se
         return
     alike = fused(steps[: shard + 1])
     order, _ = running(alike)
-    before = [alike[place] for place in order[: order.index(len(alike) - 1)]]
+    before = [alike[index] for index in order[: order.index(len(alike) - 1)]]
     if not source.ordered or any(step.yields_as_completed for step in before):
         raise ValueError(
             f'{where}: the ranks need items in the same order, but before they are dealt there is a `parallel_map`'
@@ -144,6 +144,6 @@ def check_alike(where: str, source: Source, steps: Sequence[Step | ItemStep], se
 
 
 def last_shard(steps: Sequence[Step | ItemStep], least: int = 1) -> int | None:
-    """The place of the last step that deals items to ranks, to at least so many."""
+    """The index of the last step that deals items to ranks, to at least so many."""
     shards = ((n, step.share[1]) for n, step in enumerate(steps) if isinstance(step, Step) and step.share is not None)
     return max((n for n, ranks in shards if ranks >= least), default=None)

@@ -16,10 +16,10 @@ from itertools import chain
 from typing import Any, Final
 
 from itpipe._core.key_codes import decode_all, encode_all
-from itpipe._core.keys import END, Key, is_count
+from itpipe._core.keys import END, Key, is_count, is_pair
 from itpipe._core.notes import note
 from itpipe._core.show import format_step, shortened
-from itpipe._core.steps import HIDDEN, Pair, State, Stateful, in_order, is_json
+from itpipe._core.steps import HIDDEN, Hidden, Pair, State, Stateful, in_order, is_json
 
 from .operators import Operator, Upstream
 from .seeds import Seeds
@@ -27,6 +27,8 @@ from .waiting import Stop
 
 __all__ = ['StatefulOperator']
 
+CHECKED: Final = 100
+"""Of so many items, it is checked that a value comes out with a key from which it can be made again."""
 _MISSING: Final = object()
 """In the place of a value in a slot: it could not be made again."""
 
@@ -76,12 +78,13 @@ class StatefulOperator(Operator):
         log.append(END)
 
     def _replayed(self) -> Iterator[Pair]:
-        log, position = self.log, self.position
+        log, position, count = self.log, self.position, 0
         while log:
             key = position[0] = log.popleft()
             if key is END:
                 return
-            yield key, HIDDEN
+            count += 1
+            yield key, Hidden(key) if count <= CHECKED else HIDDEN
         raise self._differs()
 
     def _differs(self) -> RuntimeError:
@@ -95,13 +98,22 @@ class StatefulOperator(Operator):
         try:
             for made, value in self.replica:
                 if value is not HIDDEN:
-                    raise TypeError(f'a stateful step must give values as they came, got {value!r} for one')
+                    self._check(made, value)
                 if made == key:
                     return self._position()
         except Exception as error:
             note(error, format_step(self.step), key)
             raise
         raise self._differs()
+
+    def _check(self, key: Any, value: Any) -> None:
+        """Raise TypeError if another value would be made again for this key."""
+        if type(value) is not Hidden:
+            raise TypeError(f'a stateful step must give values as they came, got {value!r} for one')
+        repeated = self.step.gives == 'repeated'
+        if (not is_pair(key) or key[0] != value.key) if repeated else key != value.key:
+            form = f'({value.key}, n)' if repeated else value.key
+            raise TypeError(f'by its `gives`, the step must give the value of {value.key} with key {form}, got {key}')
 
     def end(self) -> Any:
         self.position[0] = None

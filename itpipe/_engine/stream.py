@@ -16,7 +16,7 @@ from itpipe._core.show import format_step, same
 from itpipe._core.steps import Function, ItemStep, Joins, Step, identity
 
 from .chain import Chain, item_again
-from .checkpoint import Pipeline
+from .checkpoint import StateCodec
 from .functions import ItemFunction
 from .iterables import Items
 from .iterators import is_iterable
@@ -38,10 +38,10 @@ P = ParamSpec('P')
 
 
 class Stage(Generic[A, B]):
-    """A description of what happens to a stream of items, made by `apply`, `batch_by`, … and joined by `|`.
+    """A description of what happens to a stream of items. `apply`, `batch_by`, … make stages, and `|` joins them.
 
     `iterable | stage` is a `Stream`, `stage | stage` a longer stage, and `stage | function` applies the function to
-    each item. A stage is a value: it prints as it was written, compares, pickles, and never runs itself.
+    each item. A stage is a value: it prints as it was written, compares and pickles. It never runs itself.
 
     >>> from itpipe import apply, batch_by
     >>> pairs = apply(abs) | batch_by(2)
@@ -79,7 +79,7 @@ class Stage(Generic[A, B]):
         return _followed(stream(iterable), self)
 
     def __call__(self, iterable: Iterable[A]) -> Run[B]:
-        """An iterator over what the stage makes of the iterable.
+        """An iterator over the results for this iterable.
 
         >>> from itpipe import batch_by
         >>> list(batch_by(3)(range(4)))
@@ -88,10 +88,10 @@ class Stage(Generic[A, B]):
         return iter(self.__ror__(iterable))
 
     def item(self, item: A, ordinal: int = 0, seed: int | None = None) -> B:
-        """What an item-wise stage makes of this one item.
+        """The result of an item-wise stage for a single item.
 
-        `ordinal` and `seed` say which item of which run it is to be, which matters where the stage is random: the one
-        at `ordinal` in a stream with this seed, in which nothing before the stage is random.
+        If the stage is random, the result is that for the item with this `ordinal` in a stream with this `seed`, in
+        which nothing in front of the stage is random.
 
         Raises TypeError if the stage is not item-wise.
 
@@ -124,9 +124,9 @@ class Stage(Generic[A, B]):
 class Stream(Generic[B]):
     """A source and what happens to its items; nothing runs until it is iterated.
 
-    Every `iter(stream)` is a fresh run, with the same values if the stream is seeded. Over a one-shot iterator, such
-    as a generator, there is one run, and asking for a second raises `NotRestartable`; one that begins anew where it is
-    asked for its iterator has several.
+    Every `iter(stream)` is a fresh run, with the same values if the stream is seeded. A one-shot iterator, such as a
+    generator, allows one run; a second one raises `NotRestartable`. An iterator that begins anew when `iter` is called
+    on it allows several.
 
     >>> from itpipe import apply
     >>> squares = range(4) | apply(pow, 2)
@@ -152,15 +152,15 @@ class Stream(Generic[B]):
     def __iter__(self) -> Run[B]:
         return Run(Chain(self.source, self.steps, Seeds(fallback=self.source.seed)))
 
-    def resume(self, state: dict[str, Any]) -> Run[B]:
-        """A run that goes on where the one stood of which `state` is the `state_dict()`, bit for bit.
+    def resume(self, state: dict[str, Any], strict: bool = True) -> Run[B]:
+        """A run that goes on, bit for bit, where another run was when its `state_dict()` gave this `state`.
 
-        It may be that of an `Infinite` over this stream; then the run is the rest of the pass. How the stream runs may
-        be different: `parallel_map` or not, with other workers, `prefetch` or not. What was delivered is not made
-        again; see `Infinite.load_state_dict` for what is.
+        The state may come from an `Infinite` over this stream; then the run is the rest of the pass. The stream may run
+        in another way: with `parallel_map` or without, with other workers, with `prefetch` or without. Items that were
+        delivered are not made again; see `Infinite.load_state_dict` for what is, and for `strict`.
 
-        Raises TypeError for what is not a dict; ValueError for what is not a whole state, for that of a newer version
-        of itpipe, and for that of another pipeline.
+        Raises TypeError for what is not a dict; ValueError for what is not a whole state, and for a state of a newer
+        version of itpipe or of another pipeline.
 
         >>> from itpipe import batch_by
         >>> pairs = range(6) | batch_by(2)
@@ -172,19 +172,21 @@ class Stream(Generic[B]):
 
         See also: `Infinite`.
         """
-        place = Pipeline(self.source, self.steps).place('Stream.resume', state)
-        seeds = Seeds(pass_=place.pass_, fallback=self.source.seed, entropy=place.entropy)
-        return Run(Chain(self.source, self.steps, seeds, state=place.position))
+        position = StateCodec(self.source, self.steps).read(
+            'Stream.resume', state, truth('Stream.resume', 'strict', strict)
+        )
+        seeds = Seeds(pass_=position.pass_, fallback=self.source.seed, entropy=position.entropy)
+        return Run(Chain(self.source, self.steps, seeds, state=position.in_pass))
 
     def item(self, key: Any) -> Any:
-        """One item, made again by itself, with its randomness: as it was last before it was put into a batch.
+        """One item, made again by itself, with its randomness: as it was just before it was put into a batch.
 
-        `key` is the item's ordinal, its place in the source; or one of `item_keys` of a run or an `Infinite`, which
-        tells the parts of an item after `flatten` apart, too. Behind such a step, an ordinal stands for the item before
-        it. It is the item of a fresh run; `Infinite.item` makes it as in its present pass. A stream without a seed
-        draws anew.
+        `key` is the item's ordinal, which is its place in the source; or it is one of `item_keys` of a run or an
+        `Infinite`, which also tells the parts of an item after `flatten` apart. Behind such a step, an ordinal stands
+        for the item in front of it. The item is that of a fresh run; `Infinite.item` makes it as in its present pass. A
+        stream without a seed draws anew.
 
-        Raises ValueError if `key` is not the key of an item, LookupError if there is no such item, or it is left out.
+        Raises ValueError if `key` is not the key of an item, LookupError if there is no such item or it is left out.
 
         >>> from itpipe import batch_by, sample, with_rng
         >>> noisy = sample(range(100), seed=0) | with_rng(lambda x, rng: x + rng.random()) | batch_by(2)
@@ -206,7 +208,7 @@ class Stream(Generic[B]):
 
 
 def _followed(left: Stream[Any], stage: Stage[Any, Any]) -> Stream[Any]:
-    """The stream with the steps of the stage behind it; one that joins streams makes a source of what is before it."""
+    """The stream with the steps of the stage behind it. A `Joins` step makes a new source of what is in front of it."""
     source, steps = left.source, left.steps
     for step in stage.steps:
         if isinstance(step, Joins):
@@ -219,19 +221,18 @@ def _followed(left: Stream[Any], stage: Stage[Any, Any]) -> Stream[Any]:
 def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = False) -> Stream[X]:
     """A stream of the items of any iterable.
 
-    `iterable | stage` does this by itself; the call is for what cannot stand left of `|` (the views of a dict), and to
-    give a seed: it is that of every random stage behind it that has none of its own.
+    `iterable | stage` does this by itself. The call is for what cannot stand left of `|` (the views of a dict), and to
+    give a seed. That is the seed of every random stage behind it that has none of its own.
 
-    What has a length and access by index, and no `__iter__` of its own, is read by index up to its length: what an item
-    raises is an error, IndexError included.
+    An iterable with a length and access by index, and without an `__iter__` of its own, is read by index up to its
+    length. If one of its items raises, that is an error, even an IndexError.
 
     With `reread=True`, a run that goes on (`Stream.resume`, `Infinite.load_state_dict`) reads the iterable again from
-    its beginning up to the place. Without it, one that has `state_dict` and `load_state_dict` is asked to go there
-    itself, which is as exact as its own states are, and one that has access by index is asked for the items that are
-    left.
+    its beginning up to the place. Without it, an iterable with `state_dict` and `load_state_dict` goes there itself,
+    as exactly as its own states are, and an iterable with access by index is asked for the rest of its items.
 
-    Raises TypeError for what is not iterable, for a seed that is not an int, for `reread` of a stream; ValueError for a
-    negative seed.
+    Raises TypeError for what is not iterable, for a seed that is not an int, and for `reread` of a stream; ValueError
+    for a negative seed.
 
     >>> from itpipe import apply
     >>> list(stream({'a': 1}.items()) | apply(len))
@@ -272,11 +273,11 @@ def pipe(source: Iterable[Any], *stages: Any) -> Stream[Any]:
 
 
 def factory(function: C) -> C:
-    """Makes a function that describes a step one that makes a stage, which prints as the function was called.
+    """Decorates a function that returns a stage of one step, so that the stage prints as the function was called.
 
-    What is printed follows from the signature: the first argument and those without a default are positional, the
-    others are named, and left out where they are the default. A step that has arguments of its own keeps them. That it
-    is a factory is known to `stream | function`, which says so where the call was forgotten.
+    The signature says how arguments print: the first one and those without a default by position, the others by name,
+    and those that are the default not at all. A step that already has arguments keeps them. `stream | function`
+    recognizes a factory, and says so if the call was forgotten.
     """
 
     @wraps(function)
@@ -321,7 +322,7 @@ def _arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def no_stage(reason: str) -> Callable[[C], C]:
-    """Marks a function or class that is no function of one item, so that `stream | function` can say why."""
+    """Marks a function or class that does not work on one item, so that `stream | function` can say why."""
 
     def mark(function: C) -> C:
         function.no_stage = reason  # type: ignore[attr-defined]
@@ -335,7 +336,7 @@ no_stage('a stream stands left of it')(pipe)
 
 
 def as_stage(other: Any, where: str = 'what stands right of `|`') -> Stage[Any, Any]:
-    """What stands right of `|`, or in its place, as a stage: a plain function means "for each item"."""
+    """What stands right of `|`, or is used like that, as a stage. A plain function is applied to each item."""
     if isinstance(other, Stage):
         return other
     if getattr(other, 'is_factory', False):
@@ -364,7 +365,7 @@ def itemwise(name: str, call: Callable[[Any], Any], args: tuple[Any, ...] = (), 
 
 
 def function_of(where: str, f: Any, args: tuple[Any, ...] = (), kwargs: Any = None, name: str = 'f') -> Function:
-    """A function of an item, as the user gave it: a callable or an item-wise stage, and further arguments."""
+    """A function of an item as the user gave it: a callable or an item-wise stage, with further arguments."""
     if isinstance(f, Stage):
         steps = _only_items(where, f, name)
         if (args or kwargs) and len(steps) > 1:

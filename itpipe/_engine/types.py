@@ -1,8 +1,8 @@
 """What type checkers are told about stages. Only they read this: nothing imports it when the program runs.
 
-`Stage[A, B]` takes items of type A and gives items of type B. Of some stages these depend on what stands left of them:
-`take(3)` gives what it gets. As `Stage[A, A]` it would be of no type at all, since A is decided where it is made. So
-such stages have types of their own, with a `|` that is generic. In truth each of them is a `Stage`.
+`Stage[A, B]` takes items of type A and gives items of type B. For some stages these types depend on what stands left of
+them: `take(3)` gives what it gets. `Stage[A, A]` does not work for it, since A would be decided when the stage is made.
+So such stages have types of their own, with a generic `|`. At runtime each of them is a `Stage`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Sampler: TypeAlias = Callable[[np.random.Generator], Any]
 
 
 class Unknown:
-    """Nothing is one. An overload for it, the first one, is for what is Any: no other would be right for that."""
+    """A type without values. An overload for it comes first, and is chosen for items of type Any."""
 
 
 class Named(Protocol):
@@ -87,11 +87,11 @@ class Running(TypedDict, total=False):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Functions. No Stage must pass for one, although it can be called; nor, right of `|`, must `take` without its call.
+# Functions. A Stage must not be taken for one, although it can be called. Nor must `take` without its call.
 
 
 class Item(Protocol):
-    """What a function right of `|` may return: what has a `__sizeof__`. Stage and Run say that they have none."""
+    """What a function right of `|` may return: anything with `__sizeof__`. Stage and Run claim to have none."""
 
     def __sizeof__(self) -> int: ...
 
@@ -100,7 +100,7 @@ MYPY = False
 if MYPY:  # mypy takes this name for true, others do not
 
     class Overlooked(Protocol):
-        """For mypy no protocol is an Item; this is the one that functions are likely to return."""
+        """mypy takes no protocol for an Item. Of all protocols, functions return this one most often."""
 
         def __iter__(self) -> Any: ...
 
@@ -117,7 +117,7 @@ if MYPY:  # mypy takes this name for true, others do not
         def __sizeof__(self) -> int: ...
 
     class Map(Generic[A, B]):
-        """Nothing is one: mypy does not tell what a generic function takes before it sees the items."""
+        """A type without values: mypy cannot tell what a generic function takes before it sees the items."""
 
 else:
 

@@ -19,11 +19,11 @@ __all__ = ['concat']
 
 @factory
 def concat(*others: Iterable[Y]) -> Perhaps[Y]:
-    """The items of the stream before it, then those of the others, one stream after another, as `itertools.chain`.
+    """The items of the stream in front of it, then those of each of the others, as with `itertools.chain`.
 
-    `others` are streams or other iterables. The seed of the stream before it is also the one of others that have none.
+    `others` are streams or other iterables. Others without a seed have that of the stream in front.
 
-    Raises TypeError for what is not iterable, ValueError without others.
+    Raises TypeError for what is not iterable, ValueError if there are no others.
 
     >>> from itpipe import apply
     >>> list('ab' | concat('cd', [1, 2] | apply(str)))
@@ -47,7 +47,7 @@ class _OpenedConcat(OpenedBranches):
             self.chains[n].close()
 
     def entry(self) -> Any:
-        """The streams before the one that is read have ended, and those behind it not begun."""
+        """Only the stream that is being read has a position: those before it have ended, the rest have not begun."""
         return {
             'at': self.at,
             'branches': [chain.state() if n == self.at else None for n, chain in self.chains.items()],

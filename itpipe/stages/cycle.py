@@ -12,8 +12,8 @@ from itpipe._core.keys import Key, is_count, is_pair
 from itpipe._core.steps import Joins, Pair
 from itpipe._engine.branches import Joined, OpenedBranches
 from itpipe._engine.chain import Chain
-from itpipe._engine.checkpoint import key_test
 from itpipe._engine.seeds import Seeds
+from itpipe._engine.state_checks import key_test
 from itpipe._engine.stream import Stage, Stream, factory
 from itpipe._engine.waiting import Stop
 
@@ -23,20 +23,19 @@ if TYPE_CHECKING:
 __all__ = ['cycle']
 
 KEPT: Final = 64
-"""Chains of passes that the consumer has had, for items of them that are still on their way, as in a `shuffle`."""
+"""Chains of earlier passes, for items of these passes that are still in a buffer, such as that of a `shuffle`."""
 
 
 @factory
 def cycle(n: int | None = None) -> Same:
-    """The stream before it `n` times over, endlessly for None; each pass is shuffled and augmented anew.
+    """The stream in front of it, `n` times, or without end if `n` is None; each pass is shuffled and augmented anew.
 
-    A pass is a run of its own of all that stands before it: the first one gives what the stream gives without `cycle`,
-    and the p-th one what an `Infinite` over the stream gives in its p-th pass. Nothing of a pass is kept: the source is
-    read again, so that it must not be a one-shot iterator. With None, it ends with a pass that gives nothing, as an
-    empty stream does at once.
+    Each pass runs the whole stream again, so its source must not be a one-shot iterator. The passes are those of an
+    `Infinite` over the stream: the first gives what the stream gives without `cycle`. With None, a pass that gives
+    nothing ends it, so that an empty stream has an end.
 
-    Raises TypeError if `n` is neither an int nor None, ValueError if it is negative; while iterating, `NotRestartable`
-    if the source cannot be read again.
+    Raises TypeError if `n` is neither an int nor None, ValueError if it is negative. While iterating, it raises
+    `NotRestartable` if the source cannot be read again.
 
     >>> from itpipe import shuffle, stream, take
     >>> list(stream('abc', seed=0) | shuffle(3) | cycle(2))
@@ -52,11 +51,11 @@ def cycle(n: int | None = None) -> Same:
 
 
 class _OpenedCycle(OpenedBranches):
-    """Its chains are those of the passes from the one of the consumer on; they are made when they are asked for."""
+    """There is a chain for each pass, from the pass of the consumer to the one that is being read."""
 
     def __init__(self, source: _Cycle, seeds: Seeds, stop: Stop):
         super().__init__(source, seeds, stop)
-        self.fresh = seeds.copy()  # from before the steps of the first pass are counted
+        self.fresh = seeds.copy()  # before the random steps of the first pass are counted
         self.again = lru_cache(KEPT)(self.pass_again)
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
@@ -68,7 +67,7 @@ class _OpenedCycle(OpenedBranches):
 
     def pass_chain(self, p: int, seeds: Seeds, position: Any = None) -> Chain:
         outer, n = seeds.pass_, self.source.n
-        number = (outer << 32 if n is None else outer * n) + p  # no other pass over this stream has the same
+        number = (outer << 32 if n is None else outer * n) + p  # which no other pass over the stream has
         return self.chain(self.source.left, seeds.in_pass(number), position)
 
     def pass_again(self, p: int) -> Chain:

@@ -14,7 +14,7 @@ from itpipe._core.rng import Draws, check_seed
 from itpipe._core.show import Counted, format_call, non_defaults, same
 from itpipe._core.steps import Pair
 from itpipe._core.weights import check_weights, checksum, upper_edges
-from itpipe._engine.branches import Branched, OpenedBranches, branches_of, described
+from itpipe._engine.branches import Branched, OpenedBranches, branches_of, fingerprints
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import Stream, no_stage
 from itpipe._engine.waiting import Stop
@@ -43,28 +43,28 @@ def mix(
 ) -> Stream[Any]:
     """The items of several streams, each next one from a randomly chosen stream.
 
-    `streams` are streams or other iterables, each is read in its own order. `weights` are probabilities up to a common
-    factor, one per stream. A stream that has ended is not chosen any more; when all have, so has the mix. Streams of
+    `streams` are streams or other iterables. Each is read in its own order. `weights` are probabilities up to a common
+    factor, one per stream. A stream that has ended is not chosen again, and the mix ends when all have. Streams of
     weight 0 are read when all others have ended. The choices depend on the seed, not on the items. The `seed` is also
-    that of the random stages in the streams and behind the mix, where they and their streams have none of their own.
-    The `name` is as for `sample`.
+    that of random stages in the streams and behind the mix, if they and their streams have none of their own. The
+    `name` is as for `sample`.
 
-    Raises TypeError for what is not iterable, weights that are not numbers, or a wrong seed or name; ValueError for no
-    streams, and for weights that are negative, not finite, all zero, or of another number.
+    Raises TypeError for what is not iterable, for weights that are not numbers, and for a wrong seed or name;
+    ValueError for no streams, and for weights that are negative, not finite, all zero, or of a wrong number.
 
     >>> list(mix([1, 2, 3], 'abc', seed=0))
     ['a', 1, 'b', 'c', 2, 3]
 
-    See also: `sample`.
+    See also: `concat`, `zip_with`, `sample`.
     """
     branches = branches_of('mix', 'streams', streams)
     checked = check_weights('mix', weights, len(branches))
-    written = non_defaults(weights=(weights, None), seed=(seed, None), name=(name, None))
-    return Stream(_Mix(branches, checked, step_name('mix', name=name), check_seed('mix', seed), written))
+    options = non_defaults(weights=(weights, None), seed=(seed, None), name=(name, None))
+    return Stream(_Mix(branches, checked, step_name('mix', name=name), check_seed('mix', seed), options))
 
 
 class _OpenedMix(OpenedBranches):
-    """The place is the number of draws made so far, and the branches that have ended."""
+    """A place is the number of draws so far, and the branches that have ended."""
 
     def __init__(self, source: _Mix, seeds: Seeds, stop: Stop):
         super().__init__(source, seeds, stop)
@@ -106,10 +106,10 @@ class _Mix(Branched):
     entry_names: ClassVar = {'ended', 't'}
 
     def __init__(
-        self, branches: tuple[Stream[Any], ...], weights: Any, draws: str, seed: int | None, written: dict[str, Any]
+        self, branches: tuple[Stream[Any], ...], weights: Any, draws: str, seed: int | None, options: dict[str, Any]
     ):
         super().__init__(branches)
-        self.draws, self.seed, self.random, self.written = draws, seed, True, written
+        self.draws, self.seed, self.random, self.options = draws, seed, True, options
         self.weights = [1.0] * len(branches) if weights is None else weights.tolist()
 
     def fits(self, entry: dict[str, Any]) -> bool:
@@ -118,15 +118,15 @@ class _Mix(Branched):
             return False
         return len(set(ended)) == len(ended) and is_count(entry['t'])
 
-    def lasting(self) -> str:
-        weights = {'weights': checksum(np.array(self.weights))} if 'weights' in self.written else {}
-        head = format_call('mix', (Counted(len(self.branches), 'stream'),), self.written | weights)
-        return '\n'.join([head, *described(self.branches)])
+    def fingerprint(self) -> str:
+        weights = {'weights': checksum(np.array(self.weights))} if 'weights' in self.options else {}
+        head = format_call('mix', (Counted(len(self.branches), 'stream'),), self.options | weights)
+        return '\n'.join([head, *fingerprints(self.branches)])
 
     def __repr__(self) -> str:
-        return format_call('mix', self.branches, self.written)
+        return format_call('mix', self.branches, self.options)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Mix) and same((self.branches, self.written), (other.branches, other.written))
+        return isinstance(other, _Mix) and same((self.branches, self.options), (other.branches, other.options))
 
     __hash__ = None

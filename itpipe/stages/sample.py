@@ -66,8 +66,8 @@ def sample(
     """
     size = _check_sequence('sample', 'sequence', sequence)
     draws = step_name('sample', name=name)
-    written = non_defaults(replace=(truth('sample', 'replace', replace), True), seed=(seed, None), name=(name, None))
-    return Stream(_Sample('sample', draws, sequence, size, (sequence,), weights, replace, seed, written))
+    options = non_defaults(replace=(truth('sample', 'replace', replace), True), seed=(seed, None), name=(name, None))
+    return Stream(_Sample('sample', draws, sequence, size, (sequence,), weights, replace, seed, options))
 
 
 @overload
@@ -113,9 +113,9 @@ def load_by_random_id(
         is_function('load_by_random_id', f'loaders[{n}]', loader)
     size = _check_sequence('load_by_random_id', 'ids', ids)
     draws = step_name('load_by_random_id', None if name is not None else loaders[0], name)
-    written = {'ids': ids} | non_defaults(seed=(seed, None), name=(name, None))
+    options = {'ids': ids} | non_defaults(seed=(seed, None), name=(name, None))
     loaded = _Loaded(loaders, ids)
-    return Stream(_Sample('load_by_random_id', draws, loaded, size, loaders, weights, True, seed, written))
+    return Stream(_Sample('load_by_random_id', draws, loaded, size, loaders, weights, True, seed, options))
 
 
 def _check_sequence(where: str, name: str, value: Any) -> int:
@@ -137,7 +137,7 @@ def _check_sequence(where: str, name: str, value: Any) -> int:
 
 
 class _Loaded:
-    """The sequence of what the loaders make of the ids."""
+    """A sequence: the ids, loaded when they are looked up."""
 
     def __init__(self, loaders: tuple[Callable[[Any], Any], ...], ids: Any):
         self.loaders, self.ids = loaders, ids
@@ -150,7 +150,7 @@ class _Loaded:
 
 
 class _Sample:
-    """Random indices into something, the t-th known without those before it."""
+    """A source of random items of a sequence. The t-th index is known without those before it."""
 
     random = True
     ordered = True
@@ -166,13 +166,13 @@ class _Sample:
         weights: Any,
         replace: bool,
         seed: int | None,
-        written: dict[str, Any],
+        options: dict[str, Any],
     ):
         self.name, self.draws, self.sequence, self.size = name, draws, sequence, size
         self.args, self.replace = args, replace
         self.seed = check_seed(name, seed)
         self.weights = check_weights(name, weights, size)
-        self.written = written if weights is None else {'weights': weights} | written
+        self.options = options if weights is None else {'weights': weights} | options
         self.period = BLOCK if replace else size if self.weights is None else int((self.weights > 0).sum())
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened:
@@ -182,12 +182,12 @@ class _Sample:
             partial(self.read, blocks),
             partial(self.pick, blocks),
             partial(self.indices, blocks),
-            partial(self.places, blocks),
+            partial(self.read_indices, blocks),
             look_up_step(self.sequence, self.__repr__),
         )
 
     def blocks(self) -> Callable[[Draws, int], np.ndarray[Any, Any]]:
-        """From draws and a number, the indices of the ordinals from `number * period` on, as many as a period has."""
+        """A function of draws and a number n, which gives the indices of the n-th block of `period` items."""
         size, weights = self.size, self.weights
         if weights is None:
             if self.replace:
@@ -202,7 +202,7 @@ class _Sample:
         logs = np.log(weights[present])
 
         def weighted(draws: Draws, number: int) -> np.ndarray[Any, Any]:
-            # Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006; their logarithms are finite
+            # Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006, in logarithms to stay finite
             with np.errstate(divide='ignore'):
                 times = np.log(draws.exponential(number, len(present))) - logs
             return np.asarray(present[np.argsort(times, kind='stable')])
@@ -226,24 +226,24 @@ class _Sample:
             note_length(error, sequence, index)
             raise
 
-    def places(self, blocks: Blocks, start: int) -> Iterator[Pair]:
+    def read_indices(self, blocks: Blocks, start: int) -> Iterator[Pair]:
         number, first = divmod(start, self.period)
-        each = chain([blocks(number)[first:]], map(blocks, count(number + 1)))
-        return zip(count(start), chain.from_iterable(block.tolist() for block in each), strict=False)
+        arrays = chain([blocks(number)[first:]], map(blocks, count(number + 1)))
+        return zip(count(start), chain.from_iterable(array.tolist() for array in arrays), strict=False)
 
     def indices(self, blocks: Blocks, keys: Sequence[Any]) -> list[int]:
         found: dict[Any, int] = {}
         latest: dict[int, Any] = {}
         for key in sorted(keys):
-            number, place = divmod(key, self.period)
+            number, offset = divmod(key, self.period)
             if number not in latest:
                 latest = {number: blocks(number)}
-            found[key] = int(latest[number][place])
+            found[key] = int(latest[number][offset])
         return [found[key] for key in keys]
 
     def pick(self, blocks: Blocks, keys: Sequence[Any]) -> dict[Key, Any]:
-        places = zip(keys, self.indices(blocks, keys), strict=True)
-        return dict(look_up(places, Stop(), self.sequence, self.__repr__))
+        indices = zip(keys, self.indices(blocks, keys), strict=True)
+        return dict(look_up(indices, Stop(), self.sequence, self.__repr__))
 
     def key_test(self) -> Callable[[Any], bool]:
         return lambda key: isinstance(key, int)
@@ -252,18 +252,19 @@ class _Sample:
         if not (entry is None or is_count(entry)):
             raise ValueError('what it says of the source cannot be')
 
-    def lasting(self) -> str:
-        told = {name: value for name, value in self.written.items() if name != 'ids'}
+    def fingerprint(self) -> str:
+        options = {name: value for name, value in self.options.items() if name != 'ids'}
         if self.weights is not None:
-            told['weights'] = checksum(self.weights)
-        return format_call(self.name, (*(() if self.name == 'sample' else self.args), Counted(self.size, 'item')), told)
+            options['weights'] = checksum(self.weights)
+        args = () if self.name == 'sample' else self.args
+        return format_call(self.name, (*args, Counted(self.size, 'item')), options)
 
     def __repr__(self) -> str:
-        return format_call(self.name, self.args, self.written)
+        return format_call(self.name, self.args, self.options)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Sample) and all(
-            same(getattr(self, part), getattr(other, part)) for part in ('name', 'args', 'written')
+            same(getattr(self, part), getattr(other, part)) for part in ('name', 'args', 'options')
         )
 
     __hash__ = None  # type: ignore[assignment]

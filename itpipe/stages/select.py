@@ -51,7 +51,7 @@ def filter_by(predicate: Callable[..., object], /, *args: Any, **kwargs: Any) ->
 class _Flatten(Parts):
     """The items of the items: lists, tuples, generators and other iterables are taken apart by one level.
 
-    An item may hold any number of others, none included; it is read as far as is asked for. A dict gives its keys.
+    An item may hold any number of others, none included; no more of it is read than is needed. A dict gives its keys.
     Having no options, `flatten` is a stage by itself; `flatten()` is the same.
 
     Raises, while running, TypeError for an item that is not iterable.

@@ -40,9 +40,9 @@ def shard(index: int, count: int, even: Even = 'keep') -> Same:
     shard, and some have one more than others; with `'drop'` the last few are left out, with `'repeat'` some of the
     first ones come a second time, so that all shards have as many.
 
-    Raises TypeError if `index` or `count` is not an int; ValueError if not 0 <= `index` < `count`, for another `even`,
-    and, when it runs, if what is upstream is random and there is no seed, or gives items in the order in which they
-    are done.
+    Raises TypeError if `index` or `count` is not an int; ValueError if not 0 <= `index` < `count`, and for another
+    `even`. When it runs, raises ValueError if what is upstream is random and there is no seed, or if it gives items in
+    the order in which they are done.
 
     >>> list(range(8) | shard(1, 3))
     [1, 4, 7]

@@ -9,7 +9,7 @@ from itpipe._core.checks import truth
 from itpipe._core.keys import Key, Zipped
 from itpipe._core.steps import Joins, Pair
 from itpipe._engine.branches import Joined, OpenedBranches, branches_of
-from itpipe._engine.checkpoint import key_test
+from itpipe._engine.state_checks import key_test
 from itpipe._engine.stream import Stage, factory
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ def zip_with(
 def zip_with(*others: Iterable[Any], strict: bool = False) -> Stage[Any, tuple[Any, ...]]: ...
 @factory
 def zip_with(*others: Iterable[Any], strict: bool = False) -> Stage[Any, Any]:
-    """Tuples of the next item of the stream before it and of the next one of each of the others, as `zip` makes them.
+    """Tuples: the next item of the stream in front of it, then the next item of each of the others, as with `zip`.
 
-    `others` are streams or other iterables. It ends with the shortest of all; with `strict=True` all must have the same
-    number of items. A random stage behind it draws by the item of the stream before it, as if that came alone. The seed
-    of that stream is also the one of others that have none.
+    `others` are streams or other iterables. The result ends with the shortest of all; with `strict=True` all must have
+    the same number of items. A random stage behind it draws the same as without the others: by the first item of the
+    tuple. Others without a seed have that of the stream in front.
 
-    Raises TypeError for what is not iterable, and for a `strict` that is not True or False; ValueError without others,
-    and with `strict=True`, while iterating, as soon as one has ended and another has not.
+    Raises TypeError for what is not iterable, and if `strict` is not True or False; ValueError if there are no others.
+    With `strict=True` it raises ValueError, while iterating, when one stream has ended and another has not.
 
     >>> from itpipe import apply
     >>> list(['cat.png', 'bird.png'] | apply(str.upper) | zip_with([3, 1]))
@@ -71,7 +71,7 @@ class _OpenedZip(OpenedBranches):
             del item
 
     def check_end(self, ended: int) -> None:
-        """Raise an error if all streams must end together, and one has not where the one with this number has."""
+        """The stream with this number has ended. If all must end together and another has not, raise an error."""
         if not self.source.strict:
             return
         others = (n for n in range(1, len(self.chains)) if next(self.chains[n].pairs, None) is not None)
