@@ -9,7 +9,7 @@ from zlib import crc32
 
 from itpipe._core.keys import is_count
 from itpipe._core.show import format_step, shortened
-from itpipe._core.steps import ItemStep, State, Step
+from itpipe._core.steps import ItemStep, State, Step, in_order
 
 from .fingerprint import entry_names, names_in
 from .kinds import kind_of, kind_of_step
@@ -194,7 +194,13 @@ def _without_foreign(position: State | None) -> State | None:
 
 
 def in_written_order(value: Any) -> Any:
-    """The value with the entries of dicts sorted, as they were written: what kept the state may have changed that."""
+    """The position with the entries of dicts sorted, as they were written: what kept it may have changed that.
+
+    The states that sources have themselves stay as they are.
+    """
     if isinstance(value, dict):
-        return {name: part if name == 'state' else in_written_order(part) for name, part in sorted(value.items())}
-    return [in_written_order(part) for part in value] if isinstance(value, list) else value
+        return {
+            name: part if name == 'state' else in_order(part) if name == 'steps' else in_written_order(part)
+            for name, part in sorted(value.items())
+        }
+    return list(map(in_written_order, value)) if isinstance(value, list) else value
