@@ -165,10 +165,12 @@ class UserStatefulOperator(Operator):
             if segment.keys[-1:] == [END]:
                 return
             if len(segment.keys) >= max(1, len(state.get('slots', ()))):
-                self._segments.append(self._copy(state, segment))
+                copied = self._copy(state, segment)
                 if segment.count == 0 and segment.base > self._last_out:  # then nobody will ever stand there
-                    self._segments.remove(segment)
-                segment = self._segments[-1]
+                    self._segments[-1] = copied  # at once: the other thread may be looking for an index
+                else:
+                    self._segments.append(copied)
+                segment = copied
             pair = next(items, None)
             if pair is None:
                 segment.keys.append(END)
