@@ -233,24 +233,24 @@ class Infinite(Generic[B]):
         [1 0]
         >>> state['pass'], state['batch']
         (0, 1)
-        >>> print(state['pipeline'])
-        stream()
-        shuffle(4)
-        batch_by(2)
-        apply(combine)
-        Infinite(seed=0)
+        >>> state['position']
+        {'source': 6, 'steps': {'shuffle': {'clock': {'t': 2}, 'slots': [5, 4, 2, 3]}}}
 
         See also: `load_state_dict`; `Stream.resume`, for a run without `Infinite`.
         """
         return self._epochs.state()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
         """Go on where `state_dict()` returned this state: with the batch behind it.
 
         All batches are as they would have been there, bit for bit: first the rest of the epoch, as the next epoch, then
         all that follow. It has to be the same pipeline, with the same options and seeds. How it runs may be different:
         with `parallel_map` or without, in threads or processes, how many, how far ahead. `batches_per_epoch` may be
         different, too. The data is not compared.
+
+        With `strict=False`, it may be another pipeline if it can go on exactly: any one between two passes; in the
+        middle of a pass, one with other item-wise stages, with other batches, or with another filter behind all stages
+        that remember something. See the page "Reproducible and resumable".
 
         No function is called again for items that were delivered, only for those that were on their way: the items in
         the buffers of `shuffle` and `reuse`, and one of which `flatten` has given a part. `sample`,
@@ -261,7 +261,7 @@ class Infinite(Generic[B]):
         If this has started, its run ends, as by `close()`. The new run starts when the next batch is asked for.
 
         Raises TypeError for what is not a dict; ValueError for what is not a whole state, for that of a newer version
-        of itpipe, and for that of another pipeline. Then nothing changes.
+        of itpipe, and for that of another pipeline, with the reason if `strict` is False. Then nothing changes.
 
         >>> def batches():
         ...     return Infinite(range(12), batch_size=2, batches_per_epoch=3)
@@ -278,7 +278,8 @@ class Infinite(Generic[B]):
 
         See also: `state_dict`.
         """
-        self._epochs.load('Infinite.load_state_dict', state)
+        where = 'Infinite.load_state_dict'
+        self._epochs.load(where, state, truth(where, 'strict', strict))
 
     @property
     def item_keys(self) -> list[Any]:

@@ -222,12 +222,14 @@ class Stateless(Step):
     """It remembers nothing: where it stands follows from the last key that it gave.
 
     `gives` says what comes out: `'results'` of `work` with the keys of the items, or as many of them as it lets pass;
-    `'same'`, the pairs that went in; `'lists'` of items, each with a `Batch` of their keys.
+    `'same'`, the pairs that went in; `'lists'` of items, each with a `Batch` of their keys, `by_count` if it does not
+    depend on the values which of them make a list.
     """
 
     _: KW_ONLY
     gives: Literal['results', 'same', 'lists'] = 'results'
     itemwise: bool = False
+    by_count: bool = False
 
     def __post_init__(self) -> None:
         _check_choice(self, 'gives', ('results', 'same', 'lists'))

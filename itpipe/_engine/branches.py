@@ -13,10 +13,11 @@ from itpipe._core.show import Counted, format_call, format_step, same
 from itpipe._core.steps import Joins, Pair, Stateless, Step, draws
 
 from .chain import Chain
-from .checkpoint import check_position, key_test, lasting
+from .fingerprint import fingerprint
 from .iterators import is_iterable
 from .seeds import Seeds
 from .source import Opened
+from .state_checks import check_position, key_test
 from .stream import Stage, Stream, stream
 from .waiting import Stop
 
@@ -90,7 +91,7 @@ class Branched:
 
 def fingerprints(branches: Iterable[Stream[Any]]) -> list[str]:
     """What must be the same in the branches when a run goes on: indented lines."""
-    return [f'  {line}' for branch in branches for line in lasting(branch.source, branch.steps).splitlines()]
+    return [f'  {line}' for branch in branches for line in fingerprint(branch.source, branch.steps).splitlines()]
 
 
 class Joined(Branched):
@@ -102,11 +103,11 @@ class Joined(Branched):
         super().__init__((left, *others))
         self.seed = left.source.seed
 
-    def lasting(self) -> str:
+    def fingerprint(self) -> str:
         others = self.branches[1:]
         args = (Counted(len(others), 'stream'),) if others else self.step.args
         head = format_call(self.name, args, {})
-        return '\n'.join([lasting(self.left.source, self.left.steps), head, *fingerprints(others)])
+        return '\n'.join([fingerprint(self.left.source, self.left.steps), head, *fingerprints(others)])
 
     def __repr__(self) -> str:
         return f'{self.left!r} | {format_step(self.step)}'

@@ -23,6 +23,7 @@ from itpipe._core.show import format_step
 from itpipe._core.steps import ItemStep, Opaque, Pair, State, Stateful, Step, UserStateful
 from itpipe.errors import Dropped
 
+from .fingerprint import entry_names
 from .functions import ItemFunction
 from .kinds import kind_of_step
 from .operators import Operator
@@ -97,7 +98,8 @@ class Chain:
             self._left.insert(0, self._look_up)
         elif self._look_up is not None:
             self.operators.insert(behind, self._look_up)
-        self._remembering = [operator for operator in self.operators if operator.step.remembers]
+        names = {operator: name for operator, name in zip(operators, entry_names(steps), strict=True) if name}
+        self._remembering = sorted((name, operator) for operator, name in names.items())
         # what gives keys as they are has nothing to say
         self._commits = [
             (operator, operator.consumed)
@@ -110,6 +112,7 @@ class Chain:
         ]
         self.stateful = self.source.stateful or bool(stateful)
         self._logs = [self.source.log, *(operator.log for operator in stateful)]
+        self.resumed = state is not None
         self.last: Key | None = None
         """What the consumer received last; only its thread writes it."""
         self._committed: Key | None = None
@@ -123,9 +126,9 @@ class Chain:
             self.operators and self.operators[0].step.work is map_items
         ):
             self.pairs = map_items(self.pairs, ItemFunction((), seeds), self.stop)  # to be stopped between items
-        entries = iter(() if state is None else state['steps'])
+        entries = {} if state is None else state['steps']
         for index, operator in enumerate(self.operators):
-            entry = next(entries, None) if operator.step.remembers else None
+            entry = entries.get(names.get(operator))
             self.pairs = operator.start(self.pairs, entry, _Upstream(self, index))
             self._close_later(self.pairs)
         if stop is None:
@@ -185,14 +188,14 @@ class Chain:
     def state(self) -> State:
         """Where the consumer stands, as JSON can hold it: what `state` of another chain of the same steps takes.
 
-        There is an entry for each step that remembers something, so that others may come and go.
+        There is an entry for each step that remembers something, by its name, so that others may come and go.
         """
         with self.lock:
             self.commit()
             remembering = self._remembering
             return {
                 'source': self.source.entry(),
-                'steps': [operator.snapshot() for operator in remembering] if remembering else [],
+                'steps': {name: operator.snapshot() for name, operator in remembering} if remembering else {},
             }
 
     def recompute(self, index: int, keys: list[Key]) -> dict[Key, Any]:

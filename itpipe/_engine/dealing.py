@@ -89,7 +89,7 @@ def is_dealing(state: State) -> bool:
 def merge(where: str, positions: Sequence[State | None]) -> State | None:
     """Where all ranks together stand, of whom each stands at one of the positions: what `deal` takes.
 
-    Upstream of `shard`, all ranks do the same, so one can stand for all: the one that is farthest, of those that
+    Upstream of `shard`, all ranks do the same, so one of them stands for all: the one that is farthest, of those that
     have not passed an item that is still to be dealt.
     """
     known = [position for position in positions if position is not None]

@@ -15,7 +15,7 @@ from itpipe.errors import Dropped
 
 from .background import Background
 from .chain import Chain
-from .checkpoint import Place
+from .checkpoint import Position
 from .seeds import Seeds
 from .source import Source
 from .threads import close_outside
@@ -58,7 +58,7 @@ class EpochRun:
         prefetch: int | None,
         stall_timeout: float | None,
         dropped: deque[Dropped],
-        start: Place,
+        start: Position,
     ):
         self._pid = os.getpid()
         self._source, self._steps, self._seed = source, steps, seed
@@ -72,7 +72,7 @@ class EpochRun:
         self.epochs = 0
         """The number of epochs that are being iterated."""
         self.entropy = start.entropy
-        self._cursor = Cursor(start.pass_, start.batch, start=start.position)
+        self._cursor = Cursor(start.pass_, start.batch, start=start.in_pass)
         self.last = self._cursor
         """The cursor behind the batch received last. It stays there when the next pass begins."""
         self._batches_before = start.batch
@@ -145,14 +145,14 @@ class EpochRun:
             self._background.upstream = self._chain.stop.waitables
             self._pairs = self._background.run(self._chain.pairs, self._chain.close)
 
-    def position(self) -> Place:
+    def position(self) -> Position:
         """The position of the cursor that moved last. Never waits for a batch."""
         while (chain := (cursor := self._cursor).chain) is not None:
             with chain.lock:
                 if self._cursor is cursor:  # if not, another batch has been received meanwhile
                     chain.last = cursor.key  # a signal handler may come before `Chain.received` did this
-                    return Place(self.entropy, cursor.pass_, cursor.batch, chain.state())
-        return Place(self.entropy, cursor.pass_, cursor.batch, cursor.start)
+                    return Position(self.entropy, cursor.pass_, cursor.batch, chain.state())
+        return Position(self.entropy, cursor.pass_, cursor.batch, cursor.start)
 
     def rewind(self) -> None:
         """Let `position` be the beginning from now on."""

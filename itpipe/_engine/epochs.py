@@ -18,7 +18,7 @@ from itpipe._core.steps import ItemStep, State, Step
 from itpipe.errors import Dropped
 
 from .chain import is_running, item_again
-from .checkpoint import Pipeline, Place
+from .checkpoint import Position, StateCodec
 from .epoch_run import Cursor, EpochRun
 from .seeds import Seeds
 from .source import Source
@@ -51,7 +51,7 @@ class Epochs:
         self.batches_per_epoch, self.restart = batches_per_epoch, restart
         self.warned_of_restart = False
         """Whether Lightning's callback has warned of it."""
-        self._next_start: Place | None = None
+        self._next_start: Position | None = None
         """Where the next run begins, if that is known."""
         self._warned = False
         self._set_up()
@@ -121,12 +121,12 @@ class Epochs:
                     self.source, self.steps, self.seed, self.prefetch, self.stall_timeout, self.dropped, start
                 )
                 self.run.finalizer = weakref.finalize(self, self.run.drop)
-                self._next_start = Place(start.entropy) if self.restart else None
+                self._next_start = Position(start.entropy) if self.restart else None
                 self._running.add(self.run)
             return self.run
 
-    def _beginning(self) -> Place:
-        return Place(None if self.seeded else fresh_seed())
+    def _beginning(self) -> Position:
+        return Position(None if self.seeded else fresh_seed())
 
     @property
     def seeded(self) -> bool:
@@ -147,13 +147,13 @@ class Epochs:
     def leave_epoch(self) -> None:
         """Let the next epoch be a new one, not the rest of the epoch in which a loaded state was taken."""
         if self.restart:
-            self._next_start = Place((self._next_start or self._beginning()).entropy)
+            self._next_start = Position((self._next_start or self._beginning()).entropy)
         else:
             self._start().next_epoch()
 
     @cached_property
-    def codec(self) -> Pipeline:
-        return Pipeline(self.source, self.steps, self.seed)
+    def codec(self) -> StateCodec:
+        return StateCodec(self.source, self.steps, self.seed)
 
     def state(self) -> State:
         """The state behind the batch received last."""
@@ -163,12 +163,12 @@ class Epochs:
                 run = self.run  # another thread may have started it
                 if run is None:
                     self._next_start = self._next_start or self._beginning()
-                    return self.codec.state(*self._next_start)
-        return self.codec.state(*run.position())
+                    return self.codec.state(self._next_start)
+        return self.codec.state(run.position())
 
-    def load(self, where: str, state: State) -> None:
+    def load(self, where: str, state: State, strict: bool = True) -> None:
         """Let the next run begin where this state was taken. Raises TypeError or ValueError, naming `where`."""
-        start = self.codec.place(where, state)
+        start = self.codec.read(where, state, strict)
         with self._starting:
             run, self.run, self._next_start = self.run, None, start
         if run is not None:
@@ -184,7 +184,7 @@ class Epochs:
         if (run := self.run) is not None:
             pass_, entropy = run.last.pass_, run.entropy
         else:
-            entropy, pass_, *_ = self._next_start or Place()
+            entropy, pass_, *_ = self._next_start or Position()
         return item_again(where, self.source, self.steps, Seeds(self.seed, pass_, self.source.seed, entropy), key)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -154,7 +154,7 @@ class Items:
         if not fits:
             raise ValueError('what it says of the source cannot be')
 
-    def lasting(self) -> str:
+    def fingerprint(self) -> str:
         return format_call('stream', (), {} if self.seed is None else {'seed': self.seed})
 
     def __repr__(self) -> str:

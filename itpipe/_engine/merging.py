@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from .checkpoint import MERGED, _begun, _check, _difference, _ranks, _read, _sorted
 from .dealing import check_dealt, merge
+from .fingerprint import difference, names_in
+from .state_checks import MERGED, checksum, in_written_order, listed, named, rank_in_words, read_state
 
 __all__ = ['merge_states']
 
@@ -47,7 +48,7 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
     if isinstance(states, dict) or not isinstance(states, Iterable):
         raise TypeError(f'{where}: `states` must be the states of all ranks, got {type(states).__name__}')
     states = list(states)
-    places = [_read(where, f'states[{n}]', state) for n, state in enumerate(states)]
+    places = [read_state(where, f'states[{n}]', state) for n, state in enumerate(states)]
     if not states:
         raise ValueError(f'{where}: `states` must not be empty')
     for n, (state, place) in enumerate(zip(states, places, strict=True)):
@@ -57,11 +58,11 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
                 ' such as `zip_with` or `cycle`; such a run goes on in the same number of ranks only'
             )
         if not isinstance(state['shard'], list):
-            raise ValueError(f'{where}: `states[{n}]` is that of {_ranks(state["shard"])}')
+            raise ValueError(f'{where}: `states[{n}]` is that of {rank_in_words(state["shard"])}')
         if state['pipeline'] != states[0]['pipeline']:
             raise ValueError(
                 f'{where}: `states[{n}]` is that of another pipeline than `states[0]`,'
-                f' {_difference(state["pipeline"], states[0]["pipeline"])}'
+                f' {difference(state["pipeline"], states[0]["pipeline"])}'
             )
         if place.pass_ != places[0].pass_:
             raise ValueError(
@@ -72,19 +73,22 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
     given = [state['shard'] for state in states]
     if len(given) != ranks or sorted(given) != [[rank, ranks] for rank in range(ranks)]:
         raise ValueError(
-            f'{where}: `states` must be one of each rank of {ranks}, got those of {", ".join(map(_ranks, given))}'
+            f'{where}: `states` must be one of each rank of {ranks},'
+            f' got those of {", ".join(map(rank_in_words, given))}'
         )
+    names = names_in(states[0]['pipeline'])
+    places = [place._replace(in_pass=listed(place.in_pass, names)) for place in places]
     for n, place in enumerate(places):
         try:
-            check_dealt(place.position)
+            check_dealt(place.in_pass)
         except ValueError as error:
             raise ValueError(f'{where}: `states[{n}]` is damaged: {error}') from None
     in_order = sorted(zip(states, places, strict=True), key=lambda each: each[0]['shard'])
     try:
-        position = _sorted(merge(where, [place.position for _, place in in_order]))
+        in_pass = named(merge(where, [place.in_pass for _, place in in_order]), names)
     except (AttributeError, LookupError, TypeError):  # they differ in what they say of a step
         raise ValueError(f'{where}: `states` are damaged: they do not say the same of the steps') from None
     first, place = in_order[0]
-    place = place._replace(batch=max(place.batch for place in places), position=position)
-    check = _check(_begun(first['pipeline'], MERGED), *place)
-    return first | {'shard': MERGED, 'batch': place.batch, 'position': position, 'check': check}
+    position = place._replace(batch=max(place.batch for place in places), in_pass=in_written_order(in_pass))
+    check = checksum(first['pipeline'], MERGED)(position)
+    return first | {'shard': MERGED, 'batch': position.batch, 'position': position.in_pass, 'check': check}

@@ -11,7 +11,7 @@ from itpipe._core.steps import State
 from itpipe.errors import Dropped
 
 from .chain import B, Chain, is_running
-from .checkpoint import Pipeline
+from .checkpoint import Position, StateCodec
 from .threads import close_outside
 
 __all__ = ['Run', 'keys_of']
@@ -27,7 +27,7 @@ class Run(Iterator[B]):
         self._chain = chain
         self._next = chain.pairs.__next__
         self._key: Key | None = None
-        self._pipeline: Pipeline | None = None
+        self._codec: StateCodec | None = None
 
     def __next__(self) -> B:
         try:
@@ -69,9 +69,10 @@ class Run(Iterator[B]):
         See also: `Infinite.state_dict`.
         """
         chain = self._chain
-        if self._pipeline is None:
-            self._pipeline = Pipeline(*chain.described)
-        return self._pipeline.state(chain.seeds.entropy, chain.seeds.pass_, 0, chain.state())
+        in_pass = None if self._key is None and not chain.resumed else chain.state()
+        if self._codec is None:
+            self._codec = StateCodec(*chain.described)
+        return self._codec.state(Position(chain.seeds.entropy, chain.seeds.pass_, 0, in_pass))
 
     @property
     def item_keys(self) -> list[Any]:

@@ -28,7 +28,7 @@ class Source(Protocol):
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened: ...
 
-    def lasting(self) -> str:
+    def fingerprint(self) -> str:
         """What has to be the same if a run goes on from a state, in one line or more."""
 
     def key_test(self) -> Callable[[Any], bool]:
@@ -137,8 +137,8 @@ class Seeded:
     def check_entry(self, entry: Any) -> None:
         self.source.check_entry(entry)
 
-    def lasting(self) -> str:
-        return f'{self.source.lasting()}\n{format_call("stream", (), {"seed": self.seed})}'
+    def fingerprint(self) -> str:
+        return f'{self.source.fingerprint()}\n{format_call("stream", (), {"seed": self.seed})}'
 
     def __repr__(self) -> str:
         return format_call('stream', (self.source,), {'seed': self.seed})

@@ -16,7 +16,7 @@ from itpipe._core.show import format_step, same
 from itpipe._core.steps import Function, ItemStep, Joins, Step, identity
 
 from .chain import Chain, item_again
-from .checkpoint import Pipeline
+from .checkpoint import StateCodec
 from .functions import ItemFunction
 from .iterables import Items
 from .iterators import is_iterable
@@ -152,12 +152,12 @@ class Stream(Generic[B]):
     def __iter__(self) -> Run[B]:
         return Run(Chain(self.source, self.steps, Seeds(fallback=self.source.seed)))
 
-    def resume(self, state: dict[str, Any]) -> Run[B]:
+    def resume(self, state: dict[str, Any], strict: bool = True) -> Run[B]:
         """A run that goes on, bit for bit, where another run was when its `state_dict()` gave this `state`.
 
         The state may come from an `Infinite` over this stream; then the run is the rest of the pass. The stream may run
         in another way: with `parallel_map` or without, with other workers, with `prefetch` or without. Items that were
-        delivered are not made again; see `Infinite.load_state_dict` for what is.
+        delivered are not made again; see `Infinite.load_state_dict` for what is, and for `strict`.
 
         Raises TypeError for what is not a dict; ValueError for what is not a whole state, and for a state of a newer
         version of itpipe or of another pipeline.
@@ -172,9 +172,11 @@ class Stream(Generic[B]):
 
         See also: `Infinite`.
         """
-        place = Pipeline(self.source, self.steps).place('Stream.resume', state)
-        seeds = Seeds(pass_=place.pass_, fallback=self.source.seed, entropy=place.entropy)
-        return Run(Chain(self.source, self.steps, seeds, state=place.position))
+        position = StateCodec(self.source, self.steps).read(
+            'Stream.resume', state, truth('Stream.resume', 'strict', strict)
+        )
+        seeds = Seeds(pass_=position.pass_, fallback=self.source.seed, entropy=position.entropy)
+        return Run(Chain(self.source, self.steps, seeds, state=position.in_pass))
 
     def item(self, key: Any) -> Any:
         """One item, made again by itself, with its randomness: as it was just before it was put into a batch.

@@ -82,7 +82,7 @@ def batch_by(
 
 
 def _lists(work: Any, *options: Any) -> Lists:
-    return Lists((Stateless('batch_by', work, options, gives='lists'),))
+    return Lists((Stateless('batch_by', work, options, gives='lists', by_count=work is _by_size),))
 
 
 def _plain(name: str, function: Any) -> Any:

@@ -118,7 +118,7 @@ class _Mix(Branched):
             return False
         return len(set(ended)) == len(ended) and is_count(entry['t'])
 
-    def lasting(self) -> str:
+    def fingerprint(self) -> str:
         weights = {'weights': checksum(np.array(self.weights))} if 'weights' in self.options else {}
         head = format_call('mix', (Counted(len(self.branches), 'stream'),), self.options | weights)
         return '\n'.join([head, *fingerprints(self.branches)])

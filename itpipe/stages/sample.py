@@ -252,7 +252,7 @@ class _Sample:
         if not (entry is None or is_count(entry)):
             raise ValueError('what it says of the source cannot be')
 
-    def lasting(self) -> str:
+    def fingerprint(self) -> str:
         options = {name: value for name, value in self.options.items() if name != 'ids'}
         if self.weights is not None:
             options['weights'] = checksum(self.weights)

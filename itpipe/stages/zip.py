@@ -9,7 +9,7 @@ from itpipe._core.checks import truth
 from itpipe._core.keys import Key, Zipped
 from itpipe._core.steps import Joins, Pair
 from itpipe._engine.branches import Joined, OpenedBranches, branches_of
-from itpipe._engine.checkpoint import key_test
+from itpipe._engine.state_checks import key_test
 from itpipe._engine.stream import Stage, factory
 
 if TYPE_CHECKING:

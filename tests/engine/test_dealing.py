@@ -441,7 +441,7 @@ def test_ranks_in_step_leave_little_to_say():
     merged = merge_states(states_of(described, [50] * 8, batches_per_epoch=100))
     assert merged['position'] == {
         'source': 1600,
-        'steps': [{'own': {'dealt': {'begun': 1600, 'passed': 1600, 'seen': []}}, 'slots': []}],
+        'steps': {'shard': {'own': {'dealt': {'begun': 1600, 'passed': 1600, 'seen': []}}, 'slots': []}},
     }
     assert (merged['shard'], merged['batch'], merged['pass']) == ('merged', 50, 0)
     assert len(json.dumps(merged)) < 400
@@ -449,9 +449,9 @@ def test_ranks_in_step_leave_little_to_say():
 
 def test_a_rank_that_has_begun_later():
     merged = merge_states(states_of(range(20), [0, 3, 5]))
-    assert merged['position']['steps'] == [
-        {'own': {'dealt': {'begun': 0, 'passed': 0, 'seen': [1, 2, 4, 5, 7, 8, 11, 14]}}, 'slots': []}
-    ]
+    assert merged['position']['steps'] == {
+        'shard': {'own': {'dealt': {'begun': 0, 'passed': 0, 'seen': [1, 2, 4, 5, 7, 8, 11, 14]}}, 'slots': []}
+    }
     ranks = [Rank(range(20), rank, 2, merged).go_on() for rank in range(2)]
     assert [rank.got for rank in ranks] == [[0, 6, 10, 13, 16, 18], [3, 9, 12, 15, 17, 19]]
     for rank in ranks:
@@ -463,7 +463,7 @@ def test_ranks_of_which_some_have_not_begun_are_merged_again():
     merged = merge_states(states_of(stream(range(9)) | skip(0), [0, 1, 0]))
     ranks = [Rank(stream(range(9)) | skip(0), rank, 2, merged) for rank in range(2)]
     states = [ranks[0].go_on(1).state(), ranks[1].state()]
-    assert merged['position']['steps'][0] is None
+    assert merged['position']['steps']['skip'] is None
     (whole,) = [Rank(stream(range(9)) | skip(0), 0, 1, merge_states(states)).go_on()]
     assert ranks[0].got == [0]
     assert whole.got == [2, 3, 4, 5, 6, 7, 8]
@@ -505,7 +505,7 @@ def test_what_is_in_buffers_is_dealt_too():
     got = [x for rank in ranks for x in rank.got]
     only = Rank(described, 0, 1, merge_states([rank.state() for rank in ranks]), seed=0).go_on(400)
     got += only.got
-    slots = only.state()['position']['steps'][-1]['slots']
+    slots = only.state()['position']['steps']['shuffle']['slots']
     assert len(slots) == 10
     assert sorted(got + slots) == [x for x in range(max(got + slots) + 1) if x % 5]
 
@@ -556,7 +556,7 @@ def test_parts_of_several_items_that_were_not_delivered_yet():
     described = stream([list(range(10 * n, 10 * n + 10)) for n in range(6)]) | flatten
     states = states_of(described, [3, 2, 5])
     merged = merge_states(states)
-    assert merged['position']['steps'][1] == [[0, 2], [1, 1], [2, 4]]
+    assert merged['position']['steps']['flatten'] == [[0, 2], [1, 1], [2, 4]]
     ranks = [Rank(described, rank, 2, merged) for rank in range(2)]
     for rank in ranks:
         rank.go_on(6)
@@ -665,7 +665,7 @@ ended = states_of(range(3), [5, 0])
             [two[0], states_of(range(9) | apply(abs), [1, 1])[1]],
             ValueError,
             ('merge_states: `states[1]` is that of another pipeline than `states[0]`,'
-             ' which has `apply(abs)` where this one has `shard()`'),
+             ' which goes on with `apply(abs)` where this one ends'),
         ),
         (
             ended[::-1],

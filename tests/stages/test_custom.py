@@ -488,7 +488,7 @@ def test_a_state_that_is_damaged(change, message):
     run = iter(described)
     list(itertools.islice(run, 5))
     state = through_json(run.state_dict())
-    (entry,) = state['position']['steps']
+    (entry,) = state['position']['steps'].values()
     (entry if 'segments' in change else entry['segments'][0]).update(change)
     with raises(ValueError, f'Stream.resume: `state` is damaged: {message}'):
         described.resume(signed(state))

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from itpipe._engine.checkpoint import _begun, _check, _sorted
+from itpipe._engine.state_checks import Position, checksum, in_written_order
 
 
 def signed(state: Any) -> Any:
     """The state with the checksum of what it has become; where there can be none, with the one that it had."""
     try:
-        place = state['entropy'], state['pass'], state['batch'], _sorted(state['position'])
-        return {**state, 'check': _check(_begun(state['pipeline'], state['shard']), *place)}
+        position = Position(state['entropy'], state['pass'], state['batch'], in_written_order(state['position']))
+        return {**state, 'check': checksum(state['pipeline'], state['shard'])(position)}
     except Exception:
         return state

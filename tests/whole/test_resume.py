@@ -301,7 +301,7 @@ def test_a_sample_does_not_load_what_was_delivered():
             return index
 
     made = sample(Items(), seed=0)
-    with running(made, {'source': 10**9, 'steps': []}) as chain:
+    with running(made, {'source': 10**9, 'steps': {}}) as chain:
         got = receive(chain, 3)
     assert [bits(index) for index in loaded] == got
 
@@ -438,4 +438,4 @@ def test_what_is_skipped_is_not_remembered():
     with running(stream(range(300_000)) | skip(200_000)) as chain:
         receive(chain, 1)
         assert len(chain.operators[0].log) == 1
-        assert chain.state() == {'source': 200_001, 'steps': [{'own': {'skipped': 200_000}}]}
+        assert chain.state() == {'source': 200_001, 'steps': {'skip': {'own': {'skipped': 200_000}}}}
