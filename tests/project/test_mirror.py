@@ -18,7 +18,6 @@ ELSEWHERE = {
     '_engine/operators.py': 'whole/test_resume.py',
     '_engine/source.py': 'no code: protocols',
     '_engine/source_states.py': 'engine/test_iterables.py',
-    '_engine/stateful.py': 'engine/test_states.py',
     '_engine/types.py': 'whole/test_typing.py',
     '_engine/user_state.py': 'stages/test_custom.py',
     '_workers/opening.py': 'stages/test_parallel.py',
