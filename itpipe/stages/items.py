@@ -14,8 +14,9 @@ import numpy as np
 from itpipe._core.checks import is_function, number
 from itpipe._core.names import step_name
 from itpipe._core.steps import Function, ItemStep, identity
+from itpipe._engine.factories import factory, function_of
 from itpipe._engine.iterators import is_iterable, iterate
-from itpipe._engine.stream import Stage, factory, function_of
+from itpipe._engine.stream import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence

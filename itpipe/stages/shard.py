@@ -12,8 +12,9 @@ from itpipe._core.checks import check_rank
 from itpipe._core.keys import END
 from itpipe._core.steps import EVEN, HIDDEN, Even, Pair, State, Stateful
 from itpipe._engine.dealing import Dealing, is_dealing
+from itpipe._engine.factories import factory
 from itpipe._engine.stacks import user_stacklevel
-from itpipe._engine.stream import Stage, factory
+from itpipe._engine.stream import Stage
 from itpipe.integrations.distributed import distributed
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ ELSEWHERE = {
     '_engine/chain.py': 'whole/test_resume.py',
     '_engine/epoch_run.py': 'test_infinite.py',
     '_engine/epochs.py': 'test_infinite.py',
+    '_engine/factories.py': 'engine/test_stream.py',
     '_engine/fingerprint.py': 'engine/test_checkpoint.py',
     '_engine/indexing.py': 'engine/test_iterables.py',
     '_engine/iterators.py': 'engine/test_iterables.py',
