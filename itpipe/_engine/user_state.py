@@ -18,73 +18,21 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from copy import deepcopy
 from itertools import islice
-from types import CodeType
 from typing import Any
 
-from itpipe._core.key_codes import decode_all, encode_all
-from itpipe._core.keys import END, Key, is_count
+from itpipe._core.key_codes import decode_all
+from itpipe._core.keys import END, Key
 from itpipe._core.notes import note, noted
 from itpipe._core.show import format_step, shortened
 from itpipe._core.steps import Pair, State, UserStateful, in_order, is_json
+from itpipe._core.tracebacks import position_of
 
 from .operators import Operator, Upstream
 from .seeds import Seeds
+from .segments import Segment, check_segment
 from .waiting import Stop
 
 __all__ = ['UserStatefulOperator']
-
-
-class Segment:
-    """A copy of the state, when `start` items had come out, and what went in and came out behind it."""
-
-    def __init__(self, start: int, base: int, own: State, slots: list[Key] | None):
-        self.start, self.own, self.slots = start, own, slots
-        self.base = base
-        """How many items had gone in."""
-        self.keys: list[Any] = []
-        """Of the items that went in since, and END behind the last one."""
-        self.again = 0
-        """How many of its items came out in another run, …"""
-        self.outs: list[int] = []
-        """… and how many items had gone in when each of the others came out."""
-
-    @property
-    def count(self) -> int:
-        """How many items came out since."""
-        return self.again + len(self.outs)
-
-    def entry(self, went_in: int, count: int) -> State:
-        """The segment as JSON, up to where so many items had gone in and come out."""
-        keys = self.keys[: went_in - self.base]
-        ended = keys[-1:] == [END]
-        entry: State = {'count': count}
-        if ended:
-            entry['ended'] = True
-        entry |= {'keys': encode_all(keys[:-1] if ended else keys), 'own': self.own}
-        if self.slots is not None:
-            entry['slots'] = encode_all(self.slots)
-        return entry | {'start': self.start}
-
-    @classmethod
-    def of(cls, entry: State) -> Segment:
-        """The segment whose `entry` it is."""
-        slots = decode_all(entry['slots']) if 'slots' in entry else None
-        segment = cls(entry['start'], 0, entry['own'], slots)
-        segment.keys = decode_all(entry['keys']) + ([END] if 'ended' in entry else [])
-        segment.again = entry['count']
-        return segment
-
-    @property
-    def origins(self) -> list[Key]:
-        """The keys of the items that are needed to run it again."""
-        return [*(self.slots or ()), *(key for key in self.keys if key is not END)]
-
-    def state(self, values: dict[Key, Any]) -> State:
-        """The state, with these values."""
-        state: State = deepcopy(self.own)
-        if self.slots is not None:
-            state['slots'] = [values[key] for key in self.slots if key in values]
-        return state
 
 
 class _Asked(BaseException):
@@ -232,7 +180,8 @@ class UserStatefulOperator(Operator):
             traceback: Any = asked.__traceback__
             while traceback.tb_frame.f_code is not frame.f_code and traceback.tb_next is not None:
                 traceback = traceback.tb_next
-            if _position(frame.f_code, traceback.tb_lasti) == _position(frame.f_code, frame.f_lasti):
+            # not the instruction: the condition of a `while` is compiled twice
+            if position_of(frame.f_code, traceback.tb_lasti) == position_of(frame.f_code, frame.f_lasti):
                 return
             does = f'does so in line {traceback.tb_lineno}'
         finally:
@@ -333,17 +282,7 @@ class UserStatefulOperator(Operator):
             raise ValueError(f'an entry of its "steps" has {shortened(segments)} for \'segments\'')
         start = 0
         for segment in segments:
-            known = {'count', 'keys', 'own', 'start'}
-            if not isinstance(segment, dict) or not known <= segment.keys() <= known | {'ended', 'slots'}:
-                raise ValueError(f'an entry of its "steps" has a segment {shortened(segment)}')
-            decode_all(segment['keys'])
-            decode_all(segment.get('slots', []))
-            if not (is_count(segment['start']) and is_count(segment['count']) and segment['start'] >= start):
-                raise ValueError('an entry of its "steps" has segments that do not follow each other')
-            if not (
-                isinstance(segment['own'], dict) and is_json(segment['own']) and segment.get('ended', True) is True
-            ):
-                raise ValueError(f'an entry of its "steps" has {shortened(segment["own"])} for \'own\'')
+            check_segment(segment, start)
             start = segment['start'] + segment['count']
 
     @classmethod
@@ -361,8 +300,3 @@ class UserStatefulOperator(Operator):
     @staticmethod
     def form(entry: Any) -> Any:
         return 'segments'
-
-
-def _position(code: CodeType, instruction: int) -> Any:
-    """Where it is in the source; the condition of a `while` is compiled twice."""
-    return next(islice(code.co_positions(), instruction // 2, None))

@@ -18,6 +18,7 @@ ELSEWHERE = {
     '_engine/kinds.py': 'core/test_steps.py',
     '_engine/merging.py': 'engine/test_dealing.py',
     '_engine/operators.py': 'whole/test_resume.py',
+    '_engine/segments.py': 'stages/test_custom.py',
     '_engine/source.py': 'no code: protocols',
     '_engine/source_states.py': 'engine/test_iterables.py',
     '_engine/state_checks.py': 'engine/test_states.py',
