@@ -91,8 +91,8 @@ class Chain:
             return kind_of_step(step)(step, seeds, self.stop, tracked)
 
         operators = [at_work(step, tracked and index >= opaque) for index, step in enumerate(steps)]
-        self.operators = [operators[place] for place in order]
-        self._left = [operators[place] for place in left]
+        self.operators = [operators[index] for index in order]
+        self._left = [operators[index] for index in left]
         self._look_up = None if look_up is None else at_work(look_up)
         if self._look_up is not None and behind > len(self.operators):
             self._left.insert(0, self._look_up)

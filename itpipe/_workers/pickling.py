@@ -21,7 +21,7 @@ from itpipe._engine.functions import ItemFunction
 from itpipe._engine.stacks import user_stacklevel
 from itpipe.errors import NotPicklable
 
-from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain
+from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain_array
 from .exceptions import message_of, pack_error, unpack_error
 from .reducers import REDUCERS, generators, reduce_code, with_slots
 from .task import Packed
@@ -77,7 +77,7 @@ def _is_plain(value: Any, depth: int = 4) -> bool:
     if kind in ATOMS or isinstance(value, np.generic):
         return True
     if kind is np.ndarray:
-        return is_plain(value)
+        return is_plain_array(value)
     if kind not in (tuple, list, dict) or len(value) > 100 or not depth:
         return False
     parts = (*value, *value.values()) if kind is dict else value

@@ -30,8 +30,8 @@ TEARDOWN = 0.3
 class WorkerProcess:
     """A process, and the calls that it was given and has not answered yet.
 
-    `give`, `send`, `take_answered` and `take_back` are called with the pool's lock, the rest by the thread that waits
-    for the answers, or where it says so.
+    `give`, `send`, `take_answered` and `take_unanswered` are called with the pool's lock, the rest by the thread that
+    waits for the answers, or where it says so.
     """
 
     def __init__(self, name: str, arena: Arena, calls_left: float):

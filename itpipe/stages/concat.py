@@ -36,7 +36,7 @@ def concat(*others: Iterable[Y]) -> Perhaps[Y]:
 
 
 class _OpenedConcat(OpenedBranches):
-    def place(self, entry: dict[str, Any] | None) -> int:
+    def start_at(self, entry: dict[str, Any] | None) -> int:
         return 0 if entry is None else entry['at']
 
     def run(self, at: int) -> Iterator[Pair]:

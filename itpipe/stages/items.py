@@ -73,9 +73,9 @@ def map_at(
     indices: tuple[Any, ...] = tuple(index) if isinstance(index, (list, tuple, np.ndarray)) else (index,)
     if not indices:
         raise ValueError(f'map_at: `index` must not be empty, got {index!r}')
-    for each in indices:
-        if isinstance(each, (bool, float)) or getattr(type(each), '__hash__', None) is None:
-            raise TypeError(f'map_at: `index` must be ints or dict keys, got {each!r}')
+    for one in indices:
+        if isinstance(one, (bool, float)) or getattr(type(one), '__hash__', None) is None:
+            raise TypeError(f'map_at: `index` must be ints or dict keys, got {one!r}')
     alone = len(indices) == 1 and isinstance(indices[0], (int, np.integer))
     make = partial(_map_at_one, indices[0]) if alone else partial(partial, _mapped_at, indices)
     return _stage('map_at', make, [function_of('map_at', f, args, kwargs)])
@@ -275,8 +275,8 @@ def _mapped_at(indices: tuple[Any, ...], f: Callable[[Any], Any], item: Any) -> 
     for index in indices:
         if isinstance(index, str) or not -count <= index < count:
             raise IndexError(f'map_at: no element {index!r} in an item of {count}')
-    for place in dict.fromkeys(index % count for index in indices):
-        elements[place] = f(elements[place])
+    for index in dict.fromkeys(index % count for index in indices):
+        elements[index] = f(elements[index])
     return _like(item, elements)
 
 
