@@ -13,11 +13,12 @@ author = 'the itpipe authors'
 copyright = '2026, the itpipe authors'
 release = version = version_of('itpipe')
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.viewcode']
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.viewcode', 'sphinxcontrib.mermaid']
 exclude_patterns = ['_build']
 
 myst_enable_extensions = ['colon_fence', 'deflist']
 myst_heading_anchors = 3
+myst_fence_as_directive = ['mermaid']  # GitHub draws these, too
 
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'none'

@@ -132,7 +132,7 @@ def _results(values: Iterator[Any], *given: Any) -> Iterator[Any]:
     results = made.function(values, *state, *args, **kwargs)
     if not is_iterable(results):
         raise TypeError(f'{made.__name__}: its function must yield, or return an iterable, got {format_value(results)}')
-    return results if isinstance(results, Iterator) else iterate(results)
+    return iterate(results)
 
 
 def _numbered(

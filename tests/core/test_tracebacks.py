@@ -285,6 +285,7 @@ list(range(5) | parallel_map(h, processes=1))''',
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_notebook_shows_them() -> None:
     """IPython looks for the place in the source with `executing`, which once went on for ever."""
     for name in ('nbclient', 'nbformat', 'ipykernel', 'executing'):

@@ -213,6 +213,7 @@ def resumed(pipe, state, per_epoch, ahead, received, most, rest):
 here = strategies.threads | strategies.pooled('at once', 'lazily')
 
 
+@pytest.mark.long
 def test_new_processes_go_on_in_yet_other_modes(executors):
     """Where strings have other hashes; now and then with processes of their own."""
     collected = []

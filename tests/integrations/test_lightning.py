@@ -273,6 +273,7 @@ def test_what_is_saved_because_one_rank_failed_does_not_wait_for_the_others(monk
             other.closing_callback.on_load_checkpoint(Trainer(other), None, checkpoint)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings('default')
 @pytest.mark.leaves_threads('torch and Lightning keep what they start')
 @pytest.mark.timeout(300)

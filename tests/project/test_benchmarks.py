@@ -18,11 +18,13 @@ SHARE = 0.005
 ROWS = [(name, title) for name, make in table.ALL.items() for title in make(SHARE).rows]
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize(('name', 'title'), ROWS)
 def test_each_row_of_ours_runs_and_passes_its_checks(name, title):
     assert isinstance(table.ALL[name](SHARE).rows[title](), float)
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('name', peers.PEERS)
 def test_what_others_are_measured_by_hand_runs_too(name):
     work = table.ALL[name](SHARE)
@@ -174,6 +176,7 @@ def test_a_stage_must_pass_on_every_item():
         figures.stage_cost(100, lambda items, number: items[number - 1 :])
 
 
+@pytest.mark.long
 def test_the_command_prints_the_table_and_writes_it_with_a_chart(tmp_path):
     command = [sys.executable, '-m', 'benchmarks', '--rounds', '2', '--share', str(SHARE), '--output', str(tmp_path)]
     done = subprocess.run(

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path for path in (ROOT / 'examples').glob('*.py') if not path.name.startswith('_'))
 ARGUMENTS = {'digits.py': ['--epochs', '2'], 'resume.py': ['--epochs', '2']}
-LONG = {'digits.py', 'resume.py'}
+LONG = {'dask_cluster.py', 'digits.py', 'resume.py'}
 SECONDS = 120
 
 

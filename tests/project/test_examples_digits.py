@@ -79,6 +79,7 @@ def test_mnist_that_is_something_else(digits, raw, monkeypatch, capsys):
     assert capsys.readouterr().err == f'{USAGE}digits.py: error: --mnist: {path} is not an IDX file of bytes\n'
 
 
+@pytest.mark.long
 def test_a_model_that_has_not_learned_is_a_failure(digits, raw, monkeypatch, capsys, tmp_path):
     """Trained on noise, the script draws its figure and ends with an error that says how far it got."""
     write_mnist(raw)

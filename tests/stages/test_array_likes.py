@@ -99,6 +99,7 @@ def units():
     return metres, kilometres, 'unit 1000', 'unit 1'
 
 
+@pytest.mark.many(4)
 @STACKING
 @pytest.mark.parametrize(
     'made',
@@ -171,6 +172,7 @@ def test_integers_that_change_where_numpy_makes_an_array_are_refused(function, m
     )
 
 
+@pytest.mark.many(4)
 @STACKING
 @pytest.mark.filterwarnings('ignore::UserWarning')  # of torch, about some of these being new or old
 @pytest.mark.parametrize(

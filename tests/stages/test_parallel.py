@@ -141,6 +141,7 @@ def test_without_order_each_result_comes_once(workers: dict[str, Any]) -> None:
     assert sorted(results) == [x * x for x in range(30)]
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('ordered', [True, False])
 def test_random_items_have_the_same_bits_in_all_workers(workers: dict[str, Any], ordered: bool) -> None:
     def noise(x: int, rng: Any) -> tuple[int, Any]:

@@ -388,7 +388,7 @@ LEFT_OPEN = """
 """
 
 
-@pytest.mark.many(2)
+@pytest.mark.many(4)
 @pytest.mark.parametrize(
     ('where', 'ending'),
     [

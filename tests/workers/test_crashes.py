@@ -113,6 +113,7 @@ def test_a_worker_that_dies_is_an_error_that_names_the_stage_and_the_item(
         next(run)
 
 
+@pytest.mark.long
 def test_without_order_a_worker_that_dies_is_the_same_error() -> None:
     results = []
     note = 'itpipe: raised in parallel_map(kill, processes=2, ordered=False), item 3'
@@ -137,6 +138,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.long
 def test_large_results_of_workers_that_are_killed(tmp_path: Path) -> None:
     """Those that were ready stay what they are, those that were not are made again."""
 

@@ -52,6 +52,7 @@ class TestSeedGlobals:
 
         assert drawn(2, crash, name='draw', retries=1, retry_on=OSError, backoff=0) == drawn(1)
 
+    @pytest.mark.long
     def test_after_a_resume_and_in_every_pass(self) -> None:
         noisy = stream(range(12), seed=3) | parallel_map(draw, processes=2, seed_globals=True)
         whole = list(noisy)
@@ -205,6 +206,7 @@ class TestGeneratorsInTheFunction:
             assert str(warning.message).startswith('parallel_map(')
             assert warning.filename == __file__
 
+    @pytest.mark.long
     def test_those_of_torch(self) -> None:
         torch = pytest.importorskip('torch')
         with pytest.warns(RuntimeWarning, match='`self.held` of `Data.load` is a random generator'):
@@ -220,6 +222,7 @@ class TestGeneratorsInTheFunction:
             list(range(20) | parallel_map(Data([random.Random(0), np.random.default_rng()]).load, processes=2))
         assert len(said) == 1
 
+    @pytest.mark.many(3)
     @pytest.mark.parametrize(
         'held',
         [random.SystemRandom(), random.random, np.random.normal, np.random.SeedSequence(0), random, np.random],

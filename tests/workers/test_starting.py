@@ -324,6 +324,7 @@ def test_without_a_null_device(tmp_path: Path, closed: str) -> None:
     daemon(tmp_path, closed, ['processes'], file=True, PYTHONPATH=path)
 
 
+@pytest.mark.long
 def test_standard_streams_that_cannot_be_flushed() -> None:
     out = run_script(
         """
