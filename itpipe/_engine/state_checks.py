@@ -1,4 +1,4 @@
-"""Whether what is given as a state can be one: of any pipeline, and of this one."""
+"""Checks of states, which may come from anywhere: of any pipeline, and of a given one."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ __all__ = [
 ]
 
 FORMAT: Final = 1
-"""The version of what is saved; one that is not known is refused."""
+"""The version of the format. States of other versions are refused."""
 MERGED: Final = 'merged'
-"""In the place of the rank: it is the state of all of them."""
+"""Stands in the place of a rank in the state that `merge_states` makes."""
 
 
 class Position(NamedTuple):
     """Where a run stands."""
 
     entropy: int | None = None
-    """What was drawn from the system where there is no seed."""
+    """The entropy that was drawn from the system if there is no seed."""
     pass_: int = 0
     batch: int = 0
     """How many batches of the epoch were received."""
@@ -172,7 +172,7 @@ def checksum(pipeline: str, shard: Any) -> Callable[[Position], int]:
 
 
 def _checksum(start: int, position: Position) -> int:
-    """A checksum; one that takes no time if only a number says where in the pass it is."""
+    """The checksum. It takes no time for the usual position, which is only a number."""
     entropy, pass_, batch, in_pass = position
     if in_pass is None:
         at = -1
@@ -194,7 +194,7 @@ def _without_foreign(position: State | None) -> State | None:
 
 
 def in_written_order(value: Any) -> Any:
-    """The position with the entries of dicts sorted, as they were written: what kept it may have changed that.
+    """The position with the entries of dicts sorted. They were written so, but a database may have reordered them.
 
     The states that sources have themselves stay as they are.
     """
