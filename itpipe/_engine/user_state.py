@@ -46,6 +46,7 @@ class UserStatefulOperator(Operator):
         super().__init__(step, seeds, stop, tracked)
         self._tracked = tracked
         self._segments: list[Segment] = []
+        self.log = self._segments  # type: ignore[assignment]  # its length says when to commit
         self._has_slots = 'slots' in step.state
         self._given: dict[int, Pair] = {}
         """The items that may be in the slots, by their `id`: a slot has a value, of which the key is asked for."""
@@ -61,9 +62,9 @@ class UserStatefulOperator(Operator):
     def start(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         if entry is None:
             own = {name: deepcopy(value) for name, value in self.step.state.items() if name != 'slots'}
-            self._segments = [Segment(0, 0, own, [] if self._has_slots else None)]
+            self._segments.append(Segment(0, 0, own, [] if self._has_slots else None))
         else:
-            self._segments = list(map(Segment.of, entry['segments']))
+            self._segments.extend(map(Segment.of, entry['segments']))
             last = self._segments[-1]
             self._received, self._went_in = last.start + last.again, len(last.keys)
             self._last_out = self._went_in
