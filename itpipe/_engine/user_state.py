@@ -4,8 +4,8 @@ It looks at values, so where the consumer stands cannot be found from keys alone
 when the generator asks for its next item: then it has all that is needed to go on, if the user keeps to the rule. The
 keys that go in after that are logged. Such a copy with what went in behind it is a `Segment`. A run goes on from the
 last segment before the consumer: a new generator gets the state and, once more, the items of the segment; what it then
-gives again is left out. A copy is taken only when as many items went in as the generator holds, so that the copies take
-no more time than the items.
+gives again is left out. A copy is taken only when as many items went in as the generator holds, and less often if the
+rest of its state is large. So the copies take no more time than the items.
 
 Items that come out are numbered. Steps behind may hold some of them, which have to be made again; so their segments are
 kept, too. One that is in none of the segments is made again by running from the beginning.
@@ -34,6 +34,9 @@ from .waiting import Stop
 
 __all__ = ['UserStatefulOperator']
 
+VALUES_PER_ITEM = 50
+"""So many values of the state are copied for each item, at most: a large state is copied less often."""
+
 
 class _Asked(BaseException):
     """A generator that is tried out has asked for an item."""
@@ -50,6 +53,8 @@ class UserStatefulOperator(Operator):
         self._has_slots = 'slots' in step.state
         self._given: dict[int, Pair] = {}
         """The items that may be in the slots, by their `id`: a slot has a value, of which the key is asked for."""
+        self._size = 0
+        """How many values were in the fields that were copied last."""
         self._tried: set[int] = set()
         self._results: Any = None
         self._last_out = 0
@@ -114,7 +119,7 @@ class UserStatefulOperator(Operator):
             segment = self._segments[-1]
             if segment.keys[-1:] == [END]:
                 return
-            if len(segment.keys) >= max(1, len(state.get('slots', ()))):
+            if len(segment.keys) >= max(1, len(state.get('slots', ())), self._size // VALUES_PER_ITEM):
                 copied = self._copy(state, segment)
                 if segment.count == 0 and segment.base > self._last_out:  # then nobody will ever stand there
                     self._segments[-1] = copied  # at once: the other thread may be looking for an index
@@ -156,6 +161,7 @@ class UserStatefulOperator(Operator):
         elif 'slots' in state:
             raise TypeError(f"{name}: its state has 'slots', which it must have from the beginning")
         self._try_out(state)
+        self._size = _count_values(own)
         return Segment(segment.start + segment.count, segment.base + len(segment.keys), in_order(own), slots)
 
     def _try_out(self, state: State) -> None:
@@ -303,3 +309,8 @@ class UserStatefulOperator(Operator):
     @staticmethod
     def form(entry: Any) -> Any:
         return 'segments'
+
+
+def _count_values(value: Any) -> int:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_count_values, parts))

@@ -228,6 +228,22 @@ def test_the_state_is_copied_as_seldom_as_there_are_many_slots():
     assert copies.call_count < 4000 / 200 + 8
 
 
+def test_a_large_state_is_copied_less_often():
+    @stage(state={'last': [0] * 1000})
+    def replaced(items, state):
+        for item in items:
+            state['last'][item % 1000], item = item, state['last'][item % 1000]
+            yield item
+
+    described = numbers(3000) | replaced()
+    run = iter(described)
+    operator = run._chain.operators[-1]
+    with mock.patch.object(operator, '_copy', side_effect=operator._copy) as copies:
+        begun = list(itertools.islice(run, 1510))
+    assert copies.call_count < 1510 / 20 + 3
+    assert begun + list(described.resume(run.state_dict())) == [0] * 1000 + list(range(2000))
+
+
 def test_what_the_consumer_has_is_forgotten():
     run = iter(numbers(5000) | late(3) | shuffle(5) | batch_by(2))
     user = run._chain.operators[0]
