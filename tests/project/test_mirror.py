@@ -19,6 +19,7 @@ ELSEWHERE = {
     '_engine/source.py': 'no code: protocols',
     '_engine/source_states.py': 'engine/test_iterables.py',
     '_engine/stateful.py': 'engine/test_states.py',
+    '_engine/trials.py': 'stages/test_custom.py',
     '_engine/types.py': 'whole/test_typing.py',
     '_engine/user_state.py': 'stages/test_custom.py',
     '_workers/opening.py': 'stages/test_parallel.py',
