@@ -500,7 +500,7 @@ def test_a_variable_that_would_be_lost():
             held.append(item)
             yield total, last, held, shown
 
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match='another value') as caught:
         assert len(list(numbers() | sums() | take(9))) == 9
     assert sorted(str(warning.message) for warning in caught) == [
         f'itpipe: sums: when it asks for an item, its variable `{name}` has another value than in a new one with the'
