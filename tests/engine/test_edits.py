@@ -166,6 +166,13 @@ def test_entries_of_one_name_stay_with_their_steps():
     assert rest == list(numbers(shuffle(5), blur, shuffle(3)))[5:]
 
 
+def test_a_name_that_looks_like_a_numbered_one():
+    described = numbers(shuffle(3, name='x'), shuffle(4, name='x'), shuffle(2, name='x #2'))
+    state = state_behind(described, 5)
+    assert set(state['position']['steps']) == {'shuffle:x', 'shuffle:x #2', 'shuffle:x ##2'}
+    assert list(described.resume(state)) == list(described)[5:]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Between two passes
 
