@@ -60,9 +60,9 @@ def not_async(what: str, function: Any) -> None:
     """Raise TypeError for a coroutine function or an async generator function; the message begins with `what`."""
     while isinstance(function, (partial, staticmethod, _CACHED)):
         function = function.func if isinstance(function, partial) else function.__wrapped__
-    for each in (function, getattr(type(function), '__call__', None)):  # noqa: B004
-        if iscoroutinefunction(each) or isasyncgenfunction(each):
-            kind = 'an async generator function' if isasyncgenfunction(each) else 'a coroutine function (`async def`)'
+    for called in (function, getattr(type(function), '__call__', None)):  # noqa: B004
+        if iscoroutinefunction(called) or isasyncgenfunction(called):
+            kind = 'an async generator function' if isasyncgenfunction(called) else 'a coroutine function (`async def`)'
             raise TypeError(
                 f'{what} must be a function that returns its result, got {kind}, which nothing here would await;'
                 ' let a plain function run it, such as `lambda x: asyncio.run(f(x))`, in `parallel_map(…, threads=…)`'

@@ -38,10 +38,10 @@ def path_to(wanted: Any, root: Any) -> str:
             text = f'`{path}`' + (f' of `{of}`' if of else '')
             return text if path and len(text) <= MAX_LENGTH else ''
         with suppress(Exception):  # attributes of user classes may raise anything
-            for each in _parts(value):
-                if id(each.value) not in seen and not isinstance(each.value, LEAVES):
-                    seen[id(each.value)] = each.value
-                    todo.append(each if each.of else _Found(each.value, path + each.step, of))
+            for found in _parts(value):
+                if id(found.value) not in seen and not isinstance(found.value, LEAVES):
+                    seen[id(found.value)] = found.value
+                    todo.append(found if found.of else _Found(found.value, path + found.step, of))
     return ''
 
 

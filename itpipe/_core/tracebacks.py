@@ -7,7 +7,10 @@ from itertools import islice
 from types import CodeType, FunctionType, TracebackType
 from typing import Any, NamedTuple
 
-__all__ = ['Frame', 'add_note', 'frames_of', 'made_of', 'members', 'notes_of', 'own', 'related', 'without_values']
+__all__ = [
+    'Frame', 'add_note', 'frames_of', 'made_of', 'members', 'notes_of', 'own', 'position_of', 'related',
+    'without_values',
+]  # fmt: skip
 
 
 class Frame(NamedTuple):
@@ -46,14 +49,11 @@ def related(error: BaseException) -> list[BaseException]:
     found: dict[int, BaseException] = {}
     todo = [error]
     while todo:
-        each = todo.pop()
-        if id(each) not in found:
-            found[id(each)] = each
-            todo.extend(
-                other
-                for other in (own(each, '__cause__'), own(each, '__context__'), *members(each))
-                if other is not None
-            )
+        one = todo.pop()
+        if id(one) not in found:
+            found[id(one)] = one
+            others = own(one, '__cause__'), own(one, '__context__'), *members(one)
+            todo.extend(other for other in others if other is not None)
     return list(found.values())
 
 
@@ -83,7 +83,7 @@ def frames_of(tb: TracebackType | None) -> Iterator[Frame]:
     while tb is not None:
         code = tb.tb_frame.f_code
         names = code.co_filename, code.co_name, code.co_qualname, str(tb.tb_frame.f_globals.get('__name__'))
-        line, *position = _position(code, tb.tb_lasti)
+        line, *position = position_of(code, tb.tb_lasti)
         known = line == tb.tb_lineno and None not in position
         # code that the compiler added has no line
         yield Frame(
@@ -92,7 +92,8 @@ def frames_of(tb: TracebackType | None) -> Iterator[Frame]:
         tb = tb.tb_next
 
 
-def _position(code: CodeType, instruction: int) -> Any:
+def position_of(code: CodeType, instruction: int) -> Any:
+    """The lines and the columns of the expression that the instruction is of: four numbers, None where unknown."""
     if instruction < 0:
         return (None, None, None, None)
     return next(islice(code.co_positions(), instruction // 2, None), (None, None, None, None))
@@ -105,17 +106,17 @@ def made_of(frames: list[Frame]) -> TracebackType | None:
     look for it, and some would loop forever without it.
     """
     result: TracebackType | None = None
-    for each in reversed(frames):
+    for frame in reversed(frames):
         code = _blank.__code__.replace(
-            co_filename=each.filename,
-            co_name=each.name,
-            co_qualname=each.qualname,
-            co_firstlineno=each.first_line,
-            co_linetable=_line_table(each),
+            co_filename=frame.filename,
+            co_name=frame.name,
+            co_qualname=frame.qualname,
+            co_firstlineno=frame.first_line,
+            co_linetable=_line_table(frame),
         )
         # the frame of a generator that never runs has no caller, and so keeps no values of one alive
-        frame = FunctionType(code, {'__name__': each.module})().gi_frame
-        result = TracebackType(result, frame, frame.f_lasti, each.line)
+        empty = FunctionType(code, {'__name__': frame.module})().gi_frame
+        result = TracebackType(result, empty, empty.f_lasti, frame.line)
     return result
 
 

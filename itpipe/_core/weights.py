@@ -20,15 +20,14 @@ def check_weights(where: str, weights: Any, count: int) -> Weights | None:
     if weights is None:
         return None
     try:
-        given = np.asarray(weights)
-        words = given.dtype.kind in 'SUTcmM' or any(isinstance(each, (str, bytes)) for each in _objects(given))
-        result = np.zeros(0) if words else given.astype(np.float64)
+        array = np.asarray(weights)
+        if array.dtype.kind in 'SUTcmM' or any(isinstance(weight, (str, bytes)) for weight in _objects(array)):
+            raise TypeError
+        result = array.astype(np.float64)
     except OverflowError:
         raise ValueError(f'{where}: `weights` must fit into floats, got {format_value(weights)}') from None
     except (TypeError, ValueError):
-        words = True
-    if words:
-        raise TypeError(f'{where}: `weights` must be numbers, got {format_value(weights)}')
+        raise TypeError(f'{where}: `weights` must be numbers, got {format_value(weights)}') from None
     if result.shape != (count,):
         raise ValueError(f'{where}: `weights` must be {count} numbers, one for each, got shape {result.shape}')
     if not np.isfinite(result).all() or (result < 0).any():

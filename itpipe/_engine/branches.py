@@ -31,11 +31,11 @@ def branches_of(where: str, name: str, iterables: Iterable[Any]) -> tuple[Stream
     there are none.
     """
     result = []
-    for n, each in enumerate(iterables):
-        if isinstance(each, Stage) or not is_iterable(each):
-            got = 'a Stage' if isinstance(each, Stage) else type(each).__name__
+    for n, iterable in enumerate(iterables):
+        if isinstance(iterable, Stage) or not is_iterable(iterable):
+            got = 'a Stage' if isinstance(iterable, Stage) else type(iterable).__name__
             raise TypeError(f'{where}: `{name}[{n}]` must be iterable, got {got}')
-        result.append(stream(each))
+        result.append(stream(iterable))
     if not result:
         raise ValueError(f'{where}: `{name}` must not be empty')
     return tuple(result)
@@ -99,7 +99,7 @@ class Joined(Branched):
 
     def __init__(self, left: Stream[Any], step: Joins):
         self.left, self.step, self.name = left, step, step.name
-        others = tuple(each for each in step.args if isinstance(each, Stream))
+        others = tuple(argument for argument in step.args if isinstance(argument, Stream))
         super().__init__((left, *others))
         self.seed = left.source.seed
 
@@ -121,7 +121,7 @@ class Joined(Branched):
 class OpenedBranches:
     """A `Branched` source at work: a chain for each branch. An item has the key `(key in its branch, branch)`.
 
-    The log has the key of each item that went out, and the place where the source stood right after it.
+    The log has the key of each item that went out, and where the source stood right after it.
     """
 
     stateful = True
@@ -133,7 +133,7 @@ class OpenedBranches:
         self.chains: dict[int, Chain] = {}
         self.log: deque[tuple[Any, Any]] = deque()
         self.at: Any = None
-        """The place behind the item that the consumer received last."""
+        """Where it stands behind the item that the consumer received last."""
 
     def split_lookup(self) -> Step | None:
         self.complete = False
@@ -145,18 +145,18 @@ class OpenedBranches:
         positions = [None] * len(self.source.branches) if entry is None else entry['branches']
         for n, (branch, position) in enumerate(zip(self.source.branches, positions, strict=True)):
             self.chains[n] = self.chain(branch, self.seeds, position)
-        self.at = self.place(entry)
+        self.at = self.start_at(entry)
         return self.closing(self.run(self.at))
 
     def chain(self, branch: Stream[Any], seeds: Seeds, position: Any) -> Chain:
         seeds = seeds.branch(branch.source.seed)
         return Chain(branch.source, branch.steps, seeds, self.stop, position, self.tracked, complete=self.complete)
 
-    def place(self, entry: dict[str, Any] | None) -> Any:
-        """The place where `run` starts: at the beginning, or what the entry says of it."""
+    def start_at(self, entry: dict[str, Any] | None) -> Any:
+        """Where `run` starts: at the beginning, or what the entry says of it."""
 
     def run(self, at: Any) -> Iterator[Pair]:
-        """The pairs from this place on. Each is written to the log before it goes out."""
+        """The pairs from there on. Each is logged before it goes out."""
         raise NotImplementedError
 
     def closing(self, pairs: Iterator[Pair]) -> Iterator[Pair]:

@@ -39,7 +39,7 @@ B = TypeVar('B', covariant=True)
 
 COMMIT_EVERY = 256
 """After so many deliveries the logs are replayed, so that they stay short however long the run …"""
-LONG = 10_000
+MAX_LOG = 10_000
 """… and earlier if one has more keys than this: behind a step with a log, one that drops nearly all items makes it grow
 by a key an item until the next delivery."""
 
@@ -91,8 +91,8 @@ class Chain:
             return kind_of_step(step)(step, seeds, self.stop, tracked)
 
         operators = [at_work(step, tracked and index >= opaque) for index, step in enumerate(steps)]
-        self.operators = [operators[place] for place in order]
-        self._left = [operators[place] for place in left]
+        self.operators = [operators[index] for index in order]
+        self._left = [operators[index] for index in left]
         self._look_up = None if look_up is None else at_work(look_up)
         if self._look_up is not None and behind > len(self.operators):
             self._left.insert(0, self._look_up)
@@ -151,7 +151,7 @@ class Chain:
         self.last = key
         if self.stateful:
             self._since += 1
-            if self._since >= COMMIT_EVERY or any(len(log) > LONG for log in self._logs):
+            if self._since >= COMMIT_EVERY or any(len(log) > MAX_LOG for log in self._logs):
                 self.commit()
 
     def commit(self) -> None:

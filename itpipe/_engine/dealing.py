@@ -39,14 +39,12 @@ class Dealing:
     @classmethod
     def of(cls, dealt: Any) -> Dealing:
         """The dealing of which this is the field; raises ValueError if it cannot be."""
-        if not isinstance(dealt, dict) or dealt.keys() != {'begun', 'passed', 'seen'}:
-            raise ValueError('it does not say which items were dealt')
-        begun, passed, seen = dealt['begun'], dealt['passed'], dealt['seen']
-        if not (is_count(begun) and is_count(passed) and isinstance(seen, list) and all(map(is_count, seen))):
-            raise ValueError('it does not say which items were dealt')
-        if not all(map(int.__lt__, [begun, *seen], seen)):
-            raise ValueError('it does not say which items were dealt')
-        return cls(begun, seen, passed)
+        if isinstance(dealt, dict) and dealt.keys() == {'begun', 'passed', 'seen'}:
+            begun, passed, seen = dealt['begun'], dealt['passed'], dealt['seen']
+            counts = isinstance(seen, list) and all(map(is_count, [begun, passed, *seen]))
+            if counts and all(map(int.__lt__, [begun, *seen], seen)):
+                return cls(begun, seen, passed)
+        raise ValueError('it does not say which items were dealt')
 
     @classmethod
     def of_entry(cls, entry: Any) -> Dealing:

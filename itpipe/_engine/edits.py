@@ -1,8 +1,8 @@
-"""Going on with a pipeline that has been edited: where that is exact, and why not where it is not.
+"""Whether a run can go on exactly with a pipeline that has been edited, and if not, why.
 
-It is exact if every item that comes is the one that the new pipeline makes, and none is lost or comes twice. Before the
-first item of a pass, any edit is exact. In the middle of a pass, the steps that remember something have to be the same
-ones, and the same items have to have come to them.
+It is exact if the new pipeline makes every item that comes, and no item is lost or comes twice. Before the first item
+of a pass, any edit is exact. In the middle of a pass, the steps that remember something must be the same as before, and
+the same items must have come to them.
 """
 
 from __future__ import annotations

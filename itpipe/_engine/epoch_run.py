@@ -38,7 +38,7 @@ class Cursor(NamedTuple):
     """Where a resumed run begins within its first pass."""
 
     def indices(self) -> list[Any]:
-        """The places in the data of the items in the batch received last."""
+        """The indices of the items in the batch received last, in the data that the source draws from."""
         return [] if self.chain is None or self.key is None else self.chain.indices(self.key)
 
 

@@ -43,18 +43,18 @@ def fingerprint(source: Source, steps: Sequence[Step | ItemStep]) -> str:
 
 def pipeline_text(source: Source, steps: Sequence[Step | ItemStep], seed: int | None) -> str:
     """The text by which a state knows its pipeline. Which rank's it is does not matter."""
-    written: list[Any] = list(steps)
+    described: list[Any] = list(steps)
     if (index := last_shard(steps)) is not None:
-        written[index] = replace(written[index], fingerprint=format_call('shard', (), written[index].kwargs))
+        described[index] = replace(described[index], fingerprint=format_call('shard', (), described[index].kwargs))
     lines = source.fingerprint().splitlines()
     if seed is not None:
         lines.append(format_call('Infinite', (), {'seed': seed}))
     result = list(map(_brief, lines))
-    names = entry_names(written)
-    for index in running([fused([step])[0] for step in written])[0]:
-        parts = list(map(_brief, _lines(written[index])))
+    names = entry_names(described)
+    for index in running([fused([step])[0] for step in described])[0]:
+        parts = list(map(_brief, _lines(described[index])))
         marks = [''] * len(parts)
-        marks[-1:] = [_mark(written[index], names[index])] * len(parts[-1:])
+        marks[-1:] = [_mark(described[index], names[index])] * len(parts[-1:])
         result += [f'{mark}\t{part}' for mark, part in zip(marks, parts, strict=True)]
     return '\n'.join(result)
 

@@ -1,4 +1,4 @@
-"""Sequences: whether a value has a length and an index, and how its items are looked up by their places 0, 1, 2, …"""
+"""Sequences: whether a value has a length and an index, and how its items are looked up at 0, 1, 2, …"""
 
 from __future__ import annotations
 

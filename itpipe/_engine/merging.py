@@ -48,10 +48,10 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
     if isinstance(states, dict) or not isinstance(states, Iterable):
         raise TypeError(f'{where}: `states` must be the states of all ranks, got {type(states).__name__}')
     states = list(states)
-    places = [read_state(where, f'states[{n}]', state) for n, state in enumerate(states)]
+    positions = [read_state(where, f'states[{n}]', state) for n, state in enumerate(states)]
     if not states:
         raise ValueError(f'{where}: `states` must not be empty')
-    for n, (state, place) in enumerate(zip(states, places, strict=True)):
+    for n, (state, position) in enumerate(zip(states, positions, strict=True)):
         if state['shard'] is None and re.search(r'^\s*shard\(', state['pipeline'], re.MULTILINE):
             raise ValueError(
                 f'{where}: `states[{n}]` is that of a run with `shard` in a stream that another stage joins or repeats,'
@@ -64,10 +64,10 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
                 f'{where}: `states[{n}]` is that of another pipeline than `states[0]`,'
                 f' {difference(state["pipeline"], states[0]["pipeline"])}'
             )
-        if place.pass_ != places[0].pass_:
+        if position.pass_ != positions[0].pass_:
             raise ValueError(
                 f'{where}: `states` must have been taken in the same pass over the source, but `states[0]` was taken in'
-                f' pass {places[0].pass_}, `states[{n}]` in pass {place.pass_}'
+                f' pass {positions[0].pass_}, `states[{n}]` in pass {position.pass_}'
             )
     ranks = states[0]['shard'][1]
     given = [state['shard'] for state in states]
@@ -77,18 +77,18 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
             f' got those of {", ".join(map(rank_in_words, given))}'
         )
     names = names_in(states[0]['pipeline'])
-    places = [place._replace(in_pass=listed(place.in_pass, names)) for place in places]
-    for n, place in enumerate(places):
+    positions = [position._replace(in_pass=listed(position.in_pass, names)) for position in positions]
+    for n, position in enumerate(positions):
         try:
-            check_dealt(place.in_pass)
+            check_dealt(position.in_pass)
         except ValueError as error:
             raise ValueError(f'{where}: `states[{n}]` is damaged: {error}') from None
-    in_order = sorted(zip(states, places, strict=True), key=lambda each: each[0]['shard'])
+    by_rank = sorted(zip(states, positions, strict=True), key=lambda pair: pair[0]['shard'])
     try:
-        in_pass = named(merge(where, [place.in_pass for _, place in in_order]), names)
+        in_pass = named(merge(where, [position.in_pass for _, position in by_rank]), names)
     except (AttributeError, LookupError, TypeError):  # they differ in what they say of a step
         raise ValueError(f'{where}: `states` are damaged: they do not say the same of the steps') from None
-    first, place = in_order[0]
-    position = place._replace(batch=max(place.batch for place in places), in_pass=in_written_order(in_pass))
-    check = checksum(first['pipeline'], MERGED)(position)
-    return first | {'shard': MERGED, 'batch': position.batch, 'position': position.in_pass, 'check': check}
+    first, position = by_rank[0]
+    merged = position._replace(batch=max(position.batch for position in positions), in_pass=in_written_order(in_pass))
+    check = checksum(first['pipeline'], MERGED)(merged)
+    return first | {'shard': MERGED, 'batch': merged.batch, 'position': merged.in_pass, 'check': check}

@@ -2,7 +2,7 @@
 
 There is an operator for each kind of step. It has the entry of the step in the position of a run, which is what has to
 be remembered besides the last key. Only the kind knows the form of its entry. It is told by that form, also where there
-is no pipeline, as in `merge_states`, see `kinds`. The operator of a stateful step is in `stateful`.
+is no pipeline, as in `merge_states`, see `kinds`. Those of steps with a state are in `stateful` and `user_state`.
 """
 
 from __future__ import annotations
@@ -202,9 +202,10 @@ class OpaqueOperator(Operator):
         try:
             pairs = self.step.work(again.pairs, *self.options)
             while missing and (pair := next(pairs, None)) is not None:
-                if pair[0] in missing:
-                    missing.remove(pair[0])
-                    found |= [pair]
+                key, value = pair
+                if key in missing:
+                    missing.remove(key)
+                    found[key] = value
         finally:
             again.close()
         return found

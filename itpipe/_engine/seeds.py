@@ -12,8 +12,8 @@ __all__ = ['Seeds']
 class Seeds:
     """Gives each random step of a run its key, by the step's name and by how many of that name were asked for before.
 
-    The seed is the first of these that there is: the step's own, the run's (`seed`), that of the source in front of
-    the step (`fallback`), and the entropy of the run, which is drawn once, when it is first needed.
+    A step takes the first seed that is given: its own, the run's (`seed`), or that of the source in front of it
+    (`fallback`). Otherwise it takes the entropy of the run, which is drawn once, when it is first needed.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Whether what is given as a state can be one: of any pipeline, and of this one."""
+"""Checks of states, which may come from anywhere: of any pipeline, and of a given one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zlib import crc32
 
 from itpipe._core.keys import is_count
 from itpipe._core.show import format_step, shortened
-from itpipe._core.steps import ItemStep, State, Step
+from itpipe._core.steps import ItemStep, State, Step, in_order
 
 from .fingerprint import entry_names, names_in
 from .kinds import kind_of, kind_of_step
@@ -33,16 +33,16 @@ __all__ = [
 ]
 
 FORMAT: Final = 1
-"""The version of what is saved; one that is not known is refused."""
+"""The version of the format. States of other versions are refused."""
 MERGED: Final = 'merged'
-"""In the place of the rank: it is the state of all of them."""
+"""Stands in the place of a rank in the state that `merge_states` makes."""
 
 
 class Position(NamedTuple):
     """Where a run stands."""
 
     entropy: int | None = None
-    """What was drawn from the system where there is no seed."""
+    """The entropy that was drawn from the system if there is no seed."""
     pass_: int = 0
     batch: int = 0
     """How many batches of the epoch were received."""
@@ -172,7 +172,7 @@ def checksum(pipeline: str, shard: Any) -> Callable[[Position], int]:
 
 
 def _checksum(start: int, position: Position) -> int:
-    """A checksum; one that takes no time if only a number says where in the pass it is."""
+    """The checksum. It takes no time for the usual position, which is only a number."""
     entropy, pass_, batch, in_pass = position
     if in_pass is None:
         at = -1
@@ -194,7 +194,13 @@ def _without_foreign(position: State | None) -> State | None:
 
 
 def in_written_order(value: Any) -> Any:
-    """The value with the entries of dicts sorted, as they were written: what kept the state may have changed that."""
+    """The position with the entries of dicts sorted. They were written so, but a database may have reordered them.
+
+    The states that sources have themselves stay as they are.
+    """
     if isinstance(value, dict):
-        return {name: part if name == 'state' else in_written_order(part) for name, part in sorted(value.items())}
-    return [in_written_order(part) for part in value] if isinstance(value, list) else value
+        return {
+            name: part if name == 'state' else in_order(part) if name == 'steps' else in_written_order(part)
+            for name, part in sorted(value.items())
+        }
+    return list(map(in_written_order, value)) if isinstance(value, list) else value

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from functools import lru_cache, partial, wraps
-from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, TypeVarTuple, overload
-
-import numpy as np
 
 from itpipe._core.checks import integer, not_async, truth
 from itpipe._core.rng import check_seed
@@ -29,7 +24,7 @@ if TYPE_CHECKING:
 
     from .types import AnyFunction, Array, Each, G, HalfKnown, K, N, Named, Pair, R, Unknown, X, Y
 
-__all__ = ['Stage', 'Stream', 'as_stage', 'factory', 'function_of', 'itemwise', 'no_stage', 'pipe', 'stream']
+__all__ = ['Stage', 'Stream', 'as_stage', 'itemwise', 'no_stage', 'only_items', 'pipe', 'stream']
 
 A = TypeVar('A', contravariant=True)
 B = TypeVar('B', covariant=True)
@@ -99,7 +94,7 @@ class Stage(Generic[A, B]):
         >>> (map_at(0, abs) | map_at(1, str)).item((-1, 2))
         (1, '2')
         """
-        steps = _only_items('Stage.item', self)
+        steps = only_items('Stage.item', self)
         key = integer('Stage.item', 'ordinal', ordinal, least=0)
         return ItemFunction(steps, Seeds(check_seed('Stage.item', seed)))(key, item)  # type: ignore[no-any-return]
 
@@ -263,62 +258,13 @@ def pipe(source: Iterable[Any], *stages: Any) -> Stream[Any]:
     See also: `stream`.
     """
     result = stream(source)
-    for n, each in enumerate(stages):
-        result = result | as_stage(each, f'pipe: `stages[{n}]`')
+    for n, stage in enumerate(stages):
+        result = result | as_stage(stage, f'pipe: `stages[{n}]`')
     return result
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # For the modules that define stages
-
-
-def factory(function: C) -> C:
-    """Decorates a function that returns a stage of one step, so that the stage prints as the function was called.
-
-    The signature says how arguments print: the first one and those without a default by position, the others by name,
-    and those that are the default not at all. A step that already has arguments keeps them. `stream | function`
-    recognizes a factory, and says so if the call was forgotten.
-    """
-
-    @wraps(function)
-    def make(*args: Any, **kwargs: Any) -> Any:
-        made = function(*args, **kwargs)
-        (step,) = made.steps
-        if not step.args and not step.kwargs:
-            change: Any = step._replace if isinstance(step, (ItemStep, Joins)) else partial(replace, step)
-            args, kwargs = _arguments(function, args, kwargs)
-            made.steps = (change(args=args, kwargs=kwargs),)
-        return made
-
-    make.is_factory = True  # type: ignore[attr-defined]
-    return make  # type: ignore[return-value]
-
-
-_signature = lru_cache(maxsize=None)(signature)  # which takes a while
-
-
-def _arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a call as they print and compare, however they were given."""
-    asked = _signature(function)
-    given = asked.bind(*args, **kwargs).arguments
-    positional: list[Any] = []
-    further: dict[str, Any] = {}
-    named: dict[str, Any] = {}
-    for number, (name, parameter) in enumerate(asked.parameters.items()):
-        if name not in given or same(given[name], parameter.default):
-            continue
-        value = given[name]
-        if parameter.kind is Parameter.VAR_POSITIONAL:
-            positional.extend(value)
-        elif parameter.kind is Parameter.VAR_KEYWORD:
-            further = value
-        else:
-            value = value.item() if isinstance(value, np.generic) else value
-            if (number and parameter.default is not Parameter.empty) or parameter.kind is Parameter.KEYWORD_ONLY:
-                named[name] = value
-            else:
-                positional.append(value)
-    return tuple(positional), further | named
 
 
 def no_stage(reason: str) -> Callable[[C], C]:
@@ -364,22 +310,8 @@ def itemwise(name: str, call: Callable[[Any], Any], args: tuple[Any, ...] = (), 
     return Stage((ItemStep(name, identity, (Function(call),), args, kwargs or {}),))
 
 
-def function_of(where: str, f: Any, args: tuple[Any, ...] = (), kwargs: Any = None, name: str = 'f') -> Function:
-    """A function of an item as the user gave it: a callable or an item-wise stage, with further arguments."""
-    if isinstance(f, Stage):
-        steps = _only_items(where, f, name)
-        if (args or kwargs) and len(steps) > 1:
-            raise TypeError(f'{where}: `{name}` is a stage of several steps, give the arguments to those: got {f!r}')
-        return Function(steps, args, kwargs or {})
-    if getattr(f, 'is_factory', False):
-        raise TypeError(f'{where}: `{f.__name__}` makes a stage when it is called: did you mean `{f.__name__}(…)`?')
-    if not callable(f):
-        raise TypeError(f'{where}: `{name}` must be a function or an item-wise stage, got {type(f).__name__}')
-    not_async(f'{where}: `{name}`', f)
-    return Function(f, args, kwargs or {})
-
-
-def _only_items(where: str, given: Stage[Any, Any], name: str = 'stage') -> tuple[ItemStep, ...]:
+def only_items(where: str, given: Stage[Any, Any], name: str = 'stage') -> tuple[ItemStep, ...]:
+    """The steps of a stage; raises TypeError if one of them is not item-wise."""
     for step in given.steps:
         if not isinstance(step, ItemStep):
             raise TypeError(f'{where}: `{name}` must be item-wise, but `{format_step(step)}` is not')

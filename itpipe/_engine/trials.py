@@ -6,11 +6,10 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from itertools import islice
-from types import CodeType
 from typing import Any, Final
 
 from itpipe._core.steps import State, UserStateful
+from itpipe._core.tracebacks import position_of
 
 from .stacks import user_stacklevel
 
@@ -59,7 +58,8 @@ class Trials:
             traceback: Any = asked.__traceback__
             while traceback.tb_frame.f_code is not frame.f_code and traceback.tb_next is not None:
                 traceback = traceback.tb_next
-            if _position(frame.f_code, traceback.tb_lasti) == _position(frame.f_code, frame.f_lasti):
+            # not the instruction: the condition of a `while` is compiled twice
+            if position_of(frame.f_code, traceback.tb_lasti) == position_of(frame.f_code, frame.f_lasti):
                 self._compare(frame.f_locals, traceback.tb_frame.f_locals)
                 return
             does = f'does so in line {traceback.tb_lineno}'
@@ -79,11 +79,6 @@ class Trials:
                     f' in a new one with the same state; {_RULE}',
                     stacklevel=user_stacklevel(),
                 )
-
-
-def _position(code: CodeType, instruction: int) -> Any:
-    """Where it is in the source; the condition of a `while` is compiled twice."""
-    return next(islice(code.co_positions(), instruction // 2, None))
 
 
 def _differ(a: Any, b: Any) -> bool:

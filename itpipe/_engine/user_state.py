@@ -4,7 +4,7 @@ It looks at values, so where the consumer stands cannot be found from keys alone
 when the generator asks for its next item: then it has all that is needed to go on, if the user keeps to the rule. The
 keys that go in after that are logged. Such a copy with what went in behind it is a `Segment`. A run goes on from the
 last segment before the consumer: a new generator gets the state and, once more, the items of the segment; what it then
-gives again is left out. A copy is taken only when as many items went in as the generator holds, or for every eighth
+gives again is left out. A copy is taken only when as many items went in as the generator holds, and one for every eighth
 value in its other fields, so that the copies take no more time than the items.
 
 Items that come out are numbered. Steps behind may hold some of them, which have to be made again; so their segments are
@@ -20,73 +20,19 @@ from copy import deepcopy
 from itertools import islice
 from typing import Any
 
-from itpipe._core.key_codes import decode_all, encode_all
-from itpipe._core.keys import END, Key, is_count
+from itpipe._core.key_codes import decode_all
+from itpipe._core.keys import END, Key
 from itpipe._core.notes import note, noted
 from itpipe._core.show import format_step, shortened
 from itpipe._core.steps import Pair, State, UserStateful, in_order, is_json
 
 from .operators import Operator, Upstream
 from .seeds import Seeds
+from .segments import Segment, check_segment
 from .trials import Trials
 from .waiting import Stop
 
 __all__ = ['UserStatefulOperator']
-
-
-class Segment:
-    """A copy of the state, when `start` items had come out, and what went in and came out behind it."""
-
-    def __init__(self, start: int, base: int, own: State, slots: list[Key] | None):
-        self.start, self.own, self.slots = start, own, slots
-        self.least = 1 + _size(own) // 8
-        """So many items go in before the next copy is taken."""
-        self.base = base
-        """How many items had gone in."""
-        self.keys: list[Any] = []
-        """Of the items that went in since, and END behind the last one."""
-        self.again = 0
-        """How many of its items came out in another run, …"""
-        self.outs: list[int] = []
-        """… and how many items had gone in when each of the others came out."""
-
-    @property
-    def count(self) -> int:
-        """How many items came out since."""
-        return self.again + len(self.outs)
-
-    def entry(self, went_in: int, count: int) -> State:
-        """The segment as JSON, up to where so many items had gone in and come out."""
-        keys = self.keys[: went_in - self.base]
-        ended = keys[-1:] == [END]
-        entry: State = {'count': count}
-        if ended:
-            entry['ended'] = True
-        entry |= {'keys': encode_all(keys[:-1] if ended else keys), 'own': self.own}
-        if self.slots is not None:
-            entry['slots'] = encode_all(self.slots)
-        return entry | {'start': self.start}
-
-    @classmethod
-    def of(cls, entry: State) -> Segment:
-        """The segment whose `entry` it is."""
-        slots = decode_all(entry['slots']) if 'slots' in entry else None
-        segment = cls(entry['start'], 0, entry['own'], slots)
-        segment.keys = decode_all(entry['keys']) + ([END] if 'ended' in entry else [])
-        segment.again = entry['count']
-        return segment
-
-    @property
-    def origins(self) -> list[Key]:
-        """The keys of the items that are needed to run it again."""
-        return [*(self.slots or ()), *(key for key in self.keys if key is not END)]
-
-    def state(self, values: dict[Key, Any]) -> State:
-        """The state, with these values."""
-        state: State = deepcopy(self.own)
-        if self.slots is not None:
-            state['slots'] = [values[key] for key in self.slots if key in values]
-        return state
 
 
 class UserStatefulOperator(Operator):
@@ -96,6 +42,8 @@ class UserStatefulOperator(Operator):
         super().__init__(step, seeds, stop, tracked)
         self._tracked = tracked
         self._segments: list[Segment] = []
+        self.log = self._segments  # type: ignore[assignment]  # its length says when to commit
+        self._has_slots = 'slots' in step.state
         self._given: dict[int, Pair] = {}
         """The items that may be in the slots, by their `id`: a slot has a value, of which the key is asked for."""
         self._trials: Trials | None = None
@@ -110,9 +58,9 @@ class UserStatefulOperator(Operator):
     def start(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         if entry is None:
             own = {name: deepcopy(value) for name, value in self.step.state.items() if name != 'slots'}
-            self._segments = [Segment(0, 0, own, [] if 'slots' in self.step.state else None)]
+            self._segments.append(Segment(0, 0, own, [] if self._has_slots else None))
         else:
-            self._segments = list(map(Segment.of, entry['segments']))
+            self._segments.extend(map(Segment.of, entry['segments']))
             last = self._segments[-1]
             self._received, self._went_in = last.start + last.again, len(last.keys)
             self._last_out = self._went_in
@@ -153,7 +101,7 @@ class UserStatefulOperator(Operator):
         """The items, for the user's generator: each time that it asks for one, its state can be copied."""
         while again:
             last[0], value = again.popleft()
-            if self._tracked:
+            if self._tracked and self._has_slots:
                 self._given[id(value)] = last[0], value
             yield value
         if not self._tracked:
@@ -165,24 +113,27 @@ class UserStatefulOperator(Operator):
             if segment.keys[-1:] == [END]:
                 return
             if len(segment.keys) >= max(segment.least, len(self._slots(state))):
-                self._segments.append(self._copy(state, segment))
+                copied = self._copy(state, segment)
                 if segment.count == 0 and segment.base > self._last_out:  # then nobody will ever stand there
-                    self._segments.remove(segment)
-                segment = self._segments[-1]
+                    self._segments[-1] = copied  # at once: the other thread may be looking for an index
+                else:
+                    self._segments.append(copied)
+                segment = copied
             pair = next(items, None)
             if pair is None:
                 segment.keys.append(END)
                 return
             last[0], value = pair
             segment.keys.append(last[0])
-            self._given[id(value)] = pair
+            if self._has_slots:
+                self._given[id(value)] = pair
             del pair
             yield value
             del value
 
     def _slots(self, state: State) -> list[Any]:
         slots = state.get('slots')
-        if 'slots' not in self.step.state:
+        if not self._has_slots:
             if 'slots' not in state:
                 return []
             raise TypeError(f"{self.step.name}: its state has 'slots', which it must have from the beginning")
@@ -201,7 +152,7 @@ class UserStatefulOperator(Operator):
                     " items that it holds go into its 'slots'"
                 )
         slots = None
-        if 'slots' in self.step.state:
+        if self._has_slots:
             held = [self._given.get(id(value)) for value in state['slots']]
             if None in held:
                 value = state['slots'][held.index(None)]
@@ -306,17 +257,7 @@ class UserStatefulOperator(Operator):
             raise ValueError(f'an entry of its "steps" has {shortened(segments)} for \'segments\'')
         start = 0
         for segment in segments:
-            known = {'count', 'keys', 'own', 'start'}
-            if not isinstance(segment, dict) or not known <= segment.keys() <= known | {'ended', 'slots'}:
-                raise ValueError(f'an entry of its "steps" has a segment {shortened(segment)}')
-            decode_all(segment['keys'])
-            decode_all(segment.get('slots', []))
-            if not (is_count(segment['start']) and is_count(segment['count']) and segment['start'] >= start):
-                raise ValueError('an entry of its "steps" has segments that do not follow each other')
-            if not (
-                isinstance(segment['own'], dict) and is_json(segment['own']) and segment.get('ended', True) is True
-            ):
-                raise ValueError(f'an entry of its "steps" has {shortened(segment["own"])} for \'own\'')
+            check_segment(segment, start)
             start = segment['start'] + segment['count']
 
     @classmethod
@@ -334,12 +275,3 @@ class UserStatefulOperator(Operator):
     @staticmethod
     def form(entry: Any) -> Any:
         return 'segments'
-
-
-def _size(value: Any) -> int:
-    """How many numbers and texts there are in what JSON can hold."""
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list):
-        return 1
-    return sum(map(_size, value))

@@ -19,7 +19,7 @@ import numpy as np
 
 from .shared_memory import LARGE
 
-__all__ = ['COPIED', 'IN_FUNCTION', 'IN_ITEM', 'REOPENED', 'Arrays', 'is_plain', 'thawed']
+__all__ = ['COPIED', 'IN_FUNCTION', 'IN_ITEM', 'REOPENED', 'Arrays', 'is_plain_array', 'thawed']
 
 REOPENED = 1 << 20
 """Bytes. A larger mapped array takes longer to copy than to open again, which takes a third of a millisecond."""
@@ -63,7 +63,7 @@ IN_FUNCTION = Arrays(reopen=1, freeze=True, modes='r r+ w+')
 IN_ITEM = Arrays(reopen=REOPENED)  # only mode 'r': a source may fill a writable mapping anew
 
 
-def is_plain(array: Any) -> bool:
+def is_plain_array(array: Any) -> bool:
     """Whether numpy pickles the array, if it is not inside the function, as `Arrays` would."""
     base, flags, kind = array.base, array.flags, array.dtype.kind
     owned = base is None or (type(base) is np.ndarray and base.base is None)

@@ -21,13 +21,13 @@ from itpipe._engine.functions import ItemFunction
 from itpipe._engine.stacks import user_stacklevel
 from itpipe.errors import NotPicklable
 
-from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain
+from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain_array
 from .exceptions import message_of, pack_error, unpack_error
 from .reducers import REDUCERS, generators, reduce_code, with_slots
 from .task import Packed
 from .tensors import reduce_tensor
 
-__all__ = ['dumps_call', 'dumps_function', 'loads_call', 'loads_function', 'loads_item', 'pack', 'unpack']
+__all__ = ['dumps_call', 'dumps_function', 'loads_call', 'loads_function', 'loads_item', 'pack', 'result_of']
 
 
 GLOBAL_GENERATORS = (('numpy.random.mtrand', '_rand'), ('random', '_inst'), ('torch', 'default_generator'))
@@ -77,7 +77,7 @@ def _is_plain(value: Any, depth: int = 4) -> bool:
     if kind in ATOMS or isinstance(value, np.generic):
         return True
     if kind is np.ndarray:
-        return is_plain(value)
+        return is_plain_array(value)
     if kind not in (tuple, list, dict) or len(value) > 100 or not depth:
         return False
     parts = (*value, *value.values()) if kind is dict else value
@@ -197,7 +197,7 @@ def _dumps_part(part: Any) -> bytes:
     return dumps(part, 'this part of an error', 'keep only plain data in it')
 
 
-def unpack(packed: Packed) -> Any:
+def result_of(packed: Packed) -> Any:
     """The result of the call; raises what the call raised."""
     if not packed.failed:
         return loads(packed.data, 'the result', 'what it is made of must be importable here', packed.buffers)

@@ -15,7 +15,7 @@ from itpipe._engine.stacks import Stack
 
 from .child import SHUTDOWN, STACK
 from .launching import Launcher
-from .pickling import unpack
+from .pickling import result_of
 from .shared_memory import Arena, Borrower, Span
 from .task import Call, Packed
 
@@ -30,8 +30,8 @@ TEARDOWN = 0.3
 class WorkerProcess:
     """A process, and the calls that it was given and has not answered yet.
 
-    `give`, `send`, `take_answered` and `take_back` are called with the pool's lock, the rest by the thread that waits
-    for the answers, or where it says so.
+    `give`, `send`, `take_answered` and `take_unanswered` are called with the pool's lock, the rest by the thread that
+    waits for the answers, or where it says so.
     """
 
     def __init__(self, name: str, arena: Arena, calls_left: float):
@@ -178,7 +178,7 @@ class WorkerProcess:
         if failure is not None:
             data, tearing_down = failure
             try:
-                unpack(Packed(data, failed=True))
+                result_of(Packed(data, failed=True))
             except BaseException as error:
                 if tearing_down:
                     self.teardown_failure = error

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from itpipe import infinite
 from itpipe._core.checks import integer
 from itpipe._core.steps import ItemStep, identity
-from itpipe._engine.stream import Stage, function_of
+from itpipe._engine.factories import function_of
+from itpipe._engine.stream import Stage
 from itpipe._workers.cores import count_workers
 from itpipe.stages.custom import stage
 from itpipe.stages.items import apply

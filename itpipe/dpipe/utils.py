@@ -11,9 +11,10 @@ import numpy as np
 
 from itpipe._core.checks import is_function
 from itpipe._core.steps import ItemStep
+from itpipe._engine.factories import function_of
 from itpipe._engine.functions import NeedsRng, bind_step
 from itpipe._engine.seeds import Seeds
-from itpipe._engine.stream import Stage, function_of
+from itpipe._engine.stream import Stage
 from itpipe.stages import items
 
 from .combiner import combine_pad

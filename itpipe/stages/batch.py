@@ -10,7 +10,8 @@ from itpipe._core.checks import integer, is_function, number, truth
 from itpipe._core.keys import Batch, Key
 from itpipe._core.notes import note
 from itpipe._core.steps import AS_WRITTEN, STOP, Pair, Stateless
-from itpipe._engine.stream import Stage, factory
+from itpipe._engine.factories import factory
+from itpipe._engine.stream import Stage
 from itpipe._engine.waiting import Stop
 
 if TYPE_CHECKING:

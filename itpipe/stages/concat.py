@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from itpipe._core.keys import is_count
 from itpipe._core.steps import Joins, Pair
 from itpipe._engine.branches import Joined, OpenedBranches, branches_of
-from itpipe._engine.stream import Stage, factory
+from itpipe._engine.factories import factory
+from itpipe._engine.stream import Stage
 
 if TYPE_CHECKING:
     from itpipe._engine.stream import Perhaps
@@ -35,7 +36,7 @@ def concat(*others: Iterable[Y]) -> Perhaps[Y]:
 
 
 class _OpenedConcat(OpenedBranches):
-    def place(self, entry: dict[str, Any] | None) -> int:
+    def start_at(self, entry: dict[str, Any] | None) -> int:
         return 0 if entry is None else entry['at']
 
     def run(self, at: int) -> Iterator[Pair]:

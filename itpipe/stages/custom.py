@@ -32,8 +32,8 @@ def stage(function: Any = None, *, state: dict[str, Any] | None = None) -> Any:
     """Makes a stage factory of a generator function whose first argument is an iterator over the items.
 
     What the factory is called with is passed on behind the iterator. The items that come out are numbered anew: for
-    random stages behind it, an item is its place in what comes out. Its `finally` blocks run as
-    soon as the run ends, however that happens. The generator may run in another thread than the loop.
+    random stages behind it, an item is its place in what comes out. Its `finally` blocks run as soon as the run
+    ends, however that happens. The generator may run in another thread than the loop.
 
     A run that goes on in the middle of it, see `Stream.resume`, begins again at the beginning. With a `state`, it goes
     on there: `@stage(state={…})` is for a function `(items, state, …)` that keeps what it remembers in the dict
@@ -132,7 +132,7 @@ def _results(values: Iterator[Any], *given: Any) -> Iterator[Any]:
     results = made.function(values, *state, *args, **kwargs)
     if not is_iterable(results):
         raise TypeError(f'{made.__name__}: its function must yield, or return an iterable, got {format_value(results)}')
-    return results if isinstance(results, Iterator) else iterate(results)
+    return iterate(results)
 
 
 def _numbered(

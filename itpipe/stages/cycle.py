@@ -12,9 +12,10 @@ from itpipe._core.keys import Key, is_count, is_pair
 from itpipe._core.steps import Joins, Pair
 from itpipe._engine.branches import Joined, OpenedBranches
 from itpipe._engine.chain import Chain
+from itpipe._engine.factories import factory
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.state_checks import key_test
-from itpipe._engine.stream import Stage, Stream, factory
+from itpipe._engine.stream import Stage, Stream
 from itpipe._engine.waiting import Stop
 
 if TYPE_CHECKING:

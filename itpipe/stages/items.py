@@ -14,8 +14,9 @@ import numpy as np
 from itpipe._core.checks import is_function, number
 from itpipe._core.names import step_name
 from itpipe._core.steps import Function, ItemStep, identity
+from itpipe._engine.factories import factory, function_of
 from itpipe._engine.iterators import is_iterable, iterate
-from itpipe._engine.stream import Stage, factory, function_of
+from itpipe._engine.stream import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -72,9 +73,9 @@ def map_at(
     indices: tuple[Any, ...] = tuple(index) if isinstance(index, (list, tuple, np.ndarray)) else (index,)
     if not indices:
         raise ValueError(f'map_at: `index` must not be empty, got {index!r}')
-    for each in indices:
-        if isinstance(each, (bool, float)) or getattr(type(each), '__hash__', None) is None:
-            raise TypeError(f'map_at: `index` must be ints or dict keys, got {each!r}')
+    for one in indices:
+        if isinstance(one, (bool, float)) or getattr(type(one), '__hash__', None) is None:
+            raise TypeError(f'map_at: `index` must be ints or dict keys, got {one!r}')
     alone = len(indices) == 1 and isinstance(indices[0], (int, np.integer))
     make = partial(_map_at_one, indices[0]) if alone else partial(partial, _mapped_at, indices)
     return _stage('map_at', make, [function_of('map_at', f, args, kwargs)])
@@ -274,8 +275,8 @@ def _mapped_at(indices: tuple[Any, ...], f: Callable[[Any], Any], item: Any) -> 
     for index in indices:
         if isinstance(index, str) or not -count <= index < count:
             raise IndexError(f'map_at: no element {index!r} in an item of {count}')
-    for place in dict.fromkeys(index % count for index in indices):
-        elements[place] = f(elements[place])
+    for index in dict.fromkeys(index % count for index in indices):
+        elements[index] = f(elements[index])
     return _like(item, elements)
 
 

@@ -64,17 +64,17 @@ def mix(
 
 
 class _OpenedMix(OpenedBranches):
-    """A place is the number of draws so far, and the branches that have ended."""
+    """Where it stands: the number of draws so far, and the branches that have ended."""
 
     def __init__(self, source: _Mix, seeds: Seeds, stop: Stop):
         super().__init__(source, seeds, stop)
         self.draws = Draws(seeds.next(source.draws, source.seed))
 
-    def place(self, entry: dict[str, Any] | None) -> tuple[int, tuple[int, ...]]:
+    def start_at(self, entry: dict[str, Any] | None) -> tuple[int, tuple[int, ...]]:
         return (0, ()) if entry is None else (entry['t'], tuple(entry['ended']))
 
-    def run(self, place: tuple[int, tuple[int, ...]]) -> Iterator[Pair]:
-        t, ended = place
+    def run(self, at: tuple[int, tuple[int, ...]]) -> Iterator[Pair]:
+        t, ended = at
         alive, edges = self.choices(ended)
         while alive:
             branch = alive[bisect_right(edges, self.draws.uniform(t) * edges[-1], hi=len(edges) - 1)]

@@ -10,8 +10,9 @@ from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
 from itpipe._core.steps import STOP, ItemStep, Stateful, Stateless, identity
+from itpipe._engine.factories import factory, function_of
 from itpipe._engine.resources import Resource, with_setup
-from itpipe._engine.stream import Stage, factory, function_of
+from itpipe._engine.stream import Stage
 from itpipe._workers import window
 from itpipe._workers.failures import OnError, policy_of, retries_of
 from itpipe._workers.opening import Workers

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from itpipe._core.sizes import size
 from itpipe._core.steps import STOP, Pair, Stateless
 from itpipe._engine.background import Background
-from itpipe._engine.stream import Stage, factory
+from itpipe._engine.factories import factory
+from itpipe._engine.stream import Stage
 from itpipe._engine.threads import close_outside
 from itpipe._engine.waiting import Stop
 

@@ -10,7 +10,8 @@ from itpipe._core.checks import integer
 from itpipe._core.names import step_name
 from itpipe._core.rng import Draws, check_seed
 from itpipe._core.steps import Pair, Seed, State, Stateful
-from itpipe._engine.stream import Stage, factory
+from itpipe._engine.factories import factory
+from itpipe._engine.stream import Stage
 
 if TYPE_CHECKING:
     from itpipe._engine.stream import Same

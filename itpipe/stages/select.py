@@ -12,9 +12,10 @@ from itpipe._core.checks import integer
 from itpipe._core.keys import END
 from itpipe._core.notes import note
 from itpipe._core.steps import HIDDEN, STOP, Expanding, ItemStep, Pair, State, Stateful, Stateless, identity
+from itpipe._engine.factories import factory, function_of
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.iterators import is_iterable, iterate
-from itpipe._engine.stream import Stage, factory, function_of
+from itpipe._engine.stream import Stage
 from itpipe._engine.waiting import Stop
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from itpipe._core.checks import truth
 from itpipe._core.keys import Key, Zipped
 from itpipe._core.steps import Joins, Pair
 from itpipe._engine.branches import Joined, OpenedBranches, branches_of
+from itpipe._engine.factories import factory
 from itpipe._engine.state_checks import key_test
-from itpipe._engine.stream import Stage, factory
+from itpipe._engine.stream import Stage
 
 if TYPE_CHECKING:
     from itpipe._engine.stream import Beside

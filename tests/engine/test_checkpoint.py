@@ -544,6 +544,8 @@ def test_a_bare_run_without_a_seed_goes_on_with_what_was_drawn():
 
 def test_the_order_of_what_is_in_a_state_does_not_matter():
     def turned(value):
+        if isinstance(value, list):
+            return list(map(turned, value))
         return {name: turned(value[name]) for name in reversed(value)} if isinstance(value, dict) else value
 
     it, _ = some(2)
@@ -551,6 +553,17 @@ def test_the_order_of_what_is_in_a_state_does_not_matter():
     assert state['position']['steps']['shuffle']
     it.load_state_dict(state)
     it.close()
+
+    @stage(state={'state': {'a': 0, 'b': 0}})
+    def state(items, state):
+        for item in items:
+            state['state']['a'] += item
+            yield state['state']['a']
+
+    sums = range(5) | state()
+    run = iter(sums)
+    assert [next(run) for _ in range(3)] == [0, 1, 3]
+    assert list(sums.resume(turned(run.state_dict()))) == [6, 10]
 
 
 def test_a_state_is_its_own():
