@@ -48,7 +48,7 @@ class Trials:
             yield
 
         copied = {name: value[:] if name == 'slots' else deepcopy(value) for name, value in state.items()}
-        trial = self.step.work(asking(), copied, *self.options)
+        trial: Any = self.step.work(asking(), copied, *self.options)
         try:
             next(trial)
             does = 'gives an item first'
