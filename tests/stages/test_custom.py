@@ -328,6 +328,14 @@ def test_arguments_are_checked_when_it_is_called():
     with raises(TypeError, "pack: missing a required argument: 'length'"):
         pack()
 
+    @stage(state={'last': 0})
+    def late_state(items, size, *, state):
+        yield from items
+
+    message = '; `state` must be the second parameter of its function, as it is given behind the items'
+    with raises(TypeError, f'late_state: too many positional arguments{message}'):
+        late_state(3)
+
 
 def test_a_forgotten_call_is_named():
     with raises(TypeError, '`stage` makes a stage when it is called: did you mean `stage(…)`?'):
