@@ -11,7 +11,6 @@ from ._core.keys import ordinals
 from ._core.rng import check_seed
 from ._core.show import format_value
 from ._core.sizes import size
-from ._core.steps import Even
 from ._engine.epochs import Epoch, Epochs
 from ._engine.order import check_alike, dealt
 from ._engine.run import keys_of
@@ -22,7 +21,7 @@ from .stages.batch import batch_by
 from .stages.combine import combine, combine_lists
 from .stages.items import apply
 from .stages.pad import combine_pad
-from .stages.shard import shard_step
+from .stages.shard import Even, shard_step
 
 if TYPE_CHECKING:
     from typing import Self, Unpack

@@ -18,10 +18,8 @@ from .keys import Batch, Key, is_count, is_pair
 
 __all__ = [
     'AS_WRITTEN',
-    'EVEN',
     'HIDDEN',
     'STOP',
-    'Even',
     'Expanding',
     'Function',
     'Hidden',
@@ -379,10 +377,6 @@ def _check_choice(step: Step, name: str, choices: tuple[str, ...]) -> None:
 
 def _refuse(step: Step, rule: str, error: type[Exception] = ValueError) -> None:
     raise error(f'{step.name}: the step cannot be {type(step).__name__}: {rule}')
-
-
-Even: TypeAlias = Literal['keep', 'drop', 'repeat']
-EVEN: Final = ('keep', 'drop', 'repeat')
 
 
 def draws(step: Step | ItemStep) -> bool:

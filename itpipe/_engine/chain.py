@@ -39,7 +39,7 @@ B = TypeVar('B', covariant=True)
 
 COMMIT_EVERY = 256
 """After so many deliveries the logs are replayed, so that they stay short however long the run …"""
-LONG = 10_000
+MAX_LOG = 10_000
 """… and earlier if one has more keys than this: behind a step with a log, one that drops nearly all items makes it grow
 by a key an item until the next delivery."""
 
@@ -151,7 +151,7 @@ class Chain:
         self.last = key
         if self.stateful:
             self._since += 1
-            if self._since >= COMMIT_EVERY or any(len(log) > LONG for log in self._logs):
+            if self._since >= COMMIT_EVERY or any(len(log) > MAX_LOG for log in self._logs):
                 self.commit()
 
     def commit(self) -> None:

@@ -46,6 +46,8 @@ class UserStatefulOperator(Operator):
         super().__init__(step, seeds, stop, tracked)
         self._tracked = tracked
         self._segments: list[Segment] = []
+        self.log = self._segments  # type: ignore[assignment]  # its length says when to commit
+        self._has_slots = 'slots' in step.state
         self._given: dict[int, Pair] = {}
         """The items that may be in the slots, by their `id`: a slot has a value, of which the key is asked for."""
         self._tried: set[int] = set()
@@ -60,9 +62,9 @@ class UserStatefulOperator(Operator):
     def start(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         if entry is None:
             own = {name: deepcopy(value) for name, value in self.step.state.items() if name != 'slots'}
-            self._segments = [Segment(0, 0, own, [] if 'slots' in self.step.state else None)]
+            self._segments.append(Segment(0, 0, own, [] if self._has_slots else None))
         else:
-            self._segments = list(map(Segment.of, entry['segments']))
+            self._segments.extend(map(Segment.of, entry['segments']))
             last = self._segments[-1]
             self._received, self._went_in = last.start + last.again, len(last.keys)
             self._last_out = self._went_in
@@ -101,7 +103,7 @@ class UserStatefulOperator(Operator):
         """The items, for the user's generator: each time that it asks for one, its state can be copied."""
         while again:
             last[0], value = again.popleft()
-            if self._tracked:
+            if self._tracked and self._has_slots:
                 self._given[id(value)] = last[0], value
             yield value
         if not self._tracked:
@@ -125,7 +127,8 @@ class UserStatefulOperator(Operator):
                 return
             last[0], value = pair
             segment.keys.append(last[0])
-            self._given[id(value)] = pair
+            if self._has_slots:
+                self._given[id(value)] = pair
             del pair
             yield value
             del value
@@ -140,7 +143,7 @@ class UserStatefulOperator(Operator):
                     " items that it holds go into its 'slots'"
                 )
         slots = None
-        if 'slots' in self.step.state:
+        if self._has_slots:
             held = [self._given.get(id(value)) for value in state['slots']]
             if None in held:
                 value = state['slots'][held.index(None)]

@@ -11,7 +11,7 @@ from itpipe._core.keys import Batch, Key, describe
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.waiting import GRACE, warn_still_running
 
-from .pickling import dumps_call, dumps_function, loads_call, pack, unpack
+from .pickling import dumps_call, dumps_function, loads_call, pack, result_of
 from .pool import Pool
 from .task import Packed, Task
 
@@ -59,7 +59,7 @@ class ExecutorPool(Pool):
         super()._await(task)
 
     def _received(self, value: Any) -> Any:
-        return unpack(value) if isinstance(value, Packed) else value
+        return result_of(value) if isinstance(value, Packed) else value
 
     @property
     def threads(self) -> list[threading.Thread]:

@@ -27,7 +27,7 @@ from .reducers import REDUCERS, generators, reduce_code, with_slots
 from .task import Packed
 from .tensors import reduce_tensor
 
-__all__ = ['dumps_call', 'dumps_function', 'loads_call', 'loads_function', 'loads_item', 'pack', 'unpack']
+__all__ = ['dumps_call', 'dumps_function', 'loads_call', 'loads_function', 'loads_item', 'pack', 'result_of']
 
 
 GLOBAL_GENERATORS = (('numpy.random.mtrand', '_rand'), ('random', '_inst'), ('torch', 'default_generator'))
@@ -197,7 +197,7 @@ def _dumps_part(part: Any) -> bytes:
     return dumps(part, 'this part of an error', 'keep only plain data in it')
 
 
-def unpack(packed: Packed) -> Any:
+def result_of(packed: Packed) -> Any:
     """The result of the call; raises what the call raised."""
     if not packed.failed:
         return loads(packed.data, 'the result', 'what it is made of must be importable here', packed.buffers)

@@ -15,7 +15,7 @@ from itpipe._engine.stacks import Stack
 
 from .child import SHUTDOWN, STACK
 from .launching import Launcher
-from .pickling import unpack
+from .pickling import result_of
 from .shared_memory import Arena, Borrower, Span
 from .task import Call, Packed
 
@@ -178,7 +178,7 @@ class WorkerProcess:
         if failure is not None:
             data, tearing_down = failure
             try:
-                unpack(Packed(data, failed=True))
+                result_of(Packed(data, failed=True))
             except BaseException as error:
                 if tearing_down:
                     self.teardown_failure = error

@@ -37,7 +37,7 @@ from .cores import count_workers
 from .crashes import CrashPolicy
 from .dispatch import MAX_GROUP, Dispatcher
 from .launching import Launcher
-from .pickling import dumps_call, unpack
+from .pickling import dumps_call, result_of
 from .pool import Pool
 from .process import TEARDOWN, WorkerProcess
 from .shared_memory import Arena, Large
@@ -91,7 +91,7 @@ class Processes(Pool):
             self._dispatcher.flush()
 
     def _received(self, value: Packed) -> Any:
-        return unpack(value)
+        return result_of(value)
 
     # -----------------------------------------------------------------------------------------------------------------
     # A process, in its thread

@@ -6,11 +6,11 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from itpipe._core.checks import check_rank
 from itpipe._core.keys import END
-from itpipe._core.steps import EVEN, HIDDEN, Even, Pair, State, Stateful
+from itpipe._core.steps import HIDDEN, Pair, State, Stateful
 from itpipe._engine.dealing import Dealing, is_dealing
 from itpipe._engine.factories import factory
 from itpipe._engine.stacks import user_stacklevel
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 else:
     Same = Stage
 
-__all__ = ['shard', 'shard_step']
+__all__ = ['Even', 'shard', 'shard_step']
+
+Even: TypeAlias = Literal['keep', 'drop', 'repeat']
 
 
 @factory
@@ -57,7 +59,7 @@ def shard(index: int, count: int, even: Even = 'keep') -> Same:
 
 def shard_step(where: str, share: tuple[int, int], even: Even) -> Stateful:
     """The step that lets pass what is dealt to one of so many ranks; errors in `even` name `where`."""
-    if not isinstance(even, str) or even not in EVEN:
+    if not isinstance(even, str) or even not in get_args(Even):
         raise ValueError(f"{where}: `even` must be 'keep', 'drop' or 'repeat', got {even!r}")
     return Stateful(
         'shard', _shard, (*share, even), args=share, kwargs={} if even == 'keep' else {'even': even},

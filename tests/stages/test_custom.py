@@ -238,6 +238,36 @@ def test_what_the_consumer_has_is_forgotten():
     assert sum(len(segment.keys) for segment in user._segments) < 60
 
 
+def test_what_the_consumer_has_is_forgotten_in_large_batches_too():
+    run = iter(numbers(5000) | late(3) | batch_by(50))
+    user = run._chain.operators[0]
+    with mock.patch('itpipe._engine.chain.MAX_LOG', 20):
+        for _ in range(90):
+            next(run)
+            assert len(user._segments) < 60
+
+
+def test_without_slots_no_item_is_held_but_the_last():
+    class Item:
+        pass
+
+    def items():
+        for _ in range(50):
+            made.append(weakref.ref(item := Item()))
+            yield item
+            del item
+
+    @stage(state={'count': 0})
+    def counted(items, state):
+        for item in items:
+            state['count'] += 1
+            del item
+            yield sum(ref() is not None for ref in made)
+
+    made = []
+    assert list(items() | counted()) == [1] * 50
+
+
 def test_without_outputs_the_log_stays_short():
     @stage(state={'slots': [], 'total': 0})
     def total(items, state):

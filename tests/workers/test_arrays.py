@@ -13,7 +13,7 @@ from running import raises
 import itpipe._workers.arrays
 from itpipe import NotPicklable
 from itpipe._workers.arrays import REOPENED
-from itpipe._workers.pickling import dumps_call, dumps_function, loads_function, loads_item, pack, unpack
+from itpipe._workers.pickling import dumps_call, dumps_function, loads_function, loads_item, pack, result_of
 from itpipe._workers.shared_memory import LARGE, Large
 
 
@@ -38,7 +38,7 @@ def as_result(value: Any) -> Any:
     large = Large()
     packed = pack(lambda: value, buffer_callback=large)
     packed.buffers = received(large)
-    return unpack(packed)
+    return result_of(packed)
 
 
 def elsewhere(value: Any) -> Any:

@@ -19,7 +19,7 @@ import pytest
 from running import Lazily, raises
 
 from itpipe import NotPicklable, parallel_map
-from itpipe._workers.pickling import pack, unpack
+from itpipe._workers.pickling import pack, result_of
 
 LOCKED = "TypeError: cannot pickle '_thread.lock' object"
 
@@ -39,7 +39,7 @@ def arriving(error: BaseException) -> Any:
     def function() -> None:
         raise error
 
-    return caught(lambda: unpack(pickle.loads(pickle.dumps(pack(function)))))
+    return caught(lambda: result_of(pickle.loads(pickle.dumps(pack(function)))))
 
 
 class WithLock(Exception):
@@ -484,7 +484,7 @@ def test_a_class_that_cannot_be_imported_here(monkeypatch: pytest.MonkeyPatch) -
         " named 'only_there'): its class must be importable here)"
     )
     with raises(NotPicklable, message, 'a note'):
-        unpack(packed)
+        result_of(packed)
 
 
 def raise_noted(error: BaseException) -> None:

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from running import raises, run_script
 
-from itpipe import NotPicklable, parallel_map
-from itpipe import unpack as unpack_item
+from itpipe import NotPicklable, parallel_map, unpack
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import itemwise
-from itpipe._workers.pickling import dumps_call, dumps_function, loads_call, pack, unpack
+from itpipe._workers.pickling import dumps_call, dumps_function, loads_call, pack, result_of
 
 
 def function_of(f: Callable[[Any], Any]) -> ItemFunction:
@@ -25,7 +24,7 @@ def function_of(f: Callable[[Any], Any]) -> ItemFunction:
 
 
 def through_a_process(call: Callable[..., Any], *args: Any) -> Any:
-    return unpack(pickle.loads(pickle.dumps(pack(call, *args))))
+    return result_of(pickle.loads(pickle.dumps(pack(call, *args))))
 
 
 def arriving(error: BaseException) -> BaseException:
@@ -340,7 +339,7 @@ class TestWhatBelongsToAModule:
             assert again(0, None) == type(held)(5).random() if held is own else np.random.default_rng(5).random()
 
     def test_processes_draw_different_numbers_from_it(self) -> None:
-        drawn = list([(0.0, 1.0)] * 8 | parallel_map(unpack_item(np.random.normal), processes=2))
+        drawn = list([(0.0, 1.0)] * 8 | parallel_map(unpack(np.random.normal), processes=2))
         assert len(set(drawn)) == 8
 
     def test_a_stage_of_a_script_inside_a_function(self) -> None:

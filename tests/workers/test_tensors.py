@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from itpipe import parallel_map
-from itpipe._workers.pickling import dumps_call, dumps_function, loads_function, loads_item, pack, unpack
+from itpipe._workers.pickling import dumps_call, dumps_function, loads_function, loads_item, pack, result_of
 from itpipe._workers.shared_memory import Large
 
 torch = pytest.importorskip('torch')
@@ -109,7 +109,7 @@ def test_what_has_been_set_on_a_tensor_goes_with_it(dtype: Any) -> None:
     assert got.label == 'cat'
     assert torch.equal(got.other, given.other)
     assert got.itself is got
-    for through in (lambda x: unpack(pack(lambda: x)), lambda x: loads_function(dumps_function(x))):
+    for through in (lambda x: result_of(pack(lambda: x)), lambda x: loads_function(dumps_function(x))):
         got = through(given)
         assert (got.label, got.dtype) == ('cat', dtype)
     assert vars(given).keys() == {'label', 'other', 'itself'}
