@@ -238,15 +238,6 @@ def test_what_the_consumer_has_is_forgotten():
     assert sum(len(segment.keys) for segment in user._segments) < 60
 
 
-def test_what_the_consumer_has_is_forgotten_in_large_batches_too():
-    run = iter(numbers(5000) | late(3) | batch_by(50))
-    user = run._chain.operators[0]
-    with mock.patch('itpipe._engine.chain.MAX_LOG', 20):
-        for _ in range(90):
-            next(run)
-            assert len(user._segments) < 60
-
-
 def test_without_slots_no_item_is_held_but_the_last():
     class Item:
         pass
