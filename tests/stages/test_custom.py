@@ -131,6 +131,7 @@ PIPELINES = {
 each_pipeline = pytest.mark.parametrize('name', PIPELINES)
 
 
+@pytest.mark.many(5)
 @each_pipeline
 @pytest.mark.parametrize('every', [1, 256])
 def test_a_run_goes_on_wherever_it_stopped_and_again(name, every):
@@ -255,15 +256,6 @@ def test_what_the_consumer_has_is_forgotten():
     assert sum(len(segment.keys) for segment in user._segments) < 60
 
 
-def test_what_the_consumer_has_is_forgotten_in_large_batches_too():
-    run = iter(numbers(5000) | late(3) | batch_by(50))
-    user = run._chain.operators[0]
-    with mock.patch('itpipe._engine.chain.MAX_LOG', 20):
-        for _ in range(90):
-            next(run)
-            assert len(user._segments) < 60
-
-
 def test_without_slots_no_item_is_held_but_the_last():
     class Item:
         pass
@@ -374,6 +366,14 @@ def test_each_run_begins_with_a_state_of_its_own():
 def test_arguments_are_checked_when_it_is_called():
     with raises(TypeError, "pack: missing a required argument: 'length'"):
         pack()
+
+    @stage(state={'last': 0})
+    def late_state(items, size, *, state):
+        yield from items
+
+    message = '; `state` must be the second parameter of its function, as it is given behind the items'
+    with raises(TypeError, f'late_state: too many positional arguments{message}'):
+        late_state(3)
 
 
 def test_a_forgotten_call_is_named():

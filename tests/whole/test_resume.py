@@ -414,12 +414,20 @@ def test_a_state_does_not_grow_with_the_run():
     assert max(sizes) < 300
 
 
+@stage(state={'count': 0})
+def counted(items, state):
+    for item in items:
+        state['count'] += 1
+        yield item
+
+
 @pytest.mark.parametrize(
     ('source', 'log'),
     [
         (stream(range(10**6), seed=0) | shuffle(10), lambda chain: chain.operators[0].log),
         (range(10**6) | shard(0, 2), lambda chain: chain.operators[0].log),
         (mix(range(10**6), seed=0), lambda chain: chain.source.log),
+        (range(10**6) | counted(), lambda chain: chain.operators[0]._segments),
     ],
 )
 def test_what_is_remembered_of_items_that_were_left_out_does_not_grow_with_the_run(source, log):
