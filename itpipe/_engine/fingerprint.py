@@ -72,7 +72,7 @@ def entry_names(steps: Sequence[Step | ItemStep]) -> list[str]:
             names.append('')
             continue
         name = next((option.name for option in step.options if isinstance(option, Seed)), step.name)
-        name = ' '.join(name.split())
+        name = ' '.join(name.split()).replace('#', '##')  # or a name could look like a numbered one
         counts[name] += 1
         names.append(name if counts[name] == 1 else f'{name} #{counts[name]}')
     return names

@@ -18,6 +18,8 @@ class Segment:
 
     def __init__(self, start: int, base: int, own: State, slots: list[Key] | None):
         self.start, self.own, self.slots = start, own, slots
+        self.least = 1 + _size(own) // 8
+        """So many items go in before the next copy is taken."""
         self.base = base
         """How many items had gone in."""
         self.keys: list[Any] = []
@@ -77,3 +79,12 @@ def check_segment(entry: Any, start: int) -> None:
         raise ValueError('an entry of its "steps" has segments that do not follow each other')
     if not (isinstance(entry['own'], dict) and is_json(entry['own']) and entry.get('ended', True) is True):
         raise ValueError(f'an entry of its "steps" has {shortened(entry["own"])} for \'own\'')
+
+
+def _size(value: Any) -> int:
+    """How many numbers and texts there are in what JSON can hold."""
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list):
+        return 1
+    return sum(map(_size, value))

@@ -80,9 +80,11 @@ class StatefulOperator(Operator):
     def _replayed(self) -> Iterator[Pair]:
         log, position, count = self.log, self.position, 0
         while log:
-            key = position[0] = log.popleft()
-            if key is END:
+            key = log.popleft()
+            if key is END:  # upstream stands at its last key, where it goes on without this step, too
+                self.entry['ended'] = True
                 return
+            position[0] = key
             count += 1
             yield key, Hidden(key) if count <= CHECKED else HIDDEN
         raise self._differs()

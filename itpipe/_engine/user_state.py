@@ -4,8 +4,8 @@ It looks at values, so where the consumer stands cannot be found from keys alone
 when the generator asks for its next item: then it has all that is needed to go on, if the user keeps to the rule. The
 keys that go in after that are logged. Such a copy with what went in behind it is a `Segment`. A run goes on from the
 last segment before the consumer: a new generator gets the state and, once more, the items of the segment; what it then
-gives again is left out. A copy is taken only when as many items went in as the generator holds, and less often if the
-rest of its state is large. So the copies take no more time than the items.
+gives again is left out. A copy is taken only when as many items went in as the generator holds, and one for each eighth
+value in its other fields, so that the copies take no more time than the items.
 
 Items that come out are numbered. Steps behind may hold some of them, which have to be made again; so their segments are
 kept, too. One that is in none of the segments is made again by running from the beginning.
@@ -25,21 +25,14 @@ from itpipe._core.keys import END, Key
 from itpipe._core.notes import note, noted
 from itpipe._core.show import format_step, shortened
 from itpipe._core.steps import Pair, State, UserStateful, in_order, is_json
-from itpipe._core.tracebacks import position_of
 
 from .operators import Operator, Upstream
 from .seeds import Seeds
 from .segments import Segment, check_segment
+from .trials import Trials
 from .waiting import Stop
 
 __all__ = ['UserStatefulOperator']
-
-VALUES_PER_ITEM = 50
-"""So many values of the state are copied for each item, at most: a large state is copied less often."""
-
-
-class _Asked(BaseException):
-    """A generator that is tried out has asked for an item."""
 
 
 class UserStatefulOperator(Operator):
@@ -53,9 +46,7 @@ class UserStatefulOperator(Operator):
         self._has_slots = 'slots' in step.state
         self._given: dict[int, Pair] = {}
         """The items that may be in the slots, by their `id`: a slot has a value, of which the key is asked for."""
-        self._size = 0
-        """How many values were in the fields that were copied last."""
-        self._tried: set[int] = set()
+        self._trials: Trials | None = None
         self._results: Any = None
         self._last_out = 0
         """How many items had gone in when the last one came out."""
@@ -87,6 +78,8 @@ class UserStatefulOperator(Operator):
         last: list[Any] = [None]
         try:
             self._results = self.step.work(self._asking(items, again, state, last), state, *self.options)
+            if hasattr(self._results, 'gi_frame'):
+                self._trials = Trials(self.step, self.options)
             for number, value in enumerate(islice(self._results, segment.again, None), segment.start + segment.again):
                 if self._tracked:
                     now = self._segments[-1]
@@ -119,7 +112,7 @@ class UserStatefulOperator(Operator):
             segment = self._segments[-1]
             if segment.keys[-1:] == [END]:
                 return
-            if len(segment.keys) >= max(1, len(state.get('slots', ())), self._size // VALUES_PER_ITEM):
+            if len(segment.keys) >= max(segment.least, len(self._slots(state))):
                 copied = self._copy(state, segment)
                 if segment.count == 0 and segment.base > self._last_out:  # then nobody will ever stand there
                     self._segments[-1] = copied  # at once: the other thread may be looking for an index
@@ -137,6 +130,17 @@ class UserStatefulOperator(Operator):
             del pair
             yield value
             del value
+
+    def _slots(self, state: State) -> list[Any]:
+        slots = state.get('slots')
+        if not self._has_slots:
+            if 'slots' not in state:
+                return []
+            raise TypeError(f"{self.step.name}: its state has 'slots', which it must have from the beginning")
+        if type(slots) is not list:
+            got = f'got {shortened(slots)}' if 'slots' in state else 'but it is gone'
+            raise TypeError(f"{self.step.name}: `state['slots']` must be a list, {got}")
+        return slots
 
     def _copy(self, state: State, segment: Segment) -> Segment:
         name = self.step.name
@@ -158,47 +162,9 @@ class UserStatefulOperator(Operator):
                 )
             slots = [pair[0] for pair in held]  # type: ignore[index]
             self._given = {id(pair[1]): pair for pair in held}  # type: ignore[index, misc]
-        elif 'slots' in state:
-            raise TypeError(f"{name}: its state has 'slots', which it must have from the beginning")
-        self._try_out(state)
-        self._size = _count_values(own)
+        if self._trials is not None:
+            self._trials.at(self._results, state)
         return Segment(segment.start + segment.count, segment.base + len(segment.keys), in_order(own), slots)
-
-    def _try_out(self, state: State) -> None:
-        """Raise an error if a new generator, from this state, does not ask for an item where this one does.
-
-        It is done once for each place where the generator asks.
-        """
-        frame = getattr(self._results, 'gi_frame', None)
-        if frame is None or frame.f_lasti in self._tried:
-            return
-        self._tried.add(frame.f_lasti)
-
-        def asking() -> Iterator[Any]:
-            raise _Asked
-            yield
-
-        copied = {name: value[:] if name == 'slots' else deepcopy(value) for name, value in state.items()}
-        trial = self.step.work(asking(), copied, *self.options)
-        try:
-            next(trial)
-            does = 'gives an item first'
-        except StopIteration:
-            does = 'ends'
-        except _Asked as asked:
-            traceback: Any = asked.__traceback__
-            while traceback.tb_frame.f_code is not frame.f_code and traceback.tb_next is not None:
-                traceback = traceback.tb_next
-            # not the instruction: the condition of a `while` is compiled twice
-            if position_of(frame.f_code, traceback.tb_lasti) == position_of(frame.f_code, frame.f_lasti):
-                return
-            does = f'does so in line {traceback.tb_lineno}'
-        finally:
-            trial.close()
-        raise RuntimeError(
-            f'{self.step.name}: in line {frame.f_lineno} it asks for an item, but a new one with the same state {does};'
-            ' each time that it asks, all that it remembers must be in its state'
-        )
 
     # What the consumer's thread asks.
 
@@ -309,8 +275,3 @@ class UserStatefulOperator(Operator):
     @staticmethod
     def form(entry: Any) -> Any:
         return 'segments'
-
-
-def _count_values(value: Any) -> int:
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + sum(map(_count_values, parts))

@@ -135,10 +135,11 @@ def replay_unordered(log: deque[Any], position: list[Any], state: State) -> Iter
         if came_out:
             slots[:] = [pair for pair in slots if pair[0] != key]
             yield key, HIDDEN
+        elif key is END:
+            state['ended'] = True
         else:
             position[0] = key
-            if key is not END:
-                slots.append((key, HIDDEN))
+            slots.append((key, HIDDEN))
 
 
 def _map(

@@ -97,7 +97,10 @@ class Factory(Generic[P, B]):
         try:
             signature(self.function).bind(iter(()), *([] if self.state is None else [{}]), *args, **kwargs)
         except TypeError as error:
-            raise TypeError(f'{self.__name__}: {error}') from None
+            hint = ''
+            if self.state is not None and 'state' in [*signature(self.function).parameters][2:]:
+                hint = '; `state` must be the second parameter of its function, as it is given behind the items'
+            raise TypeError(f'{self.__name__}: {error}{hint}') from None
         except ValueError:  # some builtins, such as `map`, do not say what they take
             pass
         described: Any = {'options': (self, args, kwargs), 'args': args, 'kwargs': kwargs}

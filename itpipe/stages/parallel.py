@@ -182,7 +182,8 @@ def _chosen(**workers: Any) -> tuple[str, Any]:
     chosen = {name: value for name, value in workers.items() if value is not None}
     if len(chosen) != 1:
         got = ', '.join(chosen) or 'none of them'
-        raise TypeError(f'parallel_map: give exactly one of `threads`, `processes` and `executor`, got {got}')
+        *first, last = (f'`{name}`' for name in workers)
+        raise TypeError(f'parallel_map: give exactly one of {", ".join(first)} and {last}, got {got}')
     ((where, given),) = chosen.items()
     if where == 'executor':
         if not callable(getattr(given, 'submit', None)):

@@ -149,11 +149,28 @@ def test_steps_that_hold_nothing_come_and_go():
     assert list(numbers().resume(state, strict=False)) == list(range(8, 30))
 
 
+@pytest.mark.parametrize(
+    'gone', [(shuffle(5),), (reuse(4, 2),), (apply(abs) | prefetch(2) | shuffle(40),), (shuffle(3), shuffle(4))]
+)
+def test_a_step_that_gives_the_rest_it_holds_leaves_nothing_to_come_without_it(gone):
+    count = len(list(numbers(*gone)))
+    assert list(numbers().resume(state_behind(numbers(*gone), count), strict=False)) == []
+    mapped = parallel_map(negated, threads=2, ordered=False)
+    assert list(numbers().resume(state_behind(numbers(mapped), 30), strict=False)) == []
+
+
 def test_entries_of_one_name_stay_with_their_steps():
     state = state_behind(numbers(shuffle(5), noise, shuffle(3)), 5)
     assert list(state['position']['steps']) == ['shuffle', 'shuffle #2']
     rest = list(numbers(shuffle(5), blur, shuffle(3)).resume(state, strict=False))
     assert rest == list(numbers(shuffle(5), blur, shuffle(3)))[5:]
+
+
+def test_a_name_that_looks_like_a_numbered_one():
+    described = numbers(shuffle(3, name='x'), shuffle(4, name='x'), shuffle(2, name='x #2'))
+    state = state_behind(described, 5)
+    assert set(state['position']['steps']) == {'shuffle:x', 'shuffle:x #2', 'shuffle:x ##2'}
+    assert list(described.resume(state)) == list(described)[5:]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -360,7 +377,7 @@ def test_after_any_edit_nothing_is_lost_and_nothing_comes_twice(old, data):
         *data.draw(st.lists(st.sampled_from(POOL), max_size=2)),
         *old[at + data.draw(st.integers(0, 2)) :],
     ]
-    count = data.draw(st.integers(0, 12))
+    count = data.draw(st.integers(0, 31))
     try:
         run = iter(numbers(*old))
         before = [key for _ in itertools.islice(run, count) for key in run.item_keys]

@@ -50,4 +50,4 @@ def test_the_inside_lists_every_module_of_a_room(room):
     modules = [path.stem for path in (PACKAGE / room).glob('*.py') if path.stem != '__init__']
     if not room:  # the folders in it that are no rooms
         modules += {path.parent.name for path in PACKAGE.glob('*/__init__.py')} - {*ROOMS}
-    assert Counter(listed) == Counter(modules)
+    assert Counter(listed) == Counter(modules), f'docs/design.md, "The modules": list those of itpipe/{room}'

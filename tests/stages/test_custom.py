@@ -131,6 +131,7 @@ PIPELINES = {
 each_pipeline = pytest.mark.parametrize('name', PIPELINES)
 
 
+@pytest.mark.many(5)
 @each_pipeline
 @pytest.mark.parametrize('every', [1, 256])
 def test_a_run_goes_on_wherever_it_stopped_and_again(name, every):
@@ -228,20 +229,21 @@ def test_the_state_is_copied_as_seldom_as_there_are_many_slots():
     assert copies.call_count < 4000 / 200 + 8
 
 
-def test_a_large_state_is_copied_less_often():
-    @stage(state={'last': [0] * 1000})
-    def replaced(items, state):
+def test_the_state_is_copied_as_seldom_as_there_is_much_in_other_fields():
+    @stage(state={'seen': {'ids': []}})
+    def unseen(items, state):
+        seen = state['seen']['ids']
         for item in items:
-            state['last'][item % 1000], item = item, state['last'][item % 1000]
+            if item % 400 not in seen:
+                seen.append(item % 400)
             yield item
 
-    described = numbers(3000) | replaced()
-    run = iter(described)
+    run = iter(numbers(4000) | unseen())
     operator = run._chain.operators[-1]
     with mock.patch.object(operator, '_copy', side_effect=operator._copy) as copies:
-        begun = list(itertools.islice(run, 1510))
-    assert copies.call_count < 1510 / 20 + 3
-    assert begun + list(described.resume(run.state_dict())) == [0] * 1000 + list(range(2000))
+        list(run)
+    assert copies.call_count < 200
+    assert list((numbers(4000) | unseen()).resume(through_json(run.state_dict()))) == []
 
 
 def test_what_the_consumer_has_is_forgotten():
@@ -364,6 +366,14 @@ def test_each_run_begins_with_a_state_of_its_own():
 def test_arguments_are_checked_when_it_is_called():
     with raises(TypeError, "pack: missing a required argument: 'length'"):
         pack()
+
+    @stage(state={'last': 0})
+    def late_state(items, size, *, state):
+        yield from items
+
+    message = '; `state` must be the second parameter of its function, as it is given behind the items'
+    with raises(TypeError, f'late_state: too many positional arguments{message}'):
+        late_state(3)
 
 
 def test_a_forgotten_call_is_named():
@@ -506,6 +516,65 @@ def test_what_would_end():
         RuntimeError,
         f'once: in line {line} it asks for an item, but a new one with the same state ends; {RULE}',
     )
+
+
+def test_a_variable_that_would_be_lost():
+    """In the same line, so it goes on; but what it remembers there is lost where another one goes on."""
+
+    @stage(state={'count': 0})
+    def sums(items, state):
+        total, last, held, shown = 0, None, [], 0
+        for item in items:
+            state['count'] += 1
+            total, last = total + item, item
+            held.append(item)
+            yield total, last, held, shown
+
+    with pytest.warns(UserWarning, match='another value') as caught:
+        assert len(list(numbers() | sums() | take(9))) == 9
+    assert sorted(str(warning.message) for warning in caught) == [
+        f'itpipe: sums: when it asks for an item, its variable `{name}` has another value than in a new one with the'
+        f' same state; {RULE}'
+        for name in ('held', 'last', 'total')
+    ]
+
+
+def test_variables_that_are_made_of_the_state():
+    @stage(state={'slots': [], 'offset': 0})
+    def smoothed(items, state, length):
+        slots, offset, weights = state['slots'], state['offset'], np.ones(length)
+        for item in items:
+            slots.append(item)
+            offset = state['offset'] = offset + 1
+            weights[offset % length] = item
+            if len(slots) == length:
+                yield sum(slots)
+                slots.clear()
+
+    assert len(list(itertools.islice(numbers() | smoothed(3), 9))) == 9
+
+
+@pytest.mark.parametrize(
+    ('slots', 'got'), [((), '()'), ({}, '{}'), (None, 'None'), ('ab', "'ab'"), (np.zeros(2), 'array([0., 0.])')]
+)
+def test_slots_that_are_no_list(slots, got):
+    @stage(state={'slots': []})
+    def other(items, state):
+        for item in items:
+            state['slots'] = slots
+            yield item
+
+    fails(other(), TypeError, f"other: `state['slots']` must be a list, got {got}")
+
+
+def test_slots_that_are_gone():
+    @stage(state={'slots': []})
+    def cleared(items, state):
+        for item in items:
+            state.clear()
+            yield item
+
+    fails(cleared(), TypeError, "cleared: `state['slots']` must be a list, but it is gone")
 
 
 @pytest.mark.parametrize(

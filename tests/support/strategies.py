@@ -51,10 +51,10 @@ keys = st.recursive(
 
 
 def examples(n: int) -> settings:
-    """So many examples in the `full` profile, a tenth of them in `quick`, and as many more as it says in `thorough`."""
+    """So many examples in the `full` profile, a twentieth in `quick`, and as many more as it says in `thorough`."""
     profile = settings.get_current_profile_name()
     if profile == 'quick':
-        n = min(n, max(10, n // 10))
+        n = min(n, max(5, n // 20))
     elif profile == 'thorough':
         n = max(1, n * settings().max_examples // 1000)
     return settings(max_examples=n)

@@ -150,6 +150,7 @@ def test_what_works_elsewhere_works_in_a_worker(function: Any, result: Any) -> N
     assert list([4] | parallel_map(function, processes=1)) == [result]
 
 
+@pytest.mark.long
 @pytest.mark.many(2)
 @pytest.mark.parametrize('backend', ['loky', 'multiprocessing', 'threading'])
 def test_joblib_in_a_worker(backend: str) -> None:
