@@ -44,42 +44,43 @@ class Infinite(Generic[B]):
     `source` is a stream or another iterable. `transforms` are stages, or functions of one item. `batch_size` is the
     number of items in a batch, or a predicate, see `batch_by`. `combiner` makes a batch of the items and gets
     `combiner_kwargs`. Without `batch_size`, the items of the stream are the batches. `seed` is the seed of all random
-    stages that have none of their own.
+    stages that have no seed of their own.
 
     An epoch is `for batch in batch_iter` or `for batch in batch_iter()`. It has the next `batches_per_epoch` batches of
-    one run, which goes on from epoch to epoch, also after a `break`. Without `batches_per_epoch` it has what is left of
-    the source. If the source ends, so does the epoch, and the next one starts the source again: shuffled and augmented
-    anew, and reproducibly if there is a seed. Two epochs at once share the run: each batch goes to one of them. A
-    warning says, once, that an epoch was shorter than `batches_per_epoch`, or had no batches at all.
+    one run. The run goes on from epoch to epoch, also after a `break`. Without `batches_per_epoch`, an epoch has the
+    rest of the source. If the source ends, so does the epoch. The next epoch starts the source again: it is shuffled
+    and augmented anew, and reproducibly if there is a seed. Two epochs at the same time share the run: each batch goes
+    to one of them. A warning says, once, that an epoch was shorter than `batches_per_epoch`, or had no batches at all.
 
-    With `restart=True`, as for validation, all epochs are the same: each begins with the first batch, has the same
-    random numbers, and at most `batches_per_epoch` batches. Each is a run of its own, with its own threads and
-    processes, which end with it. Two epochs at once share nothing.
+    With `restart=True`, as for validation, all epochs are the same. Each begins with the first batch, has the same
+    random numbers, and has at most `batches_per_epoch` batches. Each is a run of its own, with its own threads and
+    processes, which end with it. Two epochs at the same time share nothing.
 
     One background thread runs the stream and keeps `prefetch` batches ready, also between epochs. The default is as
-    many as it makes in 4 ms, at least 2 and at most 64. `prefetch='512MB'` keeps at least one batch, and more as long
-    as `parallel_map` would estimate their size at 512 MB. With `prefetch=0`, the stream runs in the thread that
-    iterates. Nothing starts before the first batch is asked for. `close()`, leaving `with`, an error, and dropping the
-    last reference end everything, an epoch that is being iterated included. The next epoch then starts from the
-    beginning.
+    many as it makes in 4 ms, at least 2 and at most 64. `prefetch='512MB'` keeps at least one batch ready, and more
+    while their size, as `parallel_map` estimates it, is within 512 MB. With `prefetch=0`, the stream runs in the thread
+    that iterates. Nothing starts before the first batch is asked for. Everything ends with `close()`, at the end of
+    `with`, with an error, or when the last reference is dropped. An epoch that is being iterated ends, too. The next
+    epoch then starts from the beginning.
 
     If a batch takes longer than `stall_timeout` seconds, a `StallWarning` says which items are being worked on, and
-    where in your functions. None turns that off. With `prefetch=0` only the waits for `parallel_map` are watched.
+    where in your functions. None turns this off. With `prefetch=0`, only the waits for `parallel_map` are watched.
 
-    With `shard=(rank, number of ranks)` it is the part of one of several training processes. Together they get the
-    items that there are without `shard`. If the number of items is no multiple of the number of ranks, a few items come
-    a second time, so that all ranks get equally many: a rank that ends before the others would leave them waiting.
-    `even='keep'` and `even='drop'` do something else, see the stage `shard`. `shard='env'` takes rank and number from
-    torch.distributed if it is initialized, or else from the environment variables RANK and WORLD_SIZE. Items are dealt
-    to the ranks in turn and as early as possible: usually behind the stages that count or order items, such as `take`
-    and `shuffle`, and before all others. So no rank works on items of another one. `batch_size` and
-    `batches_per_epoch` are those of one rank. All ranks need the same seed, and data in the same order.
+    With `shard=(rank, number of ranks)` it gives the part of one of several training processes (ranks). Together they
+    get the items that there are without `shard`. If the number of items is not a multiple of the number of ranks, a few
+    items come a second time, so that all ranks get the same number. Otherwise the ranks that end last would wait for
+    the others forever. `even='keep'` and `even='drop'` are other choices, see the stage `shard`. `shard='env'` takes
+    rank and number from torch.distributed if it is initialized, or else from the environment variables RANK and
+    WORLD_SIZE. Items are dealt to the ranks in turn and as early as possible: usually after the stages that count or
+    order items, such as `take` and `shuffle`, and before all others. So no rank works on items of another one.
+    `batch_size` and `batches_per_epoch` are those of one rank. All ranks need the same seed, and the same data in the
+    same order.
 
-    It can be pickled before it has started. A process that is forked after that must `close()` it before using it, or
-    make its own.
+    It can be pickled before it has started. If a process is forked after the start, the new process must `close()` it
+    before using it, or make its own.
 
-    Raises TypeError or ValueError for wrong arguments. While iterating: what your functions raise, as it was raised,
-    after the batches before it; `NotRestartable` if the source has ended and cannot be iterated again.
+    Raises TypeError or ValueError for wrong arguments. While iterating, raises what your functions raise, unchanged and
+    after the batches before it, and `NotRestartable` if the source has ended and cannot be iterated again.
 
     >>> batch_iter = Infinite(range(16), abs, batch_size=4, batches_per_epoch=2)
     >>> len(batch_iter)
@@ -209,19 +210,19 @@ class Infinite(Generic[B]):
         self.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the training stands: behind the batch received last, no matter how many are made ahead.
+        """Where the training stands: after the batch received last, no matter how many are made ahead.
 
-        It is a dict of numbers and text, as JSON can hold it. `load_state_dict` of an `Infinite` over the same pipeline
-        takes it. Before the first batch, it is the beginning of this very run: without a seed, it holds the number that
-        was drawn instead. After the end, it is still that of the batch received last.
+        It is a dict of numbers and text, which JSON can hold. `load_state_dict` of an `Infinite` over the same pipeline
+        takes it. Before the first batch, it is the beginning of this very run: if there is no seed, it holds the number
+        that was drawn instead. After the end, it is still that of the batch received last.
 
-        It takes some microseconds and some hundred bytes. With `shuffle` and `reuse` it also holds, as numbers, which
-        items lie in their buffers.
+        It takes a few microseconds and a few hundred bytes. With `shuffle` and `reuse` it also holds the numbers of the
+        items in their buffers.
 
-        It never waits for the next batch, in whichever thread or function it is called.
+        It never waits for the next batch, no matter which thread or function calls it.
 
-        Raises RuntimeError if a signal handler calls it at the very moment when the state is worked out. Behind
-        `shuffle` and the like, that also happens now and then while a batch is received.
+        Raises RuntimeError if a signal handler calls it at the very moment when the state is being computed. After
+        `shuffle` and similar stages, the state is sometimes computed while a batch is received.
 
         >>> from itpipe import shuffle
         >>> with Infinite(range(8), shuffle(4), batch_size=2, batches_per_epoch=3, seed=0) as batch_iter:
@@ -240,27 +241,28 @@ class Infinite(Generic[B]):
         return self._epochs.state()
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
-        """Go on where `state_dict()` returned this state: with the batch behind it.
+        """Go on from a state that `state_dict()` returned: with the batch after it.
 
-        All batches are as they would have been there, bit for bit: first the rest of the epoch, as the next epoch, then
-        all that follow. It has to be the same pipeline, with the same options and seeds. How it runs may be different:
-        with `parallel_map` or without, in threads or processes, how many, how far ahead. `batches_per_epoch` may be
-        different, too. The data is not compared.
+        All batches are the same, bit for bit, as in the run that was stopped: first the rest of the epoch, as the next
+        epoch, then all that follow. It has to be the same pipeline, with the same options and seeds. It may run in
+        another way: with or without `parallel_map`, in threads or processes, with another number of them, or further
+        ahead. `batches_per_epoch` may be different, too. The data is not compared.
 
-        With `strict=False`, it may be another pipeline if it can go on exactly: any one between two passes; in the
-        middle of a pass, one with other item-wise stages, with other batches, or with another filter behind all stages
-        that remember something. See the page "Reproducible and resumable".
+        With `strict=False`, it may be another pipeline if it can go on exactly. Between two passes that is any
+        pipeline. In the middle of a pass, it may have other item-wise stages, other batches, or another filter after
+        all stages that remember something. See the page "Reproducible and resumable".
 
-        No function is called again for items that were delivered, only for those that were on their way: the items in
-        the buffers of `shuffle` and `reuse`, and one of which `flatten` has given a part. `sample`,
-        `load_by_random_id` and sequences go on at the very place. A source that has `state_dict` and `load_state_dict`
-        goes on from its own state. Other sources are read from their beginning up to the place. A `stage` of your own
-        without a `state` runs again from the beginning, with a warning.
+        No function is called again for items that were delivered. Functions are called again only for items that were
+        on their way: those in the buffers of `shuffle` and `reuse`, and an item of which `flatten` has given a part.
+        `sample`, `load_by_random_id` and sequences go on at the exact place. A source that has `state_dict` and
+        `load_state_dict` goes on from its own state. Other sources are read from their beginning up to the place. A
+        `stage` of your own without a `state` runs again from the beginning, with a warning.
 
-        If this has started, its run ends, as by `close()`. The new run starts when the next batch is asked for.
+        If it has already started, its run ends, as with `close()`. The new run starts when the next batch is asked for.
 
-        Raises TypeError for what is not a dict; ValueError for what is not a whole state, for that of a newer version
-        of itpipe, and for that of another pipeline, with the reason if `strict` is False. Then nothing changes.
+        Raises TypeError if `state` is not a dict. Raises ValueError if it is not a complete state, or is that of a
+        newer version of itpipe or of another pipeline; with `strict=False` the error says why. After an error, nothing
+        has changed.
 
         >>> def batches():
         ...     return Infinite(range(12), batch_size=2, batches_per_epoch=3)
@@ -282,12 +284,12 @@ class Infinite(Generic[B]):
 
     @property
     def item_keys(self) -> list[Any]:
-        """A key for each item of the batch received last, as `item` takes it.
+        """A key for each item of the batch received last. `item` takes such keys.
 
-        The key is the item's number in the source, or in what a `stage` of your own gives. Behind `flatten` and `reuse`
-        it is a pair: the key of the item, and the number of the part or repetition. Behind `mix` and `concat` it is a
-        pair: the key in its own stream, and the number of the stream. Behind `cycle` the number is that of the pass.
-        Behind `zip_with` there is such a pair for each element.
+        The key is the item's number in the source, or in the output of a `stage` of your own. After `flatten` and
+        `reuse` it is a pair: the key of the item, and the number of the part or repetition. After `mix` and `concat` it
+        is a pair: the key in its own stream, and the number of the stream. After `cycle` it is a pair: the key, and the
+        number of the pass. After `zip_with` there is such a pair for each element.
 
         See also: `ordinals`, `indices`.
         """
@@ -310,11 +312,11 @@ class Infinite(Generic[B]):
     def indices(self) -> list[Any]:
         """The indices in the data of the items in the batch received last.
 
-        They are indices into the sequence of `sample`, or the `ids` of `load_by_random_id`. For other sources they are
-        the ordinals. Behind `mix` and `concat` they are pairs: the number of the stream, and the index in that. Behind
-        `zip_with` they are tuples: the index in each stream.
+        They are indices into the sequence of `sample`, or into the `ids` of `load_by_random_id`. For other sources they
+        are the ordinals. After `mix` and `concat` they are pairs: the number of the stream, and the index in that
+        stream. After `zip_with` they are tuples: the index in each stream.
 
-        Raises RuntimeError behind a `stage` of your own, which does not say which items it used.
+        Raises RuntimeError after a `stage` of your own, which does not say which items it used.
 
         >>> from itpipe import sample
         >>> with Infinite(sample('abcde', seed=0), batch_size=4, combiner=list) as batch_iter:
@@ -326,9 +328,9 @@ class Infinite(Generic[B]):
         return self._epochs.last.indices()
 
     def item(self, key: Any) -> Any:
-        """One item, made again by itself, with the random numbers that it has in the pass of the batch received last.
+        """One item, made again separately, with the random numbers that it has in the pass of the batch received last.
 
-        `key` is an ordinal or one of `item_keys`, see `Stream.item`. What is running goes on undisturbed.
+        `key` is an ordinal or one of `item_keys`, see `Stream.item`. The run is not disturbed.
 
         >>> from itpipe import sample, with_rng
         >>> noisy = sample(range(100)) | with_rng(lambda x, rng: x + rng.random())
@@ -337,7 +339,8 @@ class Infinite(Generic[B]):
         ...     print(batch_iter.item(batch_iter.ordinals[2]) == batch[2])
         True
 
-        Raises ValueError if `key` is not the key of an item, LookupError if there is no such item, or it is left out.
+        Raises ValueError if `key` is not the key of an item, LookupError if there is no such item, or if it is left
+        out.
 
         See also: `item_keys`, `Stream.item`.
         """
@@ -345,19 +348,19 @@ class Infinite(Generic[B]):
 
     @property
     def dropped(self) -> list[Dropped]:
-        """The items that `on_error` of `parallel_map` has left out since the start, at most the last 10,000.
+        """The items that `on_error` of `parallel_map` has left out since the start; at most the last 10,000.
 
-        Items of batches that are made ahead are among them. After the end, they are still there.
+        They include items of batches that are made ahead. After the end, they are still there.
         """
         return list(self._epochs.dropped.copy())
 
     @property
     def closing_callback(self) -> Any:
-        """A callback for Lightning's `Trainer` that closes this when training ends, in whichever way.
+        """A callback for Lightning's `Trainer` that closes this when training ends, for whatever reason.
 
-        It also puts the state into Lightning's checkpoints, so that `trainer.fit(…, ckpt_path=…)` goes on there. Within
-        an epoch that needs `batches_per_epoch`. Each of several ranks goes on from its own state. If there is another
-        number of ranks, all go on from their merged states, see `merge_states`.
+        It also puts the state into Lightning's checkpoints, so that `trainer.fit(…, ckpt_path=…)` goes on from there.
+        In the middle of an epoch, this needs `batches_per_epoch`. Each of several ranks goes on from its own state. If
+        the number of ranks has changed, all go on from their merged states, see `merge_states`.
 
         Raises ImportError if neither `lightning` nor `pytorch_lightning` is installed.
         """

@@ -14,18 +14,18 @@ __all__ = ['merge_states']
 
 
 def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """One state of the states of all ranks, with which any number of ranks goes on.
+    """One state, made of the states of all ranks. Any number of ranks can go on from it.
 
     `states` are the `state_dict()`s of all ranks of one run, in any order, taken in the same pass over the source. Each
-    of the new ranks loads the result; then they get what no rank had received before, each item once, with the same
-    randomness. Items that were in the buffers of `shuffle` or `reuse` are dealt to the new ranks as well. Which items
-    make a batch, and in which order they come, is another matter, since there is another number of ranks.
+    of the new ranks loads the result. Then they get the items that no rank had received before, each item once, with
+    the same randomness. Items that were in the buffers of `shuffle` or `reuse` are dealt to the new ranks as well. The
+    batches hold other items, in another order, because the number of ranks is different.
 
-    If the number of ranks stays, this is not needed: each rank loads its own state.
+    If the number of ranks stays the same, this is not needed: each rank loads its own state.
 
-    Raises TypeError for what is not an iterable of dicts; ValueError for what are not whole states, for states of
-    different pipelines or passes, if there is not one of each rank, and behind stages that count the items of their
-    rank: `take`, `skip`, and stages of your own.
+    Raises TypeError if `states` is not an iterable of dicts. Raises ValueError for incomplete states, for states of
+    different pipelines or passes, and if there is not one state of each rank. Also raises ValueError if a stage counts
+    the items of its rank: `take`, `skip`, or a stage of your own after `shard`.
 
     >>> from itpipe import Infinite
     >>> def batches(rank, ranks):

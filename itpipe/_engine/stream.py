@@ -35,8 +35,8 @@ P = ParamSpec('P')
 class Stage(Generic[A, B]):
     """A description of what happens to a stream of items. `apply`, `batch_by`, … make stages, and `|` joins them.
 
-    `iterable | stage` is a `Stream`, `stage | stage` a longer stage, and `stage | function` applies the function to
-    each item. A stage is a value: it prints as it was written, compares and pickles. It never runs itself.
+    `iterable | stage` is a `Stream`. `stage | stage` is a longer stage. `stage | function` applies the function to each
+    item. A stage is a value: it prints as it was written, and it can be compared and pickled. It never runs by itself.
 
     >>> from itpipe import apply, batch_by
     >>> pairs = apply(abs) | batch_by(2)
@@ -85,8 +85,8 @@ class Stage(Generic[A, B]):
     def item(self, item: A, ordinal: int = 0, seed: int | None = None) -> B:
         """The result of an item-wise stage for a single item.
 
-        If the stage is random, the result is that for the item with this `ordinal` in a stream with this `seed`, in
-        which nothing in front of the stage is random.
+        If the stage is random, the result is the one for the item with this `ordinal` in a stream with this `seed`, if
+        nothing before the stage is random.
 
         Raises TypeError if the stage is not item-wise.
 
@@ -117,9 +117,9 @@ class Stage(Generic[A, B]):
 
 
 class Stream(Generic[B]):
-    """A source and what happens to its items; nothing runs until it is iterated.
+    """A source and the stages for its items. Nothing runs until it is iterated.
 
-    Every `iter(stream)` is a fresh run, with the same values if the stream is seeded. A one-shot iterator, such as a
+    Every `iter(stream)` is a fresh run, with the same values if the stream has a seed. A one-shot iterator, such as a
     generator, allows one run; a second one raises `NotRestartable`. An iterator that begins anew when `iter` is called
     on it allows several.
 
@@ -148,14 +148,14 @@ class Stream(Generic[B]):
         return Run(Chain(self.source, self.steps, Seeds(fallback=self.source.seed)))
 
     def resume(self, state: dict[str, Any], strict: bool = True) -> Run[B]:
-        """A run that goes on, bit for bit, where another run was when its `state_dict()` gave this `state`.
+        """A run that goes on, bit for bit, from the place at which a run returned `state` from `state_dict()`.
 
         The state may come from an `Infinite` over this stream; then the run is the rest of the pass. The stream may run
-        in another way: with `parallel_map` or without, with other workers, with `prefetch` or without. Items that were
-        delivered are not made again; see `Infinite.load_state_dict` for what is, and for `strict`.
+        in another way: with or without `parallel_map`, with other workers, with or without `prefetch`. Items that were
+        delivered are not made again. `Infinite.load_state_dict` says which items are, and what `strict` does.
 
-        Raises TypeError for what is not a dict; ValueError for what is not a whole state, and for a state of a newer
-        version of itpipe or of another pipeline.
+        Raises TypeError if `state` is not a dict. Raises ValueError if it is not a complete state, or is that of a
+        newer version of itpipe or of another pipeline.
 
         >>> from itpipe import batch_by
         >>> pairs = range(6) | batch_by(2)
@@ -174,12 +174,12 @@ class Stream(Generic[B]):
         return Run(Chain(self.source, self.steps, seeds, state=position.in_pass))
 
     def item(self, key: Any) -> Any:
-        """One item, made again by itself, with its randomness: as it was just before it was put into a batch.
+        """One item, made again separately, with its randomness, as it was just before it was put into a batch.
 
-        `key` is the item's ordinal, which is its place in the source; or it is one of `item_keys` of a run or an
-        `Infinite`, which also tells the parts of an item after `flatten` apart. Behind such a step, an ordinal stands
-        for the item in front of it. The item is that of a fresh run; `Infinite.item` makes it as in its present pass. A
-        stream without a seed draws anew.
+        `key` is the item's ordinal, which is its place in the source, or one of `item_keys` of a run or an `Infinite`.
+        Such a key also tells the parts of one item after `flatten` apart. After such a stage, an ordinal stands for the
+        item before it. The item is that of a fresh run; `Infinite.item` makes it as in its present pass. A stream
+        without a seed draws new random numbers.
 
         Raises ValueError if `key` is not the key of an item, LookupError if there is no such item or it is left out.
 
@@ -216,18 +216,19 @@ def _followed(left: Stream[Any], stage: Stage[Any, Any]) -> Stream[Any]:
 def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = False) -> Stream[X]:
     """A stream of the items of any iterable.
 
-    `iterable | stage` does this by itself. The call is for what cannot stand left of `|` (the views of a dict), and to
-    give a seed. That is the seed of every random stage behind it that has none of its own.
+    `iterable | stage` does this by itself. Call `stream` to give a seed, or for iterables that cannot stand to the left
+    of `|`, such as the views of a dict. The seed is that of every later random stage that has no seed of its own.
 
-    An iterable with a length and access by index, and without an `__iter__` of its own, is read by index up to its
-    length. If one of its items raises, that is an error, even an IndexError.
+    An iterable with a length and access by index, but without an `__iter__` of its own, is read by index up to its
+    length. If reading an item raises, that is an error, even an IndexError.
 
-    With `reread=True`, a run that goes on (`Stream.resume`, `Infinite.load_state_dict`) reads the iterable again from
-    its beginning up to the place. Without it, an iterable with `state_dict` and `load_state_dict` goes there itself,
-    as exactly as its own states are, and an iterable with access by index is asked for the rest of its items.
+    `reread` is about a run that goes on (`Stream.resume`, `Infinite.load_state_dict`). With `reread=True` the iterable
+    is read again from its beginning up to the place. Without it, an iterable with `state_dict` and `load_state_dict`
+    goes to the place by itself; this is exact if its own states are. An iterable with access by index is asked only for
+    the rest of its items.
 
-    Raises TypeError for what is not iterable, for a seed that is not an int, and for `reread` of a stream; ValueError
-    for a negative seed.
+    Raises TypeError if `iterable` is not iterable, if the seed is not an int, and for `reread` of a stream. Raises
+    ValueError for a negative seed.
 
     >>> from itpipe import apply
     >>> list(stream({'a': 1}.items()) | apply(len))
@@ -249,7 +250,7 @@ def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = Fal
 def pipe(source: Iterable[Any], *stages: Any) -> Stream[Any]:
     """The stream `source | stages[0] | stages[1] | …`.
 
-    Raises TypeError for a source that is not iterable, and for what is neither a stage nor a function.
+    Raises TypeError for a source that is not iterable, and for stages that are neither a stage nor a function.
 
     >>> from itpipe import batch_by
     >>> list(pipe(range(3), str, batch_by(2)))

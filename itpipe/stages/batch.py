@@ -42,16 +42,16 @@ def batch_by(
 ) -> Lists:
     """Lists of consecutive items.
 
-    - `batch_by(32)`: of 32 items each; the last one may be shorter, or is left out with `drop_last=True`.
-    - `batch_by(should_add)`: an item is added while `should_add(items_so_far, item)` is true, otherwise it begins the
+    - `batch_by(32)`: lists of 32 items; the last one may be shorter, or is left out with `drop_last=True`.
+    - `batch_by(should_add)`: an item is added while `should_add(items_so_far, item)` is true. Otherwise it begins the
       next list. The first item of a list is never asked about.
-    - `batch_by(limit=…, cost=f)`: the sum of `f(item)` stays within the limit, at constant cost a step.
-    - `batch_by(limit=…, cost=f, padded=True)`: the number of items times the largest `f(item)` stays within the limit,
-      which is what a padded batch really takes.
+    - `batch_by(limit=…, cost=f)`: the sum of `f(item)` stays within the limit. `f` is called once for each item.
+    - `batch_by(limit=…, cost=f, padded=True)`: the number of items times the largest `f(item)` stays within the limit.
+      This is the real size of a padded batch.
 
-    An item that alone is over the limit makes a list of its own. No list is empty.
+    An item that is over the limit by itself makes a list of its own. No list is empty.
 
-    Raises TypeError or ValueError for arguments of the wrong type or value, or that do not belong together.
+    Raises TypeError or ValueError for arguments of the wrong type or value, and for arguments that do not go together.
 
     >>> list(range(7) | batch_by(3))
     [[0, 1, 2], [3, 4, 5], [6]]

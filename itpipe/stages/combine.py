@@ -51,8 +51,8 @@ def combine(items: Iterable[Any] = NO_ITEMS) -> Any:
     Items are tuples, lists, namedtuples or dicts, nested to any depth, or bare values. All items have the same
     structure. Subclasses keep their type, except tuples of native code. A dict keeps the order of the first item's
     keys. Namedtuples with the same name and fields are of the same type. Lists are structure, too: lists of three
-    numbers become a list of three arrays. For one array with a row for each list, make arrays of the lists first, for
-    example with `map_at('ids', np.asarray)`. At each position in the structure
+    numbers become a list of three arrays. If you want one array with a row for each list, make arrays of the lists
+    first, for example with `map_at('ids', np.asarray)`. At each position in the structure
 
     - arrays of equal shape become one array; so do objects that numpy can make arrays of, such as CPU tensors, series;
     - numbers and arrays without axes become an array with one axis;
@@ -68,9 +68,9 @@ def combine(items: Iterable[Any] = NO_ITEMS) -> Any:
     `combine()`, without items, is the stage that does this to each list of items. `combine` after `|` is the same.
 
     Raises ValueError for an empty batch, for items that differ in their number of elements, in keys, in shapes or in
-    labels, and for integers and times that the common dtype cannot hold. Raises TypeError for containers of different
-    types, for dtypes without a common one, for masked arrays, for tensors that numpy cannot read, and for `items` that
-    is itself an array, a dict or a string.
+    labels, and if the common dtype cannot hold an integer or a time. Raises TypeError for containers of different
+    types, for dtypes without a common one, for masked arrays, and for tensors that numpy cannot read. Also raises
+    TypeError if `items` itself is an array, a dict or a string.
 
     >>> combine([(np.array([1, 2]), 0.5, 'a'), (np.array([3, 4]), 1.5, 'b')])
     (array([[1, 2],
@@ -96,14 +96,14 @@ def combine_lists(items: Iterable[X]) -> list[X]: ...
 @overload
 def combine_lists() -> Stage[Iterable[Any], Any]: ...
 def combine_lists(items: Iterable[Any] = NO_ITEMS) -> Any:
-    """A batch with the structure of one item, in which lists hold the items' values as they are.
+    """A batch with the structure of one item, in which lists hold the values of the items as they are.
 
     Tuples, namedtuples and dicts are structure, nested to any depth, as in `combine`. An item that is a list is
     structure, too, but lists inside items are values, of any length. Types are kept as by `combine`. Bare values
     become a list. `combine_lists()`, without items, is the stage that does this to each list of items.
 
     Raises ValueError for an empty batch and for items that differ in their number of elements or in keys. Raises
-    TypeError for containers of different types and for `items` that is itself an array, a dict or a string.
+    TypeError for containers of different types, and if `items` itself is an array, a dict or a string.
 
     >>> combine_lists([(1, 'a'), (2, 'b'), (3, 'c')])
     ([1, 2, 3], ['a', 'b', 'c'])

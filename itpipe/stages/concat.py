@@ -20,9 +20,9 @@ __all__ = ['concat']
 
 @factory
 def concat(*others: Iterable[Y]) -> Perhaps[Y]:
-    """The items of the stream in front of it, then those of each of the others, as with `itertools.chain`.
+    """The items of the stream before it, then those of each of the others, as with `itertools.chain`.
 
-    `others` are streams or other iterables. Others without a seed have that of the stream in front.
+    `others` are streams or other iterables. Those without a seed have the seed of the stream before it.
 
     Raises TypeError for what is not iterable, ValueError if there are no others.
 

@@ -31,19 +31,19 @@ def stage(*, state: dict[str, Any]) -> Decorator: ...
 def stage(function: Any = None, *, state: dict[str, Any] | None = None) -> Any:
     """Makes a stage factory of a generator function whose first argument is an iterator over the items.
 
-    What the factory is called with is passed on behind the iterator. The items that come out are numbered anew: for
-    random stages behind it, an item is its place in what comes out. Its `finally` blocks run as soon as the run
-    ends, however that happens. The generator may run in another thread than the loop.
+    The arguments of the factory are passed to the function after the iterator. The items that come out are numbered
+    anew: later random stages use these new numbers. The `finally` blocks of the generator run as soon as the run ends,
+    for whatever reason. The generator may run in another thread than the loop.
 
-    A run that goes on in the middle of it, see `Stream.resume`, begins again at the beginning. With a `state`, it goes
-    on there: `@stage(state={…})` is for a function `(items, state, …)` that keeps what it remembers in the dict
-    `state`, which begins as given. **Each time that the generator asks for an item, all that it remembers must be in
-    there.** Items that it holds are in the list `state['slots']`, as it got them, and are made again; the other fields
-    are JSON. To go on, the function is called anew with the state of that time.
+    If a run goes on from the middle, see `Stream.resume`, the generator begins again at the beginning. With a `state`,
+    it goes on from the place: `@stage(state={…})` is for a function `(items, state, …)` that keeps everything it
+    remembers in the dict `state`. The dict begins as it is given here. **Each time the generator asks for an item, all
+    that it remembers must be in the dict.** Items that it holds are in the list `state['slots']`, as it got them. They
+    are made again. The other fields are JSON. To go on, the function is called anew with the saved state.
 
-    Raises TypeError for what is not a function or a `state` that is not JSON, and, when the factory is called, if the
-    function does not take these arguments. While running, with a state: TypeError for what cannot be saved,
-    RuntimeError if a new generator would not go on from the state as this one does.
+    Raises TypeError if it is not given a function, or if `state` is not JSON. The factory raises TypeError if the
+    function does not take its arguments. While running with a state, raises TypeError if the state cannot be saved, and
+    RuntimeError if a new generator would not go on from the state in the same way.
 
     >>> @stage
     ... def pairwise_sums(items, scale=1):

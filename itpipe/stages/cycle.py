@@ -29,11 +29,11 @@ KEPT: Final = 64
 
 @factory
 def cycle(n: int | None = None) -> Same:
-    """The stream in front of it, `n` times, or without end if `n` is None; each pass is shuffled and augmented anew.
+    """The stream before it, `n` times, or without end if `n` is None. Each pass is shuffled and augmented anew.
 
     Each pass runs the whole stream again, so its source must not be a one-shot iterator. The passes are those of an
-    `Infinite` over the stream: the first gives what the stream gives without `cycle`. With None, a pass that gives
-    nothing ends it, so that an empty stream has an end.
+    `Infinite` over the stream: the first gives the same items as the stream without `cycle`. If `n` is None, a pass
+    without items is the last one, so an empty stream does not loop forever.
 
     Raises TypeError if `n` is neither an int nor None, ValueError if it is negative. While iterating, it raises
     `NotRestartable` if the source cannot be read again.

@@ -1,6 +1,6 @@
 """Stages that handle each item by itself.
 
-Wherever a function is taken here, an item-wise stage is taken as well: `map_at(0, random_apply(0.5, flip))`.
+Where a stage takes a function, it also takes an item-wise stage: `map_at(0, random_apply(0.5, flip))`.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def map_at(
 ) -> Changed:
     """The items with `f(element, *args, **kwargs)` in the place of the element(s) at `index`.
 
-    `index` is an int (negative ones count from the end) for tuples and lists, a key for dicts, or a list or tuple of
-    several. Tuples, named tuples, lists and dicts stay what they are; the item itself is not changed.
+    `index` is an int for tuples and lists (negative ones count from the end), a key for dicts, or a list or tuple of
+    several. Tuples, named tuples, lists and dicts keep their type. The item itself is not changed.
 
-    Raises TypeError if `f` is neither a function nor an item-wise stage, ValueError if `index` is empty; while
-    running IndexError or KeyError for an item without that element, TypeError for an item without elements.
+    Raises TypeError if `f` is neither a function nor an item-wise stage, ValueError if `index` is empty. While running,
+    raises IndexError or KeyError for an item without that element, TypeError for an item without elements.
 
     >>> list([(1, 'a'), (2, 'b')] | map_at(0, float))
     [(1.0, 'a'), (2.0, 'b')]
@@ -105,9 +105,10 @@ def unpack(f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 def map_all(f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Changed:
     """The items with `f(element, *args, **kwargs)` in the place of every element.
 
-    Tuples, named tuples and lists stay what they are, dicts keep their keys.
+    Tuples, named tuples and lists keep their type. Dicts keep their keys.
 
-    Raises TypeError if `f` is neither a function nor an item-wise stage; while running, for an item without elements.
+    Raises TypeError if `f` is neither a function nor an item-wise stage, and, while running, for an item without
+    elements.
 
     >>> list([(1, -2), [3, -4], {'x': -5}] | map_all(abs))
     [(1, 2), [3, 4], {'x': 5}]
@@ -123,10 +124,10 @@ def zip_apply(*functions: Callable[..., Any], **kwargs: Any) -> Changed:
     """The items with the first function applied to the first element, the second to the second, and so on.
 
     There must be as many functions as the items have elements. `kwargs` are passed to each function. Tuples, named
-    tuples and lists stay what they are; the elements of a dict are its values, in their order, and it keeps its keys.
+    tuples and lists keep their type. The elements of a dict are its values, in their order; it keeps its keys.
 
-    Raises TypeError if one of `functions` is neither a function nor an item-wise stage, ValueError if there is none;
-    while running, ValueError for an item with another number of elements.
+    Raises TypeError if one of `functions` is neither a function nor an item-wise stage, ValueError if there is none.
+    While running, raises ValueError for an item with another number of elements.
 
     >>> list([('a', 1), ('b', 2)] | zip_apply(str.upper, float))
     [('A', 1.0), ('B', 2.0)]
@@ -145,13 +146,13 @@ def random_apply(p: float, f: Stage[Any, Y], /, *args: Any, **kwargs: Any) -> Pe
 def random_apply(p: float, f: AnyFunction[Y], /, *args: Any, **kwargs: Any) -> Perhaps[Y]: ...
 @factory
 def random_apply(p: float, f: Any, /, *args: Any, name: str | None = None, **kwargs: Any) -> Stage[Any, Any]:
-    """The items, each with probability `p` as `f(item, *args, **kwargs)`, otherwise as it is.
+    """`f(item, *args, **kwargs)` with probability `p` for each item, otherwise the item as it is.
 
     The item's own generator decides, see `with_rng`. Within another stage, such as `map_all(random_apply(0.5, flip))`,
-    each element is decided by itself. `name` is as for `with_rng`.
+    it decides about each element separately. `name` is as for `with_rng`.
 
-    Raises TypeError if `p` is not a number or `f` neither a function nor an item-wise stage, or for a wrong `name`,
-    ValueError if `p` is not between 0 and 1.
+    Raises TypeError if `p` is not a number, if `f` is neither a function nor an item-wise stage, or for a wrong `name`.
+    Raises ValueError if `p` is not between 0 and 1.
 
     >>> from itpipe import stream
     >>> list(stream('abcdef', seed=0) | random_apply(0.5, str.upper))
@@ -176,10 +177,10 @@ def sample_args(
 def sample_args(f: Any, /, *samplers: Sampler, name: Any = None, **named: Sampler) -> Stage[Any, Any]:
     """`f(item, …)` for each item, with arguments drawn anew by the samplers, positional and named ones.
 
-    A sampler is a function of a `numpy.random.Generator`: the item's own, see `with_rng`. Within `unpack` the drawn
-    arguments come behind the elements. A `name` is as for `with_rng`, if it is not a sampler, too.
+    A sampler is a function of a `numpy.random.Generator`: the item's own, see `with_rng`. Within `unpack`, the drawn
+    arguments come after the elements. `name` is as for `with_rng`, unless it is a sampler itself.
 
-    Raises TypeError if `f` is neither a function nor an item-wise stage, a sampler is not a function, or for a wrong
+    Raises TypeError if `f` is neither a function nor an item-wise stage, if a sampler is not a function, or for a wrong
     `name`.
 
     >>> from itpipe import stream
@@ -208,16 +209,16 @@ def with_rng(f: AnyFunction[Y], /, *args: Any, **kwargs: Any) -> Stage[Any, Y]: 
 def with_rng(f: Any, /, *args: Any, name: str | None = None, **kwargs: Any) -> Stage[Any, Any]:
     """`f(item, *args, rng=…, **kwargs)` for each item; `rng` is the item's own `numpy.random.Generator`.
 
-    It can be given wherever a function of an item is taken, and then has that function's arguments:
-    `map_at(0, with_rng(add_noise))`, `unpack(with_rng(augment))`. The generator depends on the seed, the name of the
-    stage, the item's place in the source and the pass over it. It depends on nothing else: not on the item itself, on
-    other stages, on threads or processes. It may be kept, pickled and spawned.
+    It can be used where a function of an item can be used, such as `map_at(0, with_rng(add_noise))` or
+    `unpack(with_rng(augment))`. It then gets the arguments of that function. The generator depends on the seed, the
+    name of the stage, the item's place in the source and the pass over it. It depends on nothing else: not on the item
+    itself, on other stages, on threads or processes. It may be kept, pickled and spawned.
 
-    The name of the stage is that of the function, and of several with the same name it is their order that counts.
-    `name`, if given, takes the place of the function's name: give the old one where a function is renamed.
+    The name of the stage is that of the function. If several have the same name, their order counts, too. `name`, if
+    given, replaces the function's name. Give the old name if you rename a function.
 
-    Raises TypeError if `f` is neither a function nor an item-wise stage, or for a `name` that is not a str, or where
-    `f` has a parameter `name` itself; ValueError for an empty `name`.
+    Raises TypeError if `f` is neither a function nor an item-wise stage, for a `name` that is not a str, and if `f`
+    itself has a parameter `name`. Raises ValueError for an empty `name`.
 
     >>> from itpipe import stream
     >>> def jitter(x, rng, scale=1):

@@ -41,16 +41,17 @@ def mix(
 def mix(
     *streams: Iterable[Any], weights: npt.ArrayLike | None = None, seed: int | None = None, name: str | None = None
 ) -> Stream[Any]:
-    """The items of several streams, each next one from a randomly chosen stream.
+    """The items of several streams. Each next item comes from a randomly chosen stream.
 
     `streams` are streams or other iterables. Each is read in its own order. `weights` are probabilities up to a common
-    factor, one per stream. A stream that has ended is not chosen again, and the mix ends when all have. Streams of
-    weight 0 are read when all others have ended. The choices depend on the seed, not on the items. The `seed` is also
-    that of random stages in the streams and behind the mix, if they and their streams have none of their own. The
-    `name` is as for `sample`.
+    factor, one for each stream. A stream that has ended is not chosen again. The mix ends when all streams have ended.
+    Streams of weight 0 are read when all others have ended. The choices depend on the seed, not on the items. The
+    `seed` is also that of random stages in the streams and after the mix, if they and their streams have no seed of
+    their own. `name` is as for `sample`.
 
-    Raises TypeError for what is not iterable, for weights that are not numbers, and for a wrong seed or name;
-    ValueError for no streams, and for weights that are negative, not finite, all zero, or of a wrong number.
+    Raises TypeError for streams that are not iterable, for weights that are not numbers, and for a wrong seed or name.
+    Raises ValueError if there are no streams, if weights are negative, not finite or all zero, and if there is not one
+    weight for each stream.
 
     >>> list(mix([1, 2, 3], 'abc', seed=0))
     ['a', 1, 'b', 'c', 2, 3]

@@ -73,16 +73,17 @@ def combine_pad(
     - `lengths`: if true, the result is a pair: the batch, and the same structure with the true shapes. In it, each
       padded array becomes an int64 array with a row for each item, and everything else becomes None.
 
-    A single value is for all arrays. Otherwise an option has the structure of an item: for a tuple or list, a tuple or
-    list with one value for each element; for a dict, a dict with values for some of the keys, and the default for the
-    others; for an array, a tuple or list with one value for each axis (not for `padding_values`). So with items
-    `(image, mask)`, `ratio=(0.5, 0)` centres images only, and `ratio=([0, 0.5], 0)` centres them along their second
-    axis only.
+    A single value is for all arrays. Otherwise an option has the structure of an item. For a tuple or list it is a
+    tuple or list with one value for each element. For a dict it is a dict with values for some of the keys; the others
+    have the default. For an array it is a tuple or list with one value for each axis (not for `padding_values`). So
+    with items `(image, mask)`, `ratio=(0.5, 0)` centres images only, and `ratio=([0, 0.5], 0)` centres them along their
+    second axis only.
 
-    Called with options alone, this gives the stage that does it to each list of items. The options are checked at once,
-    and against the structure when there are items. A padding value is checked only where there is something to pad.
+    If it is called with options only, it returns the stage that does this to each list of items. The options are
+    checked at once, and against the structure when there are items. A padding value is checked only when something is
+    padded.
 
-    Raises what `combine` raises, but shapes may differ, as long as the number of axes is the same. Raises TypeError and
+    Raises what `combine` raises, but shapes may differ if the number of axes is the same. Raises TypeError and
     ValueError for options of the wrong type or value, or that do not fit the structure of the items. Raises ValueError
     for a padding value that the dtype cannot hold, such as -1 in uint8.
 

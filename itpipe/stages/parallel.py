@@ -67,62 +67,66 @@ def parallel_map(
 ) -> Stage[Any, Any]:
     """`f(item, *args, **kwargs)` for each item, several at a time.
 
-    `f` is a function of an item, or an item-wise stage, which runs in the workers as a whole. Give exactly one of
+    `f` is a function of an item, or an item-wise stage, which then runs in the workers as a whole. Give exactly one of
 
     - `threads=N`: N threads, for functions that wait or release the interpreter lock (reading files, numpy). A function
-      that takes less than 30 µs is called in the thread of the run, where that is faster;
+      that takes less than 30 µs is called in the thread of the run if that is faster;
     - `processes=N`: N processes, for pure Python. They are started without fork, for this run alone, and get the
-      function once. Lambdas, closures and functions of a notebook will do. Items and results are copied, arrays through
-      shared memory. Large arrays that `f` refers to go there once for all processes, which have them read-only, and
-      memory-mapped ones are opened again by path. Native thread pools (BLAS, OpenMP, polars, OpenCV) in the processes
+      function once. Lambdas, closures and functions of a notebook work. Items and results are copied, arrays through
+      shared memory. Large arrays that `f` refers to are copied once for all processes, which can only read them.
+      Memory-mapped arrays are opened again by path. Native thread pools (BLAS, OpenMP, polars, OpenCV) in the processes
       share the cores. `f` may start processes itself;
     - `executor=E`: anything with `submit`, such as a `concurrent.futures.Executor` or a dask `Client`. It is not shut
       down.
 
-    Negative N counts from the number of usable cores: -1 is all of them, -2 all but one. The workers start and end with
-    the run.
+    A negative N counts from the number of usable cores: -1 is all of them, -2 all but one. The workers start and end
+    with the run.
 
-    The results come in the order of the items, or with `ordered=False` as they are ready. At most `in_flight` items are
-    between input and output; by default twice the number of workers, more where cheap items go to processes.
+    The results come in the order of the items. With `ordered=False` they come as they are ready. At most `in_flight`
+    items are between input and output. The default is twice the number of workers, or more if cheap items go to
+    processes.
 
-    `in_flight='512MB'` (or B, kB, GB, TB, KiB, MiB, GiB, TiB) limits what these items hold instead of their number, but
-    there is always at least one, and at most 64 for each worker. An item counts until its result is there, then the
-    result counts. A result that is not there yet is expected to be as large as recent ones; before the first is there,
-    there are no more items than workers. All this is an estimate: it counts text, buffers, arrays, tensors, images,
-    tables and anything that has `nbytes`, also inside of tuples, lists, sets, dicts, dataclasses and attributes of
-    objects. Memory counts once, with its owner: a view holds all that it is a view of, a memory-mapped file holds
-    nothing. (Processes get copies; there, a view holds what it shows.)
+    `in_flight='512MB'` (or B, kB, GB, TB, KiB, MiB, GiB, TiB) limits the memory of these items instead of their number.
+    There is always at least one item, and at most 64 for each worker. An item counts until its result is there, then
+    the result counts. A result that is not there yet is expected to be as large as recent ones. Before the first result
+    is there, there are at most as many items as workers. All this is an estimate. It counts text, buffers, arrays,
+    tensors, images, tables and anything that has `nbytes`, also inside tuples, lists, sets, dicts, dataclasses and
+    attributes of objects. Memory counts once, with its owner: a view holds everything that it is a view of, and a
+    memory-mapped file holds nothing. (Processes get copies. There, a view holds only what it shows.)
 
-    A process that dies, killed by the system or crashed in native code, is replaced, and its items run again: no result
-    is lost, none comes twice. An item of which more than `max_crashes` processes died, while they had no other item,
-    ends the run. Processes are replaced after `max_tasks_per_worker` items, if given, against memory leaks.
+    If a process is killed by the system or crashes in native code, it is replaced, and its items are run again. No
+    result is lost, and none comes twice. The run ends if more than `max_crashes` processes died of the same item while
+    they had no other item. Against memory leaks, `max_tasks_per_worker` replaces each process after that many items.
 
-    `setup` is called once in each worker, thread or process, and `f` gets what it returned as keyword `setup`: a file,
-    a connection, a model. It is closed in the end, if it has `close`. Then cheap functions run in threads, too. If `f`
-    is a stage, it must apply one function, which gets it. An executor has its own way.
+    `setup` is called once in each worker, thread or process. `f` gets what it returned, such as a file, a connection or
+    a model, as keyword `setup`. At the end it is closed, if it has `close`. With `setup`, cheap functions run in
+    threads, too. If `f` is a stage, it must apply one function only, which gets the keyword. Executors have
+    initializers of their own instead.
 
     If `f` raises for an item,
 
-    - `on_error='raise'` ends the run, `'skip'` leaves the item out, and a function `(error, item, ordinal)` returns one
-      of the two, or what to put in the place of the result. What was left out is in `dropped` of the run or of
-      `Infinite`. An item that its workers die of is treated alike. Items and results that cannot be pickled, an error
-      in `setup`, and workers that cannot be started always end the run;
-    - `max_errors` is a count, or a share of the items so far (at first, of a hundred). With one error more, the run
-      ends with that error;
-    - `retries` is how many times `f` is called again, before all of the above, after an error of the class or classes
-      `retry_on`; in the same worker, after `backoff` seconds (by default 0.1), twice as many each time, at most 60. A
-      random `f` draws the same again; an item that `f` has changed stays changed.
+    - `on_error='raise'` ends the run, and `'skip'` leaves the item out. A function `(error, item, ordinal)` returns one
+      of the two, or the value to use as the result. `dropped` of the run or of `Infinite` lists what was left out. An
+      item that kills its workers is handled in the same way. Some errors always end the run: items and results that
+      cannot be pickled, an error in `setup`, and workers that cannot be started;
+    - `max_errors` is how many errors are allowed: a count, or a share of the items so far (at first, of a hundred). If
+      there is one more, the run ends with that error;
+    - `retries` is how many times `f` is called again for the same item, before any of the above. It is called again
+      only after errors of the class or classes `retry_on`, in the same worker, after `backoff` seconds (by default
+      0.1). The time doubles with each retry, up to 60 seconds. A random `f` draws the same numbers again. If `f` has
+      changed its item, the item stays changed.
 
-    `seed_globals=True` is for functions that draw from the global generators of `random`, `numpy.random` and torch, in
-    processes: before each call these are seeded from the item's own generator, see `with_rng`. So it is a random stage,
-    and the same is drawn for an item however many processes there are. `name` goes with it, and is as for `with_rng`.
+    `seed_globals=True` is for functions in processes that draw from the global generators of `random`, `numpy.random`
+    and torch. Before each call these are seeded from the item's own generator, see `with_rng`. So it is a random stage:
+    the same numbers are drawn for an item with any number of processes. `name` is only for `seed_globals`, and is as
+    for `with_rng`.
 
-    When a result has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on,
-    and where in your functions.
+    If a result has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on, and
+    where in your functions.
 
-    Raises TypeError or ValueError for wrong arguments. While running: what `f` raises, as it was raised, and, in order,
-    after the results before it; `NotPicklable` if something that must go to a process or come back cannot be pickled;
-    `WorkerCrashed` if processes keep dying of an item.
+    Raises TypeError or ValueError for wrong arguments. While running, raises what `f` raises, unchanged and after the
+    results before it. Raises `NotPicklable` if something cannot be pickled that must go to a process or come back.
+    Raises `WorkerCrashed` if processes keep dying of an item.
 
     >>> list(range(5) | parallel_map(pow, 2, threads=2))
     [0, 1, 4, 9, 16]

@@ -25,8 +25,8 @@ __all__ = ['prefetch']
 def prefetch(n: int | str) -> Same:
     """The same items. What is upstream runs in a thread of its own, up to `n` items ahead.
 
-    `prefetch('512MB')` limits what these items hold instead of their number, but there is always at least one. It goes
-    by the estimate that `parallel_map` makes.
+    `prefetch('512MB')` limits the memory of these items instead of their number, but there is always at least one. The
+    memory is estimated as by `parallel_map`.
 
     Raises TypeError if `n` is neither an int nor text, ValueError if it is less than 1 or not a size.
 

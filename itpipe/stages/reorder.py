@@ -23,12 +23,12 @@ __all__ = ['reuse', 'shuffle']
 
 @factory
 def shuffle(buffer_size: int, seed: int | None = None, *, name: str | None = None) -> Same:
-    """The items in random order, as far as a buffer of `buffer_size` of them allows.
+    """The items in random order, shuffled through a buffer of `buffer_size` items.
 
-    Each item that arrives at the full buffer takes the place of a randomly chosen one, which goes out. So an item may
-    wait for any time, but comes less than `buffer_size` places early; a buffer for all items gives a uniform
-    permutation. The order depends on the seed, on how many stages `shuffle` stand before this one and on the pass over
-    the source, not on the items. With a `name`, only those with the same one count.
+    When the buffer is full, each new item takes the place of a randomly chosen one, which goes out. So an item may wait
+    for any time, but comes less than `buffer_size` places early. A buffer for all items gives a uniform permutation.
+    The order depends on the seed, on the number of `shuffle` stages before this one, and on the pass over the source.
+    It does not depend on the items. With a `name`, only `shuffle` stages of the same name are counted.
 
     Raises TypeError if `buffer_size` or `seed` is not an int or `name` not a str, ValueError if `buffer_size` is less
     than 1, `seed` negative or `name` empty.
@@ -50,10 +50,10 @@ def reuse(
 ) -> Same:
     """Each item `repetitions` times, in random order, from a pool of at most `pool_size` items.
 
-    For items that are dear to make: after each new item `iterations` values are drawn from the pool, and more while it
-    is full; an item that was drawn `repetitions` times leaves it. The first values come when the first item is there.
-    Repetitions are items of their own to random stages behind it: each is augmented differently. `name` is as for
-    `shuffle`.
+    It is for items that take long to make. After each new item, `iterations` values are drawn from the pool, and more
+    while the pool is full. An item leaves the pool when it has been drawn `repetitions` times. The first values come
+    when the first item is there. To later random stages, repetitions are separate items: each is augmented differently.
+    `name` is as for `shuffle`.
 
     The idea is the expiration pool of deep-pipe.
 

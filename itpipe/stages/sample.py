@@ -47,14 +47,15 @@ def sample(
     """An endless stream of random items of a sequence.
 
     `sequence` is anything with a length and access by index: a list, an array (its rows, also of h5py and zarr), a
-    torch dataset. `weights` are probabilities up to a common factor, one per item; without them all items are equally
-    likely. With `replace=False` each item comes once per pass over the sequence, in an order that is drawn anew for
-    every pass (with weights: items of weight 0 never come, heavier ones tend to come earlier). The `seed` is also that
-    of every random stage behind it that has none of its own. Where a `mix` has several samples, give each a `name`:
-    then its draws stay the same when another one is added.
+    torch dataset. `weights` are probabilities up to a common factor, one for each item. Without them, all items are
+    equally likely. With `replace=False`, each item comes once in each pass over the sequence, in a new random order for
+    every pass. With weights, items of weight 0 never come, and heavier ones tend to come earlier. The `seed` is also
+    that of every later random stage that has no seed of its own. If a `mix` has several samples, give each a `name`.
+    Then its draws stay the same when another sample is added.
 
-    Raises TypeError for what is not a sequence, weights that are not numbers, or a wrong seed or name; ValueError for
-    an empty sequence, and for weights that are negative, not finite, all zero, or of another number.
+    Raises TypeError if `sequence` is not a sequence, for weights that are not numbers, and for a wrong seed or name.
+    Raises ValueError for an empty sequence, for weights that are negative, not finite or all zero, and if there is not
+    one weight for each item.
 
     >>> from itpipe import take
     >>> list(sample('abc', seed=0) | take(6))
@@ -94,10 +95,10 @@ def load_by_random_id(
     seed: int | None = None,
     name: str | None = None,
 ) -> Stream[Any]:
-    """An endless stream of `(loader_1(id), loader_2(id), …)` for random ids; of the bare values for one loader.
+    """An endless stream of `(loader_1(id), loader_2(id), …)` for random ids. With one loader it has the bare values.
 
-    `ids` is a sequence of whatever the loaders take; `weights`, `seed` and `name` are as for `sample`. Without a
-    `name`, that of the first loader is taken.
+    `ids` is a sequence of anything that the loaders take. `weights`, `seed` and `name` are as for `sample`. The default
+    `name` is that of the first loader.
 
     Raises TypeError or ValueError for wrong arguments, as `sample` does, and if there is no loader.
 

@@ -35,7 +35,7 @@ def filter_by(predicate: Callable[..., object], /, *args: Any, **kwargs: Any) ->
 def filter_by(predicate: Callable[..., object], /, *args: Any, **kwargs: Any) -> Same:
     """The items for which `predicate(item, *args, **kwargs)` is true.
 
-    What a random stage behind it does to an item does not depend on the items that are left out.
+    Later random stages draw the same numbers for an item, no matter which items are left out.
 
     Raises TypeError if `predicate` is neither a function nor an item-wise stage.
 
@@ -50,12 +50,12 @@ def filter_by(predicate: Callable[..., object], /, *args: Any, **kwargs: Any) ->
 
 
 class _Flatten(Parts):
-    """The items of the items: lists, tuples, generators and other iterables are taken apart by one level.
+    """The items of the items. Lists, tuples, generators and other iterables are taken apart by one level.
 
-    An item may hold any number of others, none included; no more of it is read than is needed. A dict gives its keys.
-    Having no options, `flatten` is a stage by itself; `flatten()` is the same.
+    An item may hold any number of others, or none. No more of it is read than is needed. A dict gives its keys.
+    `flatten` has no options, so it is a stage by itself; `flatten()` is the same.
 
-    Raises, while running, TypeError for an item that is not iterable.
+    While running, raises TypeError for an item that is not iterable.
 
     >>> from itpipe import flatten
     >>> list([[1, 2], [], (3,)] | flatten)
@@ -72,7 +72,7 @@ class _Flatten(Parts):
 
 @factory
 def take(n: int) -> Same:
-    """The first `n` items; not one more is asked for.
+    """The first `n` items. No further item is asked for.
 
     Raises TypeError if `n` is not an int, ValueError if it is negative.
 

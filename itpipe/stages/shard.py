@@ -31,21 +31,22 @@ Even: TypeAlias = Literal['keep', 'drop', 'repeat']
 def shard(index: int, count: int, even: Even = 'keep') -> Same:
     """Every `count`-th item, beginning with the one at `index`: the part of one of `count` ranks.
 
-    The shards 0 to `count - 1` of the same items are disjoint and together have all of them; a random stage behind it
-    does to each item what it would do without shards. For that all ranks need the same seed, if what is upstream is
-    random.
+    The shards 0 to `count - 1` of the same items are disjoint, and together have all of them. Later random stages do
+    the same to each item as without shards. If a stage before `shard` is random, all ranks need the same seed.
 
-    No rank works on items of another: a shard runs before the item-wise stages that it is written behind (also those
-    within a `parallel_map`, if that leaves nothing out), and before the items of a sequence are looked up. It does not
-    change places with stages that need to see the items, such as `filter_by`, `flatten` and `batch_by`.
+    No rank works on items of another rank. A shard runs before the item-wise stages that it is written after, and
+    before the items of a sequence are looked up. It also runs before such stages in a `parallel_map`, if that leaves
+    nothing out. It does not change places with stages that need to see the items, such as `filter_by`, `flatten` and
+    `batch_by`.
 
-    `even` says what happens where `count` does not divide the number of items. With `'keep'` each item comes in one
-    shard, and some have one more than others; with `'drop'` the last few are left out, with `'repeat'` some of the
-    first ones come a second time, so that all shards have as many.
+    `even` says what happens if the number of items is not a multiple of `count`. With `'keep'`, each item comes in one
+    shard, and some shards have one item more than others. With `'drop'`, the last few items are left out. With
+    `'repeat'`, some of the first ones come a second time. After `'drop'` and `'repeat'`, all shards have the same
+    number of items.
 
     Raises TypeError if `index` or `count` is not an int; ValueError if not 0 <= `index` < `count`, and for another
-    `even`. When it runs, raises ValueError if what is upstream is random and there is no seed, or if it gives items in
-    the order in which they are done.
+    `even`. While running, raises ValueError if a stage before it is random and there is no seed, or if a stage before
+    it gives items in the order in which they are ready.
 
     >>> list(range(8) | shard(1, 3))
     [1, 4, 7]

@@ -32,14 +32,14 @@ def zip_with(
 def zip_with(*others: Iterable[Any], strict: bool = False) -> Stage[Any, tuple[Any, ...]]: ...
 @factory
 def zip_with(*others: Iterable[Any], strict: bool = False) -> Stage[Any, Any]:
-    """Tuples: the next item of the stream in front of it, then the next item of each of the others, as with `zip`.
+    """Tuples of the next item of the stream before it and the next item of each of the others, as with `zip`.
 
-    `others` are streams or other iterables. The result ends with the shortest of all; with `strict=True` all must have
-    the same number of items. A random stage behind it draws the same as without the others: by the first item of the
-    tuple. Others without a seed have that of the stream in front.
+    `others` are streams or other iterables. Those without a seed have the seed of the stream before it. The result ends
+    with the shortest of all. With `strict=True` all must have the same number of items. Later random stages draw the
+    same numbers as without the others: those for the first item of the tuple.
 
-    Raises TypeError for what is not iterable, and if `strict` is not True or False; ValueError if there are no others.
-    With `strict=True` it raises ValueError, while iterating, when one stream has ended and another has not.
+    Raises TypeError for others that are not iterable, and if `strict` is not True or False; ValueError if there are no
+    others. With `strict=True` it raises ValueError, while iterating, if one stream has ended and another has not.
 
     >>> from itpipe import apply
     >>> list(['cat.png', 'bird.png'] | apply(str.upper) | zip_with([3, 1]))
