@@ -523,19 +523,19 @@ def test_a_variable_that_would_be_lost():
 
     @stage(state={'count': 0})
     def sums(items, state):
-        total, last, held, shown = 0, None, [], 0
+        total, mean, last, held, shown = 0, 0, None, [], 0
         for item in items:
             state['count'] += 1
-            total, last = total + item, item
+            total, mean, last = total + item, np.mean([total, item]), item
             held.append(item)
-            yield total, last, held, shown
+            yield total, mean, last, held, shown
 
     with pytest.warns(UserWarning, match='another value') as caught:
         assert len(list(numbers() | sums() | take(9))) == 9
     assert sorted(str(warning.message) for warning in caught) == [
         f'itpipe: sums: when it asks for an item, its variable `{name}` has another value than in a new one with the'
         f' same state; {RULE}'
-        for name in ('held', 'last', 'total')
+        for name in ('held', 'last', 'mean', 'total')
     ]
 
 
@@ -545,7 +545,8 @@ def test_variables_that_are_made_of_the_state():
         slots, offset, weights = state['slots'], state['offset'], np.ones(length)
         for item in items:
             slots.append(item)
-            offset = state['offset'] = offset + 1
+            offset = np.int64(offset + 1)
+            state['offset'] = int(offset)
             weights[offset % length] = item
             if len(slots) == length:
                 yield sum(slots)
