@@ -277,6 +277,17 @@ def test_without_slots_no_item_is_held_but_the_last():
     assert list(items() | counted()) == [1] * 50
 
 
+def test_it_is_forgotten_as_seldom_as_there_is_much_to_keep():
+    run = iter(numbers(20_000) | late(1) | shuffle(3000))
+    user = run._chain.operators[0]
+    with mock.patch('itpipe._engine.chain.MAX_LOG', 1000), mock.patch.object(run._chain, '_forget') as forgets:
+        forgets.side_effect = type(run._chain)._forget.__get__(run._chain)
+        for _ in range(10_000):
+            next(run)
+    assert forgets.call_count < 10
+    assert len(user._segments) < 3 * 3000 + 1000
+
+
 def test_without_outputs_the_log_stays_short():
     @stage(state={'slots': [], 'total': 0})
     def total(items, state):
