@@ -111,6 +111,7 @@ class Chain:
             index for index, operator in enumerate(self.operators) if isinstance(operator, UserStatefulOperator)
         ]
         self.stateful = self.source.stateful or bool(stateful)
+        self._max_log, self._max_segments = MAX_LOG, COMMIT_EVERY
         self._logs = [self.source.log, *(operator.log for operator in stateful)]
         self.resumed = state is not None
         self.last: Key | None = None
@@ -151,7 +152,7 @@ class Chain:
         self.last = key
         if self.stateful:
             self._since += 1
-            if self._since >= COMMIT_EVERY or any(len(log) > MAX_LOG for log in self._logs):
+            if self._since >= COMMIT_EVERY or any(len(log) > self._max_log for log in self._logs):
                 self.commit()
 
     def commit(self) -> None:
@@ -173,17 +174,27 @@ class Chain:
                 key = operator.end() if key is END else consumed(key)
             if key is not None and key is not END:
                 self.source.commit(key)
-            if self._users:
-                self._forget()
             self._committing = False
+            if self._users and self._count_segments() > self._max_segments:
+                self._forget()
+            self._max_log = MAX_LOG + max(map(len, self._logs))
+
+    def _count_segments(self) -> int:
+        return sum(len(self.operators[index].log) for index in self._users)
 
     def _forget(self) -> None:
-        """Let users' stages with a state forget what no step behind them holds any more."""
+        """Let users' stages with a state forget what no step behind them holds any more.
+
+        It takes the longer the more is held. So where no state is asked for, it waits until as much has come again.
+        """
+        self._committing = True
         held: list[Key] = []
         for operator in reversed(self.operators[self._users[0] :]):
             if isinstance(operator, UserStatefulOperator):
                 operator.forget(held)
             held = [origin for key in held for origin in operator.step.origins(key)] + operator.held()
+        self._max_segments = COMMIT_EVERY + 2 * self._count_segments()
+        self._committing = False
 
     def state(self) -> State:
         """Where the consumer stands, as JSON can hold it: what `state` of another chain of the same steps takes.
@@ -192,6 +203,8 @@ class Chain:
         """
         with self.lock:
             self.commit()
+            if self._users:
+                self._forget()
             remembering = self._remembering
             return {
                 'source': self.source.entry(),

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from numbers import Number
 from typing import Any, Final
 
 from itpipe._core.steps import State, UserStateful
@@ -82,9 +83,9 @@ class Trials:
 
 
 def _differ(a: Any, b: Any) -> bool:
-    """Whether they differ at a glance: numbers, text, whether there is anything, and how much is in a collection."""
-    if type(a) is not type(b):
-        return a is None or b is None or {type(a), type(b)} <= {bool, int, float}
-    if type(a) in (list, tuple, dict, set, deque):
+    """Whether they differ at a glance: numbers, text, types, and how much is in a collection."""
+    if isinstance(a, (Number, str, bytes)) and isinstance(b, (Number, str, bytes)):
+        return bool(a != b and a == a)
+    if type(a) in (list, tuple, dict, set, deque) and type(a) is type(b):
         return len(a) != len(b)
-    return type(a) in (bool, int, float, str, bytes) and a != b and a == a
+    return type(a) is not type(b)

@@ -219,9 +219,11 @@ class UserStatefulOperator(Operator):
 
     def recompute(self, keys: Sequence[Any], upstream: Upstream) -> dict[Key, Any]:
         missing = set(keys)
+        ascending = sorted(missing)
         segments = {}
         for segment in self._segments:
-            wanted = {key for key in missing if segment.start <= key < segment.start + segment.count}
+            first = bisect_left(ascending, segment.start)
+            wanted = set(ascending[first : bisect_left(ascending, segment.start + segment.count, first)])
             if wanted:
                 segments[segment] = wanted
                 missing -= wanted

@@ -277,6 +277,17 @@ def test_without_slots_no_item_is_held_but_the_last():
     assert list(items() | counted()) == [1] * 50
 
 
+def test_it_is_forgotten_as_seldom_as_there_is_much_to_keep():
+    run = iter(numbers(20_000) | late(1) | shuffle(3000))
+    user = run._chain.operators[0]
+    with mock.patch('itpipe._engine.chain.MAX_LOG', 1000), mock.patch.object(run._chain, '_forget') as forgets:
+        forgets.side_effect = type(run._chain)._forget.__get__(run._chain)
+        for _ in range(10_000):
+            next(run)
+    assert forgets.call_count < 10
+    assert len(user._segments) < 3 * 3000 + 1000
+
+
 def test_without_outputs_the_log_stays_short():
     @stage(state={'slots': [], 'total': 0})
     def total(items, state):
@@ -523,19 +534,19 @@ def test_a_variable_that_would_be_lost():
 
     @stage(state={'count': 0})
     def sums(items, state):
-        total, last, held, shown = 0, None, [], 0
+        total, mean, last, held, shown = 0, 0, None, [], 0
         for item in items:
             state['count'] += 1
-            total, last = total + item, item
+            total, mean, last = total + item, np.mean([total, item]), item
             held.append(item)
-            yield total, last, held, shown
+            yield total, mean, last, held, shown
 
     with pytest.warns(UserWarning, match='another value') as caught:
         assert len(list(numbers() | sums() | take(9))) == 9
     assert sorted(str(warning.message) for warning in caught) == [
         f'itpipe: sums: when it asks for an item, its variable `{name}` has another value than in a new one with the'
         f' same state; {RULE}'
-        for name in ('held', 'last', 'total')
+        for name in ('held', 'last', 'mean', 'total')
     ]
 
 
@@ -545,7 +556,8 @@ def test_variables_that_are_made_of_the_state():
         slots, offset, weights = state['slots'], state['offset'], np.ones(length)
         for item in items:
             slots.append(item)
-            offset = state['offset'] = offset + 1
+            offset = np.int64(offset + 1)
+            state['offset'] = int(offset)
             weights[offset % length] = item
             if len(slots) == length:
                 yield sum(slots)
