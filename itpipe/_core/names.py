@@ -26,8 +26,8 @@ def step_name(stage: str, f: Any = None, name: Any = None) -> str:
         return stage if f is None else f'{stage}:{_name_of(f)}'
     if not isinstance(name, str):
         raise TypeError(f'{stage}: `name` must be a str, got {type(name).__name__}')
-    if not name:
-        raise ValueError(f'{stage}: `name` must not be empty')
+    if not name.strip() or not name.isprintable():  # lone surrogates, for one, have no bytes to hash
+        raise ValueError(f'{stage}: `name` must have characters that print, and no others, got {name!r}')
     if f is not None and _takes_name(_first_function(f)):
         raise TypeError(
             f'{stage}: `name` is the name of the random step here, but `{_name_of(f)}` has a parameter `name`, too;'
