@@ -179,7 +179,7 @@ def test_says_of_which_items_it_is():
         ('ab' | cycle(2)).item((0, 2))
 
 
-@pytest.mark.many(2)
+@pytest.mark.long
 @pytest.mark.parametrize('n', [3, None])
 def test_goes_on_from_everywhere_twice_in_a_row_also_in_processes(n):
     def made(**mode):

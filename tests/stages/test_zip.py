@@ -187,7 +187,7 @@ def test_an_item_is_made_again_with_its_randomness():
         assert s.item(json.loads(json.dumps(run.item_keys[0]))) == value
 
 
-@pytest.mark.many(2)
+@pytest.mark.long
 def test_goes_on_from_everywhere_twice_in_a_row_also_in_processes():
     def made(**mode):
         left = stream(range(12), seed=0) | shuffle(4) | parallel_map(with_rng(noise), **mode)
