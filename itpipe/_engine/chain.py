@@ -133,7 +133,7 @@ class Chain:
             self.pairs = operator.start(self.pairs, entry, _Upstream(self, index))
             self._close_later(self.pairs)
         if stop is None:
-            self._closing.append(self.stop)  # first of all, so that nothing is waited for in vain
+            self._closing.append(self.stop)  # called first: it ends the waits, so closing the rest does not hang
 
     def _close_later(self, items: Iterator[Pair]) -> None:
         if hasattr(items, 'close'):

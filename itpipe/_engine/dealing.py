@@ -87,8 +87,8 @@ def is_dealing(state: State) -> bool:
 def merge(where: str, positions: Sequence[State | None]) -> State | None:
     """Where all ranks together stand, of whom each stands at one of the positions: what `deal` takes.
 
-    Upstream of `shard`, all ranks do the same, so one of them stands for all: the one that is farthest, of those that
-    have not passed an item that is still to be dealt.
+    Upstream of `shard`, all ranks do the same, so the position of one rank can stand for all. It must not have passed
+    an item that is still to be dealt. Of the ranks for which that is true, the farthest is taken.
     """
     known = [position for position in positions if position is not None]
     if not known:

@@ -69,7 +69,7 @@ class Segment:
 
 
 def check_segment(entry: Any, start: int) -> None:
-    """Raise ValueError for what cannot be the entry of a segment, of which the one before ends at `start`."""
+    """Raise ValueError for what cannot be the entry of a segment. The segment before it ends at `start`."""
     known = {'count', 'keys', 'own', 'start'}
     if not isinstance(entry, dict) or not known <= entry.keys() <= known | {'ended', 'slots'}:
         raise ValueError(f'an entry of its "steps" has a segment {shortened(entry)}')

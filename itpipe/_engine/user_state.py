@@ -4,8 +4,8 @@ It looks at values, so where the consumer stands cannot be found from keys alone
 when the generator asks for its next item: then it has all that is needed to go on, if the user keeps to the rule. The
 keys that go in after that are logged. Such a copy with what went in behind it is a `Segment`. A run goes on from the
 last segment before the consumer: a new generator gets the state and, once more, the items of the segment; what it then
-gives again is left out. A copy is taken only when as many items went in as the generator holds, and one for each eighth
-value in its other fields, so that the copies take no more time than the items.
+gives again is left out. Copies are rare, so that they take no more time than the items: before the next copy, as many
+items must have gone in as the generator holds, and one more for every eight values in its other fields.
 
 Items that come out are numbered. Steps behind may hold some of them, which have to be made again; so their segments are
 kept, too. One that is in none of the segments is made again by running from the beginning.

@@ -52,7 +52,7 @@ def cycle(n: int | None = None) -> Same:
 
 
 class _OpenedCycle(OpenedBranches):
-    """There is a chain for each pass, from the pass of the consumer to the one that is being read."""
+    """There is a chain for each pass between the one of the consumer and the one being read, both included."""
 
     def __init__(self, source: _Cycle, seeds: Seeds, stop: Stop):
         super().__init__(source, seeds, stop)

@@ -5,6 +5,7 @@ import json
 import pickle
 
 import pytest
+from resuming import check_goes_on_from_everywhere
 
 import itpipe
 from itpipe import (
@@ -87,18 +88,7 @@ def test_goes_on_from_everywhere_twice_in_a_row_also_in_processes():
         first = stream(range(5), seed=0) | parallel_map(with_rng(noise), **mode)
         return first | concat([], range(4) | shuffle(3), sample('ab') | take(3)) | shuffle(3) | batch_by(2)
 
-    s, other = made(threads=2), made(processes=1)
-    whole = list(s)
-    assert len(whole) == 6
-    for first in range(7):
-        run = iter(s)
-        assert list(itertools.islice(run, first)) == whole[:first]
-        again = (other if first in (1, 4) else s).resume(json.loads(json.dumps(run.state_dict())))
-        run.close()
-        assert list(itertools.islice(again, 1)) == whole[first : first + 1]
-        state = json.loads(json.dumps(again.state_dict()))
-        again.close()
-        assert list(s.resume(state)) == whole[first + 1 :]
+    check_goes_on_from_everywhere(made(threads=2), made(processes=1), count=6, elsewhere=(1, 4))
 
 
 def test_what_has_ended_is_not_read_again():

@@ -7,6 +7,7 @@ import pickle
 import weakref
 
 import pytest
+from resuming import check_goes_on_from_everywhere
 
 import itpipe
 from itpipe import (
@@ -186,18 +187,7 @@ def test_goes_on_from_everywhere_twice_in_a_row_also_in_processes(n):
         inner = stream(range(5), seed=0) | shuffle(4) | parallel_map(with_rng(noise), **mode)
         return inner | cycle(n) | shuffle(7) | batch_by(3) | take(4)
 
-    s, other = made(threads=2), made(processes=1)
-    whole = list(s)
-    assert len(whole) == 4
-    for first in range(5):
-        run = iter(s)
-        assert list(itertools.islice(run, first)) == whole[:first]
-        again = (other if first in (1, 3) else s).resume(json.loads(json.dumps(run.state_dict())))
-        run.close()
-        assert list(itertools.islice(again, 1)) == whole[first : first + 1]
-        state = json.loads(json.dumps(again.state_dict()))
-        again.close()
-        assert list(s.resume(state)) == whole[first + 1 :]
+    check_goes_on_from_everywhere(made(threads=2), made(processes=1), count=4, elsewhere=(1, 3))
 
 
 def test_what_was_delivered_is_not_made_again():

@@ -8,6 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
+from resuming import check_goes_on_from_everywhere
 
 import itpipe
 from itpipe import (
@@ -194,18 +195,7 @@ def test_goes_on_from_everywhere_twice_in_a_row_also_in_processes():
         right = sample('abc', seed=1) | batch_by(2) | flatten | filter_by(lambda x: x > 'a')
         return left | zip_with(right | parallel_map(str.upper, **mode), strict=False) | shuffle(3) | batch_by(2)
 
-    s, other = made(threads=2), made(processes=1)
-    whole = list(s)
-    assert len(whole) == 6
-    for first in range(7):
-        run = iter(s)
-        assert list(itertools.islice(run, first)) == whole[:first]
-        again = (other if first in (2, 5) else s).resume(json.loads(json.dumps(run.state_dict())))
-        run.close()
-        assert list(itertools.islice(again, 1)) == whole[first : first + 1]
-        state = json.loads(json.dumps(again.state_dict()))
-        again.close()
-        assert list(s.resume(state)) == whole[first + 1 :]
+    check_goes_on_from_everywhere(made(threads=2), made(processes=1), count=6, elsewhere=(2, 5))
 
 
 def test_deals_places_to_ranks_before_anything_is_loaded():
