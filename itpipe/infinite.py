@@ -299,6 +299,8 @@ class Infinite(Generic[B]):
     def ordinals(self) -> list[int]:
         """The numbers of the items in the batch received last, counted in the order in which the source gave them.
 
+        After `zip_with` they are those of the first element of each tuple.
+
         >>> from itpipe import flatten
         >>> with Infinite(['ab', 'c', 'de'], flatten, batch_size=4, combiner=list) as batch_iter:
         ...     print(next(batch_iter()), batch_iter.ordinals)

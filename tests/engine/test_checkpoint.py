@@ -159,7 +159,7 @@ def test_what_is_skipped_stays_skipped(executors, data):
     """Items that were left out are neither delivered nor doubled, and those behind them keep their places."""
     pipe = data.draw(pipes(most=2, endless=False, one_shot=False, opaque=False))
     skips = Call('parallel_map', (fragile,), {'on_error': 'skip', **data.draw(strategies.in_this_process)})
-    more, _ = data.draw(stages('number', most=3))
+    more, _ = data.draw(stages('number', most=3, endless=False))
     pipe = Pipe(pipe.source, (*pipe.stages, skips, *more))
     state, number, rest = interrupted(data, (pipe, None, 1, None, None), executors)
     with Infinite(build(data.draw(in_other_modes(pipe)), executors), prefetch=data.draw(ahead)) as it:
@@ -1110,7 +1110,9 @@ def test_any_item_of_a_batch_can_be_made_again(executors, pipe, data):
     with Infinite(made, prefetch=data.draw(ahead)) as it:
         value = deque(itertools.islice(it, last + 1), maxlen=1)[0]
         keys = it.item_keys
-        assert len(it.ordinals) == len(it.indices) >= len(keys)
+        assert len(it.ordinals) >= len(keys) <= len(it.indices)
+        if 'zip_with(' not in repr(pipe):  # a tuple of whole batches is one item, with the ordinals of its first element
+            assert len(it.ordinals) == len(it.indices)
         if not isinstance(flow.items[last].key, Batch):
             assert keys == [flow.items[last].key]
             assert bits(it.item(keys[0])) == bits(made.item(keys[0])) == bits(value)
