@@ -169,6 +169,8 @@ class Step:
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     fingerprint: str | None = None
+    in_workers: bool = False
+    """Whether `options[0]` are item-wise steps that workers do, who can do those before it, too."""
 
     remembers: ClassVar[bool] = False
     """Whether the last key that it gave is not all that there is to remember: it has an entry in the position."""

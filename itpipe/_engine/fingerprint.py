@@ -51,7 +51,7 @@ def pipeline_text(source: Source, steps: Sequence[Step | ItemStep], seed: int | 
         lines.append(format_call('Infinite', (), {'seed': seed}))
     result = list(map(_brief, lines))
     names = entry_names(described)
-    for index in running([fused([step])[0] for step in described])[0]:
+    for index in running([fused([step])[0] for step in described]):
         parts = list(map(_brief, _lines(described[index])))
         marks = [''] * len(parts)
         marks[-1:] = [_mark(described[index], names[index])] * len(parts[-1:])

@@ -7,11 +7,10 @@ the steps between that choose and order items without looking at them: each of t
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from itpipe._core.keys import END
-from itpipe._core.steps import STOP, ItemStep, Pair, Stateful, Stateless, Step, draws, identity
+from itpipe._core.steps import STOP, ItemStep, Pair, Stateless, Step, draws, identity
 
 from .functions import ItemFunction
 from .waiting import Stop
@@ -19,7 +18,7 @@ from .waiting import Stop
 if TYPE_CHECKING:
     from .source import Source
 
-__all__ = ['check_alike', 'dealt', 'fused', 'hold_back_last', 'last_shard', 'map_items', 'running']
+__all__ = ['LOOK_UP', 'Plan', 'check_alike', 'dealt', 'fused', 'last_shard', 'map_items', 'planned', 'running']
 
 
 def fused(steps: Sequence[Step | ItemStep]) -> list[Step]:
@@ -44,7 +43,7 @@ def _map_step(steps: list[ItemStep]) -> Stateless:
 def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Generator[Pair, None, Any]:
     """What the function makes of the items; returns the key of the last one, END if there was none."""
     key: Any = END
-    if function.random:
+    if function.keyed:
         for key, value in items:
             yield key, function(key, value)
             stop.check()
@@ -57,9 +56,9 @@ def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Gene
             for call in others:
                 value = call(value)
         except StopIteration as error:
-            raise function.misplaced(error, call, key) from error
+            raise function.misplaced(error, call, key, value) from error
         except Exception as error:
-            function.blame(error, call, key)
+            function.blame(error, call, key, value)
             raise
         if stop.called:
             stop.check()
@@ -68,13 +67,9 @@ def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Gene
     return key
 
 
-def running(steps: Sequence[Step]) -> tuple[list[int], int]:
-    """The indices of the steps in the order in which they run, and behind how many the source's items are looked up.
-
-    0 is for a source that gives the items themselves.
-    """
+def running(steps: Sequence[Step]) -> list[int]:
+    """The indices of the steps in the order in which they run: `shard` as early as it can."""
     order: list[int] = []
-    looked_up = 0
     for index, step in enumerate(steps):
         if step.share is None:
             order.append(index)
@@ -85,26 +80,63 @@ def running(steps: Sequence[Step]) -> tuple[list[int], int]:
         behind = [other for other in order[first:] if steps[other].itemwise]
         before = [other for other in order[first:] if not steps[other].itemwise]
         order[first:] = [*before, index, *behind]
-        if first == 0:
-            looked_up = len(before) + 1
-    return order, looked_up
+    return order
 
 
-_DEALT = Stateful('dealt', map_items, state={'dealt': 0}, gives='same', share=(0, 1))
+LOOK_UP: Final = -1
+"""In a plan: the look-up of the source's items, where the source gives their indices."""
 
 
-def hold_back_last(steps: Sequence[Step]) -> tuple[list[int], int, list[int]]:
-    """As `running`, but without the item-wise steps that may run behind what is dealt later; their indices are last.
+class Plan(NamedTuple):
+    """What runs, in this order, and where."""
 
-    These are not those that work on several items at once, as `parallel_map` does.
+    operators: list[tuple[int, ...]]
+    """For each operator the indices of the steps that it does; the last is its own, those before are done with it."""
+    left: list[int]
+    """The last item-wise steps, if they are left to whom the items go."""
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether the source gives indices."""
+        return LOOK_UP in self.left or any(LOOK_UP in indices for indices in self.operators)
+
+
+def planned(steps: Sequence[Step], has_look_up: bool, cheap: bool, complete: bool) -> Plan:
+    """How a source with these steps runs.
+
+    If it has a look-up, what chooses and orders items gets their indices, and workers look the items up; the item-wise
+    steps between go along. A cheap look-up is not worth that, and only saves ranks the items of others.
     """
-    one_by_one = [
-        step if step.work is map_items or not isinstance(step, (Stateless, Stateful)) else replace(step, itemwise=False)
-        for step in steps
-    ]
-    order, looked_up = running([*one_by_one, _DEALT])
-    end = order.index(len(steps))
-    return order[:end], looked_up, order[end + 1 :]
+    if has_look_up:
+        plan, first = _planned(steps, [LOOK_UP], cheap, complete)
+        passed = [steps[indices[-1]] for indices in plan.operators[:first]]
+        in_workers = first < len(plan.operators) and len(plan.operators[first]) > 1
+        worthwhile = any(step.share is not None if cheap else step.reorders_only for step in passed) or in_workers
+        if worthwhile or (LOOK_UP in plan.left and not cheap):
+            return plan
+    return _planned(steps, [], cheap, complete)[0]
+
+
+def _planned(steps: Sequence[Step], waiting: list[int], cheap: bool, complete: bool) -> tuple[Plan, int]:
+    """The plan, and behind how many operators the source's items are looked up."""
+    operators: list[tuple[int, ...]] = []
+    looked_up = 0
+    for index in running(steps):
+        step = steps[index]
+        if step.work is map_items:
+            waiting.append(index)
+        elif step.reorders_only and (LOOK_UP in waiting or not complete):
+            operators.append((index,))
+        elif step.in_workers and LOOK_UP in waiting and not cheap:
+            looked_up = len(operators)
+            operators.append((*waiting, index))
+            waiting = []
+        else:
+            looked_up = len(operators) if LOOK_UP in waiting else looked_up
+            operators += [(each,) for each in [*waiting, index]]
+            waiting = []
+    looked_up = len(operators) if LOOK_UP in waiting else looked_up
+    return Plan(operators + [(each,) for each in waiting], []) if complete else Plan(operators, waiting), looked_up
 
 
 def dealt(steps: Sequence[Step | ItemStep], shard: Step) -> tuple[Step | ItemStep, ...]:
@@ -129,7 +161,7 @@ def check_alike(where: str, source: Source, steps: Sequence[Step | ItemStep], se
     if shard is None:
         return
     alike = fused(steps[: shard + 1])
-    order, _ = running(alike)
+    order = running(alike)
     before = [alike[index] for index in order[: order.index(len(alike) - 1)]]
     if not source.ordered or any(step.yields_as_completed for step in before):
         raise ValueError(

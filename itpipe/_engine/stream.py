@@ -12,7 +12,7 @@ from itpipe._core.steps import Function, ItemStep, Joins, Step, identity
 
 from .chain import Chain, item_again
 from .checkpoint import StateCodec
-from .functions import ItemFunction
+from .functions import item_function
 from .iterables import Items
 from .iterators import is_iterable
 from .run import Run
@@ -96,7 +96,7 @@ class Stage(Generic[A, B]):
         """
         steps = only_items('Stage.item', self)
         key = integer('Stage.item', 'ordinal', ordinal, least=0)
-        return ItemFunction(steps, Seeds(check_seed('Stage.item', seed)))(key, item)  # type: ignore[no-any-return]
+        return item_function(steps, Seeds(check_seed('Stage.item', seed)))(key, item)  # type: ignore[no-any-return]
 
     if not TYPE_CHECKING:
 

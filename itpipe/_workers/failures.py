@@ -93,7 +93,7 @@ class Retrying(ItemFunction):
     __slots__ = ('function', 'retries', 'stopped')
 
     def __init__(self, function: ItemFunction, retries: Retries):
-        self.calls, self.names, self.random = function.calls, function.names, function.random
+        super().__init__(function.calls, function.names, function.lead)
         self.resource = function.resource
         self.function, self.retries = function, retries
         self.stopped = Event()

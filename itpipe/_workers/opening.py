@@ -33,7 +33,7 @@ class Workers(NamedTuple):
 
     def open(self, function: ItemFunction, stop: Stop) -> Pool:
         """A pool of these workers for the function."""
-        where = ' | '.join(function.names)
+        where = function.where
         try:
             pool = self._pool(function)
         except Exception as error:

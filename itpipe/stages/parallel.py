@@ -171,12 +171,14 @@ def parallel_map(
     options = (steps, workers, policy, STOP)
     itemwise = policy is None
     if ordered:
-        step = Stateless('parallel_map', window.map_ordered, options, fingerprint=fingerprint, itemwise=itemwise)
+        step = Stateless(
+            'parallel_map', window.map_ordered, options, fingerprint=fingerprint, in_workers=True, itemwise=itemwise
+        )
         return Stage((step,))
     return Stage((
         Stateful(
             'parallel_map', window.map_unordered, options, fingerprint=f'{fingerprint}\nparallel_map(ordered=False)',
-            itemwise=itemwise, state={'slots': []}, gives='results', replay=window.replay_unordered,
+            in_workers=True, itemwise=itemwise, state={'slots': []}, gives='results', replay=window.replay_unordered,
         ),
     ))  # fmt: skip
 
