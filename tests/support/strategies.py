@@ -21,6 +21,7 @@ from reference import (
     fits,
     fragile,
     half,
+    is_looked_up,
     letters,
     likely,
     noisy,
@@ -329,7 +330,7 @@ def joins(draw: Any, kind: Any, once: bool, **options: Any) -> tuple[Call, Any]:
     if name == 'cycle':
         times = st.integers(0, 3).map(lambda n: (n,))
         return Call('cycle', draw(times | st.just(()) if options['endless'] else times)), kind
-    other = finite | pipes(seed=draw(seeds), most=2, **options)
+    other = finite | pipes(seed=draw(seeds), most=2, **options) | (st.nothing() if options['failing'] else datasets)
     others = tuple(draw(st.lists(other, min_size=1, max_size=2)))
     return Call(name, others), 'tuple' if name == 'zip_with' and len(others) == 1 else 'any'
 
@@ -359,6 +360,9 @@ finite = (
 )  # fmt: skip
 
 
+datasets = st.lists(st.integers(0, 9), max_size=12).map(lambda values: Call('Indexed', (values,)))
+
+
 @st.composite
 def weighted(draw: Any, count: int) -> dict:
     if draw(st.booleans()):
@@ -372,7 +376,10 @@ def sources(
 ) -> Any:
     """A source with this seed."""
     own = {} if seed is None else {'seed': seed}
-    names = ['finite'] * 3 + ['one-shot'] * one_shot + ['sample', 'sample', 'load', 'Endless'] * endless
+    # what raises is not told from the outside of streams whose items are looked up later
+    looked_up = depth == 0 or not failing
+    names = ['finite'] * 3 + ['one-shot'] * one_shot + ['sample', 'sample', 'Endless'] * endless
+    names += ['dataset', 'dataset', *['load'] * endless] * looked_up
     name = draw(st.sampled_from(names + ['stream', 'mix', 'mix'] * (depth < 2)))
     if name == 'finite':
         return Call('stream', (draw(finite),), own)
@@ -380,8 +387,10 @@ def sources(
         return Call('stream', (Call('one_shot', (draw(sizes.map(range)),), {'fails': True} if failing else {}),), own)
     if name == 'Endless':
         return Call('stream', (Call('Endless'),), own)
+    if name == 'dataset':
+        return Call('stream', (draw(datasets),), own)
     if name == 'sample':
-        sequence = draw(sequences)
+        sequence = draw(sequences | datasets.filter(lambda made: made.args[0]) if looked_up else sequences)
         count = len(sequence.args[0]) if isinstance(sequence, Call) else len(sequence)
         replace = {} if draw(st.booleans()) else {'replace': False}
         return Call('sample', (sequence,), {**draw(weighted(count)), **replace, **own})
@@ -392,7 +401,7 @@ def sources(
     options |= {'failing': failing, 'endless': endless, 'one_shot': one_shot, 'depth': depth + 1}
     if name == 'stream':
         return Call('stream', (draw(pipes(seed=draw(seeds), most=2, **options)),), own)
-    branch = finite | pipes(seed=draw(seeds), most=3, **options)
+    branch = finite | pipes(seed=draw(seeds), most=3, **options) | (st.nothing() if failing else datasets)
     branches = draw(st.lists(branch, min_size=1, max_size=3))
     return Call('mix', tuple(branches), {**draw(weighted(len(branches))), **own})
 
@@ -412,6 +421,8 @@ def pipes(
     source = draw(sources(seed, depth, failing, endless, one_shot, **options))
     options |= {'failing': failing, 'endless': endless, 'depth': depth}
     once = 'one_shot(' in repr(source)
+    if failing and is_looked_up(source):
+        options['flow'] = tuple(FLOW)  # without joins
     made, _ = draw(stages(most=most, one_shot=one_shot, once=once, **options))
     return Pipe(source, made)
 
