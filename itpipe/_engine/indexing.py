@@ -82,13 +82,18 @@ class LookUp(partial[Any], Blames):
         return self
 
     @property
+    def sequence(self) -> Any:
+        """What items are looked up in."""
+        return self.args[0]
+
+    @property
     def function(self) -> ItemFunction:
         """It as a function of an item."""
         return ItemFunction((self,), ('',))
 
     def is_implemented(self) -> bool:
         """Whether the sequence, if it can be iterated as well, does not say that its index is not implemented."""
-        (sequence,) = self.args
+        sequence = self.sequence
         try:
             if not isinstance(sequence, Sequence) and hasattr(type(sequence), '__iter__'):
                 sequence[0]
@@ -100,10 +105,10 @@ class LookUp(partial[Any], Blames):
 
     def blame(self, error: Exception, key: Key, value: Any) -> None:
         note(error, self.where if isinstance(self.where, str) else self.where(), key)
-        note_length(error, self.args[0], value)
+        note_length(error, self.sequence, value)
 
     def misplaced(self, error: StopIteration, value: Any) -> RuntimeError:
-        return as_runtime_error(error, self.args[0], value)
+        return as_runtime_error(error, self.sequence, value)
 
     def __reduce__(self) -> Any:
         return LookUp, (*self.args, self.where if isinstance(self.where, str) else self.where())

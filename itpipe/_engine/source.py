@@ -109,7 +109,8 @@ class Numbered:
         self.position = 0
 
     def split(self) -> bool:
-        assert self._read_indices is not None and self._looked_up is not None
+        assert self._read_indices is not None
+        assert self._looked_up is not None
         if not self._looked_up.is_implemented():
             return False
         self.read = self._read_indices

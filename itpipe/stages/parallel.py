@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, overload
 
-from itpipe._core.checks import integer, is_function, positive, truth
+from itpipe._core.checks import integer, is_function, one_of, positive, truth
 from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
@@ -61,6 +61,7 @@ def parallel_map(
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
     stall_timeout: float | None = None,
+    lookups: Literal['workers', 'main'] = 'workers',
     seed_globals: bool = False,
     name: str | None = None,
     **kwargs: Any,
@@ -78,6 +79,11 @@ def parallel_map(
       share the cores. `f` may start processes itself;
     - `executor=E`: anything with `submit`, such as a `concurrent.futures.Executor` or a dask `Client`. It is not shut
       down.
+
+    If the items come from a dataset, by an index that is not that of a list or an array, the workers look them up:
+    `dataset[i]` is called there, as `f` is, and so are the loaders of `load_by_random_id` and item-wise stages between
+    the dataset and this one. A dataset goes to each process once. With threads, several call it at once.
+    `lookups='main'` leaves all this in the thread of the run, for a dataset that can be neither copied nor shared.
 
     A negative N counts from the number of usable cores: -1 is all of them, -2 all but one. The workers start and end
     with the run.
@@ -141,6 +147,7 @@ def parallel_map(
     """
     where, given = _chosen(threads=threads, processes=processes, executor=executor)
     truth('parallel_map', 'ordered', ordered)
+    one_of('parallel_map', 'lookups', lookups, ('workers', 'main'))
     limit = None if in_flight is None else size('parallel_map', 'in_flight', in_flight)
     policy = policy_of('parallel_map', on_error, max_errors)
     tries = retries_of('parallel_map', retries, retry_on, backoff)
@@ -172,13 +179,15 @@ def parallel_map(
     itemwise = policy is None
     if ordered:
         step = Stateless(
-            'parallel_map', window.map_ordered, options, fingerprint=fingerprint, in_workers=True, itemwise=itemwise
-        )
+            'parallel_map', window.map_ordered, options, fingerprint=fingerprint, itemwise=itemwise,
+            in_workers=lookups == 'workers',
+        )  # fmt: skip
         return Stage((step,))
     return Stage((
         Stateful(
             'parallel_map', window.map_unordered, options, fingerprint=f'{fingerprint}\nparallel_map(ordered=False)',
-            in_workers=True, itemwise=itemwise, state={'slots': []}, gives='results', replay=window.replay_unordered,
+            in_workers=lookups == 'workers', itemwise=itemwise, state={'slots': []}, gives='results',
+            replay=window.replay_unordered,
         ),
     ))  # fmt: skip
 
