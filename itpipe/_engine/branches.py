@@ -147,6 +147,7 @@ class OpenedBranches:
     """
 
     stateful = has_look_up = True
+    gathers = False
     tracked = True
     complete = True
     left: ClassVar[type[LeftOfBranches]] = LeftOfBranches

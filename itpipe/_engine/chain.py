@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
 
 from itpipe._core.keys import END, Key, as_key, describe
@@ -24,10 +25,11 @@ from itpipe._core.steps import STOP, ItemStep, Opaque, Pair, State, Stateful, St
 from itpipe.errors import Dropped
 
 from .fingerprint import entry_names
-from .functions import ItemFunction
+from .functions import NOTHING, Each, ItemFunction
+from .gathering import for_each
 from .kinds import kind_of_step
 from .operators import Operator
-from .order import check_alike, fused, map_items, planned
+from .order import LOOK_UP, check_alike, fused, is_by_count, map_items, planned
 from .seeds import Seeds
 from .source import Source
 from .user_state import UserStatefulOperator
@@ -82,9 +84,9 @@ class Chain:
         opaque = max((index for index, step in enumerate(steps) if step.from_beginning), default=-1)
         self.source = source.open(seeds, self.stop)
         self.source.tracked = tracked and opaque < 0
-        plan = planned(steps, self.source.has_look_up, source.cheap, complete)
+        plan = planned(steps, self.source.has_look_up, source.cheap, self.source.gathers, complete)
         if plan.looks_up and not self.source.split():
-            plan = planned(steps, has_look_up=False, cheap=True, complete=complete)
+            plan = planned(steps, has_look_up=False, complete=complete)
         # random steps of one name are counted in reading order, those of the source first
         self.pairs = self.source.start(None if state is None else state['source'])
 
@@ -92,14 +94,23 @@ class Chain:
             return kind_of_step(step)(step, seeds, self.stop, tracked)
 
         operators = [at_work(step, tracked and index >= opaque) for index, step in enumerate(steps)]
-        if plan.looks_up:
-            look_up = Stateless('look_up', map_items, (self.source.look_up(), STOP), itemwise=True)
-            operators.append(at_work(look_up))  # at the index LOOK_UP
-        for *before, index in plan.operators:
-            operators[index].do_first([operators[each].options[0] for each in before])
-        self._order = [indices[-1] for indices in plan.operators]
+        operators.append(at_work(Stateless('look_up', map_items, (NOTHING, STOP), itemwise=True)))  # at LOOK_UP
+
+        def function(indices: Sequence[int]) -> ItemFunction:
+            result = NOTHING
+            for index in indices:
+                if index != LOOK_UP and is_by_count(steps[index]):
+                    result = for_each(result)
+                else:
+                    result = (self.source.look_up() if index == LOOK_UP else operators[index].options[0]).after(result)
+            return result
+
+        for first, index in plan.operators:
+            if first:
+                operators[index].do_first(function(first))
+        self._order = [index for _, index in plan.operators]
         self.operators = [operators[index] for index in self._order]
-        self.left = ItemFunction((), ()).after(operators[index].options[0] for index in plan.left)
+        self.left = function(plan.left)
         """What the item-wise steps that were left out make of an item."""
         names = {operator: name for operator, name in zip(operators, entry_names(steps), strict=False) if name}
         self._remembering = sorted((name, operator) for operator, name in names.items())
@@ -129,7 +140,7 @@ class Chain:
         if not isinstance(self.pairs, (enumerate, zip)) and not (
             self.operators and self.operators[0].step.work is map_items
         ):
-            self.pairs = map_items(self.pairs, ItemFunction((), ()), self.stop)  # to be stopped between items
+            self.pairs = map_items(self.pairs, NOTHING, self.stop)  # to be stopped between items
         entries = {} if state is None else state['steps']
         for index, operator in enumerate(self.operators):
             entry = entries.get(names.get(operator))
@@ -217,6 +228,15 @@ class Chain:
         source, steps = self.described  # in which no step changes places with an opaque one
         return Chain(source, fused(steps)[: self._order[index]], self._first_seeds.copy(), self.stop, tracked=False)
 
+    def before_batch(self, index: int) -> ItemFunction:
+        """What makes the item that goes into a batch of what came out at `index`, if the batch itself does that."""
+        result = NOTHING
+        following = self.operators[index + 1 : index + 3]
+        if len(following) == 2 and is_by_count(following[0].step) and isinstance(following[1].options[0], ItemFunction):
+            for call in takewhile(lambda call: isinstance(call, Each), following[1].options[0].calls):
+                result = call.function.after(result)
+        return result
+
     def has_key(self, key: Any, index: int | None = None) -> bool:
         """Whether such a key can come out of the step at `index`, by default of the last one."""
         if index is None:
@@ -266,7 +286,7 @@ def item_again(where: str, source: Source, steps: Sequence[Step | ItemStep], see
                 found = chain.recompute(index, [key])
                 if key not in found:
                     raise LookupError(f'{where}: there is no {describe(key)}')
-                return found[key]
+                return chain.before_batch(index)(key, found[key])
     finally:
         chain.close()
     raise ValueError(f'{where}: `key` must be an ordinal or one of `item_keys`, got {key!r}')

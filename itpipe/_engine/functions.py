@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from itpipe._core.keys import Key
 from itpipe._core.notes import note
 from itpipe._core.rng import Draws, generator
 from itpipe._core.show import format_step
-from itpipe._core.steps import AS_WRITTEN, STOP, Function, ItemStep, Seed, Step
+from itpipe._core.steps import AS_WRITTEN, STOP, EachStep, Function, ItemStep, Seed, Step
 
 from .seeds import Seeds, StepSeed
 from .waiting import Stop
@@ -19,7 +18,7 @@ from .waiting import Stop
 if TYPE_CHECKING:
     from .resources import Resource
 
-__all__ = ['Blames', 'ItemFunction', 'Keyed', 'NeedsRng', 'bind_option', 'item_function']
+__all__ = ['NOTHING', 'Blames', 'Each', 'ItemFunction', 'Keyed', 'NeedsRng', 'bind_option', 'item_function']
 
 
 class Keyed:
@@ -67,6 +66,25 @@ class NeedsRng(Keyed):
         return NeedsRng(self.make, parts, self.seed and self.seed._replace(pass_=pass_))
 
 
+class Each(Keyed, Blames):
+    """A function of the items of a batch: each is called with its own key, and says itself what it raises."""
+
+    __slots__ = ('function',)
+
+    def __init__(self, function: ItemFunction):
+        self.function = function
+
+    def at(self, key: Any) -> Callable[[Any], list[Any]]:
+        return lambda values: [self.function(part, value) for part, value in zip(key, values, strict=True)]
+
+    def in_pass(self, pass_: int) -> Each:
+        return Each(self.function.in_pass(pass_))
+
+    def together_with(self, call: Any) -> Each | None:
+        """One call for this and the next one, if that takes less."""
+        return None
+
+
 class ItemFunction:
     """Item-wise steps bound to a run: the one way in which a function of an item is called, wherever it runs.
 
@@ -83,19 +101,18 @@ class ItemFunction:
         self.keyed = any(isinstance(call, Keyed) for call in self.calls)
         self.resource = None
 
-    def after(self, functions: Iterable[ItemFunction]) -> ItemFunction:
-        """This function of what those make of an item, one after another."""
-        *before, _ = parts = [*functions, self]
-        return ItemFunction(
-            chain.from_iterable(part.calls for part in parts),
-            chain.from_iterable(part.names for part in parts),
-            self.lead + sum(len(part.calls) for part in before),
-        )
+    def after(self, first: ItemFunction) -> ItemFunction:
+        """This function of what the first one makes of an item."""
+        calls, names, lead = first.calls + self.calls, first.names + self.names, len(first.calls)
+        last = calls[lead - 1] if 0 < lead < len(calls) else None
+        if isinstance(last, Each) and (both := last.together_with(calls[lead])) is not None:
+            calls[lead - 1 : lead + 1], names[lead - 1 : lead] = [both], []
+        return ItemFunction(calls, names, lead + self.lead)
 
     @property
     def where(self) -> str:
         """What its own steps look like."""
-        return ' | '.join(self.names[self.lead :])
+        return ' | '.join(filter(None, self.names[self.lead :])) or 'parallel_map'
 
     def split(self) -> tuple[ItemFunction, ItemFunction]:
         """Two functions: of the steps before its own, and of its own."""
@@ -152,10 +169,19 @@ class ItemFunction:
         return next(name for name, each in zip(self.names, self.calls, strict=True) if each is call)
 
 
-def item_function(steps: Iterable[ItemStep], seeds: Seeds) -> ItemFunction:
+NOTHING: Final = ItemFunction((), ())
+"""The function that returns the item."""
+
+
+def item_function(steps: Iterable[ItemStep | EachStep], seeds: Seeds) -> ItemFunction:
     """The function of these steps, bound to a run."""
-    steps = tuple(steps)
-    return ItemFunction([bind_step(step, seeds) for step in steps], map(format_step, steps))
+    calls, names = [], []
+    for step in steps:
+        if isinstance(step, EachStep) and not step.steps:
+            continue
+        calls.append(Each(item_function(step.steps, seeds)) if isinstance(step, EachStep) else bind_step(step, seeds))
+        names.append(step.name if isinstance(step, EachStep) else format_step(step))
+    return ItemFunction(calls, names)
 
 
 def bind_step(step: ItemStep, seeds: Seeds) -> Any:
@@ -199,7 +225,7 @@ def bind_option(option: Any, step: Step, seeds: Seeds, stop: Stop) -> Any:
     """What a step's `work` gets for one of its options."""
     if isinstance(option, Seed):
         return Draws(seeds.next(option.name, option.seed))
-    if isinstance(option, tuple) and option and isinstance(option[0], ItemStep):
+    if isinstance(option, tuple) and option and isinstance(option[0], (ItemStep, EachStep)):
         arguments = {'args': step.args, 'kwargs': step.kwargs}
         return item_function((item._replace(**arguments) if item.name == step.name else item for item in option), seeds)
     if option is AS_WRITTEN:

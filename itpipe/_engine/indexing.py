@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,17 @@ from itpipe._core.show import format_value
 
 from .functions import Blames, ItemFunction
 
-__all__ = ['LookUp', 'as_runtime_error', 'has_index', 'is_cheap', 'items_from', 'length', 'note_length', 'only_index']
+__all__ = [
+    'LookUp',
+    'as_runtime_error',
+    'has_index',
+    'is_block',
+    'is_cheap',
+    'items_from',
+    'length',
+    'note_length',
+    'only_index',
+]
 
 
 def length(value: Any) -> int | None:
@@ -71,6 +82,14 @@ def is_cheap(sequence: Any) -> bool:
     return is_array or kind in (list, tuple, range, str, bytes, bytearray, memoryview, array, deque)
 
 
+def is_block(sequence: Any) -> bool:
+    """Whether one indexing operation gives the items at several indices, as an array."""
+    if type(sequence) in (np.ndarray, np.memmap):
+        return sequence.ndim > 0 and sequence.dtype != object
+    torch: Any = sys.modules.get('torch')
+    return torch is not None and type(sequence) is torch.Tensor and sequence.ndim > 0
+
+
 class LookUp(partial[Any], Blames):
     """A function of an index: the item of a sequence there. `where`, or what it returns, describes that in errors."""
 
@@ -85,6 +104,11 @@ class LookUp(partial[Any], Blames):
     def sequence(self) -> Any:
         """What items are looked up in."""
         return self.args[0]
+
+    @property
+    def gathers(self) -> bool:
+        """Whether the items of a batch are looked up together."""
+        return is_block(self.sequence) or callable(getattr(self.sequence, '__getitems__', None))
 
     @property
     def function(self) -> ItemFunction:

@@ -47,11 +47,10 @@ class Operator:
         self.log: deque[Any] = deque(maxlen=None if tracked else 0)
         """What it remembers of what the consumer has not received yet."""
 
-    def do_first(self, functions: Sequence[ItemFunction]) -> None:
-        """Do these functions of an item, of steps before it, together with its own."""
-        if functions:
-            own, *options = self.options
-            self.options = (own.after(functions), *options)
+    def do_first(self, function: ItemFunction) -> None:
+        """Do this function, of steps before it, together with its own."""
+        own, *options = self.options
+        self.options = (own.after(function), *options)
 
     def start(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         """The pairs that come out, from the beginning or from the entry of another run."""

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from itpipe._core.keys import END
-from itpipe._core.steps import STOP, ItemStep, Pair, Stateless, Step, draws, identity
+from itpipe._core.steps import STOP, ItemStep, Pair, Stateful, Stateless, Step, draws, identity
 
 from .functions import ItemFunction
 from .waiting import Stop
@@ -18,7 +18,9 @@ from .waiting import Stop
 if TYPE_CHECKING:
     from .source import Source
 
-__all__ = ['LOOK_UP', 'Plan', 'check_alike', 'dealt', 'fused', 'last_shard', 'map_items', 'planned', 'running']
+__all__ = [
+    'LOOK_UP', 'Plan', 'check_alike', 'dealt', 'fused', 'is_by_count', 'last_shard', 'map_items', 'planned', 'running',
+]  # fmt: skip
 
 
 def fused(steps: Sequence[Step | ItemStep]) -> list[Step]:
@@ -90,53 +92,77 @@ LOOK_UP: Final = -1
 class Plan(NamedTuple):
     """What runs, in this order, and where."""
 
-    operators: list[tuple[int, ...]]
-    """For each operator the indices of the steps that it does; the last is its own, those before are done with it."""
-    left: list[int]
+    operators: list[tuple[tuple[int, ...], int]]
+    """For each operator the indices of the steps whose functions it does first, and that of its own step.
+
+    If a `batch_by` is among the former, those before it are done for each item of the batch.
+    """
+    left: tuple[int, ...]
     """The last item-wise steps, if they are left to whom the items go."""
 
     @property
     def looks_up(self) -> bool:
         """Whether the source gives indices."""
-        return LOOK_UP in self.left or any(LOOK_UP in indices for indices in self.operators)
+        return LOOK_UP in self.left or any(LOOK_UP in first for first, _ in self.operators)
 
 
-def planned(steps: Sequence[Step], has_look_up: bool, cheap: bool, complete: bool) -> Plan:
+def planned(
+    steps: Sequence[Step], has_look_up: bool, cheap: bool = True, gathers: bool = False, complete: bool = True
+) -> Plan:
     """How a source with these steps runs.
 
     If it has a look-up, what chooses and orders items gets their indices, and workers look the items up; the item-wise
-    steps between go along. A cheap look-up is not worth that, and only saves ranks the items of others.
+    steps between go along. A `cheap` look-up is not worth that, and only saves ranks the items of others. If it
+    `gathers`, it looks the items of a batch up together.
     """
     if has_look_up:
-        plan, first = _planned(steps, [LOOK_UP], cheap, complete)
-        passed = [steps[indices[-1]] for indices in plan.operators[:first]]
-        in_workers = first < len(plan.operators) and len(plan.operators[first]) > 1
-        worthwhile = any(step.share is not None if cheap else step.reorders_only for step in passed) or in_workers
-        if worthwhile or (LOOK_UP in plan.left and not cheap):
+        plan = _planned(steps, (LOOK_UP,), cheap, gathers, complete)
+        before = next((n for n, (first, _) in enumerate(plan.operators) if LOOK_UP in first), len(plan.operators))
+        passed = [steps[own] for _, own in plan.operators[:before]]
+        first, own = plan.operators[before] if before < len(plan.operators) else (plan.left, LOOK_UP)
+        together = len(passed) > 0 and not isinstance(passed[-1], Stateful)
+        moved = any(step.share is not None if cheap else step.reorders_only for step in passed)
+        if moved or together or own != LOOK_UP or (first is plan.left and not cheap):
             return plan
-    return _planned(steps, [], cheap, complete)[0]
+    return _planned(steps, (), cheap, gathers, complete)
 
 
-def _planned(steps: Sequence[Step], waiting: list[int], cheap: bool, complete: bool) -> tuple[Plan, int]:
-    """The plan, and behind how many operators the source's items are looked up."""
-    operators: list[tuple[int, ...]] = []
-    looked_up = 0
-    for index in running(steps):
-        step = steps[index]
+def _planned(steps: Sequence[Step], waiting: tuple[int, ...], cheap: bool, gathers: bool, complete: bool) -> Plan:
+    operators: list[tuple[tuple[int, ...], int]] = []
+    order = running(steps)
+    for n, index in enumerate(order):
+        step, to_look_up = steps[index], LOOK_UP in waiting
         if step.work is map_items:
-            waiting.append(index)
-        elif step.reorders_only and (LOOK_UP in waiting or not complete):
-            operators.append((index,))
-        elif step.in_workers and LOOK_UP in waiting and not cheap:
-            looked_up = len(operators)
-            operators.append((*waiting, index))
-            waiting = []
+            waiting = (*waiting, index)
+        elif step.reorders_only and (to_look_up or not complete):
+            operators.append(((), index))
+        elif step.in_workers and to_look_up and not cheap:
+            operators.append((waiting, index))
+            waiting = ()
+        elif is_by_count(step) and (
+            (gathers and waiting == (LOOK_UP,)) or (to_look_up and not cheap and _to_workers(steps, order[n + 1 :]))
+        ):
+            operators.append(((), index))
+            waiting = (*waiting, index)
         else:
-            looked_up = len(operators) if LOOK_UP in waiting else looked_up
-            operators += [(each,) for each in [*waiting, index]]
-            waiting = []
-    looked_up = len(operators) if LOOK_UP in waiting else looked_up
-    return Plan(operators + [(each,) for each in waiting], []) if complete else Plan(operators, waiting), looked_up
+            operators += [*_alone(waiting), ((), index)]
+            waiting = ()
+    return Plan([*operators, *_alone(waiting)], ()) if complete else Plan(operators, waiting)
+
+
+def _alone(waiting: tuple[int, ...]) -> list[tuple[tuple[int, ...], int]]:
+    """The operators of steps that wait for no other."""
+    return [(waiting, LOOK_UP)] if LOOK_UP in waiting else [((), index) for index in waiting]
+
+
+def _to_workers(steps: Sequence[Step], order: Sequence[int]) -> bool:
+    """Whether the next of the steps that is not item-wise is done by workers, who can look items up."""
+    return next((steps[index].in_workers for index in order if steps[index].work is not map_items), False)
+
+
+def is_by_count(step: Step) -> bool:
+    """Whether it makes lists of so many items."""
+    return isinstance(step, Stateless) and step.by_count
 
 
 def dealt(steps: Sequence[Step | ItemStep], shard: Step) -> tuple[Step | ItemStep, ...]:

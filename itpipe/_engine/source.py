@@ -55,6 +55,8 @@ class Opened(Protocol):
     def log(self) -> Collection[Any]:
         """What it remembers for `commit`: about the items that the consumer has not received yet."""
 
+    gathers: bool
+    """Whether it looks the items of a batch up together."""
     has_look_up: bool
     """Whether it can give indices instead of items, and then there is a function that looks these up."""
 
@@ -106,6 +108,7 @@ class Numbered:
         self.read, self.pick, self.indices = read, pick, indices
         self._read_indices, self._looked_up = read_indices, looked_up
         self.has_look_up = looked_up is not None
+        self.gathers = looked_up is not None and looked_up.gathers
         self.position = 0
 
     def split(self) -> bool:

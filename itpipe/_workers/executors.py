@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from itpipe._core.keys import Batch, Key, describe
-from itpipe._engine.functions import ItemFunction
+from itpipe._engine.functions import NOTHING, ItemFunction
 from itpipe._engine.waiting import GRACE, warn_still_running
 
 from .pickling import dumps_call, dumps_function, loads_call, pack, result_of
@@ -63,7 +63,7 @@ class ExecutorPool(Pool):
         """The look-ups, if each call to another process would have a large dataset with it; else nothing to do."""
         remote = self._is_dask or self._is_process_pool
         if not (remote and self.function.lead and len(self._function.data) > MAX_FUNCTION):
-            return ItemFunction((), ())
+            return NOTHING
         first, own = self.function.split()
         self._function = _Function(own)
         return first

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, overload
 
 from itpipe._core.checks import integer, is_function, one_of, positive, truth
 from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
-from itpipe._core.steps import STOP, ItemStep, Stateful, Stateless, identity
+from itpipe._core.steps import STOP, EachStep, ItemStep, Stateful, Stateless, Step, identity
 from itpipe._engine.factories import factory, function_of
 from itpipe._engine.resources import Resource, with_setup
-from itpipe._engine.stream import Stage
+from itpipe._engine.stream import Stage, only_items
 from itpipe._workers import window
 from itpipe._workers.failures import OnError, policy_of, retries_of
 from itpipe._workers.opening import Workers
@@ -154,6 +155,7 @@ def parallel_map(
     if stall_timeout is not None:
         positive('parallel_map', 'stall_timeout', stall_timeout)
     _check_options_of_processes(where, max_crashes, max_tasks_per_worker, seed_globals, name)
+    batches, f, behind = _batches(f, bool(args or kwargs))
     function = function_of('parallel_map', f, args, kwargs)
     draws = step_name('parallel_map', function.target, name) if seed_globals else ''
     resource = None
@@ -168,12 +170,25 @@ def parallel_map(
 
         named = {'seed_globals': True} | ({} if name is None else {'name': name})
         fingerprint += '\n' + format_call('parallel_map', (), named)
-        steps: tuple[ItemStep, ...] = (ItemStep('parallel_map', SeedGlobals(), (function,), draws=draws),)
+        steps: tuple[ItemStep | EachStep, ...] = (
+            ItemStep('parallel_map', SeedGlobals(), (function,), (f, *args), kwargs, draws),
+        )
     elif isinstance(function.target, tuple) and not (args or kwargs):
         steps = function.target
-        fingerprint = '\n'.join(map(format_step, steps))
+        fingerprint = '\n'.join(map(format_step, f.steps))
     else:
         steps = (ItemStep('parallel_map', identity, (function,)),)
+    hidden: tuple[Step, ...] = ()
+    if batches is not None:
+        if policy is not None:
+            raise TypeError(
+                'parallel_map: `on_error` does not go with a `batch_by` in `f`, because other items would then be in'
+                ' the batches: use a `parallel_map` with `on_error` before `batch_by`'
+            )
+        made = format_step(batches)
+        hidden = (replace(batches, fingerprint=f'{fingerprint}\n{made}' if steps else made, hidden=True),)
+        steps = (EachStep(steps, ' | '.join([*map(format_step, f.steps), made])), *behind)  # type: ignore[arg-type]
+        fingerprint = '\n'.join(map(format_step, behind))
     workers = Workers(where, given, limit, max_crashes, max_tasks_per_worker, stall_timeout, resource, tries)
     options = (steps, workers, policy, STOP)
     itemwise = policy is None
@@ -182,14 +197,28 @@ def parallel_map(
             'parallel_map', window.map_ordered, options, fingerprint=fingerprint, itemwise=itemwise,
             in_workers=lookups == 'workers',
         )  # fmt: skip
-        return Stage((step,))
+        return Stage((*hidden, step))
     return Stage((
+        *hidden,
         Stateful(
             'parallel_map', window.map_unordered, options, fingerprint=f'{fingerprint}\nparallel_map(ordered=False)',
             in_workers=lookups == 'workers', itemwise=itemwise, state={'slots': []}, gives='results',
             replay=window.replay_unordered,
         ),
     ))  # fmt: skip
+
+
+def _batches(f: Any, has_args: bool) -> tuple[Stateless | None, Any, tuple[ItemStep, ...]]:
+    """The `batch_by` in the stage, if there is one, the stage before it, and the steps behind it."""
+    if isinstance(f, Stage):
+        for n, step in enumerate(f.steps):
+            if isinstance(step, Stateless) and step.by_count:
+                if has_args:
+                    raise TypeError(
+                        f'parallel_map: `f` is a stage of several steps, give the arguments to those: got {f!r}'
+                    )
+                return step, Stage(f.steps[:n]), only_items('parallel_map', Stage(f.steps[n + 1 :]), 'f')
+    return None, f, ()
 
 
 def _chosen(**workers: Any) -> tuple[str, Any]:
