@@ -51,7 +51,8 @@ class Gather(Each):
     def _together(self, indices: list[int]) -> Any:
         sequence = self.look_up.sequence
         if is_block(sequence):
-            return sequence[indices]
+            is_tensor = not isinstance(sequence, np.ndarray)
+            return sequence[indices] if is_tensor else np.asarray(sequence).take(indices, axis=0)
         items = sequence.__getitems__(indices)
         if len(items) != len(indices):
             raise ValueError(f'`__getitems__` gave {len(items)} items for {len(indices)} indices')

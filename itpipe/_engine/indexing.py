@@ -85,9 +85,9 @@ def is_cheap(sequence: Any) -> bool:
 def is_block(sequence: Any) -> bool:
     """Whether one indexing operation gives the items at several indices, as an array."""
     if type(sequence) in (np.ndarray, np.memmap):
-        return sequence.ndim > 0 and sequence.dtype != object
+        return bool(sequence.ndim > 0 and sequence.dtype != object)
     torch: Any = sys.modules.get('torch')
-    return torch is not None and type(sequence) is torch.Tensor and sequence.ndim > 0
+    return torch is not None and type(sequence) is torch.Tensor and bool(sequence.ndim > 0)
 
 
 class LookUp(partial[Any], Blames):

@@ -91,6 +91,7 @@ SOURCES: dict[str, Callable[[], Any]] = {
     'mix of mixes': lambda: mix(mix(Where(), seed=1), Where(), seed=0),
     'concat': lambda: stream(Where()) | concat(Where()),
     'cycle': lambda: stream(Where(), seed=0) | shuffle(5) | cycle(),
+    'batches': lambda: stream(Where()) | batch_by(1) | apply(lambda batch: batch[0]),
 }
 
 
@@ -130,7 +131,7 @@ def test_a_dataset_that_is_too_large_to_go_with_each_call_stays_here() -> None:
         lambda: Where() | prefetch(2) | parallel_map(same, processes=1),
         lambda: Where() | filter_by(bool) | parallel_map(same, processes=1),
         lambda: Where() | reuse(2, 2) | parallel_map(same, processes=1),
-        lambda: Where() | batch_by(1) | parallel_map(lambda batch: batch[0], processes=1),
+        lambda: Where() | batch_by(lambda *_: False) | parallel_map(lambda batch: batch[0], processes=1),
     ],
 )
 def test_here_where_it_is_asked_for_or_a_step_needs_the_values(pipeline: Callable[[], Any]) -> None:

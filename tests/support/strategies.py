@@ -434,11 +434,29 @@ HOW = ('threads', 'processes', 'executor', 'in_flight')
 def in_other_modes(draw: Any, value: Any, modes: Any = in_this_process) -> Any:
     """The same pipeline, where what runs elsewhere runs somewhere else, or here."""
     if isinstance(value, Pipe):
-        made = [draw(in_another_mode(each, modes)) for each in value.stages]
+        stages = value.stages
+        if draw(st.booleans()):
+            stages = draw(with_whole_batches(stages, modes))
+        made = [draw(in_another_mode(each, modes)) for each in stages]
         return Pipe(draw(in_other_modes(value.source, modes)), tuple(itertools.chain.from_iterable(made)))
     if not isinstance(value, Call):
         return value
     return Call(value.name, tuple(draw(in_other_modes(each, modes)) for each in value.args), value.kwargs)
+
+
+@st.composite
+def with_whole_batches(draw: Any, stages: tuple, modes: Any) -> tuple:
+    """The stages, where some that make batches, and those around them, run in workers as one."""
+    for n, made in enumerate(stages):
+        if isinstance(made, Call) and made.name == 'batch_by' and made.args and isinstance(made.args[0], int):
+            first, end = n, n + 1
+            while first and is_itemwise(stages[first - 1]) and draw(st.integers(0, 3)):
+                first -= 1
+            while end < len(stages) and is_itemwise(stages[end]) and draw(st.integers(0, 3)):
+                end += 1
+            whole = tuple(each if isinstance(each, Call) else Call('apply', (each,)) for each in stages[first:end])
+            return (*stages[:first], Call('parallel_map', (whole,), draw(modes)), *stages[end:])
+    return stages
 
 
 @st.composite
