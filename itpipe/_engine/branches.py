@@ -58,6 +58,7 @@ class Branched:
         )
         steps = [step for branch in branches for step in branch.steps]
         self.one_shot = any(branch.source.one_shot for branch in branches)
+        self.early = all(branch.source.early for branch in branches)
         self.ordered = all(branch.source.ordered for branch in branches) and not any(
             isinstance(step, Step) and step.yields_as_completed for step in steps
         )

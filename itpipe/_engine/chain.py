@@ -28,6 +28,7 @@ from .functions import ItemFunction
 from .kinds import kind_of_step
 from .operators import Operator
 from .order import check_alike, fused, hold_back_last, map_items, running
+from .pools import Pools
 from .seeds import Seeds
 from .source import Source
 from .user_state import UserStatefulOperator
@@ -73,8 +74,9 @@ class Chain:
         tracked: bool = True,
         dropped: deque[Dropped] | None = None,
         complete: bool = True,
+        pools: Pools | None = None,
     ):
-        self.seeds, self.stop = seeds, stop or Stop(dropped)
+        self.seeds, self.stop = seeds, stop or Stop(dropped, pools)
         self.described, self._first_seeds = (source, steps), seeds.copy()
         check_alike('shard', source, steps, seeds.seeded)
         steps = fused(steps)
@@ -122,6 +124,8 @@ class Chain:
         """Held for what takes no time, never while an item is made."""
         self._committing = False
         self._closing: list[Callable[[], object]] = []
+        if stop is None and pools is None:
+            self._closing.append(self._close_pools)
         self._close_later(self.pairs)
         if not isinstance(self.pairs, (enumerate, zip)) and not (
             self.operators and self.operators[0].step.work is map_items
@@ -240,6 +244,10 @@ class Chain:
                 raise RuntimeError(f'`{format_step(operator.step)}` does not say of which items it makes what it gives')
             keys = [origin for key in keys for origin in operator.step.origins(key)]
         return self.source.indices(keys)
+
+    def _close_pools(self) -> None:
+        if self.stop.pools is not None:
+            self.stop.pools.close()
 
     def close(self) -> None:
         """Close all that is upstream, the user's generators included; for the thread that runs it, or after that."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import Key
 from itpipe._core.notes import note
 from itpipe._core.rng import Draws, generator
-from itpipe._core.show import format_step
+from itpipe._core.show import format_step, same
 from itpipe._core.steps import AS_WRITTEN, STOP, Function, ItemStep, Seed, Step
 
-from .seeds import Seeds
+from .seeds import Seeds, StepSeed
 from .waiting import Stop
 
 if TYPE_CHECKING:
@@ -24,31 +25,56 @@ __all__ = ['ItemFunction', 'NeedsRng', 'bind_option']
 class NeedsRng:
     """A function of an item that waits for the item's random generator."""
 
-    __slots__ = ('make', 'parts', 'step_key')
+    __slots__ = ('make', 'parts', 'seed', 'step_key')
 
-    def __init__(self, make: Callable[..., Callable[..., Any]], parts: tuple[Any, ...], step_key: int | None = None):
-        self.make, self.parts, self.step_key = make, parts, step_key
+    def __init__(self, make: Callable[..., Callable[..., Any]], parts: tuple[Any, ...], seed: StepSeed | None = None):
+        self.make, self.parts, self.seed = make, parts, seed
+        self.step_key = None if seed is None else seed.key
 
     def at(self, key: Key) -> Callable[..., Any]:
         """The function for the item with this key."""
         parts = [part.at(key) if isinstance(part, NeedsRng) else part for part in self.parts]
         return self.make(*parts) if self.step_key is None else self.make(generator(self.step_key, key), *parts)
 
+    def in_pass(self, pass_: int) -> NeedsRng:
+        """The same in another pass over the source, where it draws other numbers."""
+        parts = tuple(part.in_pass(pass_) if isinstance(part, NeedsRng) else part for part in self.parts)
+        return NeedsRng(self.make, parts, self.seed and self.seed._replace(pass_=pass_))
+
 
 class ItemFunction:
     """Item-wise steps bound to a run: the one way in which a function of an item is called, wherever it runs."""
 
-    __slots__ = ('calls', 'names', 'random', 'resource')
+    __slots__ = ('calls', 'names', 'pass_', 'random', 'resource', 'steps')
 
     resource: Resource | None
     """What each worker has to open before its first call."""
+    steps: tuple[ItemStep, ...]
+    """What it was made of. It stays in this process."""
 
     def __init__(self, steps: Iterable[ItemStep], seeds: Seeds):
-        steps = tuple(steps)
+        self.steps = steps = tuple(steps)
+        self.pass_ = seeds.pass_
         self.calls = [bind_step(step, seeds) for step in steps]
         self.names = [format_step(step) for step in steps]
         self.random = any(isinstance(call, NeedsRng) for call in self.calls)
         self.resource = None
+
+    def is_like(self, other: ItemFunction) -> bool:
+        """Whether it is the same function, perhaps in another pass."""
+        return same(self.steps, other.steps)
+
+    def in_pass(self, pass_: int) -> ItemFunction:
+        """The same in another pass over the source, where it draws other random numbers."""
+        if pass_ == self.pass_ or not self.random:
+            return self
+        function = copy(self)
+        function.pass_ = pass_
+        function.calls = [call.in_pass(pass_) if isinstance(call, NeedsRng) else call for call in self.calls]
+        return function
+
+    def __getstate__(self) -> Any:
+        return None, {name: getattr(self, name) for name in ItemFunction.__slots__ if name != 'steps'}
 
     def stop(self) -> None:
         """Break what waits within a call; from any thread."""
@@ -86,10 +112,10 @@ class ItemFunction:
 
 def bind_step(step: ItemStep, seeds: Seeds) -> Any:
     """The step's function of an item, `NeedsRng` where it or one of its functions is random."""
-    key = seeds.next(step.draws) if step.draws else None
+    seed = seeds.next_step(step.draws) if step.draws else None
     parts = tuple(bind(function, seeds) for function in step.functions)
     if step.draws or any(isinstance(part, NeedsRng) for part in parts):
-        return NeedsRng(step.make, parts, key)
+        return NeedsRng(step.make, parts, seed)
     return step.make(*parts)
 
 

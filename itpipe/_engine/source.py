@@ -25,6 +25,9 @@ class Source(Protocol):
     """Whether the order of its items does not depend on which of them are made first."""
     one_shot: bool
     """Whether probably only one run can read it, as it is an iterator or has one in it."""
+    early: bool
+    """Whether its next pass may begin before the last batches of one are consumed. Not if something else counts its
+    passes, or would have to go back for the state of an earlier one."""
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened: ...
 
@@ -127,6 +130,7 @@ class Seeded:
     def __init__(self, source: Source, seed: int | None):
         self.source, self.seed = source, seed
         self.random, self.ordered, self.one_shot = source.random, source.ordered, source.one_shot
+        self.early = source.early
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened:
         return self.source.open(seeds, stop)

@@ -37,6 +37,12 @@ class MemoryBudget:
         self._held = Held()
         self._item, self._result = MovingAverage(0.1), MovingAverage(0.1)
 
+    def emptied(self) -> MemoryBudget:
+        """One for other tasks, which are expected to be as large as those of this one."""
+        other = MemoryBudget(self._limit, self._copied)
+        other._item, other._result = self._item, self._result
+        return other
+
     def add(self, task: Task, item: Any) -> None:
         """Count the item of a new task."""
         self._measure()  # first: this item may have got the memory of one that is gone

@@ -94,9 +94,17 @@ class Retrying(ItemFunction):
 
     def __init__(self, function: ItemFunction, retries: Retries):
         self.calls, self.names, self.random = function.calls, function.names, function.random
-        self.resource = function.resource
+        self.pass_, self.resource = function.pass_, function.resource
         self.function, self.retries = function, retries
         self.stopped = Event()
+
+    def is_like(self, other: ItemFunction) -> bool:
+        return self.function.is_like(other)
+
+    def in_pass(self, pass_: int) -> ItemFunction:
+        function = Retrying(self.function.in_pass(pass_), self.retries)
+        function.stopped = self.stopped
+        return function
 
     def __call__(self, key: Key, value: Any) -> Any:
         for n in range(self.retries.tries):

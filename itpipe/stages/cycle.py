@@ -13,6 +13,7 @@ from itpipe._core.steps import Joins, Pair
 from itpipe._engine.branches import Joined, OpenedBranches
 from itpipe._engine.chain import Chain
 from itpipe._engine.factories import factory
+from itpipe._engine.pools import Pools
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.state_checks import key_test
 from itpipe._engine.stream import Stage, Stream
@@ -56,6 +57,7 @@ class _OpenedCycle(OpenedBranches):
 
     def __init__(self, source: _Cycle, seeds: Seeds, stop: Stop):
         super().__init__(source, seeds, stop)
+        stop.pools = stop.pools or Pools()
         self.fresh = seeds.copy()  # before the random steps of the first pass are counted
         self.again = lru_cache(KEPT)(self.pass_again)
 

@@ -347,7 +347,7 @@ def test_stopped_before_it_begins_it_makes_nothing(background: Any) -> None:
 def test_stopped_between_two_runs_it_closes_the_second_without_having_begun_it(background: Any) -> None:
     made, log = background(), []
     assert list(made.run(pairs(1))) == [(0, 0)]
-    made._work.put((map(log.append, range(3)), lambda: log.append('closed')))
+    made.make(lambda: (map(log.append, range(3)), lambda: log.append('closed')))
     made._stopped = True
     made.close()
     assert log in (['closed'], [0, 'closed'])  # the thread may have been at it when it was stopped
