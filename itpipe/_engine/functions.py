@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -41,28 +41,37 @@ class NeedsRng:
         parts = tuple(part.in_pass(pass_) if isinstance(part, NeedsRng) else part for part in self.parts)
         return NeedsRng(self.make, parts, self.seed and self.seed._replace(pass_=pass_))
 
+    def drawn(self) -> Iterator[tuple[Any, ...]]:
+        """What the draws in it depend on, apart from the pass and the item."""
+        if self.seed is not None:
+            yield self.seed[:-1]
+        for part in self.parts:
+            if isinstance(part, NeedsRng):
+                yield from part.drawn()
+
 
 class ItemFunction:
     """Item-wise steps bound to a run: the one way in which a function of an item is called, wherever it runs."""
 
-    __slots__ = ('calls', 'names', 'pass_', 'random', 'resource', 'steps')
+    __slots__ = ('calls', 'described', 'names', 'pass_', 'random', 'resource')
 
     resource: Resource | None
     """What each worker has to open before its first call."""
-    steps: tuple[ItemStep, ...]
-    """What it was made of. It stays in this process."""
+    described: tuple[Any, ...]
+    """What it was made of, apart from the pass. It stays in this process."""
 
     def __init__(self, steps: Iterable[ItemStep], seeds: Seeds):
-        self.steps = steps = tuple(steps)
+        steps = tuple(steps)
         self.pass_ = seeds.pass_
         self.calls = [bind_step(step, seeds) for step in steps]
         self.names = [format_step(step) for step in steps]
         self.random = any(isinstance(call, NeedsRng) for call in self.calls)
+        self.described = steps, [seed for call in self.calls if isinstance(call, NeedsRng) for seed in call.drawn()]
         self.resource = None
 
     def is_like(self, other: ItemFunction) -> bool:
         """Whether it is the same function, perhaps in another pass."""
-        return same(self.steps, other.steps)
+        return same(self.described, other.described)
 
     def in_pass(self, pass_: int) -> ItemFunction:
         """The same in another pass over the source, where it draws other random numbers."""
@@ -74,7 +83,7 @@ class ItemFunction:
         return function
 
     def __getstate__(self) -> Any:
-        return None, {name: getattr(self, name) for name in ItemFunction.__slots__ if name != 'steps'}
+        return None, {name: getattr(self, name) for name in ItemFunction.__slots__ if name != 'described'}
 
     def stop(self) -> None:
         """Break what waits within a call; from any thread."""
