@@ -38,7 +38,9 @@ class MemoryBudget:
         self._item, self._result = MovingAverage(0.1), MovingAverage(0.1)
 
     def emptied(self) -> MemoryBudget:
-        """One for other tasks, which are expected to be as large as those of this one."""
+        """One without tasks, which knows as much of how large they are."""
+        if not self._items and not self._results:
+            return self
         other = MemoryBudget(self._limit, self._copied)
         other._item, other._result = self._item, self._result
         return other

@@ -47,11 +47,8 @@ class Workers(NamedTuple):
             note(error, where, None)
             raise
         seconds = stop.stall_timeout if self.stall_timeout is None else self.stall_timeout
-        pool.workers, pool.where, pool.stall_timer = (
-            self,
-            where,
-            StallTimer(f'no item has come out of {where}', seconds),
-        )
+        pool.workers, pool.where = self, where
+        pool.stall_timer = StallTimer(f'no item has come out of {where}', seconds)
         return pool
 
     def _pool(self, function: ItemFunction) -> Pool:

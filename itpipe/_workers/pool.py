@@ -107,7 +107,8 @@ class Pool:
 
     def _settle(self, task: Task, value: Any = None, error: BaseException | None = None, fatal: bool = False) -> None:
         if not task.settled:
-            task.value, task.error, task.fatal = value, error, fatal
+            if not task.use.over:  # else nobody takes it, and it would be kept as long as its worker is idle
+                task.value, task.error, task.fatal = value, error, fatal
             task.settled = True
             if task.use.settled is not None:
                 task.use.settled.append(task)
