@@ -1,8 +1,9 @@
-"""What every pool of workers offers: one function is called, for one run.
+"""What every pool of workers offers: one function is called, in one pass over the source after another.
 
 `submit` takes a key and an item and returns a task. `result` waits for the task; it returns what the function returned,
 or raises what it raised. Only the run's thread calls these two. A worker settles a task once, in any thread. `stop`
-breaks the waits, from any thread. `close` waits until the workers are gone.
+breaks the waits, from any thread. `close` waits until the workers are gone. Between two passes, `rest` forgets the
+tasks that were not taken, and `begin` gives the pool the function of the next pass.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from itpipe._engine.waiting import POLL_SECONDS, StallTimer, signal
 from itpipe.errors import NotPicklable
 
 from .inline import InlinePolicy
-from .task import Task
+from .task import Task, Use
 
 if TYPE_CHECKING:
     from .budget import MemoryBudget
@@ -42,12 +43,14 @@ class Pool:
     """Whether the workers get copies of the items."""
 
     def __init__(self, size: int, function: ItemFunction, in_flight: int | None = None):
+        self._use = Use()
         self._memory: MemoryBudget | None = None
         self.in_flight = in_flight
         if isinstance(in_flight, Bytes):
             from .budget import MemoryBudget  # slow to import
 
             self._memory, self.in_flight = MemoryBudget(in_flight, self.copies), size
+            self._use.settled = self._memory.settled
         self.size, self.function = size, function
         self.inline = InlinePolicy(calibrated=True)
         self.where, self.stall_timer = '', StallTimer()
@@ -56,8 +59,20 @@ class Pool:
         self._awaited: Task | None = None
         self._wake = threading.Lock()
         self._wake.acquire()
-        self._done: SimpleQueue[Task | None] | None = None
         self._failures: list[BaseException] = []
+
+    def begin(self, function: ItemFunction) -> None:
+        """Begin the next pass, with the function as it is in that."""
+        self.function = function
+
+    def rest(self) -> None:
+        """Forget the tasks that were not taken; what workers are busy with comes to nothing. For the run's thread."""
+        self._use.over = True
+        self._use = Use()
+        if self._memory is not None:
+            self._memory = self._memory.emptied()
+            self._use.settled = self._memory.settled
+        self._stopped = False
 
     @property
     def max_pending(self) -> int:
@@ -72,7 +87,7 @@ class Pool:
 
     def submit(self, key: Key, value: Any, keep: bool = False) -> Task:
         """Have the function called with the item. If `keep`, the task holds the item."""
-        task = Task(key)
+        task = Task(key, self._use)
         if keep:
             task.item = value
         if self._memory is not None:
@@ -90,12 +105,13 @@ class Pool:
 
     def _settle(self, task: Task, value: Any = None, error: BaseException | None = None, fatal: bool = False) -> None:
         if not task.settled:
-            task.value, task.error, task.fatal = value, error, fatal
+            if not task.use.over:  # else nobody takes it, and it would be kept as long as its worker is idle
+                task.value, task.error, task.fatal = value, error, fatal
             task.settled = True
-            if self._memory is not None:
-                self._memory.settled.append(task)
-            if self._done is not None:
-                self._done.put(task)
+            if task.use.settled is not None:
+                task.use.settled.append(task)
+            if task.use.done is not None:
+                task.use.done.put(task)
             if self._awaited is task:  # read after settling; `_wait` reads `settled` after it has set `_awaited`
                 signal(self._wake)
 
@@ -146,23 +162,23 @@ class Pool:
 
     def watch(self) -> None:
         """From now on, tasks are taken by `next_done`, in the order in which they are settled."""
-        self._done = SimpleQueue()
+        self._use.done = SimpleQueue()
 
     @property
     def any_done(self) -> bool:
         """Whether `next_done` would return at once."""
-        return self._done is not None and not self._done.empty()
+        return self._use.done is not None and not self._use.done.empty()
 
     def next_done(self) -> Task:
         """Wait for the task that is settled next."""
-        assert self._done is not None
-        if self._done.empty():
+        assert self._use.done is not None
+        if self._use.done.empty():
             self._flush()
         self.stall_timer.start()
         while True:
             self._check()
             try:
-                task = self._done.get(timeout=self.stall_timer.wait_time(POLL_SECONDS, self.doing))
+                task = self._use.done.get(timeout=self.stall_timer.wait_time(POLL_SECONDS, self.doing))
             except Empty:
                 continue
             if task is not None:
@@ -193,8 +209,8 @@ class Pool:
         self._stopped = True
         self.function.stop()
         signal(self._wake)
-        if self._done is not None:
-            self._done.put(None)
+        if (done := self._use.done) is not None:
+            done.put(None)
 
     def close(self) -> None:
         """Stop, and wait until nothing of this pool is left. A second call does nothing.

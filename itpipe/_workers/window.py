@@ -146,6 +146,7 @@ def _map(
     window_over: Callable[[Pool], _InOrder], function: ItemFunction, workers: Workers, policy: Policy | None, stop: Stop
 ) -> Iterator[Pair]:
     pool = workers.open(function, stop)
+    leave = pool.close if stop.pools is None else partial(stop.pools.give_back, pool)
     failures = None if policy is None else Failures(policy, pool.where, stop.dropped, function)
     keep = failures is not None and failures.keeps_items
     window, inline = window_over(pool), pool.inline
@@ -176,13 +177,13 @@ def _map(
             del value
         window.raise_error()
     except Exception as error:
-        close_after(error, pool.close)
+        close_after(error, leave if stop.called else pool.close)
         raise
     except BaseException:
-        pool.close()
+        leave()
         raise
     else:
-        pool.close()
+        leave()
     finally:
         stop.remove(pool)
 

@@ -13,6 +13,7 @@ import itpipe._engine.waiting
 import itpipe._workers.executors
 import itpipe._workers.threads
 from itpipe import NotPicklable
+from itpipe._core.sizes import Bytes
 from itpipe._workers.executors import ExecutorPool
 from itpipe._workers.pool import Pool
 from itpipe._workers.threads import Threads
@@ -176,4 +177,57 @@ def test_stopping_breaks_the_wait_for_whatever_comes_next(open_pool: Any) -> Non
         pool.next_done()
     stopping.join()
     go_on.set()
+    pool.close()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Between two passes
+
+
+def test_after_a_rest_it_calls_the_function_of_the_next_pass(open_pool: Any) -> None:
+    pool = open_pool(lambda x: (x, 'first'))
+    assert pool.result(pool.submit(0, 0)) == (0, 'first')
+    pool.rest()
+    pool.begin(function_of(lambda x: (x, 'second')))
+    assert pool.result(pool.submit(0, 0)) == (0, 'second')
+    pool.close()
+
+
+@pytest.mark.parametrize('stopped', [False, True])
+def test_what_was_not_taken_is_not_seen_in_the_next_pass(open_pool: Any, stopped: bool) -> None:
+    begun, go_on, calls = threading.Event(), threading.Event(), []
+
+    def first(x: int) -> int:
+        calls.append(x)
+        begun.set()
+        assert go_on.wait(LIMIT)
+        return x
+
+    pool = open_pool(first)
+    pool.watch()
+    for key in range(3):
+        pool.submit(key, key)
+    assert begun.wait(LIMIT)
+    if stopped:
+        pool.stop()
+    pool.rest()
+    pool.begin(function_of(lambda x: -x))
+    pool.watch()
+    tasks = [pool.submit(key, key) for key in range(2)]
+    assert not pool.any_done
+    go_on.set()
+    taken = [pool.next_done() for _ in range(2)]
+    assert taken == tasks
+    assert [pool.result(task) for task in taken] == [0, -1]
+    assert calls == [0] or (isinstance(pool, ExecutorPool) and not stopped)  # an executor has its own queue
+    pool.close()
+
+
+def test_bytes_of_what_was_not_taken_do_not_count() -> None:
+    pool = Threads(1, function_of(len), Bytes(10_000))
+    for key in range(2):
+        pool.submit(key, bytes(9_000))
+    pool.rest()
+    assert pool.can_submit(0)
+    assert pool.result(pool.submit(0, bytes(9_000))) == 9_000
     pool.close()
