@@ -51,6 +51,12 @@ class Feed:
     """How many single results the consumer takes for a batch."""
     known: frozenset[Any] | None = None
     """All keys there are, where `expected` has not all of them."""
+    dataset: Any = None
+    """What the items are looked up in, for those that are given a dataset and an order."""
+    combined: Callable[[list[Any]], Any] = field(default=lambda items: stacked(items))  # noqa: PLW0108 (it comes below)
+    """A batch by hand."""
+    clock: Callable[[], float] = perf_counter
+    """What is counted: by default all time that passes."""
 
     @property
     def batches(self) -> int:
@@ -78,8 +84,8 @@ class Feed:
                 if self.pause:
                     sleep(self.pause)
                 if number == self.warm - 1:
-                    started = perf_counter()
-                elif number >= self.warm and ((elapsed := perf_counter() - started) > most or number == last):
+                    started = self.clock()
+                elif number >= self.warm and ((elapsed := self.clock() - started) > most or number == last):
                     break
             else:
                 raise AssertionError(f'{number + 1} batches came, of {last + 1}')
