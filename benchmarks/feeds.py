@@ -25,6 +25,13 @@ def numbers(batch: Any) -> list[Any]:
     return batch.tolist()  # type: ignore[no-any-return]
 
 
+def stacked(items: list[Any]) -> Any:
+    """A batch by hand."""
+    if isinstance(items[0], tuple):
+        return tuple(map(stacked, zip(*items, strict=True)))
+    return np.stack(items) if isinstance(items[0], np.ndarray) else np.array(items)
+
+
 @dataclass
 class Feed:
     """`f` of each of `items`, in batches of `size`, or without batches; more items than are asked for."""
@@ -53,7 +60,7 @@ class Feed:
     """All keys there are, where `expected` has not all of them."""
     dataset: Any = None
     """What the items are looked up in, for those that are given a dataset and an order."""
-    combined: Callable[[list[Any]], Any] = field(default=lambda items: stacked(items))  # noqa: PLW0108 (it comes below)
+    combined: Callable[[list[Any]], Any] = stacked
     """A batch by hand."""
     clock: Callable[[], float] = perf_counter
     """What is counted: by default all time that passes."""
@@ -120,10 +127,3 @@ def grouped(results: Iterable[Any], size: int) -> Iterator[list[Any]]:
     finally:
         if hasattr(results, 'close'):
             results.close()
-
-
-def stacked(items: list[Any]) -> Any:
-    """A batch by hand."""
-    if isinstance(items[0], tuple):
-        return tuple(map(stacked, zip(*items, strict=True)))
-    return np.stack(items) if isinstance(items[0], np.ndarray) else np.array(items)
