@@ -152,9 +152,11 @@ def jpeg(share: float = 1) -> Work:
     rows |= {f'whole batches by hand, {kind}': partial(by_hand, kind) for kind in BOTH}
     rows |= {f'itpipe, {kind}': partial(as_written, kind) for kind in BOTH}
     rows |= {f'itpipe, whole batches, {kind}': partial(whole, kind) for kind in BOTH}
+    # 1.3 and 1.15 times as fast as torch, which takes 1.04 times as long as the limit
+    aims = {title: 0.8 if 'threads' in title else 0.9 for title in rows if title.startswith('itpipe')}
     return Work(
-        'jpeg: read, decode, resize, crop and flip, 2 workers, batches of 32', 1.0, 'ms an item', rows, feed,
-        may_fail=frozenset(f'itpipe, whole batches, {kind}' for kind in BOTH),
+        'jpeg: read, decode, resize, crop and flip, 2 workers, batches of 32', 0.9, 'ms an item', rows, feed,
+        aims=aims, may_fail=frozenset(title for title in rows if title.startswith('itpipe, whole')),
     )  # fmt: skip
 
 
