@@ -65,8 +65,9 @@ def run(names: list[str], options: argparse.Namespace) -> None:
     for name, module in absent.items():
         say(f'\nLeft out: {name}: {module} is not installed.')
     for result in results:
-        for title, reason in result.failed.items():
-            say(f'\nLeft out: {title} in "{result.work.title}": {reason}.')
+        for reason in dict.fromkeys(result.failed.values()):
+            titles = '; '.join(title for title, other in result.failed.items() if other == reason)
+            say(f'\nLeft out: {titles} in "{result.work.title}": {reason}.')
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
         (options.output / 'table.md').write_text('\n'.join(written) + '\n', encoding='utf-8')
