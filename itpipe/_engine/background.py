@@ -1,7 +1,9 @@
 """A thread, the maker, that makes pairs ahead of the thread that takes them, the taker.
 
 The maker appends to `ready`, the taker pops from it. A deque needs no lock for that. Two locks are used as signals, one
-to wake each side. A signal may come without need: whichever side wakes up looks at `ready` again.
+to wake each side. A signal may come without need: whichever side wakes up looks at `ready` again. Where a side is about
+to sleep, it first says so and then looks once more. That is safe without the GIL, too: there, each change of a deque or
+an attribute takes the lock of that object, so no read comes before the change that is written before it.
 
 Waking a thread costs more than making a cheap batch. So the maker signals at most once a millisecond. The taker, if it
 finds nothing, waits a millisecond for that signal. If that was not enough, it sets `_urgent`, and the maker signals at
@@ -257,8 +259,9 @@ class Background:
         if self._thread is not None:
             join([self._thread])
         self._ready.clear()
-        if self._failure is not None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
             try:
-                raise self._failure
+                raise failure
             finally:
-                self._failure = None
+                del failure  # its traceback holds this frame

@@ -265,11 +265,14 @@ class Chain:
 
     def close(self) -> None:
         """Close all that is upstream, the user's generators included; for the thread that runs it, or after that."""
-        if self._closing:
-            try:
-                self._closing.pop()()
-            finally:  # not by an ExitStack, which would take the error that this is done for out of the context
-                self.close()
+        try:
+            close = self._closing.pop()
+        except IndexError:  # not asked for before, as two threads may be closing
+            return
+        try:
+            close()
+        finally:  # not by an ExitStack, which would take the error that this is done for out of the context
+            self.close()
 
 
 def _close(items: Any) -> None:

@@ -77,8 +77,8 @@ class EpochRun:
         self._lock = threading.RLock()
         """Held while a batch is taken. Whoever asks only for the position does not wait for it."""
         self.closed = False
-        self.epochs = 0
-        """The number of epochs that are being iterated."""
+        self.epochs: list[None] = []
+        """As many as epochs are being iterated. Of two threads that add to a number at once, one may be lost."""
         self.entropy = start.entropy
         self._cursor = Cursor(start.pass_, start.batch, start=start.in_pass)
         self.last = self._cursor

@@ -69,7 +69,7 @@ class Epochs:
         run, most = self._start(), self.batches_per_epoch
         epoch = run.next_epoch()
         try:
-            run.epochs += 1
+            run.epochs.append(None)
             while most is None or epoch.batch < most:
                 run.check_process()
                 try:
@@ -84,7 +84,7 @@ class Epochs:
                 del batch
             run.next_epoch()
         finally:
-            run.epochs -= 1
+            run.epochs.pop()
             if self.restart:
                 run.rewind()
                 self._end(run)
@@ -94,7 +94,7 @@ class Epochs:
         most = self.batches_per_epoch
         # With `restart`, `batches_per_epoch` is only the most that an epoch may have.
         enough = epoch.batch > 0 and (most is None or self.restart)
-        if self._warned or run.closed or run.epochs > 1 or enough:
+        if self._warned or run.closed or len(run.epochs) > 1 or enough:
             return
         self._warned = True
         if epoch.batch == 0:

@@ -45,8 +45,8 @@ class Items:
         self.one_shot = isinstance(iterable, Iterator)
         self.early = not (self.one_shot or has_states(iterable) or has_epochs(iterable))
         self.rewinder = Rewinder(iterable)
-        self.running = 0
-        """How many runs are reading it."""
+        self.running: list[None] = []
+        """As many as runs are reading it. Of two threads that add to a number at once, one may be lost."""
         self._read_before = self._ended_before = False
         """Of an iterator, whether it was read, and whether to its end."""
         self._warned = False
@@ -105,7 +105,7 @@ class Items:
         again, self._read_before, self._ended_before = self._read_before, self.one_shot, False
         number = start - 1
         iterator: Any = None
-        self.running += 1
+        self.running.append(None)
         try:
             iterator = iter(self.iterable)
             items = self._once_more(iterator) if again else iterator
@@ -118,7 +118,7 @@ class Items:
                 note(error, self._where(), number + 1)
             raise
         finally:
-            self.running -= 1
+            self.running.pop()
             # Closes iterators made for this run, generators and runs. An open file belongs to the user.
             own = not self.one_shot or hasattr(iterator, 'throw') or isinstance(iterator, Run)
             if own and hasattr(iterator, 'close'):
@@ -215,7 +215,7 @@ class _OpenedWithStates(Numbered):
             iterable.load_state_dict(deepcopy(state))
         due = 0.0
         key: Any
-        items.running += 1
+        items.running.append(None)
         try:
             for key, value in items.follow(self.position, 0 if only_index(iterable) else number):
                 self.made = key + 1
@@ -225,7 +225,7 @@ class _OpenedWithStates(Numbered):
                 yield key, value
             items.rewinder.unfinished = loaded
         finally:
-            items.running -= 1
+            items.running.pop()
 
     def _pick(self, keys: Sequence[Any]) -> dict[Key, Any]:
         items = self.items

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ['Thread', 'check_running', 'close_outside']
+__all__ = ['Thread', 'check_running', 'close_outside', 'have_lock']
 
 
 class Thread(threading.Thread):
@@ -20,6 +20,11 @@ class Thread(threading.Thread):
         """Start it. Raises RuntimeError if the interpreter is shutting down."""
         check_running()
         super().start()
+
+
+def have_lock() -> bool:
+    """Whether the interpreter has a lock, so that only one thread at a time runs Python code."""
+    return bool(getattr(sys, '_is_gil_enabled', lambda: True)())
 
 
 def check_running() -> None:

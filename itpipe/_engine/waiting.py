@@ -114,7 +114,9 @@ class Stop:
 
     def threads(self, above: Waitable | None = None) -> list[threading.Thread]:
         """The threads of all waitables, or only of those added after this one, which may wait for them."""
-        waitables = self.waitables[:] if above is None else self.waitables[self.waitables.index(above) + 1 :]
+        waitables = self.waitables[:]  # at once, because other threads add and remove some
+        if above is not None:
+            del waitables[: waitables.index(above) + 1]
         idle = [] if above is not None or self.pools is None else self.pools.threads
         return [*idle, *(thread for waitable in waitables for thread in waitable.threads)]
 

@@ -220,6 +220,6 @@ class Pool:
         raise NotImplementedError
 
     def _raise_failure(self) -> None:
-        if self._failures:
-            failure, self._failures = self._failures[0], []
-            raise failure
+        failures, self._failures = self._failures, []
+        if failures:
+            raise failures[0]

@@ -41,7 +41,7 @@ class StallQuery:
         text = ''
         for worker, answer in zip(asked, answers, strict=True):
             done, stack = answer or (0, [])
-            if calls := list(worker.calls):
+            if calls := worker.calls.copy():  # at once, because the worker's thread takes some out
                 who = f'{describe(calls[min(done, len(calls) - 1)].task.key)} in {worker}'
                 text += format_worker(who if answer else f'{who}, which {SILENT}', stack)
         return text
