@@ -94,7 +94,7 @@ class Run(Iterator[B]):
         self._chain.close()
 
     def __del__(self) -> None:
-        if hasattr(self, '_chain'):
+        if hasattr(self, '_chain') and close_outside is not None:  # it may outlive the modules when the process ends
             close_outside(self._chain.stop.threads(), self._chain.close)
 
 

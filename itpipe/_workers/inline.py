@@ -13,7 +13,6 @@ from itpipe._core.keys import END, Key
 from itpipe._core.steps import Pair
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.order import map_items
-from itpipe._engine.threads import have_lock
 
 from .failures import SKIPPED
 
@@ -32,8 +31,9 @@ class InlinePolicy:
     inline are judged by a moving average, because one call may only have waited for the GIL. A call longer than any GIL
     wait ends inline mode at once. Each end doubles the number of cheap calls that it takes to start again.
 
-    Without the GIL, calls in threads run beside the run's thread and beside each other. Then inline mode is only for
-    calls that take less than what the run's thread has to do for each item that it hands over.
+    Without the GIL it is the same. There, calls in threads run beside each other, but it takes the run's thread about as
+    long to hand one over as to make a cheap one itself. Threads may be recording at the same time; then some of the calls
+    may not count.
 
     To time a call costs as much as a cheap call. So inline calls are timed in groups, together with what happens
     between them. Only when a group was slow, the next calls are timed one by one.
@@ -41,8 +41,6 @@ class InlinePolicy:
 
     CHEAP = 30e-6
     """Seconds; it takes about as long to hand a call to a thread."""
-    WITHOUT_GIL = 0.25
-    """The part of that which the run's thread spends, as opposed to the thread that gets the call."""
     IN_A_ROW = 16
     """Cheap calls in a row that start inline mode."""
     GROUP = 16
@@ -57,16 +55,14 @@ class InlinePolicy:
     def __init__(self, calibrated: bool = False):
         self.active = False
         """Whether calls are made inline."""
-        self.cheap = self.CHEAP * (1.0 if have_lock() else self.WITHOUT_GIL)
-        """Seconds; a call that takes less is cheap."""
         self.calibrated = calibrated
         """Whether the first call has been timed, or need not be."""
         self._row, self._needed = 0, self.IN_A_ROW
         self._average = MovingAverage(1 / self.ONE_BY_ONE, 0.0)
 
     def record(self, seconds: float) -> None:
-        """Take in how long a call in a worker took. Workers do so at the same time; then some calls may not count."""
-        cheap = seconds < self.cheap
+        """Take in how long a call in a worker took."""
+        cheap = seconds < self.CHEAP
         if self.calibrated:
             self._row = self._row + 1 if cheap else 0
             cheap = self._row >= self._needed
@@ -76,7 +72,7 @@ class InlinePolicy:
 
     def record_inline(self, seconds: float) -> None:
         """Take in how long an inline call took."""
-        if self._average.add(min(self.GIL_WAIT, seconds)) > self.cheap or seconds > self.LONGEST_GIL_WAIT:
+        if self._average.add(min(self.GIL_WAIT, seconds)) > self.CHEAP or seconds > self.LONGEST_GIL_WAIT:
             self.to_workers()
 
     def to_workers(self) -> None:
@@ -97,7 +93,7 @@ def call_inline(
         begun = perf_counter()
         if (yield from group(islice(items, count))) is END:
             return
-        if perf_counter() - begun <= count * policy.cheap:
+        if perf_counter() - begun <= count * policy.CHEAP:
             count = min(2 * count, policy.GROUP)
         else:  # it may also be the consumer that was slow
             yield from one_by_one(islice(items, policy.ONE_BY_ONE), policy=policy)

@@ -7,7 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from running import LIMIT, wait_until
+from running import HAS_GIL, LIMIT, wait_until
 
 import itpipe._workers.inline
 from itpipe import Infinite, apply, parallel_map, prefetch, stage, stream
@@ -51,6 +51,8 @@ def test_a_run_collected_in_a_thread_of_its_own_ends_and_warns_of_nothing(
     made: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread does not wait for itself, nor for those who wait for it."""
+    if not HAS_GIL and 'Infinite' not in made:
+        pytest.skip('without the GIL, Python may report that it closes a generator while another thread does')
     monkeypatch.setattr(itpipe._workers.inline.InlinePolicy, 'CHEAP', -1.0)  # calls stay in the threads
     begun, dropped, collected = threading.Event(), threading.Event(), threading.Event()
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pools import set_cost
-from running import LIMIT, AtOnce, Lazily, raises, run_script, wait_until
+from running import HAS_GIL, LIMIT, AtOnce, Lazily, raises, run_script, wait_until
 
 import itpipe._workers.budget
 import itpipe._workers.cores
@@ -360,7 +360,8 @@ class Weighed:
     """Says that it holds some bytes, and how many all that there are hold."""
 
     alive, most = 0, 0
-    lock = threading.Lock()
+    # without the GIL, the thread that made one lets it go, at any time, even while it makes another
+    lock = threading.RLock()
 
     def __init__(self, nbytes: int):
         self.nbytes = nbytes
@@ -376,7 +377,10 @@ class Weighed:
 @pytest.mark.parametrize('where', ['threads', 'executor'])
 @pytest.mark.parametrize('ordered', [True, False])
 def test_no_more_bytes_are_alive_than_in_flight_says(where: str, ordered: bool) -> None:
-    """But for one result that has been delivered, and what each thread is just letting go of."""
+    """But for one result that has been delivered, and what each thread is just letting go of.
+
+    Without the GIL, what a thread has made is only freed when that thread runs again, and it may be idle.
+    """
     Weighed.alive = Weighed.most = 0
     with ThreadPoolExecutor(4) as executor:
         workers: dict[str, Any] = {'threads': 4} if where == 'threads' else {'executor': executor}
@@ -384,7 +388,7 @@ def test_no_more_bytes_are_alive_than_in_flight_says(where: str, ordered: bool) 
         run = source | parallel_map(lambda _: Weighed(90), **workers, in_flight='2kB', ordered=ordered)
         assert sum(1 for _ in run) == 1000
     gc.collect()
-    assert Weighed.most <= 2000 + 90 + 4 * (10 + 90)
+    assert Weighed.most <= (2000 + 90 + 4 * (10 + 90)) * (1 if HAS_GIL else 1 + 4)
     assert Weighed.alive == 0
 
 

@@ -18,6 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LIMIT = 60
 """Seconds that a script or a wait may take; what goes well takes a fraction of it."""
+HAS_GIL: bool = getattr(sys, '_is_gil_enabled', lambda: True)()
 
 
 class Lazily:

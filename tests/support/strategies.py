@@ -185,7 +185,7 @@ class Fickle(InlinePolicy):
 
     def __init__(self, calibrated: bool = False):
         super().__init__(calibrated)
-        self.left, self.cheap = next(self.turns)
+        self.left, self.CHEAP = next(self.turns)
 
     def record(self, seconds: float) -> None:
         self.calibrated, self.left = True, self.left - 1
@@ -193,7 +193,7 @@ class Fickle(InlinePolicy):
 
     def to_workers(self) -> None:
         self.active = False
-        self.left, self.cheap = next(self.turns)
+        self.left, self.CHEAP = next(self.turns)
 
 
 @pytest.fixture(scope='module')
