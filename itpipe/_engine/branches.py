@@ -132,6 +132,10 @@ class LeftOfBranches(Keyed, Blames):
     def __init__(self, functions: dict[int, ItemFunction]):
         self.functions = functions
 
+    @property
+    def inner(self) -> Iterable[ItemFunction]:
+        return self.functions.values()
+
     def at(self, key: Any) -> Callable[[Any], Any]:
         inner, n = key
         return partial(self.functions[n], inner)

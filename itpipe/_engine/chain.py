@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any, NamedTuple, TypeVar
 
 from itpipe._core.keys import END, Key, as_key, describe
@@ -231,10 +231,12 @@ class Chain:
     def before_batch(self, index: int) -> ItemFunction:
         """What makes the item that goes into a batch of what came out at `index`, if the batch itself does that."""
         result = NOTHING
-        following = self.operators[index + 1 : index + 3]
-        if len(following) == 2 and is_by_count(following[0].step) and isinstance(following[1].options[0], ItemFunction):
-            for call in takewhile(lambda call: isinstance(call, Each), following[1].options[0].calls):
-                result = call.function.after(result)
+        batch, *following = self.operators[index + 1 :] or [None]
+        if batch is None or not is_by_count(batch.step):
+            return result
+        calls = chain.from_iterable(operator.options[0].calls for operator in takewhile(_is_itemwise, following))
+        for call in takewhile(lambda call: isinstance(call, Each), calls):
+            result = call.function.after(result)
         return result
 
     def has_key(self, key: Any, index: int | None = None) -> bool:
@@ -262,6 +264,10 @@ class Chain:
                 self._closing.pop()()
             finally:  # not by an ExitStack, which would take the error that this is done for out of the context
                 self.close()
+
+
+def _is_itemwise(operator: Operator) -> bool:
+    return bool(operator.options) and isinstance(operator.options[0], ItemFunction)
 
 
 def _close(items: Any) -> None:

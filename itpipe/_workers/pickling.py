@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache, lru_cache
+from itertools import chain
 from random import SystemRandom
 from types import CodeType, NoneType
 from typing import Any, TypeAlias
@@ -17,7 +18,7 @@ import numpy as np
 
 from itpipe._core.inside import kind_of, path_to
 from itpipe._core.keys import Key, describe
-from itpipe._engine.functions import ItemFunction
+from itpipe._engine.functions import ItemFunction, Keyed
 from itpipe._engine.indexing import LookUp
 from itpipe._engine.stacks import user_stacklevel
 from itpipe.errors import NotPicklable
@@ -150,20 +151,38 @@ def dumps_function(function: ItemFunction, buffer_callback: BufferCallback | Non
     try:
         data = dumps(function, 'the function', hint, buffer_callback, arrays, held=held)
     except NotPicklable:
-        hint = "let it open what it needs in `__getitem__`, use threads, or give `parallel_map` `lookups='main'`"
-        for call in function.split()[0].calls:
-            if isinstance(call, LookUp):
-                dumps(call.sequence, 'the source, whose items the processes look up,', hint, arrays=arrays, held=held)
+        _check_steps_before(function.split()[0], arrays)
         raise
     if held:
         what = path_to(held[0], function) or 'the function'
         warn(
-            f'{" | ".join(function.names)}: {what} is a random generator ({kind_of(held[0])}). Each process gets a copy'
+            f'{function.where}: {what} is a random generator ({kind_of(held[0])}). Each process gets a copy'
             ' of it, and all draw the same numbers: use `with_rng`, which gives each item a generator of its own',
             RuntimeWarning,
             stacklevel=user_stacklevel(),
         )
     return data
+
+
+def _check_steps_before(function: ItemFunction, arrays: Arrays) -> None:
+    """Say that it is not the function itself that cannot be pickled, but what the processes do before it, if so."""
+    instead = "use threads, or give `parallel_map` `lookups='main'`"
+    for look_up in _look_ups(function):
+        hint = f'let it open what it needs in `__getitem__`, {instead}'
+        dumps(look_up.sequence, 'the source, whose items the processes look up,', hint, _leave_out, arrays)
+    dumps(function, 'what the processes do before the function', instead, _leave_out, arrays)
+
+
+def _leave_out(_: Any) -> None:
+    """A `BufferCallback`, where the pickle is not used."""
+
+
+def _look_ups(function: ItemFunction) -> Iterator[LookUp]:
+    for call in function.calls:
+        if isinstance(call, LookUp):
+            yield call
+        elif isinstance(call, Keyed):
+            yield from chain.from_iterable(map(_look_ups, call.inner))
 
 
 def dumps_call(key: Key, value: Any, buffer_callback: BufferCallback | None = None) -> bytes:
