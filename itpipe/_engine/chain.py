@@ -231,10 +231,10 @@ class Chain:
     def before_batch(self, index: int) -> ItemFunction:
         """What makes the item that goes into a batch of what came out at `index`, if the batch itself does that."""
         result = NOTHING
-        batch, *following = self.operators[index + 1 :] or [None]
-        if batch is None or not is_by_count(batch.step):
+        following = self.operators[index + 1 :]
+        if not following or not is_by_count(following[0].step):
             return result
-        calls = chain.from_iterable(operator.options[0].calls for operator in takewhile(_is_itemwise, following))
+        calls = chain.from_iterable(operator.options[0].calls for operator in takewhile(_is_itemwise, following[1:]))
         for call in takewhile(lambda call: isinstance(call, Each), calls):
             result = call.function.after(result)
         return result

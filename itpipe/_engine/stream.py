@@ -220,7 +220,10 @@ def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = Fal
     of `|`, such as the views of a dict. The seed is that of every later random stage that has no seed of its own.
 
     An iterable with a length and access by index, but without an `__iter__` of its own, is read by index up to its
-    length. If reading an item raises, that is an error, even an IndexError.
+    length. If reading an item raises, that is an error, even an IndexError. One that also has an `__iter__` must give
+    the same items by both. If only `shuffle`, `take`, `skip`, `shard` and item-wise stages stand between it and a
+    `parallel_map`, the workers look the items up. Behind a `shuffle`, only the items that come out are looked up. If a
+    `batch_by` with a number follows, the items of a batch are looked up together, by `__getitems__` if there is one.
 
     `reread` is about a run that goes on (`Stream.resume`, `Infinite.load_state_dict`). With `reread=True` the iterable
     is read again from its beginning up to the place. Without it, an iterable with `state_dict` and `load_state_dict`
@@ -233,6 +236,8 @@ def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = Fal
     >>> from itpipe import apply
     >>> list(stream({'a': 1}.items()) | apply(len))
     [2]
+
+    See also: `sample`; `parallel_map`, about datasets in workers.
     """
     truth('stream', 'reread', reread)
     if isinstance(iterable, Stream):

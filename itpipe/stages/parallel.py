@@ -69,7 +69,9 @@ def parallel_map(
 ) -> Stage[Any, Any]:
     """`f(item, *args, **kwargs)` for each item, several at a time.
 
-    `f` is a function of an item, or an item-wise stage, which then runs in the workers as a whole. Give exactly one of
+    `f` is a function of an item, or an item-wise stage, which then runs in the workers as a whole. A `batch_by(n)` may
+    stand between item-wise stages: `parallel_map(apply(f) | batch_by(32) | combine, processes=8)`. Then each worker
+    makes whole batches, and they are the same as without `parallel_map`. Give exactly one of
 
     - `threads=N`: N threads, for functions that wait or release the interpreter lock (reading files, numpy). A function
       that takes less than 30 µs is called in the thread of the run if that is faster;
@@ -81,10 +83,11 @@ def parallel_map(
     - `executor=E`: anything with `submit`, such as a `concurrent.futures.Executor` or a dask `Client`. It is not shut
       down.
 
-    If the items come from a dataset, by an index that is not that of a list or an array, the workers look them up:
-    `dataset[i]` is called there, as `f` is, and so are the loaders of `load_by_random_id` and item-wise stages between
-    the dataset and this one. A dataset goes to each process once. With threads, several call it at once.
-    `lookups='main'` leaves all this in the thread of the run, for a dataset that can be neither copied nor shared.
+    If the items come from a dataset with an index, other than a list or an array, the workers look them up: they call
+    `dataset[i]`, or the loaders of `load_by_random_id`, and do the item-wise stages between the dataset and this one.
+    A dataset goes to each process once, so it must be possible to pickle it. Several threads call the same dataset at
+    once, so it must be safe for that. `lookups='main'` leaves all this in the thread of the run, for a dataset that is
+    neither. An executor with other processes does not look up in a dataset of more than 256 KiB.
 
     A negative N counts from the number of usable cores: -1 is all of them, -2 all but one. The workers start and end
     with the run.
@@ -110,12 +113,13 @@ def parallel_map(
     threads, too. If `f` is a stage, it must apply one function only, which gets the keyword. Executors have
     initializers of their own instead.
 
-    If `f` raises for an item,
+    If `f` raises for an item, or what the workers do before it,
 
     - `on_error='raise'` ends the run, and `'skip'` leaves the item out. A function `(error, item, ordinal)` returns one
-      of the two, or the value to use as the result. `dropped` of the run or of `Infinite` lists what was left out. An
-      item that kills its workers is handled in the same way. Some errors always end the run: items and results that
-      cannot be pickled, an error in `setup`, and workers that cannot be started;
+      of the two, or the value to use as the result. Of an item that cannot be looked up it gets the index. `dropped` of
+      the run or of `Infinite` lists what was left out. An item that kills its workers is handled in the same way. Some
+      errors always end the run: items and results that cannot be pickled, an error in `setup`, and workers that cannot
+      be started. With a `batch_by` in `f`, only `'raise'` is possible, because other items would be in the batches;
     - `max_errors` is how many errors are allowed: a count, or a share of the items so far (at first, of a hundred). If
       there is one more, the run ends with that error;
     - `retries` is how many times `f` is called again for the same item, before any of the above. It is called again
@@ -140,11 +144,14 @@ def parallel_map(
     >>> from itpipe import map_at
     >>> list([(1, -2), (3, -4)] | parallel_map(map_at(0, str) | map_at(1, abs), threads=2))
     [('1', 2), ('3', 4)]
+    >>> from itpipe import apply, batch_by, combine
+    >>> list(range(5) | parallel_map(apply(pow, 2) | batch_by(3) | combine, threads=2))
+    [array([0, 1, 4]), array([ 9, 16])]
     >>> run = iter([4, 2, 0, 1] | parallel_map(lambda x: 1 / x, threads=2, on_error='skip'))
     >>> list(run), [(each.ordinal, each.error) for each in run.dropped]
     ([0.25, 0.5, 1.0], [(2, ZeroDivisionError('division by zero'))])
 
-    See also: `apply`, the same without workers; `prefetch`; `Infinite`.
+    See also: `apply`, the same without workers; `prefetch`; `Infinite`, whose `threads` and `processes` make batches.
     """
     where, given = _chosen(threads=threads, processes=processes, executor=executor)
     truth('parallel_map', 'ordered', ordered)

@@ -30,6 +30,10 @@ def shuffle(buffer_size: int, seed: int | None = None, *, name: str | None = Non
     The order depends on the seed, on the number of `shuffle` stages before this one, and on the pass over the source.
     It does not depend on the items. With a `name`, only `shuffle` stages of the same name are counted.
 
+    Items of a dataset with an index, other than a list or an array, are looked up when they leave the buffer, and
+    item-wise stages before this one work on them then. So the buffer holds indices, and it can be as large as the
+    dataset: `dataset | shuffle(len(dataset))` reads nothing that is not asked for.
+
     Raises TypeError if `buffer_size` or `seed` is not an int or `name` not a str, ValueError if `buffer_size` is less
     than 1, `seed` negative or `name` empty.
 

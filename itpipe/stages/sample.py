@@ -47,9 +47,10 @@ def sample(
     """An endless stream of random items of a sequence.
 
     `sequence` is anything with a length and access by index: a list, an array (its rows, also of h5py and zarr), a
-    torch dataset. `weights` are probabilities up to a common factor, one for each item. Without them, all items are
-    equally likely. With `replace=False`, each item comes once in each pass over the sequence, in a new random order for
-    every pass. With weights, items of weight 0 never come, and heavier ones tend to come earlier. The `seed` is also
+    torch dataset. If a `parallel_map` follows, its workers look the items up; see there what a dataset must allow.
+    `weights` are probabilities up to a common factor, one for each item. Without them, all items are equally likely.
+    With `replace=False`, each item comes once in each pass over the sequence, in a new random order for every pass.
+    With weights, items of weight 0 never come, and heavier ones tend to come earlier. The `seed` is also
     that of every later random stage that has no seed of its own. If a `mix` has several samples, give each a `name`.
     Then its draws stay the same when another sample is added.
 
@@ -63,7 +64,7 @@ def sample(
     >>> list(sample('abc', replace=False, seed=0) | take(6))
     ['c', 'b', 'a', 'a', 'c', 'b']
 
-    See also: `load_by_random_id`, `mix`, `shuffle`.
+    See also: `load_by_random_id`, `mix`, `shuffle`; `parallel_map`, about datasets in workers.
     """
     size = _check_sequence('sample', 'sequence', sequence)
     draws = step_name('sample', name=name)
@@ -97,7 +98,8 @@ def load_by_random_id(
 ) -> Stream[Any]:
     """An endless stream of `(loader_1(id), loader_2(id), …)` for random ids. With one loader it has the bare values.
 
-    `ids` is a sequence of anything that the loaders take. `weights`, `seed` and `name` are as for `sample`. The default
+    `ids` is a sequence of anything that the loaders take. If a `parallel_map` follows, its workers call the loaders.
+    `weights`, `seed` and `name` are as for `sample`. The default
     `name` is that of the first loader.
 
     Raises TypeError or ValueError for wrong arguments, as `sample` does, and if there is no loader.
@@ -106,7 +108,7 @@ def load_by_random_id(
     >>> list(load_by_random_id(str.upper, len, ids=['a', 'bb'], seed=0) | take(3))
     [('A', 1), ('BB', 2), ('A', 1)]
 
-    See also: `sample`.
+    See also: `sample`, `parallel_map`.
     """
     if not loaders:
         raise ValueError('load_by_random_id: `loaders` must not be empty')
