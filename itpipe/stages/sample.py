@@ -155,7 +155,7 @@ class _Sample:
 
     random = True
     ordered = True
-    one_shot, early = False, True
+    one_shot, early, lasting = False, True, True
 
     def __init__(
         self,

@@ -130,6 +130,32 @@ def test_a_function_keeps_what_it_has_cached(where: str) -> None:
         assert [list(batch_iter) for _ in range(3)] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
 
 
+class Told:
+    """A dataset whose items depend on the epoch."""
+
+    epoch = 0
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        return self.epoch, range(3)[index]
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
+@pytest.mark.parametrize('joined', [False, True])
+@pytest.mark.parametrize('where', WORKERS)
+def test_a_dataset_that_is_told_the_epoch_goes_to_new_workers(where: str, joined: bool) -> None:
+    told = Told()
+    source = mix(told, weights=[1]) if joined else stream(told)
+    with Infinite(source | parallel_map(list, **WORKERS[where])) as batch_iter:
+        for epoch in 5, 6:
+            told.set_epoch(epoch)
+            assert list(batch_iter) == [[epoch, n] for n in range(3)]
+
+
 def test_epochs_that_start_anew_have_workers_of_their_own(setups: Setups) -> None:
     work = parallel_map(setups.worker, setup=setups.setup, threads=1)
     with Infinite(range(4), work, restart=True) as batch_iter:
