@@ -82,6 +82,9 @@ class ExecutorPool(Pool):
     def _received(self, value: Any) -> Any:
         return result_of(value) if isinstance(value, Packed) else value
 
+    def _is_starving(self) -> bool:
+        return bool(self._futures) and len(self._futures) < self.size
+
     @property
     def threads(self) -> list[threading.Thread]:
         return list(self._function.threads)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import Key
+from itpipe._core.nbytes import nbytes
 from itpipe._core.notes import noted
 from itpipe._core.sizes import Bytes
 from itpipe._engine.functions import ItemFunction
@@ -30,6 +32,12 @@ __all__ = ['Pool']
 
 TRIAL = 0.002
 """Seconds that the first call may take before others run beside it."""
+
+
+WIDEST = 32
+"""By default, at most as many times more tasks are pending than keep the workers busy if all take equally long …"""
+WIDEST_BYTES = 1 << 28
+"""… and no more than results of so many bytes."""
 
 
 class Pool:
@@ -52,6 +60,7 @@ class Pool:
             self._memory, self.in_flight = MemoryBudget(in_flight, self.copies), size
             self._use.settled = self._memory.settled
         self.size, self.function = size, function
+        self._width, self._widest, self._is_hungry = 1, WIDEST, False
         self.inline = InlinePolicy(calibrated=True)
         self.where, self.stall_timer = '', StallTimer()
         self._pid = os.getpid()
@@ -77,7 +86,7 @@ class Pool:
     @property
     def max_pending(self) -> int:
         """How many tasks may be submitted and not taken yet: `in_flight`, or what keeps the workers busy."""
-        return self.in_flight or 2 * self.size
+        return self.in_flight or 2 * self.size * self._width
 
     def can_submit(self, pending: int) -> bool:
         """Whether another task may be submitted, while this many are pending."""
@@ -112,6 +121,8 @@ class Pool:
                 task.use.settled.append(task)
             if task.use.done is not None:
                 task.use.done.put(task)
+            if self._is_hungry and self._is_starving():
+                signal(self._wake)
             if self._awaited is task:  # read after settling; `_wait` reads `settled` after it has set `_awaited`
                 signal(self._wake)
 
@@ -153,6 +164,36 @@ class Pool:
             self._check()
             self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
         self._check()  # stopping cancels tasks and kills workers, so what the task came to may be wrong
+
+    def starves(self, task: Task) -> bool:
+        """Wait for the task, but only while workers have others to do; whether they have none, and may have more."""
+        if self.in_flight is not None or self._width >= self._widest:
+            return False
+        self._is_hungry = True
+        try:
+            if not task.settled:
+                self._flush()
+                self.stall_timer.start()
+            while not (task.settled or self._is_starving()):
+                self._check()
+                self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
+        finally:
+            self._is_hungry = False
+        return not task.settled
+
+    def widen(self, results: Iterable[Any]) -> None:
+        """Allow twice as many tasks, unless results as large as these would hold too much memory."""
+        largest = max(map(nbytes, results), default=0)
+        if 2 * self.max_pending * largest > WIDEST_BYTES:
+            self._widest = self._width
+        else:
+            self._width *= 2
+        if self.inline.active:
+            self.inline.to_workers()
+
+    def _is_starving(self) -> bool:
+        """Whether a worker has nothing to do."""
+        raise NotImplementedError
 
     def _wait(self, task: Task, seconds: float) -> None:
         self._awaited = task

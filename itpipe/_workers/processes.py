@@ -78,7 +78,7 @@ class Processes(Pool):
     @property
     def max_pending(self) -> int:
         """By default one group for each worker, and as many calls again on their way."""
-        return self.in_flight or 2 * self.size * self._dispatcher.group_size
+        return self.in_flight or 2 * self.size * self._width * self._dispatcher.group_size
 
     def _send(self, task: Task, value: Any) -> None:
         large = Large()
@@ -90,6 +90,9 @@ class Processes(Pool):
     def _flush(self) -> None:
         with self._lock:
             self._dispatcher.flush()
+
+    def _is_starving(self) -> bool:
+        return not self._dispatcher.waiting
 
     def _received(self, value: Packed) -> Any:
         return result_of(value)
