@@ -98,11 +98,11 @@ PLACES: dict[str, tuple[Callable[[Any], Stream[Any]], int]] = {
     'before a take': (lambda work: stream(range(40)) | work | take(6), 1),
     'before a thread and a take': (lambda work: stream(range(40)) | work | prefetch(2) | take(6), 1),
     'cycle': (lambda work: stream(range(3)) | work | cycle(3), 1),
-    'concat': (lambda work: stream(range(3)) | work | concat(range(3) | work, range(3) | work), 1),
+    'concat': (lambda work: stream(range(3)) | work | concat(range(3) | work, range(3) | work), 3),
     'zip_with': (lambda work: stream(range(3)) | work | zip_with(range(3) | work) | flatten, 2),
     'mix': (lambda work: mix(range(5) | work, range(6) | work | prefetch(1), seed=0) | take(8), 2),
 }
-"""Pipelines with a `parallel_map` in several places, and how many of them work at the same time."""
+"""Pipelines with a `parallel_map`, and in how many places."""
 
 
 @pytest.mark.parametrize('place', PLACES)
