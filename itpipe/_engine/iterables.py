@@ -22,7 +22,7 @@ from .iterators import is_plain, may_rewind, pick, without_first
 from .run import Run
 from .seeds import Seeds
 from .source import Numbered, Opened
-from .source_states import Rewinder, has_states, warn_of_buffer
+from .source_states import Rewinder, has_epochs, has_states, warn_of_buffer
 from .waiting import Stop
 
 __all__ = ['Items']
@@ -44,6 +44,7 @@ class Items:
     def __init__(self, iterable: Iterable[Any], seed: int | None = None, reread: bool = False):
         self.iterable, self.seed, self.reread = iterable, seed, reread
         self.one_shot = isinstance(iterable, Iterator)
+        self.early = not (self.one_shot or has_states(iterable) or has_epochs(iterable))
         self.rewinder = Rewinder(iterable)
         self.running = 0
         """How many runs are reading it."""
@@ -60,6 +61,10 @@ class Items:
         look_up = LookUp(self.iterable, self._where)
         agrees = partial(index_agrees, self.iterable)
         return Numbered(self.read, self.pick, list, self._read_indices, look_up, agrees)
+
+    @property
+    def lasting(self) -> bool:
+        return not (has_epochs(self.iterable) and self.indexed())
 
     @property
     def cheap(self) -> bool:

@@ -94,6 +94,8 @@ class Dispatcher(Generic[W]):
         while self.waiting and not self.closed:
             alone = self.waiting[0].suspect
             size = 1 if alone else self.group_size
+            if self._caller_waits and (idle := sum(not worker.calls for worker in self.workers)):
+                size = min(size, -(-len(self.waiting) // idle))  # so that all of them have work
             if len(self.waiting) < size and not (self._caller_waits or self._slow_source):
                 return
             if (worker := self._next_worker(alone, size)) is None:
@@ -117,6 +119,7 @@ class Dispatcher(Generic[W]):
                 worker.calls_left <= 0,
                 bool(worker.calls) and worker.answered_at < late,
                 len(worker.calls),
+                worker.answered_at,
             ),
         )
         if worker.calls_left <= 0:  # the others have none left, either

@@ -1,18 +1,21 @@
-"""What every pool of workers offers: one function is called, for one run.
+"""What every pool of workers offers: one function is called, in one pass over the source after another.
 
 `submit` takes a key and an item and returns a task. `result` waits for the task; it returns what the function returned,
 or raises what it raised. Only the run's thread calls these two. A worker settles a task once, in any thread. `stop`
-breaks the waits, from any thread. `close` waits until the workers are gone.
+breaks the waits, from any thread. `close` waits until the workers are gone. Between two passes, `rest` forgets the
+tasks that were not taken, and `begin` gives the pool the function of the next pass.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import Key
+from itpipe._core.nbytes import nbytes
 from itpipe._core.notes import noted
 from itpipe._core.sizes import Bytes
 from itpipe._engine.functions import ItemFunction
@@ -20,7 +23,7 @@ from itpipe._engine.waiting import POLL_SECONDS, StallTimer, signal
 from itpipe.errors import NotPicklable
 
 from .inline import InlinePolicy
-from .task import Task
+from .task import Task, Use
 
 if TYPE_CHECKING:
     from .budget import MemoryBudget
@@ -29,6 +32,12 @@ __all__ = ['Pool']
 
 TRIAL = 0.002
 """Seconds that the first call may take before others run beside it."""
+
+
+WIDEST = 32
+"""By default, at most as many times more tasks are pending than keep the workers busy if all take equally long …"""
+WIDEST_BYTES = 1 << 28
+"""… and no more than results of so many bytes."""
 
 
 class Pool:
@@ -42,13 +51,16 @@ class Pool:
     """Whether the workers get copies of the items."""
 
     def __init__(self, size: int, function: ItemFunction, in_flight: int | None = None):
+        self._use = Use()
         self._memory: MemoryBudget | None = None
         self.in_flight = in_flight
         if isinstance(in_flight, Bytes):
             from .budget import MemoryBudget  # slow to import
 
             self._memory, self.in_flight = MemoryBudget(in_flight, self.copies), size
+            self._use.settled = self._memory.settled
         self.size, self.function = size, function
+        self._width, self._widest, self._is_hungry = 1, WIDEST, False
         self.inline = InlinePolicy(calibrated=True)
         self.where, self.stall_timer = '', StallTimer()
         self._pid = os.getpid()
@@ -56,13 +68,25 @@ class Pool:
         self._awaited: Task | None = None
         self._wake = threading.Lock()
         self._wake.acquire()
-        self._done: SimpleQueue[Task | None] | None = None
         self._failures: list[BaseException] = []
+
+    def begin(self, function: ItemFunction) -> None:
+        """Begin the next pass, with the function as it is in that."""
+        self.function = function
+
+    def rest(self) -> None:
+        """Forget the tasks that were not taken; what workers are busy with comes to nothing. For the run's thread."""
+        self._use.over = True
+        self._use = Use()
+        if self._memory is not None:
+            self._memory = self._memory.emptied()
+            self._use.settled = self._memory.settled
+        self._stopped = False
 
     @property
     def max_pending(self) -> int:
         """How many tasks may be submitted and not taken yet: `in_flight`, or what keeps the workers busy."""
-        return self.in_flight or 2 * self.size
+        return self.in_flight or 2 * self.size * self._width
 
     def can_submit(self, pending: int) -> bool:
         """Whether another task may be submitted, while this many are pending."""
@@ -72,7 +96,7 @@ class Pool:
 
     def submit(self, key: Key, value: Any, keep: bool = False) -> Task:
         """Have the function called with the item. If `keep`, the task holds the item."""
-        task = Task(key)
+        task = Task(key, self._use)
         if keep:
             task.item = value
         if self._memory is not None:
@@ -90,12 +114,15 @@ class Pool:
 
     def _settle(self, task: Task, value: Any = None, error: BaseException | None = None, fatal: bool = False) -> None:
         if not task.settled:
-            task.value, task.error, task.fatal = value, error, fatal
+            if not task.use.over:  # else nobody takes it, and it would be kept as long as its worker is idle
+                task.value, task.error, task.fatal = value, error, fatal
             task.settled = True
-            if self._memory is not None:
-                self._memory.settled.append(task)
-            if self._done is not None:
-                self._done.put(task)
+            if task.use.settled is not None:
+                task.use.settled.append(task)
+            if task.use.done is not None:
+                task.use.done.put(task)
+            if self._is_hungry and self._is_starving():
+                signal(self._wake)
             if self._awaited is task:  # read after settling; `_wait` reads `settled` after it has set `_awaited`
                 signal(self._wake)
 
@@ -138,6 +165,36 @@ class Pool:
             self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
         self._check()  # stopping cancels tasks and kills workers, so what the task came to may be wrong
 
+    def starves(self, task: Task) -> bool:
+        """Wait for the task, but only while workers have others to do; whether they have none, and may have more."""
+        if self.in_flight is not None or self._width >= self._widest:
+            return False
+        self._is_hungry = True
+        try:
+            if not task.settled:
+                self._flush()
+                self.stall_timer.start()
+            while not (task.settled or self._is_starving()):
+                self._check()
+                self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
+        finally:
+            self._is_hungry = False
+        return not task.settled
+
+    def widen(self, results: Iterable[Any]) -> None:
+        """Allow twice as many tasks, unless results as large as these would hold too much memory."""
+        largest = max(map(nbytes, results), default=0)
+        if 2 * self.max_pending * largest > WIDEST_BYTES:
+            self._widest = self._width
+        else:
+            self._width *= 2
+        if self.inline.active:
+            self.inline.to_workers()
+
+    def _is_starving(self) -> bool:
+        """Whether a worker has nothing to do."""
+        raise NotImplementedError
+
     def _wait(self, task: Task, seconds: float) -> None:
         self._awaited = task
         if not task.settled and not self._stopped:
@@ -146,23 +203,23 @@ class Pool:
 
     def watch(self) -> None:
         """From now on, tasks are taken by `next_done`, in the order in which they are settled."""
-        self._done = SimpleQueue()
+        self._use.done = SimpleQueue()
 
     @property
     def any_done(self) -> bool:
         """Whether `next_done` would return at once."""
-        return self._done is not None and not self._done.empty()
+        return self._use.done is not None and not self._use.done.empty()
 
     def next_done(self) -> Task:
         """Wait for the task that is settled next."""
-        assert self._done is not None
-        if self._done.empty():
+        assert self._use.done is not None
+        if self._use.done.empty():
             self._flush()
         self.stall_timer.start()
         while True:
             self._check()
             try:
-                task = self._done.get(timeout=self.stall_timer.wait_time(POLL_SECONDS, self.doing))
+                task = self._use.done.get(timeout=self.stall_timer.wait_time(POLL_SECONDS, self.doing))
             except Empty:
                 continue
             if task is not None:
@@ -193,8 +250,8 @@ class Pool:
         self._stopped = True
         self.function.stop()
         signal(self._wake)
-        if self._done is not None:
-            self._done.put(None)
+        if (done := self._use.done) is not None:
+            done.put(None)
 
     def close(self) -> None:
         """Stop, and wait until nothing of this pool is left. A second call does nothing.

@@ -1,4 +1,4 @@
-"""A pool of processes, started without fork, that get the function once and live as long as the run.
+"""A pool of processes, started without fork, that get the function once and live as long as the pool.
 
 loky starts the processes. Its executor is not used, for three reasons. It cannot be closed while a process does not
 take its input. It cannot be ended before the interpreter waits for it. It does not say which task a process died of.
@@ -14,9 +14,10 @@ take its input. It cannot be ended before the interpreter waits for it. It does 
   started ends with it, and Ctrl-C in a terminal does not reach it.
 - `crashes` decides what becomes of the calls of a process that died.
 
-A message to a process has two lists, offsets and calls. A message from it has a list of answers. The offsets are those
-of spans in the process's shared memory that are no longer used here, see `shared_memory`. The span of an item is kept
-until its result is there: if the process dies, the next one gets the same item.
+A message to a process has two lists, offsets and calls. With each call goes the number of the pass, which decides what
+random numbers the function draws. A message from the process has a list of answers. The offsets are those of spans in
+the process's shared memory that are no longer used here, see `shared_memory`. The span of an item is kept until its
+result is there: if the process dies, the next one gets the same item.
 """
 
 from __future__ import annotations
@@ -77,18 +78,21 @@ class Processes(Pool):
     @property
     def max_pending(self) -> int:
         """By default one group for each worker, and as many calls again on their way."""
-        return self.in_flight or 2 * self.size * self._dispatcher.group_size
+        return self.in_flight or 2 * self.size * self._width * self._dispatcher.group_size
 
     def _send(self, task: Task, value: Any) -> None:
         large = Large()
         data = dumps_call(task.key, value, large)
         with self._lock:
             self._dispatcher.max_group = MAX_GROUP if self.in_flight is None else self.in_flight // (2 * self.size)
-            self._dispatcher.submit(Call(task, data, self._arena.lend(large)))
+            self._dispatcher.submit(Call(task, data, self._arena.lend(large), self.function.pass_))
 
     def _flush(self) -> None:
         with self._lock:
             self._dispatcher.flush()
+
+    def _is_starving(self) -> bool:
+        return not self._dispatcher.waiting
 
     def _received(self, value: Packed) -> Any:
         return result_of(value)
@@ -136,7 +140,7 @@ class Processes(Pool):
                 calls.remove(given_up.call)
                 self._arena.release(given_up.call.buffers)
             self._dispatcher.workers.remove(worker)
-            self._dispatcher.put_back(calls)
+            self._dispatcher.put_back([call for call in calls if not self._is_over(call)])
             self._dispatcher.hand_out()
         if given_up is not None:
             self._settle(given_up.call.task, error=given_up.error, fatal=given_up.fatal)
@@ -160,6 +164,22 @@ class Processes(Pool):
         for call, answer in zip(calls, answers, strict=True):
             self._settle(call.task, answer)
         return not retired
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Between two passes
+
+    def rest(self) -> None:
+        super().rest()
+        with self._lock:
+            while self._dispatcher.waiting:
+                self._is_over(self._dispatcher.waiting.popleft())
+            self._dispatcher.closed = False
+
+    def _is_over(self, call: Call) -> bool:
+        """Whether nobody wants the call any more; then it gives up its memory."""
+        if call.task.use.over:
+            self._arena.release(call.buffers)
+        return call.task.use.over
 
     # -----------------------------------------------------------------------------------------------------------------
     # Stalls and the end

@@ -89,8 +89,9 @@ def parallel_map(
     once, so it must be safe for that. `lookups='main'` leaves all this in the thread of the run, for a dataset that is
     neither. An executor with other processes does not look up in a dataset of more than 256 KiB.
 
-    A negative N counts from the number of usable cores: -1 is all of them, -2 all but one. The workers start and end
-    with the run.
+    A negative N counts from the number of usable cores: -1 is all of them, -2 all but one. The workers start with the
+    first item and end with the run. An `Infinite` is one run over all passes of a finite source: the workers stay, with
+    what they have set up and cached, until it is closed. The workers before `cycle` stay for all its passes, too.
 
     The results come in the order of the items. With `ordered=False` they come as they are ready. At most `in_flight`
     items are between input and output. The default is twice the number of workers, or more if cheap items go to
@@ -109,8 +110,8 @@ def parallel_map(
     they had no other item. Against memory leaks, `max_tasks_per_worker` replaces each process after that many items.
 
     `setup` is called once in each worker, thread or process. `f` gets what it returned, such as a file, a connection or
-    a model, as keyword `setup`. At the end it is closed, if it has `close`. With `setup`, cheap functions run in
-    threads, too. If `f` is a stage, it must apply one function only, which gets the keyword. Executors have
+    a model, as keyword `setup`. When the workers end, it is closed, if it has `close`. With `setup`, cheap functions
+    run in threads, too. If `f` is a stage, it must apply one function only, which gets the keyword. Executors have
     initializers of their own instead.
 
     If `f` raises for an item, or what the workers do before it,

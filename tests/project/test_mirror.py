@@ -37,6 +37,7 @@ MORE = {
     'engine/test_states.py': 'states that have been changed by hand: all that is saved and read',
     'engine/test_lookups.py': 'where items are looked up: `order`, `chain`, `branches`, `_workers`',
     'image/test_image.py': 'what all of its functions promise',
+    'stages/test_shuffle.py': '`shuffle` of all of a dataset, which is in `reorder` and `sample`',
     'stages/test_whole_batches.py': '`parallel_map` with a `batch_by`, and the short form of `Infinite`',
 }
 """Test files of no single module, and what they test."""
