@@ -34,7 +34,9 @@ def shuffle(buffer_size: int | None = None, seed: int | None = None, *, name: st
 
     In both cases, items of a dataset with an index are looked up when they go out, and item-wise stages before this one
     work on them then. So the buffer holds indices, and nothing is read that is not asked for. (For lists and arrays in
-    memory, a buffer holds the items.) The order depends on the seed, on the number of `shuffle` stages before this one, and on the pass over the source.
+    memory, a buffer holds the items.)
+
+    The order depends on the seed, on the number of `shuffle` stages before this one, and on the pass over the source.
     It does not depend on the items. With a `name`, only `shuffle` stages of the same name are counted.
 
     Raises TypeError if `buffer_size` or `seed` is not an int or `name` not a str, ValueError if `buffer_size` is less
