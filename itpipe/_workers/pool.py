@@ -175,7 +175,8 @@ class Pool:
                 self._flush()
                 self.stall_timer.start()
             while not (task.settled or self._is_starving()):
-                self._check()
+                if self._stopped or os.getpid() != self._pid:
+                    return False  # `result` raises the error, with a note
                 self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
         finally:
             self._is_hungry = False
