@@ -45,7 +45,7 @@ class ExecutorPool(Pool):
         else:
             self._lazy_futures[task] = future
             if self._done is not None:  # nothing tells which is done first, so they count as done in their order
-                self._done.put(task)
+                self._done.append(task)
 
     def _pass_on(self, task: Task, _: object) -> None:
         self._settle(task, *_outcome(self._futures.pop(task)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from queue import Empty, SimpleQueue
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import Key
@@ -29,6 +29,10 @@ __all__ = ['Pool']
 
 TRIAL = 0.002
 """Seconds that the first call may take before others run beside it."""
+
+
+ANY = Task(())
+"""Stands for all tasks, where one of them is awaited."""
 
 
 class Pool:
@@ -56,7 +60,7 @@ class Pool:
         self._awaited: Task | None = None
         self._wake = threading.Lock()
         self._wake.acquire()
-        self._done: SimpleQueue[Task | None] | None = None
+        self._done: deque[Task] | None = None
         self._failures: list[BaseException] = []
 
     @property
@@ -95,9 +99,9 @@ class Pool:
             if self._memory is not None:
                 self._memory.settled.append(task)
             if self._done is not None:
-                self._done.put(task)
-            if self._awaited is task:  # read after settling; `_wait` reads `settled` after it has set `_awaited`
-                signal(self._wake)
+                self._done.append(task)
+            if self._awaited is task or self._awaited is ANY:  # read after settling; `_wait` does it in reverse order
+                self._signal()
 
     def try_out(self, task: Task) -> None:
         """Wait a moment for the first call, which runs alone, to see how long a call takes."""
@@ -139,34 +143,40 @@ class Pool:
         self._check()  # stopping cancels tasks and kills workers, so what the task came to may be wrong
 
     def _wait(self, task: Task, seconds: float) -> None:
+        """Wait until the task is settled, `ANY` if one is, or the pool stopped; for so long at most."""
         self._awaited = task
-        if not task.settled and not self._stopped:
-            self._wake.acquire(timeout=seconds)  # it may wake up for an earlier signal
+        if not (self._done if task is ANY else task.settled) and not self._stopped:
+            self._sleep(seconds)  # it may wake up for an earlier signal
         self._awaited = None
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait for a signal."""
+        self._wake.acquire(timeout=seconds)
+
+    def _signal(self) -> None:
+        """End the wait for a signal, or the next one; from any thread."""
+        signal(self._wake)
 
     def watch(self) -> None:
         """From now on, tasks are taken by `next_done`, in the order in which they are settled."""
-        self._done = SimpleQueue()
+        self._done = deque()
 
     @property
     def any_done(self) -> bool:
         """Whether `next_done` would return at once."""
-        return self._done is not None and not self._done.empty()
+        return bool(self._done)
 
     def next_done(self) -> Task:
         """Wait for the task that is settled next."""
         assert self._done is not None
-        if self._done.empty():
+        if not self._done:
             self._flush()
-        self.stall_timer.start()
-        while True:
+            self.stall_timer.start()
+        while not self._done:
             self._check()
-            try:
-                task = self._done.get(timeout=self.stall_timer.wait_time(POLL_SECONDS, self.doing))
-            except Empty:
-                continue
-            if task is not None:
-                return task
+            self._wait(ANY, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
+        self._check()
+        return self._done.popleft()
 
     def _flush(self) -> None:
         """Send the tasks that are held back to be sent with others: the caller is about to wait."""
@@ -192,9 +202,7 @@ class Pool:
         """Break all waits, and start no other task; from any thread."""
         self._stopped = True
         self.function.stop()
-        signal(self._wake)
-        if self._done is not None:
-            self._done.put(None)
+        self._signal()
 
     def close(self) -> None:
         """Stop, and wait until nothing of this pool is left. A second call does nothing.

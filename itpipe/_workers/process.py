@@ -13,6 +13,7 @@ from typing import Any
 
 from itpipe._engine.stacks import Stack
 
+from .channel import Channel
 from .child import SHUTDOWN, STACK
 from .launching import Launcher
 from .pickling import result_of
@@ -30,8 +31,8 @@ TEARDOWN = 0.3
 class WorkerProcess:
     """A process, and the calls that it was given and has not answered yet.
 
-    `give`, `send`, `take_answered` and `take_unanswered` are called with the pool's lock, the rest by the thread that
-    waits for the answers, or where it says so.
+    `start` and the end (`close_resource`, `disconnect`, `join`) are for a thread of their own. The rest is called with
+    the pool's lock, or where it says so.
     """
 
     def __init__(self, name: str, arena: Arena, calls_left: float):
@@ -42,6 +43,8 @@ class WorkerProcess:
         """Whether it can be asked for its stack, and to end."""
         self.is_set_up = False
         """Whether it has unpickled the function, and set up what the function needs."""
+        self.ended = False
+        """Whether it will answer no more."""
         self.process: Any = None
         self.failure: BaseException | None = None
         """The error of its set-up."""
@@ -49,7 +52,7 @@ class WorkerProcess:
         self._arena = arena
         self._unsent: deque[tuple[int, bytes]] = deque()
         """Messages with the last ones of the calls, and the number of calls in each."""
-        self._socket: Any = None
+        self._channel: Any = None
         self._control: Any = None
         self._borrower = Borrower()
         self._killed = self._stack_requested = False
@@ -62,31 +65,35 @@ class WorkerProcess:
 
     def start(self, launcher: Launcher) -> None:
         """Start it, and send it the function."""
-        self._socket, its_socket = launcher.pipe()
+        self._channel = Channel()
         self._control, its_control = launcher.pipe()
         self._borrower.file = launcher.file()
-        process = launcher.process(self.name, its_socket, its_control, self._borrower.file)
+        process = launcher.process(self.name, self._channel.other, its_control, self._borrower.file)
         process.start()
         self.process = process
-        its_socket.close()
+        self._channel.other.close()
         its_control.close()
         if self._killed:  # before there was a process
             self.kill()
-        self._socket.send_bytes(launcher.first_message)
+        self._channel.send(launcher.first_message)
         self.is_connected = True
+
+    def fileno(self) -> int:
+        """The number of the socket on which it answers."""
+        return self._channel.fileno()  # type: ignore[no-any-return]
 
     def request_shutdown(self) -> None:
         """Have it end after the call that it is working on; from any thread."""
         with suppress(OSError):
             self._control.send_bytes(SHUTDOWN)
-            self._socket.send_bytes(b'')
+            self._channel.send(b'')
 
     def close_resource(self) -> None:
         """Let it close what it has set up, but not for long."""
         self.request_shutdown()
-        with suppress(EOFError, OSError):
-            while self._socket.poll(TEARDOWN):
-                self._read()
+        with suppress(OSError):
+            while not self.ended and self._channel.poll(TEARDOWN):
+                self.receive()
 
     def kill(self) -> None:
         """End it, and what it has started; from any thread, at any time."""
@@ -104,7 +111,7 @@ class WorkerProcess:
 
     def disconnect(self) -> None:
         """Close its pipes, while no other thread is about to use them."""
-        for end in (self._socket, self._control):
+        for end in (self._channel, self._control):
             if end is not None:
                 end.close()
 
@@ -145,17 +152,29 @@ class WorkerProcess:
             if len(message) > SMALL and self.sent:
                 return
             try:
-                self._socket.send_bytes(message)
-            except OSError:  # it has died, as its thread is about to notice
+                self._channel.send(message)
+            except OSError:  # it has died, as is about to be noticed
                 return
             self._unsent.popleft()
 
-    def receive(self) -> tuple[float, list[Packed]]:
-        """The next answers, and how long the calls took; no answers when it has set up. EOFError when it ends."""
-        seconds, answers = self._read()
-        if answers:
+    def receive(self) -> list[tuple[float, list[Packed]]]:
+        """The answers that are there, in groups, each with how long the calls took; an empty one says that it is set up.
+
+        Sets `ended` if it will send no more.
+        """
+        groups = []
+        for message in self._channel.receive():
+            seconds, answers, failure = pickle.loads(message)
+            if failure is not None:
+                self._take_failure(*failure)
+                break
             self.answered_at = perf_counter()
-        return seconds, [Packed(data, failed, self._borrower.views(buffers)) for data, failed, buffers in answers]
+            groups.append((
+                seconds,
+                [Packed(data, failed, self._borrower.views(buffers)) for data, failed, buffers in answers],
+            ))
+        self.ended = self.ended or self._channel.ended
+        return groups
 
     def take_answered(self, count: int) -> list[Call]:
         """So many of its calls, which have been answered; the memory of their items is free again."""
@@ -173,19 +192,15 @@ class WorkerProcess:
             call.message = ()
         return calls
 
-    def _read(self) -> tuple[float, Any]:
-        seconds, answers, failure = pickle.loads(self._socket.recv_bytes())
-        if failure is not None:
-            data, tearing_down = failure
-            try:
-                result_of(Packed(data, failed=True))
-            except BaseException as error:
-                if tearing_down:
-                    self.teardown_failure = error
-                else:
-                    self.failure = error
-            raise EOFError
-        return seconds, answers
+    def _take_failure(self, data: bytes, tearing_down: bool) -> None:
+        self.ended = True
+        try:
+            result_of(Packed(data, failed=True))
+        except BaseException as error:
+            if tearing_down:
+                self.teardown_failure = error
+            else:
+                self.failure = error
 
     # -----------------------------------------------------------------------------------------------------------------
     # Where it is

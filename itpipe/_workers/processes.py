@@ -23,19 +23,20 @@ from __future__ import annotations
 
 import atexit
 import os
-import signal
 import threading
+from collections.abc import Callable, Collection
 from math import inf
 from time import perf_counter
 from typing import Any
 
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.threads import Thread
-from itpipe._engine.waiting import join
+from itpipe._engine.waiting import GRACE, join
 
 from .cores import count_workers
 from .crashes import CrashPolicy
-from .dispatch import MAX_GROUP, Dispatcher
+from .dispatch import Dispatcher
+from .hub import block_interrupts, new_hub
 from .launching import Launcher
 from .pickling import dumps_call, result_of
 from .pool import Pool
@@ -49,7 +50,7 @@ __all__ = ['Processes']
 
 
 class Processes(Pool):
-    """Processes that call the function. For each there is a thread here, which waits for its answers."""
+    """Processes that call the function."""
 
     copies = True
 
@@ -71,7 +72,11 @@ class Processes(Pool):
         self._dispatcher = Dispatcher(self.size, self._start_worker)
         self._crashes = CrashPolicy(max_crashes)
         self._stall_query = StallQuery(self._lock)
+        self._hub = new_hub(self._serve, 'itpipe-processes')
+        self._connected: dict[int, WorkerProcess] = {}
+        """The processes whose answers are read, by the numbers of their sockets."""
         self._threads: dict[WorkerProcess, threading.Thread] = {}
+        """The threads in which processes are being started or ended."""
         atexit.register(self.close)  # after loky, and with it multiprocessing, did: their turn comes later then
 
     @property
@@ -83,7 +88,8 @@ class Processes(Pool):
         large = Large()
         data = dumps_call(task.key, value, large)
         with self._lock:
-            self._dispatcher.max_group = MAX_GROUP if self.in_flight is None else self.in_flight // (2 * self.size)
+            if self.in_flight is not None:
+                self._dispatcher.limit_groups(self.in_flight // (2 * self.size))
             self._dispatcher.submit(Call(task, data, self._arena.lend(large)))
 
     def _flush(self) -> None:
@@ -94,34 +100,105 @@ class Processes(Pool):
         return result_of(value)
 
     # -----------------------------------------------------------------------------------------------------------------
-    # A process, in its thread
+    # Answers
+
+    def _sleep(self, seconds: float) -> None:
+        numbers = self._hub.wait(seconds)
+        if numbers:
+            self._awaited = None  # what is settled here needs no signal
+            self._serve(numbers)
+
+    def _signal(self) -> None:
+        self._hub.wake()
+
+    def _serve(self, numbers: Collection[int]) -> bool:
+        """Settle the calls that these sockets have answers to; whether any process is left, or will be started."""
+        settled: list[tuple[Task, Packed]] = []
+        ended: list[tuple[WorkerProcess, BaseException | None]] = []
+        with self._lock:
+            for number in numbers:
+                if (worker := self._connected.get(number)) is None:
+                    continue
+                error: BaseException | None = None
+                try:
+                    self._take_answers(worker, settled)
+                except OSError:
+                    worker.ended = True
+                except Exception as reason:
+                    error, worker.ended = reason, True
+                if worker.ended:
+                    self._hub.remove(number)
+                    del self._connected[number]
+                    self._dispatcher.withdraw(worker)
+                    ended.append((worker, error))
+            self._dispatcher.hand_out()
+            goes_on = bool(self._dispatcher.workers) or not self._dispatcher.closed
+        for task, answer in settled:
+            self._settle(task, answer)
+        for worker, error in ended:
+            try:
+                self._beside(worker, self._end, error)
+            except RuntimeError:  # there are too many threads
+                self._end(worker, error)
+        return goes_on
+
+    def _take_answers(self, worker: WorkerProcess, settled: list[tuple[Task, Packed]]) -> None:
+        for seconds, answers in worker.receive():
+            if not answers:
+                worker.is_set_up = True
+                self._crashes.record_start()
+            else:
+                for call, answer in zip(worker.take_answered(len(answers)), answers, strict=True):
+                    settled.append((call.task, answer))
+                self._dispatcher.answered(worker, len(answers), seconds)
+            worker.send()
+        if worker.calls_left <= 0 and not worker.calls:
+            worker.ended = True
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # The beginning and the end of a process, in a thread of its own
 
     def _start_worker(self) -> WorkerProcess | None:
         workers = self._dispatcher.workers
         worker = WorkerProcess(f'itpipe-process-{len(workers)}', self._arena, self._max_tasks)
-        thread = self._threads[worker] = Thread(self._attend, worker.name, worker)
         try:
-            thread.start()
+            self._hub.start()
+            self._beside(worker, self._start)
         except RuntimeError as error:  # there are too many threads
-            del self._threads[worker]
             while self._dispatcher.waiting and not workers:
                 self._settle(self._dispatcher.waiting.popleft().task, error=error, fatal=True)
             return None
         return worker
 
-    def _attend(self, worker: WorkerProcess) -> None:
-        """Start the process and take its answers until it ends; then decide about the calls that it has left."""
-        if hasattr(signal, 'pthread_sigmask'):  # inherited: Ctrl-C waits until the process ignores it
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        error: BaseException | None = None
+    def _beside(self, worker: WorkerProcess, call: Callable[..., None], *args: Any) -> None:
+        """Have this done with the process in another thread. Raises RuntimeError if there are too many."""
+
+        def run() -> None:
+            block_interrupts()
+            call(worker, *args)
+            if self._threads.get(worker) is thread:
+                del self._threads[worker]
+
+        self._threads[worker] = thread = Thread(run, worker.name)
+        try:
+            thread.start()
+        except RuntimeError:
+            del self._threads[worker]
+            raise
+
+    def _start(self, worker: WorkerProcess) -> None:
         try:
             worker.start(self._launcher)
-            while self._take_answers(worker):
-                pass
-        except (EOFError, OSError) as reason:
-            error = reason if worker.process is None else None
+            with self._lock:
+                self._connected[worker.fileno()] = worker
+                self._hub.add(worker.fileno())
+        except OSError as reason:
+            self._end(worker, reason if worker.process is None else None)
         except Exception as reason:
-            error = reason
+            self._end(worker, reason)
+
+    def _end(self, worker: WorkerProcess, error: BaseException | None) -> None:
+        """End a process that does not answer any more, and decide about the calls that it has left."""
         if worker.is_connected and self.function.resource is not None:
             worker.close_resource()
         error = worker.failure if error is None else error
@@ -142,31 +219,14 @@ class Processes(Pool):
             self._settle(given_up.call.task, error=given_up.error, fatal=given_up.fatal)
         if worker.teardown_failure is not None:
             self._failures.append(worker.teardown_failure)
-        del self._threads[worker]
-
-    def _take_answers(self, worker: WorkerProcess) -> bool:
-        """Wait for the next answers and settle their tasks; whether there are more to come."""
-        seconds, answers = worker.receive()
-        with self._lock:
-            if answers:
-                self._dispatcher.record(len(answers), seconds)
-            else:
-                worker.is_set_up = True
-                self._crashes.record_start()
-            calls = worker.take_answered(len(answers))
-            worker.send()
-            self._dispatcher.hand_out()
-            retired = worker.calls_left <= 0 and not worker.calls
-        for call, answer in zip(calls, answers, strict=True):
-            self._settle(call.task, answer)
-        return not retired
+        self._hub.notify()
 
     # -----------------------------------------------------------------------------------------------------------------
     # Stalls and the end
 
     @property
     def threads(self) -> list[threading.Thread]:
-        return list(self._threads.values())
+        return [*self._threads.values(), self._hub.thread]
 
     def doing(self) -> str:
         return self._stall_query.report(self._dispatcher.workers)
@@ -183,29 +243,34 @@ class Processes(Pool):
     def close(self) -> None:
         if os.getpid() == self._pid:
             self.stop()
-            if threading.current_thread() not in self.threads:
+            outside = threading.current_thread() not in self.threads
+            if outside:
                 with self._lock:  # from now on, no process is started
                     pass
-            workers = dict(self._threads)
+            workers = list(self._dispatcher.workers)
             try:
                 if self.function.resource is not None:
-                    self._close_resources(workers)
+                    for worker in workers:
+                        if worker.is_connected:
+                            worker.request_shutdown()
+                    if outside:
+                        self._await_end(TEARDOWN)
             finally:
                 for worker in workers:
                     worker.kill()
                 try:
-                    join(list(workers.values()))
+                    if outside:
+                        self._await_end(GRACE)
+                        join(self.threads)
                 finally:
+                    self._hub.close()
                     self._arena.close()
                     self._launcher.close()
         atexit.unregister(self.close)
         self._raise_failure()
 
-    def _close_resources(self, workers: dict[WorkerProcess, threading.Thread]) -> None:
-        for worker in workers:
-            if worker.is_connected:
-                worker.request_shutdown()
-        deadline = perf_counter() + TEARDOWN
-        for worker, thread in workers.items():
-            if worker.is_connected and thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - perf_counter()))
+    def _await_end(self, seconds: float) -> None:
+        """Wait until all processes are gone, and the hub with the last of them."""
+        self._hub.notify()
+        if self._hub.thread.ident is not None:
+            self._hub.thread.join(seconds)

@@ -17,7 +17,7 @@ GROUP_SECONDS = 0.001
 it together with others."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Packed:
     """The pickled result of a call in another process, or its pickled error."""
 
@@ -49,7 +49,7 @@ class Task:
         """Whether `Pool.result` has raised an error of this item, not one of the pool."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Call:
     """A task as it is sent to a process."""
 
