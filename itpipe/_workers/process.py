@@ -180,8 +180,9 @@ class WorkerProcess:
         """So many of its calls, which have been answered; the memory of their items is free again."""
         calls = [self.calls.popleft() for _ in range(count)]
         for call in calls:
-            self._arena.release(call.buffers)
-            self._arena.release(call.message)
+            if call.buffers or call.message:
+                self._arena.release(call.buffers)
+                self._arena.release(call.message)
         return calls
 
     def take_unanswered(self) -> list[Call]:
