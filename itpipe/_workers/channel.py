@@ -74,6 +74,7 @@ class Channel:
 
     def _split(self, messages: list[Any]) -> int:
         """Move the messages that are complete from the rest to the list; returns how many bytes the next one lacks."""
+        n: int
         rest, begin = self._rest, 0
         while len(rest) - begin >= HEADER.size:
             (n,), end = HEADER.unpack_from(rest, begin), begin + HEADER.size

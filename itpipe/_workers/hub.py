@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import select
 import selectors
-import signal
 import socket
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from time import sleep
 
-from itpipe._engine.threads import Thread
+from itpipe._engine.threads import Thread, block_interrupts
 
-__all__ = ['EpollHub', 'Hub', 'block_interrupts', 'new_hub']
+__all__ = ['EpollHub', 'Hub', 'new_hub']
 
 BACK_SOON = 0.0005
 """Seconds. If the thread of the run does not wait again before, the thread of the hub takes over."""
@@ -51,8 +50,9 @@ class Hub:
         self._bell.ring()
 
     def remove(self, number: int) -> None:
-        """Do not wait for this socket any more. It is open still."""
-        self._selector.unregister(number)
+        """Do not wait for this socket any more, if it was added. It is open still."""
+        with suppress(KeyError):
+            self._selector.unregister(number)
         self._bell.ring()
 
     def wait(self, seconds: float) -> Collection[int]:
@@ -67,6 +67,11 @@ class Hub:
     def notify(self) -> None:
         """Have `serve` called in the hub's thread, though there is nothing to read."""
         self._bell.ring()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the end of the thread, at most so long."""
+        if self.thread.ident is not None:
+            self.thread.join(seconds)
 
     def close(self) -> None:
         """Close it, if its thread was never started. Else the thread closes it in the end."""
@@ -114,7 +119,8 @@ class EpollHub(Hub):
 
     def remove(self, number: int) -> None:
         for epoll in self._set_of_run, self._set:
-            epoll.unregister(number)
+            with suppress(FileNotFoundError):
+                epoll.unregister(number)
 
     def wait(self, seconds: float) -> Collection[int]:
         with self._lock:
@@ -180,9 +186,3 @@ class _Bell:
     def close(self) -> None:
         self._hammer.close()
         self._bell.close()
-
-
-def block_interrupts() -> None:
-    """Leave Ctrl-C to the other threads. The processes that this one starts inherit it, until they ignore Ctrl-C."""
-    if hasattr(signal, 'pthread_sigmask'):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -95,7 +95,7 @@ def _plainness(value: Any, depth: int = 4) -> int:
 
 
 class _PlainPickler(pickle.Pickler):
-    dispatch_table: ClassVar[Any] = {np.ndarray: reduce_plain_array}
+    dispatch_table: ClassVar[Any] = {np.ndarray: reduce_plain_array}  # type: ignore[misc]
 
 
 @cache

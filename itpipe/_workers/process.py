@@ -43,8 +43,8 @@ class WorkerProcess:
         """Whether it can be asked for its stack, and to end."""
         self.is_set_up = False
         """Whether it has unpickled the function, and set up what the function needs."""
-        self.ended = False
-        """Whether it will answer no more."""
+        self.ended = self.is_ending = False
+        """Whether it will answer no more, and whether that is being dealt with."""
         self.process: Any = None
         self.failure: BaseException | None = None
         """The error of its set-up."""
@@ -85,6 +85,8 @@ class WorkerProcess:
     def request_shutdown(self) -> None:
         """Have it end after the call that it is working on; from any thread."""
         with suppress(OSError):
+            if not self.is_connected:
+                return
             self._control.send_bytes(SHUTDOWN)
             self._channel.send(b'')
 
@@ -158,9 +160,8 @@ class WorkerProcess:
             self._unsent.popleft()
 
     def receive(self) -> list[tuple[float, list[Packed]]]:
-        """The answers that are there, in groups, each with how long the calls took; an empty one says that it is set up.
-
-        Sets `ended` if it will send no more.
+        """The answers that are there, in groups, each with how long the calls took. A group without any is sent when it
+        has set up. Sets `ended` if it will send no more.
         """
         groups = []
         for message in self._channel.receive():
@@ -169,10 +170,12 @@ class WorkerProcess:
                 self._take_failure(*failure)
                 break
             self.answered_at = perf_counter()
-            groups.append((
-                seconds,
-                [Packed(data, failed, self._borrower.views(buffers)) for data, failed, buffers in answers],
-            ))
+            groups.append(
+                (
+                    seconds,
+                    [Packed(data, failed, self._borrower.views(buffers)) for data, failed, buffers in answers],
+                )
+            )
         self.ended = self.ended or self._channel.ended
         return groups
 

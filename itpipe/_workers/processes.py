@@ -3,16 +3,11 @@
 loky starts the processes. Its executor is not used, for three reasons. It cannot be closed while a process does not
 take its input. It cannot be ended before the interpreter waits for it. It does not say which task a process died of.
 
-- `dispatch` decides which calls go to which process. Calls are sent in groups, by the thread that submits an item or
-  that has got answers. So no thread may have to wait until a process takes a message: a large message lies in shared
-  memory, and the socket only carries where. If there is no room in shared memory, the message is sent when the process
-  has no other work.
-- `process` is one process as its parent sees it. It has a socket for calls and answers, and a pipe beside it on which a
-  second thread of the process is asked for the stack of the first. If that pipe is closed, or this process is gone, the
-  process ends: closing works however this process dies, and the process looks every second whether its parent lives,
-  because a fork of the parent may hold the pipe open. It leads a process group of its own. So whatever the function has
-  started ends with it, and Ctrl-C in a terminal does not reach it.
-- `crashes` decides what becomes of the calls of a process that died.
+`dispatch` decides which calls go to which process, `hub` waits for the answers, `process` is one process as its parent
+sees it, `crashes` decides what becomes of the calls of one that died. To start or end a process takes long, so another
+thread does that. Calls are sent in groups, by whichever thread submits an item or has got answers. So no thread may
+have to wait until a process takes a message: a large message lies in shared memory, and the socket only carries where.
+If there is no room there, it is sent when the process has no other work.
 
 A message to a process has two lists, offsets and calls. A message from it has a list of answers. The offsets are those
 of spans in the process's shared memory that are no longer used here, see `shared_memory`. The span of an item is kept
@@ -24,19 +19,19 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable, Collection
+from collections import deque
+from collections.abc import Collection
 from math import inf
-from time import perf_counter
 from typing import Any
 
 from itpipe._engine.functions import ItemFunction
-from itpipe._engine.threads import Thread
+from itpipe._engine.threads import Helpers
 from itpipe._engine.waiting import GRACE, join
 
 from .cores import count_workers
 from .crashes import CrashPolicy
 from .dispatch import Dispatcher
-from .hub import block_interrupts, new_hub
+from .hub import new_hub
 from .launching import Launcher
 from .pickling import dumps_call, result_of
 from .pool import Pool
@@ -75,8 +70,10 @@ class Processes(Pool):
         self._hub = new_hub(self._serve, 'itpipe-processes')
         self._connected: dict[int, WorkerProcess] = {}
         """The processes whose answers are read, by the numbers of their sockets."""
-        self._threads: dict[WorkerProcess, threading.Thread] = {}
-        """The threads in which processes are being started or ended."""
+        self._ended: deque[tuple[WorkerProcess, BaseException | None]] = deque()
+        """Those that answer no more, and why."""
+        self._helpers = Helpers()
+        """They start and end processes, which takes long."""
         atexit.register(self.close)  # after loky, and with it multiprocessing, did: their turn comes later then
 
     @property
@@ -114,7 +111,6 @@ class Processes(Pool):
     def _serve(self, numbers: Collection[int]) -> bool:
         """Settle the calls that these sockets have answers to; whether any process is left, or will be started."""
         settled: list[tuple[Task, Packed]] = []
-        ended: list[tuple[WorkerProcess, BaseException | None]] = []
         with self._lock:
             for number in numbers:
                 if (worker := self._connected.get(number)) is None:
@@ -127,19 +123,19 @@ class Processes(Pool):
                 except Exception as reason:
                     error, worker.ended = reason, True
                 if worker.ended:
+                    self._ended.append((worker, error))
                     self._hub.remove(number)
                     del self._connected[number]
                     self._dispatcher.withdraw(worker)
-                    ended.append((worker, error))
             self._dispatcher.hand_out()
             goes_on = bool(self._dispatcher.workers) or not self._dispatcher.closed
         for task, answer in settled:
             self._settle(task, answer)
-        for worker, error in ended:
-            try:
-                self._beside(worker, self._end, error)
-            except RuntimeError:  # there are too many threads
-                self._end(worker, error)
+        if self._ended:
+            if threading.current_thread() is self._hub.thread:
+                self._end_workers()
+            else:  # where Ctrl-C may break this off at any time
+                self._hub.notify()
         return goes_on
 
     def _take_answers(self, worker: WorkerProcess, settled: list[tuple[Task, Packed]]) -> None:
@@ -163,39 +159,34 @@ class Processes(Pool):
         worker = WorkerProcess(f'itpipe-process-{len(workers)}', self._arena, self._max_tasks)
         try:
             self._hub.start()
-            self._beside(worker, self._start)
+            self._helpers.start(worker.name, self._start, worker)
         except RuntimeError as error:  # there are too many threads
             while self._dispatcher.waiting and not workers:
                 self._settle(self._dispatcher.waiting.popleft().task, error=error, fatal=True)
             return None
         return worker
 
-    def _beside(self, worker: WorkerProcess, call: Callable[..., None], *args: Any) -> None:
-        """Have this done with the process in another thread. Raises RuntimeError if there are too many."""
-
-        def run() -> None:
-            block_interrupts()
-            call(worker, *args)
-            if self._threads.get(worker) is thread:
-                del self._threads[worker]
-
-        self._threads[worker] = thread = Thread(run, worker.name)
-        try:
-            thread.start()
-        except RuntimeError:
-            del self._threads[worker]
-            raise
-
     def _start(self, worker: WorkerProcess) -> None:
         try:
             worker.start(self._launcher)
             with self._lock:
-                self._connected[worker.fileno()] = worker
                 self._hub.add(worker.fileno())
+                self._connected[worker.fileno()] = worker
         except OSError as reason:
             self._end(worker, reason if worker.process is None else None)
         except Exception as reason:
             self._end(worker, reason)
+
+    def _end_workers(self) -> None:
+        while self._ended:
+            worker, error = self._ended.popleft()
+            if worker.is_ending:
+                continue
+            worker.is_ending = True
+            try:
+                self._helpers.start(worker.name, self._end, worker, error)
+            except RuntimeError:  # there are too many threads
+                self._end(worker, error)
 
     def _end(self, worker: WorkerProcess, error: BaseException | None) -> None:
         """End a process that does not answer any more, and decide about the calls that it has left."""
@@ -226,7 +217,7 @@ class Processes(Pool):
 
     @property
     def threads(self) -> list[threading.Thread]:
-        return [*self._threads.values(), self._hub.thread]
+        return [*self._helpers.threads, self._hub.thread]
 
     def doing(self) -> str:
         return self._stall_query.report(self._dispatcher.workers)
@@ -248,19 +239,19 @@ class Processes(Pool):
                 with self._lock:  # from now on, no process is started
                     pass
             workers = list(self._dispatcher.workers)
+            self._hub.notify()  # its thread ends when the last process is gone
             try:
                 if self.function.resource is not None:
                     for worker in workers:
-                        if worker.is_connected:
-                            worker.request_shutdown()
+                        worker.request_shutdown()
                     if outside:
-                        self._await_end(TEARDOWN)
+                        self._hub.join(TEARDOWN)
             finally:
                 for worker in workers:
                     worker.kill()
                 try:
                     if outside:
-                        self._await_end(GRACE)
+                        self._hub.join(GRACE)
                         join(self.threads)
                 finally:
                     self._hub.close()
@@ -268,9 +259,3 @@ class Processes(Pool):
                     self._launcher.close()
         atexit.unregister(self.close)
         self._raise_failure()
-
-    def _await_end(self, seconds: float) -> None:
-        """Wait until all processes are gone, and the hub with the last of them."""
-        self._hub.notify()
-        if self._hub.thread.ident is not None:
-            self._hub.thread.join(seconds)

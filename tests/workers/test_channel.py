@@ -72,5 +72,5 @@ def test_the_other_end_is_closed_before_it_has_read(channel: Channel) -> None:
     channel.other.close()
     assert channel.receive() == []
     assert channel.ended
-    with pytest.raises(OSError):
+    with pytest.raises(BrokenPipeError):
         channel.send(b'more')
