@@ -28,11 +28,12 @@ BACK_SOON = 0.0005
 class Hub:
     """The thread `name` calls `serve` with the numbers of sockets that may have something to read, until it says False.
 
-    A number may be that of a socket that was removed meanwhile.
+    A number may be that of a socket that was removed meanwhile. With a `period`, in seconds, it is called
+    at least so often.
     """
 
-    def __init__(self, serve: Callable[[Collection[int]], bool], name: str):
-        self._serve = serve
+    def __init__(self, serve: Callable[[Collection[int]], bool], name: str, period: float | None = None):
+        self._serve, self._period = serve, period
         self.thread = Thread(self._run, name)
         self._selector = selectors.DefaultSelector()
         self._bell = _Bell()
@@ -89,7 +90,7 @@ class Hub:
 
     def _poll(self) -> Collection[int]:
         try:
-            return [key.fd for key, _ in self._selector.select()]
+            return [key.fd for key, _ in self._selector.select(self._period)]
         except OSError:  # on some systems, if one was removed and closed meanwhile
             return ()
 
@@ -101,8 +102,8 @@ class Hub:
 class EpollHub(Hub):
     """With two sets, one for each thread."""
 
-    def __init__(self, serve: Callable[[Collection[int]], bool], name: str):
-        self._serve = serve
+    def __init__(self, serve: Callable[[Collection[int]], bool], name: str, period: float | None = None):
+        self._serve, self._period = serve, period
         self.thread = Thread(self._run, name)
         self._bell, self._bell_of_run = _Bell(), _Bell()
         self._set, self._set_of_run = select.epoll(), select.epoll()
@@ -142,7 +143,7 @@ class EpollHub(Hub):
         self._bell_of_run.ring()
 
     def _poll(self) -> Collection[int]:
-        events = self._set.poll()
+        events = self._set.poll(self._period)
         if self._engaged:  # and is likely to wait again at once: two threads at work would only hinder each other
             self._engaged = False
             sleep(BACK_SOON)

@@ -30,6 +30,10 @@ class Workers(NamedTuple):
     stall_timeout: float | None
     resource: Resource | None
     retries: Retries | None
+    timeout: float | None = None
+    """Seconds that a process may take for an item."""
+    restart: bool = False
+    """Whether processes are replaced that take longer than `stall_timeout` for an item."""
 
     def open(self, function: ItemFunction, stop: Stop) -> Pool:
         """A pool of these workers for the function."""
@@ -51,9 +55,18 @@ class Workers(NamedTuple):
             return Threads(self.given, function, self.in_flight)
         if self.kind == 'processes':
             check_running()  # if the interpreter is ending, the next import fails and does not say why
+            from .crashes import Timeout
             from .processes import Processes
 
-            return Processes(self.given, function, self.in_flight, self.max_crashes, self.max_tasks)
+            timeout = None if self.timeout is None else Timeout(self.timeout, self._tries_after(TimeoutError))
+            restart_after = self.stall_timeout if self.restart else None
+            return Processes(
+                self.given, function, self.in_flight, self.max_crashes, self.max_tasks, timeout, restart_after
+            )
         from .executors import ExecutorPool
 
         return ExecutorPool(self.given, function, self.in_flight)
+
+    def _tries_after(self, error: type[Exception]) -> int:
+        """How many times a call is tried again after such an error."""
+        return self.retries.tries if self.retries is not None and issubclass(error, self.retries.on) else 0

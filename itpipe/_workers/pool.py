@@ -139,7 +139,7 @@ class Pool:
             self.stall_timer.start()
         while not task.settled:
             self._check()
-            self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
+            self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self._stalled))
         self._check()  # stopping cancels tasks and kills workers, so what the task came to may be wrong
 
     def _wait(self, task: Task, seconds: float) -> None:
@@ -174,7 +174,7 @@ class Pool:
             self.stall_timer.start()
         while not self._done:
             self._check()
-            self._wait(ANY, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
+            self._wait(ANY, self.stall_timer.wait_time(POLL_SECONDS, self._stalled))
         self._check()
         return self._done.popleft()
 
@@ -197,6 +197,10 @@ class Pool:
     def doing(self) -> str:
         """For the warning of a stall: which worker is at which item, and where in the user's functions."""
         raise NotImplementedError
+
+    def _stalled(self) -> str:
+        """What it is doing, now that a result is waited for too long."""
+        return self.doing()
 
     def stop(self) -> None:
         """Break all waits, and start no other task; from any thread."""

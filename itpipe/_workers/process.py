@@ -7,6 +7,7 @@ import pickle
 import signal
 from collections import deque
 from contextlib import suppress
+from math import inf
 from pickle import PickleBuffer
 from time import perf_counter
 from typing import Any
@@ -15,6 +16,7 @@ from itpipe._engine.stacks import Stack
 
 from .channel import Channel
 from .child import SHUTDOWN, STACK
+from .crashes import Overdue
 from .launching import Launcher
 from .pickling import result_of
 from .shared_memory import Arena, Borrower, Span
@@ -38,13 +40,15 @@ class WorkerProcess:
     def __init__(self, name: str, arena: Arena, calls_left: float):
         self.name, self.calls_left = name, calls_left
         self.calls: deque[Call] = deque()
-        self.answered_at = 0.0
+        self.answered_at = self._given_at = 0.0
         self.is_connected = False
         """Whether it can be asked for its stack, and to end."""
         self.is_set_up = False
         """Whether it has unpickled the function, and set up what the function needs."""
         self.ended = self.is_ending = False
         """Whether it will answer no more, and whether that is being dealt with."""
+        self.overdue: Overdue | None = None
+        """Why it was killed, if that was because of the time that an item took."""
         self.process: Any = None
         self.failure: BaseException | None = None
         """The error of its set-up."""
@@ -131,6 +135,8 @@ class WorkerProcess:
 
     def give(self, calls: list[Call]) -> None:
         """Send these calls in one message, now or when the process can take it."""
+        if not self.calls:
+            self._given_at = perf_counter()
         self.calls_left -= len(calls)
         self.calls.extend(calls)
         content = self._borrower.give_back(), [(call.data, call.buffers) for call in calls]
@@ -141,6 +147,11 @@ class WorkerProcess:
                 message = pickle.dumps(span)
         self._unsent.append((len(calls), message))
         self.send()
+
+    @property
+    def busy_since(self) -> float:
+        """When it began, at the latest, with a call that it has not answered; infinity if there is none."""
+        return max(self.answered_at, self._given_at) if self.calls and self.is_set_up else inf
 
     @property
     def sent(self) -> int:
@@ -178,6 +189,10 @@ class WorkerProcess:
             )
         self.ended = self.ended or self._channel.ended
         return groups
+
+    def has_answers(self) -> bool:
+        """Whether there is something to receive."""
+        return self._channel.poll(0)  # type: ignore[no-any-return]
 
     def take_answered(self, count: int) -> list[Call]:
         """So many of its calls, which have been answered; the memory of their items is free again."""

@@ -62,3 +62,5 @@ class Call:
     """Whether a process died that had this call. Then it is sent alone."""
     crashes: int = 0
     """How many processes died that had only this call."""
+    timeouts: int = 0
+    """How many of them were killed because the call took too long."""

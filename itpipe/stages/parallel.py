@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, overload
 
 from itpipe._core.checks import integer, is_function, positive, truth
 from itpipe._core.names import step_name
@@ -60,7 +60,9 @@ def parallel_map(
     backoff: float | None = None,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
+    timeout: float | None = None,
     stall_timeout: float | None = None,
+    on_stall: Literal['warn', 'restart'] = 'warn',
     seed_globals: bool = False,
     name: str | None = None,
     **kwargs: Any,
@@ -98,6 +100,12 @@ def parallel_map(
     result is lost, and none comes twice. The run ends if more than `max_crashes` processes died of the same item while
     they had no other item. Against memory leaks, `max_tasks_per_worker` replaces each process after that many items.
 
+    `timeout`, for processes only, is how many seconds an item may take. If it takes longer, its process is killed and
+    replaced, and the item fails with a `TimeoutError`. This is an error like one of `f` for `on_error`. With `retries`
+    and a fitting `retry_on`, the item is first tried again in other processes. The time is that of one process, with
+    all that is tried again in it. It begins when the process gets the item, and is looked at eight times in `timeout`.
+    (Of cheap items that were sent together, each is run again alone.)
+
     `setup` is called once in each worker, thread or process. `f` gets what it returned, such as a file, a connection or
     a model, as keyword `setup`. At the end it is closed, if it has `close`. With `setup`, cheap functions run in
     threads, too. If `f` is a stage, it must apply one function only, which gets the keyword. Executors have
@@ -122,11 +130,12 @@ def parallel_map(
     for `with_rng`.
 
     If a result has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on, and
-    where in your functions.
+    where in your functions. With `on_stall='restart'`, the processes that have been at an item for longer than that are
+    then killed and replaced, and the item is run again. This counts as a crash for `max_crashes`.
 
     Raises TypeError or ValueError for wrong arguments. While running, raises what `f` raises, unchanged and after the
     results before it. Raises `NotPicklable` if something cannot be pickled that must go to a process or come back.
-    Raises `WorkerCrashed` if processes keep dying of an item.
+    Raises `WorkerCrashed` if processes keep dying of an item, and `TimeoutError` if one takes longer than `timeout`.
 
     >>> list(range(5) | parallel_map(pow, 2, threads=2))
     [0, 1, 4, 9, 16]
@@ -146,6 +155,7 @@ def parallel_map(
     tries = retries_of('parallel_map', retries, retry_on, backoff)
     if stall_timeout is not None:
         positive('parallel_map', 'stall_timeout', stall_timeout)
+    _check_limits(where, timeout, stall_timeout, on_stall)
     _check_options_of_processes(where, max_crashes, max_tasks_per_worker, seed_globals, name)
     function = function_of('parallel_map', f, args, kwargs)
     draws = step_name('parallel_map', function.target, name) if seed_globals else ''
@@ -167,7 +177,18 @@ def parallel_map(
         fingerprint = '\n'.join(map(format_step, steps))
     else:
         steps = (ItemStep('parallel_map', identity, (function,)),)
-    workers = Workers(where, given, limit, max_crashes, max_tasks_per_worker, stall_timeout, resource, tries)
+    workers = Workers(
+        where,
+        given,
+        limit,
+        max_crashes,
+        max_tasks_per_worker,
+        stall_timeout,
+        resource,
+        tries,
+        timeout,
+        on_stall == 'restart',
+    )
     options = (steps, workers, policy, STOP)
     itemwise = policy is None
     if ordered:
@@ -195,6 +216,19 @@ def _chosen(**workers: Any) -> tuple[str, Any]:
     elif integer('parallel_map', where, given) == 0:
         raise ValueError(f'parallel_map: `{where}` must not be 0')
     return where, given
+
+
+def _check_limits(where: str, timeout: Any, stall_timeout: Any, on_stall: Any) -> None:
+    if timeout is not None:
+        positive('parallel_map', 'timeout', timeout)
+    if on_stall not in ('warn', 'restart'):
+        raise ValueError(f"parallel_map: `on_stall` must be 'warn' or 'restart', got {on_stall!r}")
+    for option, given in ('timeout', timeout is not None), ('on_stall', on_stall == 'restart'):
+        if given and where != 'processes':
+            what = 'a thread' if where == 'threads' else 'a call in an executor'
+            raise TypeError(f'parallel_map: `{option}` goes with `processes`, as {what} cannot be stopped from outside')
+    if on_stall == 'restart' and stall_timeout is None:
+        raise TypeError('parallel_map: `on_stall` goes with `stall_timeout`, the seconds after which it restarts')
 
 
 def _check_options_of_processes(where: str, max_crashes: Any, max_tasks: Any, seed_globals: Any, name: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pools import dies_once
 from running import LIMIT, wait_until
 
-import itpipe._workers.processes
+import itpipe._workers.workforce
 from itpipe import parallel_map
 from itpipe._workers.hub import EpollHub, Hub, new_hub
 
@@ -122,7 +122,7 @@ def test_a_pool_is_the_same_with_any_hub(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: type[Hub], ordered: bool
 ) -> None:
     """Nobody waits for longer than until there is an answer, also of a process that dies."""
-    monkeypatch.setattr(itpipe._workers.processes, 'new_hub', kind)
+    monkeypatch.setattr(itpipe._workers.workforce, 'new_hub', kind)
     monkeypatch.setattr(itpipe._workers.pool, 'POLL_SECONDS', LIMIT)
 
     def function(x: int) -> int:
