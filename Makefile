@@ -9,6 +9,9 @@ VERSIONS := 3.11 3.12 3.13
 INSTALL := $(PY) -m pip install -qq --disable-pip-version-check
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
+# Where it is set, each process that a test starts would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .NOTPARALLEL:
 .PHONY: help demo test test-full integrations check lint format layers types docs bench bench-peers soak test-all clean
 
@@ -22,7 +25,7 @@ demo: $(VENV)/.examples  ## train a digit classifier through itpipe
 test: $(VENV)/.dev  ## run the tests that take a moment, on all cores: all but those marked `long`
 	@$(PY) -m pytest -n auto --dist worksteal -m 'not long' $(ARGS)
 
-test-full: $(VENV)/.dev  ## run all tests, with all examples of hypothesis, on all cores
+test-full: $(VENV)/.dev  ## run all tests, with more examples of hypothesis, on all cores
 	@ITPIPE_HYPOTHESIS=full $(PY) -m pytest -n auto --dist worksteal $(ARGS)
 
 # The release of torch is pinned: what is newest may bring gigabytes for other devices.

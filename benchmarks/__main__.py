@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .table import ALL, Measured, chart, header, lines, measured, serve
+from .table import ALL, LONG, Measured, chart, header, lacking, lines, measured, serve
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     if options.row:
         serve(*options.row, options.share)
         return
-    names = options.works or list(ALL)
+    names = options.works or [name for name in ALL if name not in LONG]
     if unknown := [name for name in names if name not in ALL]:
         parser.error(f'no such work: {", ".join(unknown)}; there are {", ".join(ALL)}')
     if options.rounds < 1:
@@ -50,18 +50,24 @@ def run(names: list[str], options: argparse.Namespace) -> None:
     results: list[Measured] = []
     for line in header(options.rounds):
         say(line + (' One core was kept busy.' if options.busy and not written else ''))
+    absent = {name: module for name in names if (module := lacking(name))}
     for name in names:
+        if name in absent:
+            continue
         results.append(measured(name, options.rounds, options.peers, options.share))
         for line in lines(results[-1]):
             say(line)
     if options.peers:
         from .peers import missing
 
-        if absent := missing():
-            say(f'\nNot installed: {", ".join(absent)}.')
-        for result in results:
-            for title, reason in result.failed.items():
-                say(f'\nLeft out: {title} in "{result.work.title}": {reason}.')
+        if libraries := missing():
+            say(f'\nNot installed: {", ".join(libraries)}.')
+    for name, module in absent.items():
+        say(f'\nLeft out: {name}: {module} is not installed.')
+    for result in results:
+        for reason in dict.fromkeys(result.failed.values()):
+            titles = '; '.join(title for title, other in result.failed.items() if other == reason)
+            say(f'\nLeft out: {titles} in "{result.work.title}": {reason}.')
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
         (options.output / 'table.md').write_text('\n'.join(written) + '\n', encoding='utf-8')

@@ -25,6 +25,13 @@ def numbers(batch: Any) -> list[Any]:
     return batch.tolist()  # type: ignore[no-any-return]
 
 
+def stacked(items: list[Any]) -> Any:
+    """A batch by hand."""
+    if isinstance(items[0], tuple):
+        return tuple(map(stacked, zip(*items, strict=True)))
+    return np.stack(items) if isinstance(items[0], np.ndarray) else np.array(items)
+
+
 @dataclass
 class Feed:
     """`f` of each of `items`, in batches of `size`, or without batches; more items than are asked for."""
@@ -51,6 +58,12 @@ class Feed:
     """How many single results the consumer takes for a batch."""
     known: frozenset[Any] | None = None
     """All keys there are, where `expected` has not all of them."""
+    dataset: Any = None
+    """What the items are looked up in, for those that are given a dataset and an order."""
+    combined: Callable[[list[Any]], Any] = stacked
+    """A batch by hand."""
+    clock: Callable[[], float] = perf_counter
+    """What is counted: by default all time that passes."""
 
     @property
     def batches(self) -> int:
@@ -78,8 +91,8 @@ class Feed:
                 if self.pause:
                     sleep(self.pause)
                 if number == self.warm - 1:
-                    started = perf_counter()
-                elif number >= self.warm and ((elapsed := perf_counter() - started) > most or number == last):
+                    started = self.clock()
+                elif number >= self.warm and ((elapsed := self.clock() - started) > most or number == last):
                     break
             else:
                 raise AssertionError(f'{number + 1} batches came, of {last + 1}')
@@ -114,10 +127,3 @@ def grouped(results: Iterable[Any], size: int) -> Iterator[list[Any]]:
     finally:
         if hasattr(results, 'close'):
             results.close()
-
-
-def stacked(items: list[Any]) -> Any:
-    """A batch by hand."""
-    if isinstance(items[0], tuple):
-        return tuple(map(stacked, zip(*items, strict=True)))
-    return np.stack(items) if isinstance(items[0], np.ndarray) else np.array(items)

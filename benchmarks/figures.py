@@ -69,13 +69,13 @@ def first_batch(feed: Feed, batches: Iterator[Any]) -> float:
 def first_in_threads(share: float = 1) -> Work:
     feed = little(share)
     rows = {'itpipe': lambda: first_batch(feed, in_threads(feed))}
-    return Work('first batch, 2 threads', 5, 'ms', rows, feed, 'nothing', fresh=True)
+    return Work('first batch, 2 threads', 5, 'ms', rows, feed, 'nothing', fresh=True, measure=first_batch)
 
 
 def first_in_processes(share: float = 1) -> Work:
     feed = little(share)
     rows = {'itpipe': lambda: first_batch(feed, in_processes(feed))}
-    return Work('first batch, 2 processes', 300, 'ms', rows, feed, 'nothing', fresh=True)
+    return Work('first batch, 2 processes', 300, 'ms', rows, feed, 'nothing', fresh=True, measure=first_batch)
 
 
 def closing_time(feed: Feed, batches: Iterator[Any]) -> float:
@@ -140,13 +140,15 @@ def end_descendants(pid: int) -> None:
 def closing_threads(share: float = 1) -> Work:
     feed = little(share)
     rows = {'itpipe': lambda: closing_time(feed, in_threads(feed))}
-    return Work('from close() to everything gone, 2 threads', 20, 'ms', rows, feed, 'nothing')
+    title = 'from close() to everything gone, 2 threads'
+    return Work(title, 20, 'ms', rows, feed, 'nothing', measure=closing_time)
 
 
 def closing_processes(share: float = 1) -> Work:
     feed = little(share)
     rows = {'itpipe': lambda: closing_time(feed, in_processes(feed))}
-    return Work('from close() to everything gone, 2 processes', 150, 'ms', rows, feed, 'nothing')
+    title = 'from close() to everything gone, 2 processes'
+    return Work(title, 150, 'ms', rows, feed, 'nothing', measure=closing_time)
 
 
 def stage_cost(count: int, stages: Callable[[range, int], Iterable[int]]) -> float:

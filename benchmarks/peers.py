@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from .feeds import Feed, batched, grouped, stacked
-from .figures import closing_time, first_batch, stage_cost
+from .figures import stage_cost
+from .workers import COUNTS, with_workers
 from .works import Padding, Work, thread_and_queue
 
 __all__ = ['missing', 'rows']
@@ -55,6 +56,8 @@ class Peer:
     module: str
     batches: Callable[[Feed], Iterator[Any]]
     ordered: bool = True
+    feed: Callable[[Feed], Feed] | None = None
+    """What it gets instead of the feed of the work."""
 
 
 def rows(name: str, work: Work) -> dict[str, Callable[[], float]]:
@@ -64,11 +67,7 @@ def rows(name: str, work: Work) -> dict[str, Callable[[], float]]:
     if name == 'one-more-stage':
         return stage_rows(work.feed)
     peers = [peer for peer in PEERS.get(name, ()) if not peer.module or is_here(peer.module)]
-    if name.startswith('first-'):
-        return {peer.title: imported(peer.module, partial(started, first_batch, peer, work.feed)) for peer in peers}
-    if name.startswith('close-'):
-        return {peer.title: imported(peer.module, partial(started, closing_time, peer, work.feed)) for peer in peers}
-    return {peer.title: imported(peer.module, partial(fed, peer, work.feed)) for peer in peers}
+    return {peer.title: imported(peer.module, partial(fed, peer, work)) for peer in peers}
 
 
 def imported(module: str, row: Callable[[], float]) -> Callable[[], float]:
@@ -82,12 +81,10 @@ def imported(module: str, row: Callable[[], float]) -> Callable[[], float]:
     return run
 
 
-def started(measure: Callable[[Feed, Iterator[Any]], float], peer: Peer, feed: Feed) -> float:
-    return measure(feed, peer.batches(feed))
-
-
-def fed(peer: Peer, feed: Feed) -> float:
-    return feed.seconds(peer.batches(feed), peer.ordered, LONG_ENOUGH)
+def fed(peer: Peer, work: Work) -> float:
+    feed = work.feed if peer.feed is None else peer.feed(work.feed)
+    batches = peer.batches(feed)
+    return work.measure(feed, batches) if work.measure else feed.seconds(batches, peer.ordered, LONG_ENOUGH)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -110,18 +107,52 @@ class Mapped:
 
 def arrays(batch: Any) -> Any:
     """Tensors as arrays, over the same memory."""
+    if isinstance(batch, dict):
+        return {name: arrays(column) for name, column in batch.items()}
     return tuple(map(arrays, batch)) if isinstance(batch, (list, tuple)) else batch.numpy()
 
 
-def torch(feed: Feed, workers: int | None = None) -> Iterator[Any]:
+def torch(feed: Feed, workers: int | None = None, **options: Any) -> Iterator[Any]:
     from torch.utils.data import DataLoader
 
     dataset: Any = Mapped(feed.items, feed.f)
-    for batch in DataLoader(dataset, batch_size=feed.size or feed.group, num_workers=workers or feed.workers):
+    size, workers = feed.size or feed.group, workers or feed.workers
+    for batch in DataLoader(dataset, batch_size=size, num_workers=workers, **options):
         if feed.group is None:
             yield arrays(batch)
         else:
             yield from arrays(batch)
+
+
+def torch_dataset(feed: Feed, **options: Any) -> Iterator[Any]:
+    """It is given the dataset and the order."""
+    from torch.utils.data import DataLoader
+
+    sampler: Any = feed.items
+    yield from map(arrays, DataLoader(feed.dataset, batch_size=feed.size, sampler=sampler, **options))
+
+
+def torch_gathered(feed: Feed) -> Iterator[Any]:
+    """A sampler of whole batches, as the documentation recommends for data that can look many items up at once."""
+    from torch.utils.data import BatchSampler, DataLoader
+
+    sampler: Any = BatchSampler(feed.items, feed.size or 1, drop_last=False)
+    yield from map(arrays, DataLoader(feed.dataset, batch_size=None, sampler=sampler))
+
+
+def torch_shuffled(feed: Feed, **options: Any) -> Iterator[Any]:
+    from torch.utils.data import DataLoader
+
+    yield from map(arrays, DataLoader(feed.dataset, batch_size=feed.size, shuffle=True, **options))
+
+
+def torch_passes(feed: Feed, **options: Any) -> Iterator[Iterable[Any]]:
+    from torch.utils.data import DataLoader
+
+    dataset: Any = Mapped(feed.items, feed.f)
+    loader = DataLoader(dataset, batch_size=feed.size, num_workers=feed.workers, **options)
+    while True:
+        yield map(arrays, loader)
 
 
 def collated(dataset: Mapped, indices: list[int]) -> Any:
@@ -190,6 +221,18 @@ def grain_processes(feed: Feed) -> Iterator[Any]:
     dataset = grain.MapDataset.source(feed.items).map(feed.f).batch(feed.size).to_iter_dataset(read)
     processes = grain.MultiprocessingOptions(num_workers=feed.workers, per_worker_buffer_size=2)
     yield from closed(iter(dataset.mp_prefetch(processes)))
+
+
+def grain_shuffled(feed: Feed) -> Iterator[Any]:
+    import grain
+
+    dataset = grain.MapDataset.source(feed.dataset).shuffle(seed=0).to_iter_dataset()
+    yield from closed(iter(dataset.batch(feed.size)))
+
+
+def grain_passes(feed: Feed) -> Iterator[Iterable[Any]]:
+    while True:
+        yield grain_threads(feed)
 
 
 def closed(batches: Any) -> Iterator[Any]:
@@ -459,6 +502,57 @@ PEERS: dict[str, list[Peer]] = {
         Peer('mpire', MPIRE, mpire),
         Peer('streamable', STREAMABLE, streamable_processes),
         Peer('dpipe', DPIPE, partial(dpipe, kind='Loky'), ordered=False),
+    ],
+    'jpeg': [
+        Peer('torch, persistent workers', TORCH, partial(torch, persistent_workers=True)),
+        Peer('grain, threads', GRAIN, grain_threads),
+        Peer('grain, processes', GRAIN, grain_processes),
+        Peer('torchdata.nodes, threads', NODES, nodes),
+        Peer('SPDL, threads', SPDL, spdl_threads),
+        Peer('streamable, threads', STREAMABLE, streamable_threads),
+    ],
+    'hf-rows': [
+        Peer('torch, no workers', TORCH, torch_dataset),
+        Peer('torch, 2 workers', TORCH, partial(torch_dataset, num_workers=2)),
+        Peer('grain, thread', GRAIN, grain_background),
+    ],
+    'gather': [
+        Peer('torch, no workers', TORCH, torch_dataset),
+        Peer('torch, sampler of batches', TORCH, torch_gathered),
+        Peer('grain, thread', GRAIN, grain_background),
+    ],
+    'first-batch-after-shuffle': [
+        Peer('torch, no workers', TORCH, torch_shuffled),
+        Peer('torch, 2 workers', TORCH, partial(torch_shuffled, num_workers=2)),
+        Peer('grain', GRAIN, grain_shuffled),
+    ],
+    'look-ups-after-shuffle': [
+        Peer('torch, no workers', TORCH, torch_shuffled),
+        Peer('grain', GRAIN, grain_shuffled),
+    ],
+    'whole-batches': [
+        Peer('torch', TORCH, torch),
+        Peer('torchdata.nodes', NODES, partial(nodes, method='process')),
+        Peer('grain', GRAIN, grain_processes),
+    ],
+    'stragglers': [
+        Peer('streamable', STREAMABLE, streamable_threads),
+        Peer('grain', GRAIN, grain_threads),
+        Peer('SPDL', SPDL, spdl_threads),
+        Peer('torch', TORCH, torch),
+    ],
+    'next-pass': [
+        Peer('torch', TORCH, torch_passes),
+        Peer('torch, persistent workers', TORCH, partial(torch_passes, persistent_workers=True)),
+        Peer('grain, threads', GRAIN, grain_passes),
+    ],
+    'many-workers': [
+        Peer(f'torch, {count} workers', TORCH, torch, feed=partial(with_workers, workers=count, whole=True))
+        for count in COUNTS
+    ],
+    'many-workers-large': [
+        Peer(f'torch, {count} workers', TORCH, torch, feed=partial(with_workers, workers=count, whole=True))
+        for count in (2, 64)
     ],
     'overlap': [
         Peer('streamable', STREAMABLE, partial(streamable, buffer=2)),

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,14 +21,33 @@ from typing import Any
 import numpy as np
 
 from .figures import FIGURES, end_descendants
+from .loading import LOADING
+from .passes import PASSES
+from .rows import ROWS
+from .workers import WORKERS
 from .works import WORKS, Work
 
-__all__ = ['ALL', 'Measured', 'chart', 'header', 'lines', 'measured', 'serve']
+__all__ = ['ALL', 'LONG', 'Measured', 'chart', 'header', 'lacking', 'lines', 'measured', 'serve']
 
-ALL = WORKS | FIGURES
-SCALES = {'s': 1.0, 'ms': 1e3, 'µs': 1e6}
-PATIENCE = 120.0
+ALL = WORKS | LOADING | ROWS | WORKERS | PASSES | FIGURES
+NEEDS = {
+    'jpeg': 'PIL',
+    'hf-rows': 'datasets',
+    'first-batch-after-shuffle': 'PIL',
+    'look-ups-after-shuffle': 'PIL',
+}
+"""The modules without which a work is left out."""
+LONG = frozenset(['many-workers', 'many-workers-large'])
+"""Works that take many minutes: they are measured only where they are named."""
+SCALES = {'s': 1.0, 'ms': 1e3, 'µs': 1e6, 'look-ups': 1.0}
+PATIENCE = 300.0
 """Seconds after which a row that has not finished its round is given up."""
+
+
+def lacking(name: str) -> str | None:
+    """The module that a work needs, if it is not installed."""
+    module = NEEDS.get(name)
+    return module if module is not None and find_spec(module) is None else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -156,7 +176,10 @@ class Measured:
 
 
 def measured(name: str, rounds: int, peers: bool, share: float) -> Measured:
-    """All rows of a work, one after the other in each round; a peer's row that fails is left out and says why."""
+    """All rows of a work, one after the other in each round; a peer's row that fails is left out and says why.
+
+    So is one of ours that may fail.
+    """
     work = ALL[name](share)
     rows = {title: Row(name, title, share) for title in rows_of(name, work, peers)}
     result = Measured(work, {title: [] for title in rows})
@@ -170,7 +193,7 @@ def measured(name: str, rounds: int, peers: bool, share: float) -> Measured:
                 try:
                     result.seconds[title].append(row.round())
                 except RuntimeError as error:
-                    if title in work.rows:
+                    if title in work.rows and title not in work.may_fail:
                         raise RuntimeError(f'{name}: {title}: {error}') from None
                     result.failed[title] = str(error)
                     del result.seconds[title]
@@ -203,13 +226,12 @@ def processor() -> str:
 
 def lines(result: Measured) -> Iterator[str]:
     """The lines of one work."""
-    title, aim = result.work.title, f'≤ {result.work.aim:g}'
-    if result.limit is None:
-        aim += f' {result.work.unit}'
+    title, unit = result.work.title, '' if result.limit else f' {result.work.unit}'
     for row in result.seconds:
         against = '' if result.limit is None else '1' if row == result.limit else spread(result.ratios(row), 3)
         name = f'**{row}**' if result.is_ours(row) else row
         time = f'{spread(result.times(row), 4)} {result.work.unit}'
+        aim = f'≤ {result.work.aims.get(row, result.work.aim):g}{unit}'
         yield f'| {title} | {name} | {time} | {against} | {aim if result.is_ours(row) else ""} |'
         title = ''
 

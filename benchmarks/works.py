@@ -6,19 +6,30 @@ import multiprocessing
 import queue
 import threading
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
 
-from itpipe import Infinite, apply, combine_pad, map_at, parallel_map, sample
+from itpipe import Infinite, apply, batch_by, combine, combine_pad, map_at, parallel_map, sample
 
 from .feeds import Feed, stacked
 
-__all__ = ['WORKS', 'Work']
+__all__ = [
+    'WORKS',
+    'Work',
+    'bare_processes',
+    'in_processes',
+    'in_threads',
+    'infinite',
+    'raw_threads',
+    'run',
+    'whole_batches',
+]
 
 
 @dataclass
@@ -27,15 +38,22 @@ class Work:
 
     title: str
     aim: float  # how many times the limit, or the time
-    unit: str  # s, ms or µs, and of what
+    unit: str  # s, ms, µs or look-ups, and of what
     rows: dict[str, Callable[[], float]]
     feed: Any = None
     against: str = 'limit'  # or 'nothing': then there is no limit, and the aim is a time
     fresh: bool = False  # each round in a process of its own
+    measure: Callable[[Any, Iterator[Any]], float] | None = None  # of the batches of another library, if not `seconds`
+    aims: dict[str, float] = field(default_factory=dict)  # of rows that have one of their own
+    may_fail: frozenset[str] = frozenset()  # rows of ours that are left out, with the reason, where they are refused
 
 
 def infinite(feed: Feed, *stages: Any, **options: Any) -> Iterator[Any]:
-    with Infinite(feed.items, *stages, batch_size=feed.size, **options) as batches:
+    return run(feed.items, *stages, batch_size=feed.size, **options)
+
+
+def run(source: Any, *stages: Any, **options: Any) -> Iterator[Any]:
+    with Infinite(source, *stages, **options) as batches:
         yield from batches
 
 
@@ -45,6 +63,11 @@ def in_threads(feed: Feed) -> Iterator[Any]:
 
 def in_processes(feed: Feed) -> Iterator[Any]:
     return infinite(feed, parallel_map(feed.f, processes=feed.workers))
+
+
+def whole_batches(f: Callable[[Any], Any], size: int, **options: Any) -> Any:
+    """The stage whose workers make whole batches."""
+    return parallel_map(apply(f) | batch_by(size) | combine, **options)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -109,6 +132,31 @@ def compressed(data: bytes) -> int:
     return zlib.crc32(zlib.compress(data, 1))
 
 
+def raw_threads(feed: Feed, key: Callable[[Any], Any] = lambda result: result) -> float:
+    """Threads that take items from one list, as each gets done; of the results they keep the keys."""
+    items = list(feed.items[: (feed.size or feed.group or 1) * feed.count])
+    keys: list[Any] = [None] * len(items)
+    left = deque(enumerate(items))
+
+    def work() -> None:
+        while True:
+            try:
+                number, item = left.popleft()
+            except IndexError:
+                return
+            keys[number] = key(feed.f(item))
+
+    threads = [threading.Thread(target=work) for _ in range(feed.workers)]
+    started = perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    elapsed = perf_counter() - started
+    feed.check_results(keys)
+    return elapsed / len(items)
+
+
 def threads_zlib(share: float = 1) -> Work:
     """256 KiB compressed by zlib, which lets go of the interpreter lock."""
     size, warm, count = 8, 4, max(2, int(40 * share))
@@ -127,25 +175,7 @@ def threads_zlib(share: float = 1) -> Work:
         workers=2,
     )
 
-    def raw_threads() -> float:
-        items = feed.items[: size * count]
-        results: list[Any] = [None] * len(items)
-
-        def work(start: int) -> None:
-            for number in range(start, len(items), 2):
-                results[number] = compressed(items[number])
-
-        threads = [threading.Thread(target=work, args=(start,)) for start in range(2)]
-        started = perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        elapsed = perf_counter() - started
-        feed.check_results(results)
-        return elapsed / len(items)
-
-    rows = {'two raw threads': raw_threads, 'itpipe': lambda: feed.seconds(in_threads(feed))}
+    rows = {'two raw threads': lambda: raw_threads(feed), 'itpipe': lambda: feed.seconds(in_threads(feed))}
     return Work('threads: zlib of 256 KiB, 2 threads, batches of 8', 1.03, 'ms an item', rows, feed)
 
 
@@ -235,7 +265,8 @@ def bare(function: Callable[[int], Any], start: int, count: int, pipe: Any) -> N
     pipe.recv()
     for number in range(start, count, 2):
         result = function(number)  # kept until the next one is made, as results are that someone takes
-    pipe.send((number, int(result.flat[0]), result.nbytes))
+    value, label = result if isinstance(result, tuple) else (result, result.flat[0])
+    pipe.send((number, int(label), value.nbytes))
 
 
 def bare_processes(function: Callable[[int], Any], count: int, nbytes: int) -> float:

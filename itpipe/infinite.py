@@ -11,22 +11,23 @@ from ._core.keys import ordinals
 from ._core.rng import check_seed
 from ._core.show import format_value
 from ._core.sizes import size
+from ._core.steps import ItemStep
 from ._engine.epochs import Epoch, Epochs
 from ._engine.order import check_alike, dealt
 from ._engine.run import keys_of
-from ._engine.stream import Stream, as_stage, no_stage, pipe
+from ._engine.stream import Stage, Stream, as_stage, no_stage, pipe
 from .integrations.distributed import rank_of
 from .integrations.lightning import closing_callback
 from .stages.batch import batch_by
 from .stages.combine import combine, combine_lists
 from .stages.items import apply
 from .stages.pad import combine_pad
+from .stages.parallel import parallel_map
 from .stages.shard import Even, shard_step
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
 
-    from ._engine.stream import Stage
     from ._engine.types import AnyFunction, Running
     from .errors import Dropped
 
@@ -45,6 +46,10 @@ class Infinite(Generic[B]):
     number of items in a batch, or a predicate, see `batch_by`. `combiner` makes a batch of the items and gets
     `combiner_kwargs`. Without `batch_size`, the items of the stream are the batches. `seed` is the seed of all random
     stages that have no seed of their own.
+
+    With `threads=N` or `processes=N`, so many workers make whole batches: each looks up the items of a batch, does the
+    transforms that work on single items, and combines them. This is `parallel_map(… | batch_by(batch_size) | combiner)`
+    of the transforms behind the last one that does not work on single items, such as `shuffle`.
 
     An epoch is `for batch in batch_iter` or `for batch in batch_iter()`. It has the next `batches_per_epoch` batches of
     one run. The run goes on from epoch to epoch, also after a `break`. Without `batches_per_epoch`, an epoch has the
@@ -122,6 +127,8 @@ class Infinite(Generic[B]):
         shard: tuple[int, int] | Literal['env'] | None = None,
         even: Even | None = None,
         restart: bool = False,
+        threads: int | None = None,
+        processes: int | None = None,
         **combiner_kwargs: Any,
     ) -> None: ...
     def __init__(
@@ -137,6 +144,8 @@ class Infinite(Generic[B]):
         shard: tuple[int, int] | Literal['env'] | None = None,
         even: Even | None = None,
         restart: bool = False,
+        threads: int | None = None,
+        processes: int | None = None,
         **combiner_kwargs: Any,
     ):
         for name in combiner_kwargs:
@@ -149,9 +158,11 @@ class Infinite(Generic[B]):
         if batch_size is not None and not callable(batch_size):
             integer('Infinite', 'batch_size', batch_size, least=1)
         stages = [as_stage(transform, f'Infinite: `transforms[{n}]`') for n, transform in enumerate(transforms)]
+        workers = _workers(batch_size, threads=threads, processes=processes)
         self._stream: Stream[Any] = pipe(source, *stages)
         if batch_size is not None:
-            self._stream = self._stream | batch_by(batch_size) | _combiner(combiner, combiner_kwargs)
+            batches = batch_by(batch_size) | _combiner(combiner, combiner_kwargs)
+            self._stream = _in_workers(self._stream, batches, workers) if workers else self._stream | batches
         elif combiner is not combine or combiner_kwargs:
             given = 'combiner' if combiner is not combine else next(iter(combiner_kwargs))
             raise TypeError(f'Infinite: `{given}` goes with `batch_size`{did_you_mean(given)}')
@@ -371,6 +382,33 @@ class Infinite(Generic[B]):
     def __repr__(self) -> str:
         options = ''.join(f', {name}={format_value(value)}' for name, value in self._options.items())
         return f'Infinite({self._stream!r}{options})'
+
+
+def _workers(batch_size: Any, **given: int | None) -> dict[str, int]:
+    """The workers that are given, at most one kind."""
+    workers = {name: count for name, count in given.items() if count is not None}
+    if len(workers) > 1:
+        raise TypeError('Infinite: give `threads` or `processes`, not both')
+    for name, count in workers.items():
+        if batch_size is None:
+            raise TypeError(f'Infinite: `{name}` goes with `batch_size`')
+        if callable(batch_size):
+            raise TypeError(
+                f'Infinite: `{name}` goes with an int `batch_size`: workers cannot know which items are in a batch; use'
+                ' `parallel_map` for the functions of items'
+            )
+        if integer('Infinite', name, count) == 0:
+            raise ValueError(f'Infinite: `{name}` must not be 0')
+    return workers
+
+
+def _in_workers(stream: Stream[Any], batches: Stage[Any, Any], workers: dict[str, int]) -> Stream[Any]:
+    """The batches, made in workers together with what the last steps do to single items."""
+    steps = stream.steps
+    last = max((n for n, step in enumerate(steps, 1) if not isinstance(step, ItemStep)), default=0)
+    one_by_one: Any = Stage(steps[last:])
+    whole: Any = parallel_map(one_by_one | batches, **workers)  # type: ignore[call-overload]
+    return pipe(Stream(stream.source, steps[:last]), whole)
 
 
 def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:

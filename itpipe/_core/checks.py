@@ -9,7 +9,7 @@ from inspect import isasyncgenfunction, iscoroutinefunction
 from numbers import Real
 from typing import Any, Final
 
-__all__ = ['check_rank', 'integer', 'is_function', 'not_async', 'number', 'positive', 'truth']
+__all__ = ['check_rank', 'integer', 'is_function', 'not_async', 'number', 'one_of', 'positive', 'truth']
 
 _CACHED: Final = type(lru_cache(len))
 
@@ -74,6 +74,16 @@ def truth(where: str, name: str, value: object) -> bool:
     """The value, which must be True or False."""
     if not isinstance(value, bool):
         raise TypeError(f'{where}: `{name}` must be True or False, got {type(value).__name__}')
+    return value
+
+
+def one_of(where: str, name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """The value, which must be one of these words."""
+    rule = f'{where}: `{name}` must be one of {", ".join(map(repr, choices))}'
+    if not isinstance(value, str):
+        raise TypeError(f'{rule}, got {type(value).__name__}')
+    if value not in choices:
+        raise ValueError(f'{rule}, got {value!r}')
     return value
 
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 __all__ = ['check_option', 'did_you_mean']
 
 OWN: Final = (
-    'batch_size', 'batches_per_epoch', 'combiner', 'even', 'prefetch', 'restart', 'seed', 'shard', 'stall_timeout',
+    'batch_size', 'batches_per_epoch', 'combiner', 'even', 'prefetch', 'processes', 'restart', 'seed', 'shard',
+    'stall_timeout', 'threads',
 )  # fmt: skip
-_WORKERS = 'put `parallel_map(function, processes=…)` or `parallel_map(function, threads=…)` among the transforms'
+_WORKERS = 'give `processes` or `threads`, or put `parallel_map(function, processes=…)` among the transforms'
 _SHUFFLE = 'put the stage `shuffle(buffer_size)` among the transforms, or begin with `sample(dataset)`'
 _EPOCHS = 'each `for` loop over it is an epoch'
 _RNG = 'each item has a random generator of its own, see `with_rng`; give a `seed`'
@@ -37,7 +38,7 @@ INSTEAD: Final = {
     'rng': _RNG,
     'sampler': 'begin with `sample(dataset)`, or with the sampler, and look its indices up in a `parallel_map`',
     'shuffle': _SHUFFLE,
-    'timeout': 'give `stall_timeout`, the seconds after which a warning says what is waited for',
+    'timeout': 'give `stall_timeout`, the seconds after which a warning says what is waited for, or `timeout` to `parallel_map`',
     'weights': 'begin with `sample(dataset, weights=…)`',
     'worker_init_fn': 'give `setup` to `parallel_map`',
     'world_size': _RANK,

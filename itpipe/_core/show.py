@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from .steps import ItemStep, Joins, Step
 
-__all__ = ['Counted', 'format_call', 'format_step', 'format_value', 'non_defaults', 'same', 'shortened']
+__all__ = ['Counted', 'format_call', 'format_step', 'format_steps', 'format_value', 'non_defaults', 'same', 'shortened']
 
 
 def same(a: object, b: object) -> bool:
@@ -37,6 +38,11 @@ def same(a: object, b: object) -> bool:
 def format_step(step: Step | ItemStep | Joins) -> str:
     """The step as source code."""
     return format_call(step.name, step.args, step.kwargs)
+
+
+def format_steps(steps: Iterable[Step | ItemStep | Joins]) -> list[str]:
+    """The steps as source code, without those that are a part of the step behind them."""
+    return [format_step(step) for step in steps if not (isinstance(step, Step) and step.hidden)]
 
 
 def format_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     'AS_WRITTEN',
     'HIDDEN',
     'STOP',
+    'EachStep',
     'Expanding',
     'Function',
     'Hidden',
@@ -140,6 +141,14 @@ class ItemStep(NamedTuple):
     draws: str = ''
 
 
+class EachStep(NamedTuple):
+    """Item-wise steps for each item of a list, among the options of a step with `in_workers`."""
+
+    steps: tuple[ItemStep, ...]
+    name: str
+    """What they look like."""
+
+
 class Joins(NamedTuple):
     """A step that makes a new source of the whole stream in front of it: `make(stream, step)`.
 
@@ -169,6 +178,10 @@ class Step:
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     fingerprint: str | None = None
+    in_workers: bool = False
+    """Whether `options[0]` are item-wise steps that workers do, who can do those before it, too."""
+    hidden: bool = False
+    """Whether it is a part of the step behind it, which prints for both."""
 
     remembers: ClassVar[bool] = False
     """Whether the last key that it gave is not all that there is to remember: it has an entry in the position."""
@@ -379,13 +392,15 @@ def _refuse(step: Step, rule: str, error: type[Exception] = ValueError) -> None:
     raise error(f'{step.name}: the step cannot be {type(step).__name__}: {rule}')
 
 
-def draws(step: Step | ItemStep) -> bool:
+def draws(step: Step | ItemStep | EachStep) -> bool:
     """Whether the step is random and has no seed of its own."""
+    if isinstance(step, EachStep):
+        return any(map(draws, step.steps))
     if isinstance(step, ItemStep):
         inner = chain.from_iterable(f.target for f in step.functions if isinstance(f.target, tuple))
         return bool(step.draws) or any(map(draws, inner))
     return any(
-        option.seed is None if isinstance(option, Seed) else isinstance(option, ItemStep) and draws(option)
+        option.seed is None if isinstance(option, Seed) else isinstance(option, (ItemStep, EachStep)) and draws(option)
         for given in step.options
         for option in ([given] if isinstance(given, Seed) or not isinstance(given, tuple) else given)
     )

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, ClassVar
 
 from itpipe._core.keys import Key, is_pair
 from itpipe._core.notes import close_after
 from itpipe._core.show import Counted, format_call, format_step, same
-from itpipe._core.steps import Joins, Pair, Stateless, Step, draws
+from itpipe._core.steps import Joins, Pair, Step, draws
 
 from .chain import Chain
 from .fingerprint import fingerprint
+from .functions import Blames, ItemFunction, Keyed
 from .iterators import is_iterable
 from .seeds import Seeds
 from .source import Opened
@@ -21,7 +23,7 @@ from .state_checks import check_position, key_test
 from .stream import Stage, Stream, stream
 from .waiting import Stop
 
-__all__ = ['Branched', 'Joined', 'OpenedBranches', 'branches_of']
+__all__ = ['Branched', 'Joined', 'LeftOfBranches', 'OpenedBranches', 'branches_of']
 
 
 def branches_of(where: str, name: str, iterables: Iterable[Any]) -> tuple[Stream[Any], ...]:
@@ -61,6 +63,10 @@ class Branched:
         self.ordered = all(branch.source.ordered for branch in branches) and not any(
             isinstance(step, Step) and step.yields_as_completed for step in steps
         )
+
+    @property
+    def cheap(self) -> bool:
+        return all(branch.source.cheap for branch in self.branches)
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened:
         return self.opened(self, seeds, stop)
@@ -118,15 +124,33 @@ class Joined(Branched):
     __hash__ = None
 
 
+class LeftOfBranches(Keyed, Blames):
+    """What the branches have left out, done for an item by the function of its branch, which says what it raises."""
+
+    __slots__ = ('functions',)
+
+    def __init__(self, functions: dict[int, ItemFunction]):
+        self.functions = functions
+
+    def at(self, key: Any) -> Callable[[Any], Any]:
+        inner, n = key
+        return partial(self.functions[n], inner)
+
+    def in_pass(self, pass_: int) -> LeftOfBranches:
+        return type(self)({n: function.in_pass(pass_) for n, function in self.functions.items()})
+
+
 class OpenedBranches:
     """A `Branched` source at work: a chain for each branch. An item has the key `(key in its branch, branch)`.
 
     The log has the key of each item that went out, and where the source stood right after it.
     """
 
-    stateful = True
+    stateful = has_look_up = True
+    gathers = False
     tracked = True
     complete = True
+    left: ClassVar[type[LeftOfBranches]] = LeftOfBranches
 
     def __init__(self, source: Any, seeds: Seeds, stop: Stop):
         self.source, self.seeds, self.stop = source, seeds, stop
@@ -135,9 +159,12 @@ class OpenedBranches:
         self.at: Any = None
         """Where it stands behind the item that the consumer received last."""
 
-    def split_lookup(self) -> Step | None:
+    def split(self) -> bool:
         self.complete = False
-        return Stateless('finished', _finished, (self,), itemwise=True)
+        return True
+
+    def look_up(self) -> ItemFunction:
+        return ItemFunction((self.left({n: chain.left for n, chain in self.chains.items()}),), ('',))
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
         if not self.tracked:
@@ -209,14 +236,3 @@ class OpenedBranches:
             chain = self.branch(n)
             result |= {(key, n): value for key, value in chain.recompute(len(chain.operators) - 1, own).items()}
         return result
-
-    def finish(self, key: Any, value: Any) -> Any:
-        """The value after the steps that its branch left to a step behind `shard`."""
-        return self.branch(key[1]).finish(key[0], value)
-
-
-def _finished(pairs: Iterator[Pair], opened: OpenedBranches) -> Iterator[Pair]:
-    for key, value in pairs:
-        value = opened.finish(key, value)
-        yield key, value
-        del value

@@ -16,18 +16,20 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
 
 from itpipe._core.keys import END, Key, as_key, describe
 from itpipe._core.show import format_step
-from itpipe._core.steps import ItemStep, Opaque, Pair, State, Stateful, Step, UserStateful
+from itpipe._core.steps import STOP, ItemStep, Opaque, Pair, State, Stateful, Stateless, Step, UserStateful
 from itpipe.errors import Dropped
 
 from .fingerprint import entry_names
-from .functions import ItemFunction
+from .functions import NOTHING, Each, ItemFunction
+from .gathering import for_each
 from .kinds import kind_of_step
 from .operators import Operator
-from .order import check_alike, fused, hold_back_last, map_items, running
+from .order import LOOK_UP, check_alike, fused, is_by_count, map_items, planned
 from .seeds import Seeds
 from .source import Source
 from .user_state import UserStatefulOperator
@@ -60,7 +62,7 @@ class _Upstream(NamedTuple):
 class Chain:
     """A source and its steps at work: `pairs` is what comes out.
 
-    If it is not to be complete, the last item-wise steps are left to `finish`, which does them for one item.
+    If it is not to be complete, the last item-wise steps are left out: these are the function `left`.
     """
 
     def __init__(
@@ -78,12 +80,13 @@ class Chain:
         self.described, self._first_seeds = (source, steps), seeds.copy()
         check_alike('shard', source, steps, seeds.seeded)
         steps = fused(steps)
-        order, behind, left = (*running(steps), []) if complete else hold_back_last(steps)
         # the consumer's keys are of use up to the last opaque step, which starts from the beginning
         opaque = max((index for index, step in enumerate(steps) if step.from_beginning), default=-1)
         self.source = source.open(seeds, self.stop)
         self.source.tracked = tracked and opaque < 0
-        look_up = self.source.split_lookup() if behind else None
+        plan = planned(steps, self.source.has_look_up, source.cheap, self.source.gathers, complete)
+        if plan.looks_up and not self.source.split():
+            plan = planned(steps, has_look_up=False, complete=complete)
         # random steps of one name are counted in reading order, those of the source first
         self.pairs = self.source.start(None if state is None else state['source'])
 
@@ -91,14 +94,25 @@ class Chain:
             return kind_of_step(step)(step, seeds, self.stop, tracked)
 
         operators = [at_work(step, tracked and index >= opaque) for index, step in enumerate(steps)]
-        self.operators = [operators[index] for index in order]
-        self._left = [operators[index] for index in left]
-        self._look_up = None if look_up is None else at_work(look_up)
-        if self._look_up is not None and behind > len(self.operators):
-            self._left.insert(0, self._look_up)
-        elif self._look_up is not None:
-            self.operators.insert(behind, self._look_up)
-        names = {operator: name for operator, name in zip(operators, entry_names(steps), strict=True) if name}
+        operators.append(at_work(Stateless('look_up', map_items, (NOTHING, STOP), itemwise=True)))  # at LOOK_UP
+
+        def function(indices: Sequence[int]) -> ItemFunction:
+            result = NOTHING
+            for index in indices:
+                if index != LOOK_UP and is_by_count(steps[index]):
+                    result = for_each(result)
+                else:
+                    result = (self.source.look_up() if index == LOOK_UP else operators[index].options[0]).after(result)
+            return result
+
+        for first, index in plan.operators:
+            if first:
+                operators[index].do_first(function(first))
+        self._order = [index for _, index in plan.operators]
+        self.operators = [operators[index] for index in self._order]
+        self.left = function(plan.left)
+        """What the item-wise steps that were left out make of an item."""
+        names = {operator: name for operator, name in zip(operators, entry_names(steps), strict=False) if name}
         self._remembering = sorted((name, operator) for operator, name in names.items())
         # what gives keys as they are has nothing to say
         self._commits = [
@@ -126,7 +140,7 @@ class Chain:
         if not isinstance(self.pairs, (enumerate, zip)) and not (
             self.operators and self.operators[0].step.work is map_items
         ):
-            self.pairs = map_items(self.pairs, ItemFunction((), seeds), self.stop)  # to be stopped between items
+            self.pairs = map_items(self.pairs, NOTHING, self.stop)  # to be stopped between items
         entries = {} if state is None else state['steps']
         for index, operator in enumerate(self.operators):
             entry = entries.get(names.get(operator))
@@ -138,14 +152,6 @@ class Chain:
     def _close_later(self, items: Iterator[Pair]) -> None:
         if hasattr(items, 'close'):
             self._closing.append(partial(_close, items))
-
-    def finish(self, key: Key, value: Any) -> Any:
-        """What the steps that were left out make of the value."""
-        pairs: Iterator[Pair] = iter([(key, value)])
-        for operator in self._left:
-            pairs = operator.step.work(pairs, *operator.options)
-        ((_, value),) = pairs
-        return value
 
     def received(self, key: Key) -> None:
         """The consumer has received `key`."""
@@ -220,8 +226,16 @@ class Chain:
     def again(self, index: int) -> Chain:
         """The steps before the one at `index` in a run of their own, from the beginning."""
         source, steps = self.described  # in which no step changes places with an opaque one
-        index -= self._look_up in self.operators[:index]
-        return Chain(source, fused(steps)[:index], self._first_seeds.copy(), self.stop, tracked=False)
+        return Chain(source, fused(steps)[: self._order[index]], self._first_seeds.copy(), self.stop, tracked=False)
+
+    def before_batch(self, index: int) -> ItemFunction:
+        """What makes the item that goes into a batch of what came out at `index`, if the batch itself does that."""
+        result = NOTHING
+        following = self.operators[index + 1 : index + 3]
+        if len(following) == 2 and is_by_count(following[0].step) and isinstance(following[1].options[0], ItemFunction):
+            for call in takewhile(lambda call: isinstance(call, Each), following[1].options[0].calls):
+                result = call.function.after(result)
+        return result
 
     def has_key(self, key: Any, index: int | None = None) -> bool:
         """Whether such a key can come out of the step at `index`, by default of the last one."""
@@ -272,7 +286,7 @@ def item_again(where: str, source: Source, steps: Sequence[Step | ItemStep], see
                 found = chain.recompute(index, [key])
                 if key not in found:
                     raise LookupError(f'{where}: there is no {describe(key)}')
-                return found[key]
+                return chain.before_batch(index)(key, found[key])
     finally:
         chain.close()
     raise ValueError(f'{where}: `key` must be an ordinal or one of `item_keys`, got {key!r}')

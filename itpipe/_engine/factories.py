@@ -22,7 +22,7 @@ C = TypeVar('C', bound=Callable[..., Any])
 
 
 def factory(function: C) -> C:
-    """Decorates a function that returns a stage of one step, so that the stage prints as the function was called.
+    """Decorates a function that returns a stage, so that its one step that is not hidden prints as the call.
 
     The signature says how arguments print: the first one and those without a default by position, the others by name,
     and those that are the default not at all. A step that already has arguments keeps them. `stream | function`
@@ -32,11 +32,11 @@ def factory(function: C) -> C:
     @wraps(function)
     def make(*args: Any, **kwargs: Any) -> Any:
         made = function(*args, **kwargs)
-        (step,) = made.steps
+        *hidden, step = made.steps
         if not step.args and not step.kwargs:
             change: Any = step._replace if isinstance(step, (ItemStep, Joins)) else partial(replace, step)
             args, kwargs = _arguments(function, args, kwargs)
-            made.steps = (change(args=args, kwargs=kwargs),)
+            made.steps = (*hidden, change(args=args, kwargs=kwargs))
         return made
 
     make.is_factory = True  # type: ignore[attr-defined]

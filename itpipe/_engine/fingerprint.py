@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from itpipe._core.show import format_call, format_step
-from itpipe._core.steps import Expanding, ItemStep, Opaque, Seed, Stateless, Step
+from itpipe._core.steps import Expanding, ItemStep, Opaque, Seed, Step
 
-from .order import fused, last_shard, running
+from .order import fused, is_by_count, last_shard, running
 
 if TYPE_CHECKING:
     from .source import Source
@@ -51,7 +51,7 @@ def pipeline_text(source: Source, steps: Sequence[Step | ItemStep], seed: int | 
         lines.append(format_call('Infinite', (), {'seed': seed}))
     result = list(map(_brief, lines))
     names = entry_names(described)
-    for index in running([fused([step])[0] for step in described])[0]:
+    for index in running([fused([step])[0] for step in described]):
         parts = list(map(_brief, _lines(described[index])))
         marks = [''] * len(parts)
         marks[-1:] = [_mark(described[index], names[index])] * len(parts[-1:])
@@ -116,9 +116,11 @@ def _lines(step: Step | ItemStep) -> list[str]:
 def _mark(step: Step | ItemStep, name: str) -> str:
     if name:
         return f'{"*" if isinstance(step, Expanding) else "!" if isinstance(step, Opaque) else "="}{name}'
-    if isinstance(step, ItemStep) or step.itemwise or step.fingerprint is not None:
+    if isinstance(step, ItemStep) or step.itemwise:
         return ''
-    return '?' if step.same_key else '[]' if isinstance(step, Stateless) and step.by_count else '[?]'
+    if not step.same_key:
+        return '[]' if is_by_count(step) else '[?]'
+    return '?' if step.fingerprint is None else ''
 
 
 def _brief(line: str) -> str:

@@ -4,51 +4,130 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from itpipe._core.keys import Key
 from itpipe._core.notes import note
 from itpipe._core.rng import Draws, generator
 from itpipe._core.show import format_step
-from itpipe._core.steps import AS_WRITTEN, STOP, Function, ItemStep, Seed, Step
+from itpipe._core.steps import AS_WRITTEN, STOP, EachStep, Function, ItemStep, Seed, Step
 
-from .seeds import Seeds
+from .seeds import Seeds, StepSeed
 from .waiting import Stop
 
 if TYPE_CHECKING:
     from .resources import Resource
 
-__all__ = ['ItemFunction', 'NeedsRng', 'bind_option']
+__all__ = ['NOTHING', 'Blames', 'Each', 'ItemFunction', 'Keyed', 'NeedsRng', 'bind_option', 'item_function']
 
 
-class NeedsRng:
-    """A function of an item that waits for the item's random generator."""
+class Keyed:
+    """A function of an item that waits for the item's key."""
 
-    __slots__ = ('make', 'parts', 'step_key')
-
-    def __init__(self, make: Callable[..., Callable[..., Any]], parts: tuple[Any, ...], step_key: int | None = None):
-        self.make, self.parts, self.step_key = make, parts, step_key
+    __slots__ = ()
 
     def at(self, key: Key) -> Callable[..., Any]:
         """The function for the item with this key."""
+        raise NotImplementedError
+
+    def in_pass(self, pass_: int) -> Keyed:
+        """The same in another pass over the source, where it draws other numbers."""
+        raise NotImplementedError
+
+
+class Blames:
+    """A function of an item that says itself where its errors come from."""
+
+    __slots__ = ()
+
+    def blame(self, error: Exception, key: Key, value: Any) -> None:
+        """Note on the error that it was raised for this item."""
+
+    def misplaced(self, error: StopIteration, value: Any) -> RuntimeError:
+        """The error instead of one that would end the stream."""
+        return RuntimeError(repr(error))
+
+
+class NeedsRng(Keyed):
+    """A function of an item that waits for the item's random generator."""
+
+    __slots__ = ('make', 'parts', 'seed', 'step_key')
+
+    def __init__(self, make: Callable[..., Callable[..., Any]], parts: tuple[Any, ...], seed: StepSeed | None = None):
+        self.make, self.parts, self.seed = make, parts, seed
+        self.step_key = None if seed is None else seed.key
+
+    def at(self, key: Key) -> Callable[..., Any]:
         parts = [part.at(key) if isinstance(part, NeedsRng) else part for part in self.parts]
         return self.make(*parts) if self.step_key is None else self.make(generator(self.step_key, key), *parts)
 
+    def in_pass(self, pass_: int) -> NeedsRng:
+        parts = tuple(part.in_pass(pass_) if isinstance(part, NeedsRng) else part for part in self.parts)
+        return NeedsRng(self.make, parts, self.seed and self.seed._replace(pass_=pass_))
+
+
+class Each(Keyed, Blames):
+    """A function of the items of a batch: each is called with its own key, and says itself what it raises."""
+
+    __slots__ = ('function',)
+
+    def __init__(self, function: ItemFunction):
+        self.function = function
+
+    def at(self, key: Any) -> Callable[[Any], list[Any]]:
+        return lambda values: [self.function(part, value) for part, value in zip(key, values, strict=True)]
+
+    def in_pass(self, pass_: int) -> Each:
+        return Each(self.function.in_pass(pass_))
+
+    def together_with(self, call: Any) -> Each | None:
+        """One call for this and the next one, if that takes less."""
+        return None
+
 
 class ItemFunction:
-    """Item-wise steps bound to a run: the one way in which a function of an item is called, wherever it runs."""
+    """Item-wise steps bound to a run: the one way in which a function of an item is called, wherever it runs.
 
-    __slots__ = ('calls', 'names', 'random', 'resource')
+    The first `lead` of the calls stand for steps before the one that it belongs to.
+    """
+
+    __slots__ = ('calls', 'keyed', 'lead', 'names', 'resource')
 
     resource: Resource | None
     """What each worker has to open before its first call."""
 
-    def __init__(self, steps: Iterable[ItemStep], seeds: Seeds):
-        steps = tuple(steps)
-        self.calls = [bind_step(step, seeds) for step in steps]
-        self.names = [format_step(step) for step in steps]
-        self.random = any(isinstance(call, NeedsRng) for call in self.calls)
+    def __init__(self, calls: Iterable[Any], names: Iterable[str], lead: int = 0):
+        self.calls, self.names, self.lead = list(calls), list(names), lead
+        self.keyed = any(isinstance(call, Keyed) for call in self.calls)
         self.resource = None
+
+    def after(self, first: ItemFunction) -> ItemFunction:
+        """This function of what the first one makes of an item."""
+        calls, names, lead = first.calls + self.calls, first.names + self.names, len(first.calls)
+        last = calls[lead - 1] if 0 < lead < len(calls) else None
+        if isinstance(last, Each) and (both := last.together_with(calls[lead])) is not None:
+            calls[lead - 1 : lead + 1], names[lead - 1 : lead] = [both], []
+        return ItemFunction(calls, names, lead + self.lead)
+
+    @property
+    def where(self) -> str:
+        """What its own steps look like."""
+        return ' | '.join(filter(None, self.names[self.lead :])) or 'parallel_map'
+
+    def split(self) -> tuple[ItemFunction, ItemFunction]:
+        """Two functions: of the steps before its own, and of its own."""
+        own = ItemFunction(self.calls[self.lead :], self.names[self.lead :])
+        own.resource = self.resource
+        return ItemFunction(self.calls[: self.lead], self.names[: self.lead]), own
+
+    def in_pass(self, pass_: int) -> ItemFunction:
+        """The same in another pass over the source, where it draws other random numbers."""
+        if not self.keyed:
+            return self
+        calls = [call.in_pass(pass_) if isinstance(call, Keyed) else call for call in self.calls]
+        function = ItemFunction(calls, self.names, self.lead)
+        function.resource = self.resource
+        return function
 
     def stop(self) -> None:
         """Break what waits within a call; from any thread."""
@@ -56,27 +135,33 @@ class ItemFunction:
     def __call__(self, key: Key, value: Any) -> Any:
         call = None
         try:
-            if self.random:
+            if self.keyed:
                 for call in self.calls:
-                    value = call.at(key)(value) if type(call) is NeedsRng else call(value)
+                    value = call.at(key)(value) if isinstance(call, Keyed) else call(value)
             else:
                 for call in self.calls:
                     value = call(value)
             return value
         except StopIteration as error:
-            raise self.misplaced(error, call, key) from error
+            raise self.misplaced(error, call, key, value) from error
         except Exception as error:
-            self.blame(error, call, key)
+            self.blame(error, call, key, value)
             raise
 
-    def blame(self, error: Exception, call: Any, key: Key) -> None:
-        """Note on the error that it comes from this one of the calls."""
-        note(error, self.name(call), key)
+    def blame(self, error: Exception, call: Any, key: Key, value: Any) -> None:
+        """Note on the error that it comes from this one of the calls, which got this value."""
+        if isinstance(call, Blames):
+            call.blame(error, key, value)
+        else:
+            note(error, self.name(call), key)
 
-    def misplaced(self, error: StopIteration, call: Any, key: Key) -> RuntimeError:
+    def misplaced(self, error: StopIteration, call: Any, key: Key, value: Any) -> RuntimeError:
         """The error instead of one that would end the stream as if there were no more items."""
-        instead = RuntimeError(f'{self.name(call)}: the function raised {error!r}')
-        self.blame(instead, call, key)
+        if isinstance(call, Blames):
+            instead = call.misplaced(error, value)
+        else:
+            instead = RuntimeError(f'{self.name(call)}: the function raised {error!r}')
+        self.blame(instead, call, key, value)
         return instead
 
     def name(self, call: Any) -> str:
@@ -84,12 +169,27 @@ class ItemFunction:
         return next(name for name, each in zip(self.names, self.calls, strict=True) if each is call)
 
 
+NOTHING: Final = ItemFunction((), ())
+"""The function that returns the item."""
+
+
+def item_function(steps: Iterable[ItemStep | EachStep], seeds: Seeds) -> ItemFunction:
+    """The function of these steps, bound to a run."""
+    calls, names = [], []
+    for step in steps:
+        if isinstance(step, EachStep) and not step.steps:
+            continue
+        calls.append(Each(item_function(step.steps, seeds)) if isinstance(step, EachStep) else bind_step(step, seeds))
+        names.append(step.name if isinstance(step, EachStep) else format_step(step))
+    return ItemFunction(calls, names)
+
+
 def bind_step(step: ItemStep, seeds: Seeds) -> Any:
     """The step's function of an item, `NeedsRng` where it or one of its functions is random."""
-    key = seeds.next(step.draws) if step.draws else None
+    seed = seeds.next_step(step.draws) if step.draws else None
     parts = tuple(bind(function, seeds) for function in step.functions)
     if step.draws or any(isinstance(part, NeedsRng) for part in parts):
-        return NeedsRng(step.make, parts, key)
+        return NeedsRng(step.make, parts, seed)
     return step.make(*parts)
 
 
@@ -125,9 +225,9 @@ def bind_option(option: Any, step: Step, seeds: Seeds, stop: Stop) -> Any:
     """What a step's `work` gets for one of its options."""
     if isinstance(option, Seed):
         return Draws(seeds.next(option.name, option.seed))
-    if isinstance(option, tuple) and option and isinstance(option[0], ItemStep):
+    if isinstance(option, tuple) and option and isinstance(option[0], (ItemStep, EachStep)):
         arguments = {'args': step.args, 'kwargs': step.kwargs}
-        return ItemFunction((item._replace(**arguments) if item.name == step.name else item for item in option), seeds)
+        return item_function((item._replace(**arguments) if item.name == step.name else item for item in option), seeds)
     if option is AS_WRITTEN:
         return format_step(step)
     return stop if option is STOP else option

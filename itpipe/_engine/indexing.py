@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import sys
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from operator import getitem
+from typing import Any, Self
 
 import numpy as np
 
+from itpipe._core.keys import Key
 from itpipe._core.notes import note, remark
 from itpipe._core.show import format_value
-from itpipe._core.steps import STOP, Pair, Stateless, Step
 
-from .waiting import Stop
+from .functions import Blames, ItemFunction
 
 __all__ = [
-    'as_runtime_error', 'has_index', 'items_from', 'length', 'look_up', 'look_up_step', 'note_length', 'only_index',
-]  # fmt: skip
+    'LookUp',
+    'as_runtime_error',
+    'has_index',
+    'is_block',
+    'is_cheap',
+    'items_from',
+    'length',
+    'note_length',
+    'only_index',
+]
 
 
 def length(value: Any) -> int | None:
@@ -63,27 +75,67 @@ def has_index(value: Any) -> bool:
     return False
 
 
-def look_up(indices: Iterable[Pair], stop: Stop, sequence: Any, where: Callable[[], str]) -> Iterator[Pair]:
-    """The items of a sequence at these indices; `where()` describes the sequence in errors."""
-    for key, index in indices:
+def is_cheap(sequence: Any) -> bool:
+    """Whether to look an item up takes no time, as in lists and arrays."""
+    kind = type(sequence)
+    is_array = hasattr(kind, '__dlpack__') and not isinstance(sequence, np.memmap)
+    return is_array or kind in (list, tuple, range, str, bytes, bytearray, memoryview, array, deque)
+
+
+def is_block(sequence: Any) -> bool:
+    """Whether one indexing operation gives the items at several indices, as an array."""
+    if type(sequence) in (np.ndarray, np.memmap):
+        return bool(sequence.ndim > 0 and sequence.dtype != object)
+    torch: Any = sys.modules.get('torch')
+    return torch is not None and type(sequence) is torch.Tensor and bool(sequence.ndim > 0)
+
+
+class LookUp(partial[Any], Blames):
+    """A function of an index: the item of a sequence there. `where`, or what it returns, describes that in errors."""
+
+    where: str | Callable[[], str]
+
+    def __new__(cls, sequence: Any, where: str | Callable[[], str]) -> Self:
+        self = super().__new__(cls, getitem, sequence)
+        self.where = where
+        return self
+
+    @property
+    def sequence(self) -> Any:
+        """What items are looked up in."""
+        return self.args[0]
+
+    @property
+    def gathers(self) -> bool:
+        """Whether the items of a batch are looked up together."""
+        return is_block(self.sequence) or callable(getattr(self.sequence, '__getitems__', None))
+
+    @property
+    def function(self) -> ItemFunction:
+        """It as a function of an item."""
+        return ItemFunction((self,), ('',))
+
+    def is_implemented(self) -> bool:
+        """Whether the sequence, if it can be iterated as well, does not say that its index is not implemented."""
+        sequence = self.sequence
         try:
-            value = sequence[index]
-        except StopIteration as error:
-            instead = as_runtime_error(error, sequence, index)
-            note(instead, where(), key)
-            raise instead from error
-        except Exception as error:
-            note(error, where(), key)
-            note_length(error, sequence, index)
-            raise
-        stop.check()
-        yield key, value
-        del value
+            if not isinstance(sequence, Sequence) and hasattr(type(sequence), '__iter__'):
+                sequence[0]
+        except NotImplementedError:
+            return False
+        except Exception:  # left for the run to raise
+            return True
+        return True
 
+    def blame(self, error: Exception, key: Key, value: Any) -> None:
+        note(error, self.where if isinstance(self.where, str) else self.where(), key)
+        note_length(error, self.sequence, value)
 
-def look_up_step(sequence: Any, where: Callable[[], str]) -> Step:
-    """The step that makes items of indices, by `look_up`."""
-    return Stateless('look_up', partial(look_up, sequence=sequence, where=where), (STOP,), itemwise=True)
+    def misplaced(self, error: StopIteration, value: Any) -> RuntimeError:
+        return as_runtime_error(error, self.sequence, value)
+
+    def __reduce__(self) -> Any:
+        return LookUp, (*self.args, self.where if isinstance(self.where, str) else self.where())
 
 
 def items_from(start: int, sequence: Any, moved: Any = None, otherwise: Iterator[Any] | None = None) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from itpipe._core.show import format_call, format_value, same
 from itpipe._core.steps import Pair
 from itpipe.errors import NotRestartable
 
-from .indexing import has_index, length, look_up, look_up_step, only_index
+from .indexing import LookUp, has_index, is_cheap, length, only_index
 from .iterators import is_plain, may_rewind, pick, without_first
 from .run import Run
 from .seeds import Seeds
@@ -56,8 +56,13 @@ class Items:
             return _OpenedWithStates(self, seeds.pass_)
         if not self.indexed():
             return Numbered(self.read, self.pick)
-        look_up = look_up_step(self.iterable, self._where)
-        return Numbered(self.read, self.pick, read_indices=self._read_indices, look_up=look_up)
+        return Numbered(
+            self.read, self.pick, read_indices=self._read_indices, looked_up=LookUp(self.iterable, self._where)
+        )
+
+    @property
+    def cheap(self) -> bool:
+        return is_cheap(self.iterable) or has_states(self.iterable) or not self.indexed()
 
     def indexed(self) -> bool:
         """Whether its items are looked up rather than read again."""
@@ -135,7 +140,8 @@ class Items:
         """The items with these keys, made again."""
         if self.indexed():
             with suppress(NotImplementedError):  # torch's IterableDataset has a `__getitem__`
-                return dict(look_up(zip(keys, keys, strict=True), Stop(), self.iterable, self._where))
+                look_up = LookUp(self.iterable, self._where).function
+                return {key: look_up(key, key) for key in keys}
         return pick(self.iterable, keys)
 
     def key_test(self) -> Callable[[Any], bool]:

@@ -19,7 +19,7 @@ from itpipe._core.keys import END, Key, is_count
 from itpipe._core.show import format_step
 from itpipe._core.steps import Pair
 
-from .functions import bind_option
+from .functions import ItemFunction, bind_option
 from .seeds import Seeds
 from .stacks import user_stacklevel
 from .waiting import Stop
@@ -46,6 +46,11 @@ class Operator:
         self.entry: Any = None
         self.log: deque[Any] = deque(maxlen=None if tracked else 0)
         """What it remembers of what the consumer has not received yet."""
+
+    def do_first(self, function: ItemFunction) -> None:
+        """Do this function, of steps before it, together with its own."""
+        own, *options = self.options
+        self.options = (own.after(function), *options)
 
     def start(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         """The pairs that come out, from the beginning or from the entry of another run."""

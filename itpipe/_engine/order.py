@@ -7,8 +7,7 @@ the steps between that choose and order items without looking at them: each of t
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from itpipe._core.keys import END
 from itpipe._core.steps import STOP, ItemStep, Pair, Stateful, Stateless, Step, draws, identity
@@ -19,7 +18,9 @@ from .waiting import Stop
 if TYPE_CHECKING:
     from .source import Source
 
-__all__ = ['check_alike', 'dealt', 'fused', 'hold_back_last', 'last_shard', 'map_items', 'running']
+__all__ = [
+    'LOOK_UP', 'Plan', 'check_alike', 'dealt', 'fused', 'is_by_count', 'last_shard', 'map_items', 'planned', 'running',
+]  # fmt: skip
 
 
 def fused(steps: Sequence[Step | ItemStep]) -> list[Step]:
@@ -44,7 +45,7 @@ def _map_step(steps: list[ItemStep]) -> Stateless:
 def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Generator[Pair, None, Any]:
     """What the function makes of the items; returns the key of the last one, END if there was none."""
     key: Any = END
-    if function.random:
+    if function.keyed:
         for key, value in items:
             yield key, function(key, value)
             stop.check()
@@ -57,9 +58,9 @@ def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Gene
             for call in others:
                 value = call(value)
         except StopIteration as error:
-            raise function.misplaced(error, call, key) from error
+            raise function.misplaced(error, call, key, value) from error
         except Exception as error:
-            function.blame(error, call, key)
+            function.blame(error, call, key, value)
             raise
         if stop.called:
             stop.check()
@@ -68,13 +69,9 @@ def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Gene
     return key
 
 
-def running(steps: Sequence[Step]) -> tuple[list[int], int]:
-    """The indices of the steps in the order in which they run, and behind how many the source's items are looked up.
-
-    0 is for a source that gives the items themselves.
-    """
+def running(steps: Sequence[Step]) -> list[int]:
+    """The indices of the steps in the order in which they run: `shard` as early as it can."""
     order: list[int] = []
-    looked_up = 0
     for index, step in enumerate(steps):
         if step.share is None:
             order.append(index)
@@ -85,26 +82,87 @@ def running(steps: Sequence[Step]) -> tuple[list[int], int]:
         behind = [other for other in order[first:] if steps[other].itemwise]
         before = [other for other in order[first:] if not steps[other].itemwise]
         order[first:] = [*before, index, *behind]
-        if first == 0:
-            looked_up = len(before) + 1
-    return order, looked_up
+    return order
 
 
-_DEALT = Stateful('dealt', map_items, state={'dealt': 0}, gives='same', share=(0, 1))
+LOOK_UP: Final = -1
+"""In a plan: the look-up of the source's items, where the source gives their indices."""
 
 
-def hold_back_last(steps: Sequence[Step]) -> tuple[list[int], int, list[int]]:
-    """As `running`, but without the item-wise steps that may run behind what is dealt later; their indices are last.
+class Plan(NamedTuple):
+    """What runs, in this order, and where."""
 
-    These are not those that work on several items at once, as `parallel_map` does.
+    operators: list[tuple[tuple[int, ...], int]]
+    """For each operator the indices of the steps whose functions it does first, and that of its own step.
+
+    If a `batch_by` is among the former, those before it are done for each item of the batch.
     """
-    one_by_one = [
-        step if step.work is map_items or not isinstance(step, (Stateless, Stateful)) else replace(step, itemwise=False)
-        for step in steps
-    ]
-    order, looked_up = running([*one_by_one, _DEALT])
-    end = order.index(len(steps))
-    return order[:end], looked_up, order[end + 1 :]
+    left: tuple[int, ...]
+    """The last item-wise steps, if they are left to whom the items go."""
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether the source gives indices."""
+        return LOOK_UP in self.left or any(LOOK_UP in first for first, _ in self.operators)
+
+
+def planned(
+    steps: Sequence[Step], has_look_up: bool, cheap: bool = True, gathers: bool = False, complete: bool = True
+) -> Plan:
+    """How a source with these steps runs.
+
+    If it has a look-up, what chooses and orders items gets their indices, and workers look the items up; the item-wise
+    steps between go along. A `cheap` look-up is not worth that, and only saves ranks the items of others. If it
+    `gathers`, it looks the items of a batch up together.
+    """
+    if has_look_up:
+        plan = _planned(steps, (LOOK_UP,), cheap, gathers, complete)
+        before = next((n for n, (first, _) in enumerate(plan.operators) if LOOK_UP in first), len(plan.operators))
+        passed = [steps[own] for _, own in plan.operators[:before]]
+        first, own = plan.operators[before] if before < len(plan.operators) else (plan.left, LOOK_UP)
+        together = len(passed) > 0 and not isinstance(passed[-1], Stateful)
+        moved = any(step.share is not None if cheap else step.reorders_only for step in passed)
+        if moved or together or own != LOOK_UP or (first is plan.left and not cheap):
+            return plan
+    return _planned(steps, (), cheap, gathers, complete)
+
+
+def _planned(steps: Sequence[Step], waiting: tuple[int, ...], cheap: bool, gathers: bool, complete: bool) -> Plan:
+    operators: list[tuple[tuple[int, ...], int]] = []
+    order = running(steps)
+    for n, index in enumerate(order):
+        step, to_look_up = steps[index], LOOK_UP in waiting
+        if step.work is map_items:
+            waiting = (*waiting, index)
+        elif step.reorders_only and (to_look_up or not complete):
+            operators.append(((), index))
+        elif step.in_workers and to_look_up and not cheap:
+            operators.append((waiting, index))
+            waiting = ()
+        elif is_by_count(step) and (
+            (gathers and waiting == (LOOK_UP,)) or (to_look_up and not cheap and _to_workers(steps, order[n + 1 :]))
+        ):
+            operators.append(((), index))
+            waiting = (*waiting, index)
+        else:
+            operators += [*_alone(waiting), ((), index)]
+            waiting = ()
+    return Plan([*operators, *_alone(waiting)], ()) if complete else Plan(operators, waiting)
+
+
+def _alone(waiting: tuple[int, ...]) -> list[tuple[tuple[int, ...], int]]:
+    """The operators of steps that wait for no other."""
+    return [(waiting, LOOK_UP)] if LOOK_UP in waiting else [((), index) for index in waiting]
+
+
+def _to_workers(steps: Sequence[Step], order: Sequence[int]) -> bool:
+    """Whether the next of the steps that is not item-wise is done by workers, who can look items up."""
+    return next((steps[index].in_workers for index in order if steps[index].work is not map_items), False)
+
+
+def is_by_count(step: Step) -> bool:
+    """Whether it makes lists of so many items."""
+    return isinstance(step, Stateless) and step.by_count
 
 
 def dealt(steps: Sequence[Step | ItemStep], shard: Step) -> tuple[Step | ItemStep, ...]:
@@ -129,7 +187,7 @@ def check_alike(where: str, source: Source, steps: Sequence[Step | ItemStep], se
     if shard is None:
         return
     alike = fused(steps[: shard + 1])
-    order, _ = running(alike)
+    order = running(alike)
     before = [alike[index] for index in order[: order.index(len(alike) - 1)]]
     if not source.ordered or any(step.yields_as_completed for step in before):
         raise ValueError(

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 from itpipe._core.rng import fresh_seed, step_key
 
-__all__ = ['Seeds']
+__all__ = ['Seeds', 'StepSeed']
+
+
+class StepSeed(NamedTuple):
+    """What the draws of a random step depend on, apart from the item."""
+
+    seed: int
+    name: str
+    number: int
+    pass_: int
+
+    @property
+    def key(self) -> int:
+        """The key of the step, see `rng.step_key`."""
+        return step_key(*self)
 
 
 class Seeds:
@@ -46,9 +61,13 @@ class Seeds:
 
     def next(self, name: str, seed: int | None = None) -> int:
         """The key of the next random step of this name."""
+        return self.next_step(name, seed).key
+
+    def next_step(self, name: str, seed: int | None = None) -> StepSeed:
+        """What the draws of the next random step of this name depend on."""
         count = self._counts[name]
         self._counts[name] += 1
-        return step_key(self.seed if seed is None else seed, name, count, self.pass_)
+        return StepSeed(self.seed if seed is None else seed, name, count, self.pass_)
 
     def copy(self) -> Seeds:
         """Seeds that have counted the same steps so far, and count on by themselves."""

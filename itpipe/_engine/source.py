@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 from itpipe._core.keys import Key
 from itpipe._core.show import format_call
-from itpipe._core.steps import Pair, Step
+from itpipe._core.steps import Pair
 
+from .functions import ItemFunction
+from .indexing import LookUp
 from .seeds import Seeds
 from .waiting import Stop
 
@@ -25,6 +27,10 @@ class Source(Protocol):
     """Whether the order of its items does not depend on which of them are made first."""
     one_shot: bool
     """Whether probably only one run can read it, as it is an iterator or has one in it."""
+
+    @property
+    def cheap(self) -> bool:
+        """Whether workers need not look its items up: there is no index, or it takes no time, as that of a list."""
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened: ...
 
@@ -49,11 +55,16 @@ class Opened(Protocol):
     def log(self) -> Collection[Any]:
         """What it remembers for `commit`: about the items that the consumer has not received yet."""
 
-    def split_lookup(self) -> Step | None:
-        """Give indices instead of items from now on, and return the step that looks the items up.
+    gathers: bool
+    """Whether it looks the items of a batch up together."""
+    has_look_up: bool
+    """Whether it can give indices instead of items, and then there is a function that looks these up."""
 
-        Returns None, and changes nothing, if there is no such step. Called before `start`.
-        """
+    def split(self) -> bool:
+        """Give indices instead of items; returns whether that can be after all. Called before `start`."""
+
+    def look_up(self) -> ItemFunction:
+        """The function that makes items of indices. Called after `start`."""
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
         """The pairs from the beginning, or from where the consumer of another run stood, which returned this entry."""
@@ -79,7 +90,7 @@ class Numbered:
 
     `read(n)` gives the pairs from the n-th on, `pick` makes single items again. `indices` tells for keys where their
     items lie in what the source draws from. If items can be looked up there, `read_indices(n)` gives the indices from
-    the n-th on, with their keys, and the step `look_up` makes items of them.
+    the n-th on, with their keys, and `looked_up` makes items of them.
     """
 
     stateful = False
@@ -92,17 +103,26 @@ class Numbered:
         pick: Callable[[Sequence[Any]], dict[Key, Any]],
         indices: Callable[[Sequence[Any]], list[Any]] = list,
         read_indices: Callable[[int], Iterator[Pair]] | None = None,
-        look_up: Step | None = None,
+        looked_up: LookUp | None = None,
     ):
         self.read, self.pick, self.indices = read, pick, indices
-        self._read_indices, self._look_up = read_indices, look_up
+        self._read_indices, self._looked_up = read_indices, looked_up
+        self.has_look_up = looked_up is not None
+        self.gathers = looked_up is not None and looked_up.gathers
         self.position = 0
 
-    def split_lookup(self) -> Step | None:
-        if self._read_indices is not None:
-            self.read = self._read_indices
-            self.pick = lambda keys: dict(zip(keys, self.indices(keys), strict=True))
-        return self._look_up
+    def split(self) -> bool:
+        assert self._read_indices is not None
+        assert self._looked_up is not None
+        if not self._looked_up.is_implemented():
+            return False
+        self.read = self._read_indices
+        self.pick = lambda keys: dict(zip(keys, self.indices(keys), strict=True))
+        return True
+
+    def look_up(self) -> ItemFunction:
+        assert self._looked_up is not None
+        return self._looked_up.function
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
         self.position = entry['position'] if isinstance(entry, dict) else entry or 0
@@ -127,6 +147,10 @@ class Seeded:
     def __init__(self, source: Source, seed: int | None):
         self.source, self.seed = source, seed
         self.random, self.ordered, self.one_shot = source.random, source.ordered, source.one_shot
+
+    @property
+    def cheap(self) -> bool:
+        return self.source.cheap
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened:
         return self.source.open(seeds, stop)

@@ -153,7 +153,7 @@ def _as_they_run(steps: Sequence[Step | ItemStep]) -> list[tuple[str, Step]]:
     """The steps in the order in which they run, each with the name of its entry."""
     fused_steps = fused(steps)
     names = entry_names(fused_steps)
-    return [(names[index], fused_steps[index]) for index in running(fused_steps)[0]]
+    return [(names[index], fused_steps[index]) for index in running(fused_steps)]
 
 
 def listed(position: State | None, names: Sequence[str]) -> State | None:

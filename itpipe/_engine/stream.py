@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, T
 
 from itpipe._core.checks import integer, not_async, truth
 from itpipe._core.rng import check_seed
-from itpipe._core.show import format_step, same
+from itpipe._core.show import format_step, format_steps, same
 from itpipe._core.steps import Function, ItemStep, Joins, Step, identity
 
 from .chain import Chain, item_again
 from .checkpoint import StateCodec
-from .functions import ItemFunction
+from .functions import item_function
 from .iterables import Items
 from .iterators import is_iterable
 from .run import Run
@@ -96,7 +96,7 @@ class Stage(Generic[A, B]):
         """
         steps = only_items('Stage.item', self)
         key = integer('Stage.item', 'ordinal', ordinal, least=0)
-        return ItemFunction(steps, Seeds(check_seed('Stage.item', seed)))(key, item)  # type: ignore[no-any-return]
+        return item_function(steps, Seeds(check_seed('Stage.item', seed)))(key, item)  # type: ignore[no-any-return]
 
     if not TYPE_CHECKING:
 
@@ -107,7 +107,7 @@ class Stage(Generic[A, B]):
             )
 
     def __repr__(self) -> str:
-        return ' | '.join(map(format_step, self.steps))
+        return ' | '.join(format_steps(self.steps))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stage) and same(self.steps, other.steps)
@@ -193,7 +193,7 @@ class Stream(Generic[B]):
         return item_again('Stream.item', self.source, self.steps, Seeds(fallback=self.source.seed), key)
 
     def __repr__(self) -> str:
-        return ' | '.join([repr(self.source), *map(format_step, self.steps)])
+        return ' | '.join([repr(self.source), *format_steps(self.steps)])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stream) and self.source == other.source and same(self.steps, other.steps)

@@ -84,6 +84,8 @@ class Running(TypedDict, total=False):
     shard: tuple[int, int] | Literal['env'] | None
     even: Literal['keep', 'drop', 'repeat'] | None
     restart: bool
+    threads: int | None
+    processes: int | None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

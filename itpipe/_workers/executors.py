@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from itpipe._core.keys import Batch, Key, describe
-from itpipe._engine.functions import ItemFunction
+from itpipe._engine.functions import NOTHING, ItemFunction
 from itpipe._engine.waiting import GRACE, warn_still_running
 
 from .pickling import dumps_call, dumps_function, loads_call, pack, result_of
@@ -16,6 +16,10 @@ from .pool import Pool
 from .task import Packed, Task
 
 __all__ = ['ExecutorPool']
+
+
+MAX_FUNCTION: Final = 1 << 18
+"""Bytes. Executors get the function with each call, so one that has a larger dataset in it does not look items up."""
 
 
 class ExecutorPool(Pool):
@@ -28,12 +32,20 @@ class ExecutorPool(Pool):
         # changed, and dask does not say why it cannot pickle it.
         self._is_process_pool = any(kind.__name__ == 'ProcessPoolExecutor' for kind in type(executor).__mro__)
         self._is_dask = type(executor).__module__.split('.')[0] == 'distributed'
+        self._first: ItemFunction | None = None
         self._futures: dict[Task, Any] = {}
         self._lazy_futures: dict[Task, Any] = {}
         """Those that do not tell when they are done."""
         self._idle = threading.Event()
 
     def _send(self, task: Task, value: Any) -> None:
+        if self._first is None:
+            self._first = self._look_ups_to_do_here()
+        try:
+            value = self._first(task.key, value)
+        except Exception as error:
+            self._settle(task, error=error)
+            return
         call = _ExecutorCall(self._function, task.key, value)
         if self._is_dask:  # if it took the function for pure, it would not compute the same call twice
             future = self._executor.submit(call.pickled(), pure=False)
@@ -46,6 +58,15 @@ class ExecutorPool(Pool):
             self._lazy_futures[task] = future
             if self._done is not None:  # nothing tells which is done first, so they count as done in their order
                 self._done.append(task)
+
+    def _look_ups_to_do_here(self) -> ItemFunction:
+        """The look-ups, if each call to another process would have a large dataset with it; else nothing to do."""
+        remote = self._is_dask or self._is_process_pool
+        if not (remote and self.function.lead and len(self._function.data) > MAX_FUNCTION):
+            return NOTHING
+        first, own = self.function.split()
+        self._function = _Function(own)
+        return first
 
     def _pass_on(self, task: Task, _: object) -> None:
         self._settle(task, *_outcome(self._futures.pop(task)))

@@ -93,7 +93,7 @@ class Retrying(ItemFunction):
     __slots__ = ('function', 'retries', 'stopped')
 
     def __init__(self, function: ItemFunction, retries: Retries):
-        self.calls, self.names, self.random = function.calls, function.names, function.random
+        super().__init__(function.calls, function.names, function.lead)
         self.resource = function.resource
         self.function, self.retries = function, retries
         self.stopped = Event()
@@ -117,8 +117,9 @@ class Retrying(ItemFunction):
 class Failures:
     """Applies the policy of a stage to the errors in a run."""
 
-    def __init__(self, policy: Policy, stage: str, dropped: deque[Dropped]):
+    def __init__(self, policy: Policy, stage: str, dropped: deque[Dropped], function: ItemFunction):
         self.policy, self.stage, self.dropped = policy, stage, dropped
+        self._first, _ = function.split()
         self.keeps_items = callable(policy.on_error)
         self.seen = self.count = 0
         """How many items there were, and how many errors."""
@@ -132,7 +133,7 @@ class Failures:
             raise error
         ordinal = ordinals(key)[0]
         try:
-            choice = on_error if isinstance(on_error, str) else on_error(error, item, ordinal)
+            choice = on_error if isinstance(on_error, str) else on_error(error, self._item(key, item), ordinal)
         except Exception as second:
             if second is not error:
                 note(second, f'`on_error` of {self.stage}', key)
@@ -149,6 +150,13 @@ class Failures:
             BaseException.with_traceback(each, without_values(own(each, '__traceback__')))
         self.dropped.append(Dropped(ordinal, self.stage, error))
         return SKIPPED
+
+    def _item(self, key: Key, item: Any) -> Any:
+        """What the function of the stage got: made again, if workers look items up; the index if that fails."""
+        try:
+            return self._first(key, item)
+        except Exception:
+            return item
 
     def _limit(self, allowed: float) -> float:
         return max(1, allowed * max(self.seen, FEWEST)) if 0 < allowed < 1 else allowed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from itpipe._core.checks import one_of, positive
 from itpipe._core.notes import note
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.resources import Resource
@@ -14,7 +15,7 @@ from .failures import Retries, Retrying
 from .pool import Pool
 from .threads import Threads
 
-__all__ = ['Workers']
+__all__ = ['Workers', 'check_limits']
 
 
 class Workers(NamedTuple):
@@ -37,7 +38,7 @@ class Workers(NamedTuple):
 
     def open(self, function: ItemFunction, stop: Stop) -> Pool:
         """A pool of these workers for the function."""
-        where = ' | '.join(function.names)
+        where = function.where
         try:
             pool = self._pool(function)
         except Exception as error:
@@ -70,3 +71,18 @@ class Workers(NamedTuple):
     def _tries_after(self, error: type[Exception]) -> int:
         """How many times a call is tried again after such an error."""
         return self.retries.tries if self.retries is not None and issubclass(error, self.retries.on) else 0
+
+
+def check_limits(where: str, kind: str, timeout: Any, stall_timeout: Any, on_stall: Any) -> bool:
+    """Check the limits in time of workers of this kind; whether those are restarted that stall."""
+    for name, seconds in ('timeout', timeout), ('stall_timeout', stall_timeout):
+        if seconds is not None:
+            positive(where, name, seconds)
+    restart = one_of(where, 'on_stall', on_stall, ('warn', 'restart')) == 'restart'
+    for option, given in ('timeout', timeout is not None), ('on_stall', restart):
+        if given and kind != 'processes':
+            what = 'a thread' if kind == 'threads' else 'a call in an executor'
+            raise TypeError(f'{where}: `{option}` goes with `processes`, as {what} cannot be stopped from outside')
+    if restart and stall_timeout is None:
+        raise TypeError(f'{where}: `on_stall` goes with `stall_timeout`, the seconds after which it restarts')
+    return restart

@@ -18,6 +18,7 @@ import numpy as np
 from itpipe._core.inside import kind_of, path_to
 from itpipe._core.keys import Key, describe
 from itpipe._engine.functions import ItemFunction
+from itpipe._engine.indexing import LookUp
 from itpipe._engine.stacks import user_stacklevel
 from itpipe.errors import NotPicklable
 
@@ -160,7 +161,14 @@ def dumps_function(function: ItemFunction, buffer_callback: BufferCallback | Non
     there = 'inside it' if buffer_callback is None else 'inside it or in `setup=`'
     hint = f'make what it needs {there}, or use threads'
     held: list[Any] = []
-    data = dumps(function, 'the function', hint, buffer_callback, arrays, held=held)
+    try:
+        data = dumps(function, 'the function', hint, buffer_callback, arrays, held=held)
+    except NotPicklable:
+        hint = "let it open what it needs in `__getitem__`, use threads, or give `parallel_map` `lookups='main'`"
+        for call in function.split()[0].calls:
+            if isinstance(call, LookUp):
+                dumps(call.sequence, 'the source, whose items the processes look up,', hint, arrays=arrays, held=held)
+        raise
     if held:
         what = path_to(held[0], function) or 'the function'
         warn(

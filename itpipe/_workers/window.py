@@ -146,7 +146,7 @@ def _map(
     window_over: Callable[[Pool], _InOrder], function: ItemFunction, workers: Workers, policy: Policy | None, stop: Stop
 ) -> Iterator[Pair]:
     pool = workers.open(function, stop)
-    failures = None if policy is None else Failures(policy, pool.where, stop.dropped)
+    failures = None if policy is None else Failures(policy, pool.where, stop.dropped, function)
     keep = failures is not None and failures.keeps_items
     window, inline = window_over(pool), pool.inline
     pending, slow = 0, False

@@ -117,6 +117,9 @@ def combine_lists(items: Iterable[Any] = NO_ITEMS) -> Any:
     return walk(as_batch('combine_lists', items), as_list, ('combine_lists',))
 
 
+combine.keeps_block = True  # type: ignore[attr-defined]  # of the rows of an array of numbers it makes that array
+
+
 def as_batch(function: str, items: Any) -> list[Any]:
     """The items as a list, which must not be empty."""
     if not isinstance(items, list):

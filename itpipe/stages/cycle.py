@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from itpipe._core.checks import integer
@@ -13,6 +13,7 @@ from itpipe._core.steps import Joins, Pair
 from itpipe._engine.branches import Joined, OpenedBranches
 from itpipe._engine.chain import Chain
 from itpipe._engine.factories import factory
+from itpipe._engine.functions import Blames, ItemFunction, Keyed
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.state_checks import key_test
 from itpipe._engine.stream import Stage, Stream
@@ -51,6 +52,30 @@ def cycle(n: int | None = None) -> Same:
     return Stage((Joins('cycle', _Cycle, () if n is None else (n,)),))  # type: ignore[return-value]
 
 
+class _LeftOfPasses(Keyed, Blames):
+    """What each pass has left out, done by the function that it is in that pass."""
+
+    __slots__ = ('function', 'latest', 'n', 'outer')
+
+    def __init__(self, function: ItemFunction, outer: int, n: int | None):
+        self.function, self.outer, self.n = function, outer, n
+        self.latest: dict[int, ItemFunction] = {}
+
+    def at(self, key: Any) -> Callable[[Any], Any]:
+        inner, p = key
+        if (function := self.latest.get(p)) is None:
+            if len(self.latest) >= KEPT:
+                self.latest = {}
+            function = self.latest[p] = self.function.in_pass(_number(self.outer, self.n, p))
+        return partial(function, inner)
+
+    def in_pass(self, pass_: int) -> _LeftOfPasses:
+        return _LeftOfPasses(self.function, pass_, self.n)
+
+    def __reduce__(self) -> Any:
+        return _LeftOfPasses, (self.function, self.outer, self.n)
+
+
 class _OpenedCycle(OpenedBranches):
     """There is a chain for each pass between the one of the consumer and the one being read, both included."""
 
@@ -67,9 +92,11 @@ class _OpenedCycle(OpenedBranches):
         return self.closing(self.run(self.at, position is not None))
 
     def pass_chain(self, p: int, seeds: Seeds, position: Any = None) -> Chain:
-        outer, n = seeds.pass_, self.source.n
-        number = (outer << 32 if n is None else outer * n) + p  # which no other pass over the stream has
-        return self.chain(self.source.left, seeds.in_pass(number), position)
+        return self.chain(self.source.left, seeds.in_pass(_number(seeds.pass_, self.source.n, p)), position)
+
+    def look_up(self) -> ItemFunction:
+        left = _LeftOfPasses(self.chains[self.at].left, self.seeds.pass_, self.source.n)
+        return ItemFunction((left,), ('',))
 
     def pass_again(self, p: int) -> Chain:
         return self.pass_chain(p, self.fresh.copy())
@@ -123,6 +150,11 @@ class _Cycle(Joined):
 
     def fits(self, entry: dict[str, Any]) -> bool:
         return is_count(entry['pass']) and (self.n is None or entry['pass'] < max(1, self.n))
+
+
+def _number(outer: int, n: int | None, p: int) -> int:
+    """A number for the pass `p` within an outer pass, which no other pass over the stream has."""
+    return (outer << 32 if n is None else outer * n) + p
 
 
 def _has_pass(key: Any, n: int | None) -> bool:

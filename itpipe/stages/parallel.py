@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, overload
 
-from itpipe._core.checks import integer, is_function, positive, truth
+from itpipe._core.checks import integer, is_function, one_of, truth
 from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
-from itpipe._core.steps import STOP, ItemStep, Stateful, Stateless, identity
+from itpipe._core.steps import STOP, EachStep, ItemStep, Stateful, Stateless, Step, identity
 from itpipe._engine.factories import factory, function_of
 from itpipe._engine.resources import Resource, with_setup
-from itpipe._engine.stream import Stage
+from itpipe._engine.stream import Stage, only_items
 from itpipe._workers import window
 from itpipe._workers.failures import OnError, policy_of, retries_of
-from itpipe._workers.opening import Workers
+from itpipe._workers.opening import Workers, check_limits
 
 if TYPE_CHECKING:
     from itpipe._engine.stream import S
@@ -63,6 +64,7 @@ def parallel_map(
     timeout: float | None = None,
     stall_timeout: float | None = None,
     on_stall: Literal['warn', 'restart'] = 'warn',
+    lookups: Literal['workers', 'main'] = 'workers',
     seed_globals: bool = False,
     name: str | None = None,
     **kwargs: Any,
@@ -80,6 +82,11 @@ def parallel_map(
       share the cores. `f` may start processes itself;
     - `executor=E`: anything with `submit`, such as a `concurrent.futures.Executor` or a dask `Client`. It is not shut
       down.
+
+    If the items come from a dataset, by an index that is not that of a list or an array, the workers look them up:
+    `dataset[i]` is called there, as `f` is, and so are the loaders of `load_by_random_id` and item-wise stages between
+    the dataset and this one. A dataset goes to each process once. With threads, several call it at once.
+    `lookups='main'` leaves all this in the thread of the run, for a dataset that can be neither copied nor shared.
 
     A negative N counts from the number of usable cores: -1 is all of them, -2 all but one. The workers start and end
     with the run.
@@ -150,13 +157,13 @@ def parallel_map(
     """
     where, given = _chosen(threads=threads, processes=processes, executor=executor)
     truth('parallel_map', 'ordered', ordered)
+    one_of('parallel_map', 'lookups', lookups, ('workers', 'main'))
     limit = None if in_flight is None else size('parallel_map', 'in_flight', in_flight)
     policy = policy_of('parallel_map', on_error, max_errors)
     tries = retries_of('parallel_map', retries, retry_on, backoff)
-    if stall_timeout is not None:
-        positive('parallel_map', 'stall_timeout', stall_timeout)
-    _check_limits(where, timeout, stall_timeout, on_stall)
+    restart = check_limits('parallel_map', where, timeout, stall_timeout, on_stall)
     _check_options_of_processes(where, max_crashes, max_tasks_per_worker, seed_globals, name)
+    batches, f, behind = _batches(f, bool(args or kwargs))
     function = function_of('parallel_map', f, args, kwargs)
     draws = step_name('parallel_map', function.target, name) if seed_globals else ''
     resource = None
@@ -171,35 +178,57 @@ def parallel_map(
 
         named = {'seed_globals': True} | ({} if name is None else {'name': name})
         fingerprint += '\n' + format_call('parallel_map', (), named)
-        steps: tuple[ItemStep, ...] = (ItemStep('parallel_map', SeedGlobals(), (function,), draws=draws),)
+        steps: tuple[ItemStep | EachStep, ...] = (
+            ItemStep('parallel_map', SeedGlobals(), (function,), (f, *args), kwargs, draws),
+        )
     elif isinstance(function.target, tuple) and not (args or kwargs):
         steps = function.target
-        fingerprint = '\n'.join(map(format_step, steps))
+        fingerprint = '\n'.join(map(format_step, f.steps))
     else:
         steps = (ItemStep('parallel_map', identity, (function,)),)
+    hidden: tuple[Step, ...] = ()
+    if batches is not None:
+        if policy is not None:
+            raise TypeError(
+                'parallel_map: `on_error` does not go with a `batch_by` in `f`, because other items would then be in'
+                ' the batches: use a `parallel_map` with `on_error` before `batch_by`'
+            )
+        made = format_step(batches)
+        hidden = (replace(batches, fingerprint=f'{fingerprint}\n{made}' if steps else made, hidden=True),)
+        steps = (EachStep(steps, ' | '.join([*map(format_step, f.steps), made])), *behind)  # type: ignore[arg-type]
+        fingerprint = '\n'.join(map(format_step, behind))
     workers = Workers(
-        where,
-        given,
-        limit,
-        max_crashes,
-        max_tasks_per_worker,
-        stall_timeout,
-        resource,
-        tries,
-        timeout,
-        on_stall == 'restart',
+        where, given, limit, max_crashes, max_tasks_per_worker, stall_timeout, resource, tries, timeout, restart
     )
     options = (steps, workers, policy, STOP)
     itemwise = policy is None
     if ordered:
-        step = Stateless('parallel_map', window.map_ordered, options, fingerprint=fingerprint, itemwise=itemwise)
-        return Stage((step,))
+        step = Stateless(
+            'parallel_map', window.map_ordered, options, fingerprint=fingerprint, itemwise=itemwise,
+            in_workers=lookups == 'workers',
+        )  # fmt: skip
+        return Stage((*hidden, step))
     return Stage((
+        *hidden,
         Stateful(
             'parallel_map', window.map_unordered, options, fingerprint=f'{fingerprint}\nparallel_map(ordered=False)',
-            itemwise=itemwise, state={'slots': []}, gives='results', replay=window.replay_unordered,
+            in_workers=lookups == 'workers', itemwise=itemwise, state={'slots': []}, gives='results',
+            replay=window.replay_unordered,
         ),
     ))  # fmt: skip
+
+
+def _batches(f: Any, has_args: bool) -> tuple[Stateless | None, Any, tuple[ItemStep, ...]]:
+    """The `batch_by` in the stage, if there is one, the stage before it, and the steps behind it."""
+    if isinstance(f, Stage):
+        for n, step in enumerate(f.steps):
+            if isinstance(step, Stateless) and step.by_count:
+                if has_args:
+                    raise TypeError(
+                        f'parallel_map: `f` is a stage of several steps, give the arguments to those: got {f!r}'
+                    )
+                return step, Stage(f.steps[:n]), only_items('parallel_map', Stage(f.steps[n + 1 :]), 'f')
+    return None, f, ()
 
 
 def _chosen(**workers: Any) -> tuple[str, Any]:
@@ -216,19 +245,6 @@ def _chosen(**workers: Any) -> tuple[str, Any]:
     elif integer('parallel_map', where, given) == 0:
         raise ValueError(f'parallel_map: `{where}` must not be 0')
     return where, given
-
-
-def _check_limits(where: str, timeout: Any, stall_timeout: Any, on_stall: Any) -> None:
-    if timeout is not None:
-        positive('parallel_map', 'timeout', timeout)
-    if on_stall not in ('warn', 'restart'):
-        raise ValueError(f"parallel_map: `on_stall` must be 'warn' or 'restart', got {on_stall!r}")
-    for option, given in ('timeout', timeout is not None), ('on_stall', on_stall == 'restart'):
-        if given and where != 'processes':
-            what = 'a thread' if where == 'threads' else 'a call in an executor'
-            raise TypeError(f'parallel_map: `{option}` goes with `processes`, as {what} cannot be stopped from outside')
-    if on_stall == 'restart' and stall_timeout is None:
-        raise TypeError('parallel_map: `on_stall` goes with `stall_timeout`, the seconds after which it restarts')
 
 
 def _check_options_of_processes(where: str, max_crashes: Any, max_tasks: Any, seed_globals: Any, name: Any) -> None:

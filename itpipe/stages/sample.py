@@ -17,7 +17,7 @@ from itpipe._core.rng import BLOCK, Draws, check_seed
 from itpipe._core.show import Counted, format_call, non_defaults, same
 from itpipe._core.steps import Pair
 from itpipe._core.weights import check_weights, checksum, upper_edges
-from itpipe._engine.indexing import as_runtime_error, length, look_up, look_up_step, note_length
+from itpipe._engine.indexing import LookUp, as_runtime_error, is_cheap, length, note_length
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.source import Numbered, Opened
 from itpipe._engine.stream import Stream, no_stage
@@ -174,6 +174,7 @@ class _Sample:
         self.seed = check_seed(name, seed)
         self.weights = check_weights(name, weights, size)
         self.options = options if weights is None else {'weights': weights} | options
+        self.cheap = is_cheap(sequence)
         self.period = BLOCK if replace else size if self.weights is None else int((self.weights > 0).sum())
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened:
@@ -184,7 +185,7 @@ class _Sample:
             partial(self.pick, blocks),
             partial(self.indices, blocks),
             partial(self.read_indices, blocks),
-            look_up_step(self.sequence, self.__repr__),
+            LookUp(self.sequence, self.__repr__),
         )
 
     def blocks(self) -> Callable[[Draws, int], np.ndarray[Any, Any]]:
@@ -243,8 +244,8 @@ class _Sample:
         return [found[key] for key in keys]
 
     def pick(self, blocks: Blocks, keys: Sequence[Any]) -> dict[Key, Any]:
-        indices = zip(keys, self.indices(blocks, keys), strict=True)
-        return dict(look_up(indices, Stop(), self.sequence, self.__repr__))
+        look_up = LookUp(self.sequence, self.__repr__).function
+        return {key: look_up(key, index) for key, index in zip(keys, self.indices(blocks, keys), strict=True)}
 
     def key_test(self) -> Callable[[Any], bool]:
         return lambda key: isinstance(key, int)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 from itpipe._core.checks import truth
 from itpipe._core.keys import Key, Zipped
 from itpipe._core.steps import Joins, Pair
-from itpipe._engine.branches import Joined, OpenedBranches, branches_of
+from itpipe._engine.branches import Joined, LeftOfBranches, OpenedBranches, branches_of
 from itpipe._engine.factories import factory
 from itpipe._engine.state_checks import key_test
 from itpipe._engine.stream import Stage
@@ -51,7 +51,16 @@ def zip_with(*others: Iterable[Any], strict: bool = False) -> Stage[Any, Any]:
     return Stage((Joins('zip_with', _Zip, branches, {'strict': True} if truth('zip_with', 'strict', strict) else {}),))
 
 
+class _LeftOfElements(LeftOfBranches):
+    __slots__ = ()
+
+    def at(self, key: Any) -> Callable[[Any], Any]:
+        return lambda value: tuple([self.functions[n](part, each) for (part, n), each in zip(key, value, strict=True)])
+
+
 class _OpenedZip(OpenedBranches):
+    left = _LeftOfElements
+
     def run(self, at: Any) -> Iterator[Pair]:
         chains = list(self.chains.values())
         numbers = range(len(chains))
@@ -99,9 +108,6 @@ class _OpenedZip(OpenedBranches):
     def recompute(self, keys: Sequence[Any]) -> dict[Key, Any]:
         parts = super().recompute([part for key in keys for part in key])
         return {key: tuple([parts[part] for part in key]) for key in keys if all(part in parts for part in key)}
-
-    def finish(self, key: Any, value: Any) -> Any:
-        return tuple([self.chains[n].finish(part, each) for (part, n), each in zip(key, value, strict=True)])
 
 
 class _Zip(Joined):

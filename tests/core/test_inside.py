@@ -8,7 +8,7 @@ import pytest
 
 from itpipe import apply, map_at, with_rng
 from itpipe._core.inside import kind_of, path_to
-from itpipe._engine.functions import ItemFunction
+from itpipe._engine.functions import item_function
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import as_stage
 
@@ -111,7 +111,7 @@ def test_as_one_would_write_it_there(root: Any, path: str) -> None:
     ],
 )
 def test_what_is_itpipe_s_own_is_passed_over(stage: Any, path: str) -> None:
-    assert path_to(LOCK, ItemFunction(as_stage(stage).steps, Seeds(0))) == path
+    assert path_to(LOCK, item_function(as_stage(stage).steps, Seeds(0))) == path
 
 
 def test_circles_and_depth() -> None:

@@ -1111,9 +1111,7 @@ def test_any_item_of_a_batch_can_be_made_again(executors, pipe, data):
         value = deque(itertools.islice(it, last + 1), maxlen=1)[0]
         keys = it.item_keys
         assert len(it.ordinals) >= len(keys) <= len(it.indices)
-        if 'zip_with(' not in repr(
-            pipe
-        ):  # a tuple of whole batches is one item, with the ordinals of its first element
+        if 'zip_with(' not in repr(pipe):  # where a tuple of whole batches is one item
             assert len(it.ordinals) == len(it.indices)
         if not isinstance(flow.items[last].key, Batch):
             assert keys == [flow.items[last].key]

@@ -6,24 +6,24 @@ from typing import Any
 import pytest
 
 from itpipe import apply, map_at, random_apply, unpack, with_rng
-from itpipe._engine.functions import ItemFunction
+from itpipe._engine.functions import ItemFunction, item_function
 from itpipe._engine.seeds import Seeds
 
 
 def bound(stage: Any, seed: int = 0) -> ItemFunction:
-    return ItemFunction(stage.steps, Seeds(seed))
+    return item_function(stage.steps, Seeds(seed))
 
 
 def test_steps_run_one_after_another() -> None:
     function = bound(map_at(0, abs) | unpack(max))
     assert function(0, (-3, 2)) == 3
-    assert not function.random
+    assert not function.keyed
     assert function.names == ['map_at(0, abs)', 'unpack(max)']
 
 
 def test_a_random_function_draws_for_the_key_of_the_item() -> None:
     function = bound(with_rng(lambda x, rng: (x, rng.random())))
-    assert function.random
+    assert function.keyed
     assert function(4, 'a') == function(4, 'a') == bound(with_rng(lambda x, rng: (x, rng.random())))(4, 'a')
     assert len({function(key, 'a')[1] for key in (4, 5, (4, 0), (4, 1))}) == 4
     assert function(4, 'a') != bound(with_rng(lambda x, rng: (x, rng.random())), seed=1)(4, 'a')
@@ -31,7 +31,7 @@ def test_a_random_function_draws_for_the_key_of_the_item() -> None:
 
 @pytest.mark.parametrize('stage', [apply(with_rng(lambda x, rng: rng.random())), random_apply(0.5, partial(round, 1))])
 def test_randomness_inside_of_a_stage_is_found(stage: Any) -> None:
-    assert bound(stage).random
+    assert bound(stage).keyed
 
 
 def test_an_error_names_the_step_and_the_item() -> None:

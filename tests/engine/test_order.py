@@ -33,7 +33,7 @@ def test_neighbouring_item_wise_steps_run_as_one() -> None:
 )
 def test_shard_runs_before_the_item_wise_steps_in_front_of_it(stage: Any, expected: list[str]) -> None:
     steps = fused(stage.steps)
-    order, _ = running(steps)
+    order = running(steps)
     assert names(steps[place] for place in order) == expected
 
 

@@ -26,7 +26,7 @@ import itpipe._workers.pool
 import itpipe._workers.stall_query
 from itpipe import Infinite, StallWarning, apply, batch_by, mix, parallel_map, prefetch, stage, stream
 from itpipe._engine.background import Background
-from itpipe._engine.functions import ItemFunction
+from itpipe._engine.functions import item_function
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.stacks import stack_of
 from itpipe._engine.stream import itemwise
@@ -137,7 +137,7 @@ def stalls(then: Callable[[], object]) -> Iterator[list[str]]:
 
 
 def pool_of(f: Callable[[Any], Any]) -> Processes:
-    return Processes(1, ItemFunction(itemwise('f', f).steps, Seeds()))
+    return Processes(1, item_function(itemwise('f', f).steps, Seeds()))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

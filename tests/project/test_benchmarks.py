@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ from itpipe import parallel_map
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
 
-from benchmarks import figures, peers, table, works  # noqa: E402
+import benchmarks.__main__ as benchmarks_main  # noqa: E402
+from benchmarks import figures, passes, peers, table, workers, works  # noqa: E402
 
 SHARE = 0.005
-ROWS = [(name, title) for name, make in table.ALL.items() for title in make(SHARE).rows]
+ROWS = [(name, title) for name, make in (table.WORKS | table.FIGURES).items() for title in make(SHARE).rows]
+WHOLE = table.LOADING | table.ROWS | table.WORKERS | table.PASSES
+"""Works whose data takes a while to make: all rows of one are a test."""
 
 
 @pytest.mark.many(3)
@@ -25,7 +29,17 @@ def test_each_row_of_ours_runs_and_passes_its_checks(name, title):
 
 
 @pytest.mark.many(3)
-@pytest.mark.parametrize('name', peers.PEERS)
+@pytest.mark.parametrize('name', WHOLE)
+def test_all_rows_of_a_work_of_ours_run_and_pass_their_checks(name):
+    pytest.importorskip(table.NEEDS.get(name, 'numpy'))
+    work = WHOLE[name](SHARE)
+    for title, row in work.rows.items():
+        with suppress(TypeError) if title in work.may_fail else nullcontext():
+            assert row() > 0, title
+
+
+@pytest.mark.many(3)
+@pytest.mark.parametrize('name', [name for name, rows in peers.PEERS.items() if any(not row.module for row in rows)])
 def test_what_others_are_measured_by_hand_runs_too(name):
     work = table.ALL[name](SHARE)
     for title, row in peers.rows(name, work).items():
@@ -171,6 +185,50 @@ def test_closing_waits_until_all_is_gone(monkeypatch):
     batches.close()
 
 
+def pass_of(feed, *, first=0):
+    return (np.full((32, 128), np.arange(start, start + 32)[:, None]) for start in range(first, len(feed.items), 32))
+
+
+def test_only_the_wait_for_a_pass_behind_the_first_one_is_counted():
+    feed = workers.replace(passes.passing(SHARE).feed, pause=0, count=2)
+    assert passes.next_pass(feed, generator(pass_of(feed) for _ in range(3))) > 0
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'message'),
+    [
+        (lambda batches: list(batches)[:-1], '5 batches came in pass 1, of 6'),
+        (lambda batches: list(batches)[::-1], r'batch 0 of pass 1 is .*\[160, .*'),
+        (lambda batches: (batch[:-1] for batch in batches), r'batch 0 of pass 1 is .*\(31, 128\).*'),
+    ],
+)
+def test_passes_that_are_wrong_are_not_measured(spoil, message):
+    feed = workers.replace(passes.passing(SHARE).feed, pause=0)
+    with pytest.raises(AssertionError, match=f'^{message}$'):
+        passes.next_pass(feed, generator(iter([pass_of(feed), spoil(pass_of(feed))])))
+
+
+def test_a_first_batch_must_be_shuffled_and_counts_what_was_looked_up():
+    pytest.importorskip('PIL')
+    feed = passes.shuffled(SHARE)
+
+    def batches(indices):
+        yield works.stacked([feed.dataset[index] for index in indices])
+
+    assert passes.asked_for(feed, batches(range(31, -1, -1))) == 32
+    for wrong in (range(32), [*range(31, 0, -1), 31], range(31, 0, -1)):
+        with pytest.raises(AssertionError, match='.*uint8.*'):
+            passes.first_shuffled(feed, batches(wrong))
+
+
+def test_with_many_workers_each_has_given_batches_before_the_clock_starts():
+    feed = workers.many_workers(1000, [2], SHARE).feed
+    single, whole = (workers.with_workers(feed, 64, whole) for whole in (False, True))
+    assert (single.workers, single.warm, single.count, single.f.pause) == (64, 8, 2, 0.064)
+    assert (whole.workers, whole.warm, whole.count, whole.f.pause) == (64, 128, 64, 0.016)
+    assert whole.batches > whole.warm + whole.count + 2 * 64
+
+
 def test_a_stage_must_pass_on_every_item():
     with pytest.raises(AssertionError, match='^[0-9]+$'):
         figures.stage_cost(100, lambda items, number: items[number - 1 :])
@@ -198,3 +256,28 @@ def test_a_row_that_fails_is_reported_and_not_measured(monkeypatch):
     failed = table.measured('small-items', 1, False, SHARE)
     assert failed.failed == {'no such row': "KeyError: 'no such row'"}
     assert list(failed.seconds) == ['loop by hand']
+
+
+def test_a_row_of_ours_that_is_refused_is_left_out_with_the_reason(monkeypatch, capsys):
+    def refused():
+        raise RuntimeError('TypeError: not yet')
+
+    work = works.small_items(SHARE)
+    monkeypatch.setitem(table.ALL, 'small-items', lambda _: work)
+    monkeypatch.setattr(table.Row, 'round', lambda row: refused() if row.command[-1] == 'itpipe' else 1.0)
+    with pytest.raises(RuntimeError, match='^small-items: itpipe: TypeError: not yet$'):
+        table.measured('small-items', 1, False, SHARE)
+    work.may_fail = frozenset(['itpipe'])
+    work.aims = {'itpipe, prefetch=0': 1.1}
+    monkeypatch.setattr(sys, 'argv', ['benchmarks', 'small-items'])
+    benchmarks_main.main()
+    written = capsys.readouterr().out
+    assert '|  | **itpipe, prefetch=0** | 1000000 µs an item | 1.00 | ≤ 1.1 |' in written
+    assert written.endswith(f'Left out: itpipe in "{work.title}": TypeError: not yet.\n')
+
+
+def test_a_work_without_the_library_that_it_needs_is_left_out(monkeypatch, capsys):
+    monkeypatch.setitem(table.NEEDS, 'jpeg', 'no_such_library')
+    monkeypatch.setattr(sys, 'argv', ['benchmarks', 'jpeg'])
+    benchmarks_main.main()
+    assert capsys.readouterr().out.endswith('\nLeft out: jpeg: no_such_library is not installed.\n')

@@ -296,8 +296,8 @@ def test_what_is_no_function_is_refused(name, make):
         make(3)
     assert str(caught.value) == f'{name}: `f` must be a function or an item-wise stage, got int'
     with pytest.raises(TypeError) as caught:
-        make(apply(add) | batch_by(2))
-    assert str(caught.value) == f'{name}: `f` must be item-wise, but `batch_by(2)` is not'
+        make(apply(add) | batch_by(len))
+    assert str(caught.value) == f'{name}: `f` must be item-wise, but `batch_by(len)` is not'
     with pytest.raises(TypeError) as caught:
         make(apply)
     assert str(caught.value) == f'{name}: `apply` makes a stage when it is called: did you mean `apply(…)`?'

@@ -30,7 +30,7 @@ import itpipe._workers.window
 from itpipe import apply, batch_by, map_at, parallel_map, prefetch, sample, stream, take, unpack, with_rng
 from itpipe._core.sizes import Bytes
 from itpipe._engine.chain import Chain
-from itpipe._engine.functions import ItemFunction
+from itpipe._engine.functions import item_function
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import itemwise
 
@@ -406,7 +406,7 @@ def test_all_threads_are_busy_before_a_result_has_come(ordered: bool) -> None:
 
 def test_few_items_that_fit_are_shared_among_processes() -> None:
     """However cheap they are, one process does not get all of them."""
-    pool = itpipe._workers.processes.Processes(2, ItemFunction(itemwise('f', abs).steps, Seeds()), Bytes(1000))
+    pool = itpipe._workers.processes.Processes(2, item_function(itemwise('f', abs).steps, Seeds()), Bytes(1000))
     assert pool.result(pool.submit(0, 0)) == 0
     set_cost(pool, 1e-6)
     assert pool._dispatcher.group_size == 1

@@ -11,14 +11,14 @@ from typing import Any
 
 from running import LIMIT, wait_until
 
-from itpipe._engine.functions import ItemFunction
+from itpipe._engine.functions import ItemFunction, item_function
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import itemwise
 from itpipe._workers.processes import Processes
 
 
 def function_of(f: Callable[[Any], Any]) -> ItemFunction:
-    return ItemFunction(itemwise('f', f).steps, Seeds())
+    return item_function(itemwise('f', f).steps, Seeds())
 
 
 def pool_of(f: Callable[[Any], Any], size: int = 1) -> Processes:

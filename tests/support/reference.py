@@ -194,6 +194,19 @@ class Endless:
             n += 1
 
 
+@dataclass(frozen=True)
+class Indexed:
+    """A dataset: only an index and a length, and nothing says that the index costs nothing."""
+
+    values: Any
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.values[index]
+
+
 @itpipe.stage
 def running(items, start=0):
     total = start
@@ -257,7 +270,14 @@ CUSTOM = {
     'in_threes': in_threes,
     'held_back': held_back,
 }
-SOURCES = {'one_shot': one_shot, 'Endless': Endless, 'array': np.array, 'dict': dict.fromkeys, 'set': set}
+SOURCES = {
+    'one_shot': one_shot,
+    'Endless': Endless,
+    'Indexed': Indexed,
+    'array': np.array,
+    'dict': dict.fromkeys,
+    'set': set,
+}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -353,9 +373,33 @@ def pipe_flow(pipe: Pipe, words: Words, cut: int) -> Flow:
         joining = pipe.stages[last]
         left = Pipe(pipe.source, pipe.stages[:last])
         flow = JOINS[joining.name](words, cut, left, *joining.args, **joining.kwargs)
-    for each in pipe.stages[0 if last is None else last + 1 :]:
+    stages = pipe.stages[0 if last is None else last + 1 :]
+    for each in as_they_run(stages) if is_looked_up(pipe.source) else stages:
         flow = stage_flow(each, words, flow)
     return flow
+
+
+def is_looked_up(source: Any) -> bool:
+    """Whether the items of the source are looked up behind the steps that only choose and order them."""
+    if not isinstance(source, Call):
+        return False
+    if source.name in ('stream', 'sample'):
+        return is_looked_up(source.args[0])
+    return source.name in ('Indexed', 'load_by_random_id')
+
+
+def as_they_run(stages: tuple) -> list[Any]:
+    """The stages in the order in which they run, which matters if one raises: item-wise ones wait for such steps."""
+    waiting: list[Any] = []
+    result: list[Any] = []
+    for n, each in enumerate(stages):
+        if not isinstance(each, Call) or each.name in ITEMWISE:
+            waiting.append(each)
+        elif each.name in ('shuffle', 'take', 'skip', 'shard'):
+            result.append(each)
+        else:
+            return [*result, *waiting, *stages[n:]]
+    return result + waiting
 
 
 def first_error(flow: Flow, items: list[Item], error: Exception, note: str | None) -> Flow:

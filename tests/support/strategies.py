@@ -21,6 +21,7 @@ from reference import (
     fits,
     fragile,
     half,
+    is_looked_up,
     letters,
     likely,
     noisy,
@@ -51,10 +52,12 @@ keys = st.recursive(
 
 
 def examples(n: int) -> settings:
-    """So many examples in the `full` profile, a twentieth in `quick`, and as many more as it says in `thorough`."""
+    """A twentieth of so many examples in the `quick` profile, a quarter in `full`, and as many as `thorough` says."""
     profile = settings.get_current_profile_name()
     if profile == 'quick':
         n = min(n, max(5, n // 20))
+    elif profile == 'full':
+        n = min(n, max(20, n // 4))
     elif profile == 'thorough':
         n = max(1, n * settings().max_examples // 1000)
     return settings(max_examples=n)
@@ -327,7 +330,7 @@ def joins(draw: Any, kind: Any, once: bool, **options: Any) -> tuple[Call, Any]:
     if name == 'cycle':
         times = st.integers(0, 3).map(lambda n: (n,))
         return Call('cycle', draw(times | st.just(()) if options['endless'] else times)), kind
-    other = finite | pipes(seed=draw(seeds), most=2, **options)
+    other = finite | pipes(seed=draw(seeds), most=2, **options) | (st.nothing() if options['failing'] else datasets)
     others = tuple(draw(st.lists(other, min_size=1, max_size=2)))
     return Call(name, others), 'tuple' if name == 'zip_with' and len(others) == 1 else 'any'
 
@@ -357,6 +360,9 @@ finite = (
 )  # fmt: skip
 
 
+datasets = st.lists(st.integers(0, 9), max_size=12).map(lambda values: Call('Indexed', (values,)))
+
+
 @st.composite
 def weighted(draw: Any, count: int) -> dict:
     if draw(st.booleans()):
@@ -370,7 +376,10 @@ def sources(
 ) -> Any:
     """A source with this seed."""
     own = {} if seed is None else {'seed': seed}
-    names = ['finite'] * 3 + ['one-shot'] * one_shot + ['sample', 'sample', 'load', 'Endless'] * endless
+    # what raises is not told from the outside of streams whose items are looked up later
+    looked_up = depth == 0 or not failing
+    names = ['finite'] * 3 + ['one-shot'] * one_shot + ['sample', 'sample', 'Endless'] * endless
+    names += ['dataset', 'dataset', *['load'] * endless] * looked_up
     name = draw(st.sampled_from(names + ['stream', 'mix', 'mix'] * (depth < 2)))
     if name == 'finite':
         return Call('stream', (draw(finite),), own)
@@ -378,8 +387,10 @@ def sources(
         return Call('stream', (Call('one_shot', (draw(sizes.map(range)),), {'fails': True} if failing else {}),), own)
     if name == 'Endless':
         return Call('stream', (Call('Endless'),), own)
+    if name == 'dataset':
+        return Call('stream', (draw(datasets),), own)
     if name == 'sample':
-        sequence = draw(sequences)
+        sequence = draw(sequences | datasets.filter(lambda made: made.args[0]) if looked_up else sequences)
         count = len(sequence.args[0]) if isinstance(sequence, Call) else len(sequence)
         replace = {} if draw(st.booleans()) else {'replace': False}
         return Call('sample', (sequence,), {**draw(weighted(count)), **replace, **own})
@@ -390,7 +401,7 @@ def sources(
     options |= {'failing': failing, 'endless': endless, 'one_shot': one_shot, 'depth': depth + 1}
     if name == 'stream':
         return Call('stream', (draw(pipes(seed=draw(seeds), most=2, **options)),), own)
-    branch = finite | pipes(seed=draw(seeds), most=3, **options)
+    branch = finite | pipes(seed=draw(seeds), most=3, **options) | (st.nothing() if failing else datasets)
     branches = draw(st.lists(branch, min_size=1, max_size=3))
     return Call('mix', tuple(branches), {**draw(weighted(len(branches))), **own})
 
@@ -410,6 +421,8 @@ def pipes(
     source = draw(sources(seed, depth, failing, endless, one_shot, **options))
     options |= {'failing': failing, 'endless': endless, 'depth': depth}
     once = 'one_shot(' in repr(source)
+    if failing and is_looked_up(source):
+        options['flow'] = tuple(FLOW)  # without joins
     made, _ = draw(stages(most=most, one_shot=one_shot, once=once, **options))
     return Pipe(source, made)
 
@@ -421,11 +434,29 @@ HOW = ('threads', 'processes', 'executor', 'in_flight')
 def in_other_modes(draw: Any, value: Any, modes: Any = in_this_process) -> Any:
     """The same pipeline, where what runs elsewhere runs somewhere else, or here."""
     if isinstance(value, Pipe):
-        made = [draw(in_another_mode(each, modes)) for each in value.stages]
+        stages = value.stages
+        if draw(st.booleans()):
+            stages = draw(with_whole_batches(stages, modes))
+        made = [draw(in_another_mode(each, modes)) for each in stages]
         return Pipe(draw(in_other_modes(value.source, modes)), tuple(itertools.chain.from_iterable(made)))
     if not isinstance(value, Call):
         return value
     return Call(value.name, tuple(draw(in_other_modes(each, modes)) for each in value.args), value.kwargs)
+
+
+@st.composite
+def with_whole_batches(draw: Any, stages: tuple, modes: Any) -> tuple:
+    """The stages, where some that make batches, and those around them, run in workers as one."""
+    for n, made in enumerate(stages):
+        if isinstance(made, Call) and made.name == 'batch_by' and made.args and isinstance(made.args[0], int):
+            first, end = n, n + 1
+            while first and is_itemwise(stages[first - 1]) and draw(st.integers(0, 3)):
+                first -= 1
+            while end < len(stages) and is_itemwise(stages[end]) and draw(st.integers(0, 3)):
+                end += 1
+            whole = tuple(each if isinstance(each, Call) else Call('apply', (each,)) for each in stages[first:end])
+            return (*stages[:first], Call('parallel_map', (whole,), draw(modes)), *stages[end:])
+    return stages
 
 
 @st.composite

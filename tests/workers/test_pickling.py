@@ -13,14 +13,14 @@ import pytest
 from running import raises, run_script
 
 from itpipe import NotPicklable, parallel_map, unpack
-from itpipe._engine.functions import ItemFunction
+from itpipe._engine.functions import ItemFunction, item_function
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import itemwise
 from itpipe._workers.pickling import dumps_call, dumps_function, loads_call, pack, result_of
 
 
 def function_of(f: Callable[[Any], Any]) -> ItemFunction:
-    return ItemFunction(itemwise('f', f).steps, Seeds())
+    return item_function(itemwise('f', f).steps, Seeds())
 
 
 def through_a_process(call: Callable[..., Any], *args: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from itpipe._engine.functions import ItemFunction
+from itpipe._engine.functions import item_function
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import itemwise
 from itpipe._engine.waiting import Stop
@@ -25,7 +25,7 @@ class Run:
 
     def __init__(self, items: Any, ordered: bool, slots: Any = (), f: Callable[[Any], Any] = lambda x: x * x):
         self.stop, self.log = Stop(), deque[Any]()
-        function = ItemFunction(itemwise('f', f).steps, Seeds())
+        function = item_function(itemwise('f', f).steps, Seeds())
         options = function, Workers('threads', 2, 3, 2, None, None, None, None), None, self.stop
         pairs = iter(items)
         if ordered:

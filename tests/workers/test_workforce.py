@@ -134,7 +134,7 @@ def test_what_cannot_be_killed_has_no_limit(where: str, what: str) -> None:
 
 
 def test_limits_that_make_no_sense() -> None:
-    with raises(ValueError, "parallel_map: `on_stall` must be 'warn' or 'restart', got 'kill'"):
+    with raises(ValueError, "parallel_map: `on_stall` must be one of 'warn', 'restart', got 'kill'"):
         parallel_map(abs, processes=1, on_stall='kill')  # type: ignore[arg-type]
     with raises(TypeError, 'parallel_map: `on_stall` goes with `stall_timeout`, the seconds after which it restarts'):
         parallel_map(abs, processes=1, on_stall='restart')

@@ -1,0 +1,69 @@
+"""The items of a batch looked up together: by one indexing operation, or by `__getitems__` of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .functions import Each, ItemFunction
+from .indexing import LookUp, is_block
+
+__all__ = ['for_each']
+
+
+def for_each(function: ItemFunction) -> ItemFunction:
+    """The function of a batch that calls this one for each item, but looks the items up together if it can."""
+    if function.calls and isinstance(look_up := function.calls[0], LookUp) and look_up.gathers:
+        gathered = ItemFunction((Gather(look_up),), ('',))
+        rest = ItemFunction(function.calls[1:], function.names[1:])
+        return ItemFunction((Each(rest),), ('',)).after(gathered) if rest.calls else gathered
+    return ItemFunction((Each(function),), ('',))
+
+
+class Gather(Each):
+    """A function of the indices of a batch. If `call` is given, it is what this function makes of the items.
+
+    If that raises, the items are looked up one by one, which tells the one that raised.
+    """
+
+    __slots__ = ('call', 'look_up')
+
+    def __init__(self, look_up: LookUp, call: Callable[[list[Any]], Any] | None = None):
+        super().__init__(look_up.function)
+        self.look_up, self.call = look_up, call
+
+    def at(self, key: Any) -> Callable[[Any], Any]:
+        def gather(indices: list[int]) -> Any:
+            try:
+                items = self._together(indices)
+            except Exception:
+                items = one_by_one(indices)
+            else:
+                if self.call is not None:
+                    return items
+            return list(items) if self.call is None else self.call(items)
+
+        one_by_one = super().at(key)
+        return gather
+
+    def _together(self, indices: list[int]) -> Any:
+        sequence = self.look_up.sequence
+        if is_block(sequence):
+            is_tensor = not isinstance(sequence, np.ndarray)
+            return sequence[indices] if is_tensor else np.asarray(sequence).take(indices, axis=0)
+        items = sequence.__getitems__(indices)
+        if len(items) != len(indices):
+            raise ValueError(f'`__getitems__` gave {len(items)} items for {len(indices)} indices')
+        return items
+
+    def in_pass(self, pass_: int) -> Gather:
+        return self
+
+    def together_with(self, call: Any) -> Gather | None:
+        """With a `call` that would make the array of its rows again, see `combine.keeps_block`."""
+        sequence = self.look_up.sequence
+        plain = type(sequence) in (np.ndarray, np.memmap) and sequence.dtype.kind in 'biufc' and sequence.dtype.isnative
+        keeps = plain and self.call is None and getattr(call, 'keeps_block', False)
+        return Gather(self.look_up, call) if keeps else None
