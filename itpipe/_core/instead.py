@@ -38,7 +38,7 @@ INSTEAD: Final = {
     'rng': _RNG,
     'sampler': 'begin with `sample(dataset)`, or with the sampler, and look its indices up in a `parallel_map`',
     'shuffle': _SHUFFLE,
-    'timeout': 'give `stall_timeout`, the seconds after which a warning says what is waited for, or `timeout` to `parallel_map`',
+    'timeout': 'give `stall_timeout`, the seconds after which a warning says what is waited for',
     'weights': 'begin with `sample(dataset, weights=…)`',
     'worker_init_fn': 'give `setup` to `parallel_map`',
     'world_size': _RANK,
