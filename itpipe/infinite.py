@@ -54,19 +54,21 @@ class Infinite(Generic[B]):
     An epoch is `for batch in batch_iter` or `for batch in batch_iter()`. It has the next `batches_per_epoch` batches of
     one run. The run goes on from epoch to epoch, also after a `break`. Without `batches_per_epoch`, an epoch has the
     rest of the source. If the source ends, so does the epoch. The next epoch starts the source again: it is shuffled
-    and augmented anew, and reproducibly if there is a seed. Two epochs at the same time share the run: each batch goes
-    to one of them. A warning says, once, that an epoch was shorter than `batches_per_epoch`, or had no batches at all.
+    and augmented anew, and reproducibly if there is a seed. The workers of `parallel_map` stay from pass to pass. Two
+    epochs at the same time share the run: each batch goes to one of them. A warning says, once, that an epoch was
+    shorter than `batches_per_epoch`, or had no batches at all.
 
     With `restart=True`, as for validation, all epochs are the same. Each begins with the first batch, has the same
     random numbers, and has at most `batches_per_epoch` batches. Each is a run of its own, with its own threads and
     processes, which end with it. Two epochs at the same time share nothing.
 
     One background thread runs the stream and keeps `prefetch` batches ready, also between epochs. The default is as
-    many as it makes in 4 ms, at least 2 and at most 64. `prefetch='512MB'` keeps at least one batch ready, and more
-    while their size, as `parallel_map` estimates it, is within 512 MB. With `prefetch=0`, the stream runs in the thread
-    that iterates. Nothing starts before the first batch is asked for. Everything ends with `close()`, at the end of
-    `with`, with an error, or when the last reference is dropped. An epoch that is being iterated ends, too. The next
-    epoch then starts from the beginning.
+    many as it makes in 4 ms, at least 2 and at most 64. At the end of the source it goes on with the next pass, so that
+    the next epoch need not wait; but not if the source is an iterator, has a `state_dict`, or has `set_epoch`.
+    `prefetch='512MB'` keeps at least one batch ready, and more while their size, as `parallel_map` estimates it, is
+    within 512 MB. With `prefetch=0`, the stream runs in the thread that iterates. Nothing starts before the first batch
+    is asked for. Everything ends with `close()`, at the end of `with`, with an error, or when the last reference is
+    dropped. An epoch that is being iterated ends, too. The next epoch then starts from the beginning.
 
     If a batch takes longer than `stall_timeout` seconds, a `StallWarning` says which items are being worked on, and
     where in your functions. None turns this off. With `prefetch=0`, only the waits for `parallel_map` are watched.

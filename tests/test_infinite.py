@@ -286,7 +286,7 @@ def test_what_is_upstream_of_a_stage_that_ends_is_closed_at_the_end_of_the_pass(
     log.clear()
     batch_iter = infinite(Source(), take(2))
     assert epochs(batch_iter, 3) == [[0, 1]] * 3
-    assert log == ['begin', 'end'] * 3
+    assert log[:6] == ['begin', 'end'] * 3  # and perhaps the next pass has begun
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -378,7 +378,7 @@ def test_one_thread_runs_it_all_in_all_passes() -> None:
 
     with Infinite(Source(), lambda x: seen.append(threading.current_thread())) as batch_iter:
         epochs(batch_iter, 3)
-    assert len(seen) == 3 * (1 + 3 + 3 + 1)
+    assert len(seen) >= 3 * (1 + 3 + 3 + 1)
     assert len(set(seen)) == 1
     assert seen[0].name == 'itpipe-Infinite'
 
@@ -990,16 +990,13 @@ def test_it_can_be_asked_from_within_the_pipeline(infinite: Any, where: str) -> 
     def source() -> Iterator[int]:
         yield from map(ask, range(6))
 
-    class Data:
-        def __iter__(self) -> Iterator[int]:
-            return source()
-
+    once = iter(range(6))  # so that no next pass is begun
     made: dict[str, list[Any]] = {
-        'source': [Data(), batch_by(2)],
-        'function': [range(6), ask, batch_by(2)],
-        'thread': [range(6), parallel_map(ask, threads=2), batch_by(2)],
-        'prefetch': [range(6), ask, prefetch(2), shuffle(1), batch_by(2)],
-        'batch': [range(6), batch_by(2), ask],
+        'source': [source(), batch_by(2)],
+        'function': [once, ask, batch_by(2)],
+        'thread': [once, parallel_map(ask, threads=2), batch_by(2)],
+        'prefetch': [once, ask, prefetch(2), shuffle(1), batch_by(2)],
+        'batch': [once, batch_by(2), ask],
     }
     batch_iter = infinite(*made[where], stall_timeout=None)
     assert list(batch_iter) == [[0, 1], [2, 3], [4, 5]]

@@ -65,7 +65,7 @@ class Background:
         self._wake_at = 0
         self._holdings: deque[Holding] = deque()
         self._held = Held()
-        self._expected = MovingAverage(0.1)
+        self._expected, self._cost = MovingAverage(0.1), MovingAverage(0.1)
         self._ready: deque[Any] = deque()
         self._wake_taker, self._wake_maker = threading.Lock(), threading.Lock()
         self._wake_taker.acquire()
@@ -75,7 +75,7 @@ class Background:
         self._stopped = self._closed = False
         self._failure: BaseException | None = None
         self._pid = os.getpid()
-        self._work: SimpleQueue[tuple[Iterator[Pair], Callable[[], None]] | None] = SimpleQueue()
+        self._work: SimpleQueue[Callable[[], tuple[Iterator[Pair], Callable[[], None]]] | None] = SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -83,13 +83,24 @@ class Background:
 
     def run(self, pairs: Iterator[Pair], close: Callable[[], None] = lambda: None) -> Iterator[Pair]:
         """The same pairs, made in the thread. It calls `close` when they end, fail or are stopped."""
+        self.make(lambda: (pairs, close))
+        yield from self.made()
+
+    def make(self, begin: Callable[[], tuple[Iterator[Pair], Callable[[], None]]]) -> None:
+        """Have the thread call `begin`, make the pairs that it returns, and call the function beside them in the end.
+
+        It does so when it has made all that it was asked for before, and as far ahead as ever.
+        """
         if self._thread is None and not self._stopped:
             with self._starting:
                 if not self._stopped:
                     self._thread = Thread(self._make_all, self.name)
                     self._thread.start()
             atexit.register(self.close)
-        self._work.put((pairs, close))
+        self._work.put(begin)
+
+    def made(self) -> Iterator[Pair]:
+        """The pairs of the next `make`."""
         while (entry := self._take()) is not END:
             if isinstance(entry, _Raised):
                 self._failure = None
@@ -140,25 +151,33 @@ class Background:
     # The maker's side
 
     def _make_all(self) -> None:
-        while (work := self._work.get()) is not None:
-            pairs, close = work
+        while (begin := self._work.get()) is not None:
             try:
-                try:
-                    if not self._stopped:
-                        self._make(pairs)
-                except BaseException as error:
-                    if self._stopped:  # the error comes from that
-                        self._close(close)
-                    else:
-                        close_after(error, close)
-                    raise
-                self._close(close)
+                self._make_one(begin)
                 if not self._stopped:  # whoever waits must not take the stop for the end
-                    self._ready.append(END)
+                    self._append_end()
             except BaseException as error:
                 self._ready.append(_Raised(error))
-            del work, pairs, close
+            del begin
             signal(self._wake_taker)
+
+    def _make_one(self, begin: Callable[[], tuple[Iterator[Pair], Callable[[], None]]]) -> None:
+        pairs, close = begin()
+        try:
+            if not self._stopped:
+                self._make(pairs)
+        except BaseException as error:
+            if self._stopped:  # the error comes from that
+                self._close(close)
+            else:
+                close_after(error, close)
+            raise
+        self._close(close)
+
+    def _append_end(self) -> None:
+        if self._limit is not None:  # there is a holding for each entry
+            self._holdings.append(Holding(0, (), 0))
+        self._ready.append(END)
 
     def _close(self, close: Callable[[], None]) -> None:
         try:
@@ -170,7 +189,6 @@ class Background:
     def _make(self, pairs: Iterator[Pair]) -> None:
         ready, limit = self._ready, self._limit
         signalled = started = perf_counter()
-        cost = MovingAverage(0.1)
         for pair in pairs:
             if self._stopped:
                 return
@@ -180,7 +198,7 @@ class Background:
             del pair
             now = perf_counter()
             if self._adaptive:
-                seconds = cost.add(now - started)
+                seconds = self._cost.add(now - started)
                 self._depth = min(max(int(AHEAD / (seconds + 1e-9)), DEPTHS[0]), DEPTHS[1])
             if len(ready) >= self._depth if limit is None else self._must_sleep():
                 self._sleep()

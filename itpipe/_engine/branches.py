@@ -60,6 +60,7 @@ class Branched:
         )
         steps = [step for branch in branches for step in branch.steps]
         self.one_shot = any(branch.source.one_shot for branch in branches)
+        self.early = all(branch.source.early for branch in branches)
         self.ordered = all(branch.source.ordered for branch in branches) and not any(
             isinstance(step, Step) and step.yields_as_completed for step in steps
         )
@@ -164,7 +165,9 @@ class OpenedBranches:
         return True
 
     def look_up(self) -> ItemFunction:
-        return ItemFunction((self.left({n: chain.left for n, chain in self.chains.items()}),), ('',))
+        return ItemFunction(
+            (self.left({n: chain.left for n, chain in self.chains.items()}),), ('',), pass_=self.seeds.pass_
+        )
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
         if not self.tracked:

@@ -30,6 +30,7 @@ from .gathering import for_each
 from .kinds import kind_of_step
 from .operators import Operator
 from .order import LOOK_UP, check_alike, fused, is_by_count, map_items, planned
+from .pools import Pools
 from .seeds import Seeds
 from .source import Source
 from .user_state import UserStatefulOperator
@@ -75,8 +76,9 @@ class Chain:
         tracked: bool = True,
         dropped: deque[Dropped] | None = None,
         complete: bool = True,
+        pools: Pools | None = None,
     ):
-        self.seeds, self.stop = seeds, stop or Stop(dropped)
+        self.seeds, self.stop = seeds, stop or Stop(dropped, pools)
         self.described, self._first_seeds = (source, steps), seeds.copy()
         check_alike('shard', source, steps, seeds.seeded)
         steps = fused(steps)
@@ -136,6 +138,8 @@ class Chain:
         """Held for what takes no time, never while an item is made."""
         self._committing = False
         self._closing: list[Callable[[], object]] = []
+        if stop is None and pools is None:
+            self._closing.append(self._close_pools)
         self._close_later(self.pairs)
         if not isinstance(self.pairs, (enumerate, zip)) and not (
             self.operators and self.operators[0].step.work is map_items
@@ -254,6 +258,10 @@ class Chain:
                 raise RuntimeError(f'`{format_step(operator.step)}` does not say of which items it makes what it gives')
             keys = [origin for key in keys for origin in operator.step.origins(key)]
         return self.source.indices(keys)
+
+    def _close_pools(self) -> None:
+        if self.stop.pools is not None:
+            self.stop.pools.close()
 
     def close(self) -> None:
         """Close all that is upstream, the user's generators included; for the thread that runs it, or after that."""

@@ -6,7 +6,8 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from itpipe._core.keys import END, Key
@@ -16,6 +17,7 @@ from itpipe.errors import Dropped
 from .background import Background
 from .chain import Chain
 from .checkpoint import Position
+from .pools import Pools
 from .seeds import Seeds
 from .source import Source
 from .threads import close_outside
@@ -59,6 +61,7 @@ class EpochRun:
         stall_timeout: float | None,
         dropped: deque[Dropped],
         start: Position,
+        early: bool = False,
     ):
         self._pid = os.getpid()
         self._source, self._steps, self._seed = source, steps, seed
@@ -66,6 +69,11 @@ class EpochRun:
         self._background = None if prefetch == 0 else Background('itpipe-Infinite', prefetch)
         if self._background is not None:
             self._background.stall_timer = StallTimer('no batch has come out of Infinite', stall_timeout)
+        self._early = early
+        """Whether the thread goes on with the next pass while the last batches of one are taken."""
+        self._asked = False
+        """Whether it was asked for the pass behind the current one."""
+        self._pools = Pools()
         self._lock = threading.RLock()
         """Held while a batch is taken. Whoever asks only for the position does not wait for it."""
         self.closed = False
@@ -78,7 +86,11 @@ class EpochRun:
         self._batches_before = start.batch
         """The number of batches of the next epoch that were received in another run."""
         self._chain: Chain | None = None
-        """The chain of the current pass; None between two passes."""
+        """The chain of the current pass; None between two passes, and up to the first batch of a pass."""
+        self._opened: deque[Chain] = deque()
+        """The chains of passes that were begun, but no batch of them was taken."""
+        self._at_work: Chain | None = None
+        """The chain that makes batches, or has made the last one."""
         self._pairs: Iterator[Pair] = iter(())
 
     def check_process(self) -> None:
@@ -127,23 +139,51 @@ class EpochRun:
             if not begun and not first:
                 return None
             self._begin(self._cursor)
-        pair = next(self._pairs, None)
+        pair = self._next_pair()
         if pair is None and begun and first:
             self._begin(Cursor(self._cursor.pass_ + 1, self._cursor.batch))
-            pair = next(self._pairs, None)
+            pair = self._next_pair()
+        return pair
+
+    def _next_pair(self) -> Pair | None:
+        pair = next(self._pairs, None)
+        if self._chain is None and self._opened:
+            self._chain = self._opened.popleft()
         return pair
 
     def _begin(self, cursor: Cursor) -> None:
         self._close_chain()
-        seeds = Seeds(self._seed, cursor.pass_, self._source.seed, self.entropy)
-        self._chain = Chain(self._source, self._steps, seeds, state=cursor.start, dropped=self._dropped)
-        self._cursor = cursor
+        self._chain = None
         if self._background is None:
-            self._chain.stop.stall_timeout = self._stall_timeout
-            self._pairs = self._chain.pairs
+            self._pairs, _ = self._work(self._open(cursor))
         else:
-            self._background.upstream = self._chain.stop.waitables
-            self._pairs = self._background.run(self._chain.pairs, self._chain.close)
+            if not self._asked:  # its warnings tell where the caller is
+                self._background.make(partial(self._work, self._open(cursor)))
+            self._pairs = self._background.made()
+            if self._early:
+                self._asked = True
+                self._background.make(partial(self._open_and_work, Cursor(cursor.pass_ + 1)))
+        self._cursor = cursor
+
+    def _open(self, cursor: Cursor) -> Chain:
+        seeds = Seeds(self._seed, cursor.pass_, self._source.seed, self.entropy)
+        chain = Chain(self._source, self._steps, seeds, state=cursor.start, dropped=self._dropped, pools=self._pools)
+        self._opened.append(chain)
+        return chain
+
+    def _work(self, chain: Chain) -> tuple[Iterator[Pair], Callable[[], None]]:
+        """The pairs of the chain, which is about to make them, and what closes it."""
+        self._at_work = chain
+        if self._background is None:
+            chain.stop.stall_timeout = self._stall_timeout
+        else:
+            self._background.upstream = chain.stop.waitables
+        if self.closed:
+            chain.stop()
+        return chain.pairs, chain.close
+
+    def _open_and_work(self, cursor: Cursor) -> tuple[Iterator[Pair], Callable[[], None]]:
+        return (iter(()), lambda: None) if self.closed else self._work(self._open(cursor))
 
     def position(self) -> Position:
         """The position of the cursor that moved last. Never waits for a batch."""
@@ -167,28 +207,30 @@ class EpochRun:
             return
         if self._background is not None:
             self._background.stop()
-        if (chain := self._chain) is not None:
+        if (chain := self._at_work) is not None:
             chain.stop()
-        if self._background is not None:
-            self._background.close()
-        elif self._lock.acquire(timeout=GRACE):
-            try:
-                self._close_chain()
-            finally:
-                self._lock.release()
-        else:
-            warn_still_running('thread that iterates')
-        self._pairs = iter(())  # it may hold the last batch, and a closed run is kept to tell where it stood
+        try:
+            if self._background is not None:
+                self._background.close()
+            elif self._lock.acquire(timeout=GRACE):
+                try:
+                    self._close_chain()
+                finally:
+                    self._lock.release()
+            else:
+                warn_still_running('thread that iterates')
+        finally:
+            self._pools.close()
+            self._pairs = iter(())  # it may hold the last batch, and a closed run is kept to tell where it stood
 
     def drop(self) -> None:
         """Close the run because its `Infinite` is gone, in whichever thread the garbage collector runs."""
         threads = [] if self._background is None else self._background.threads
-        if (chain := self._chain) is not None:
-            threads += chain.stop.threads()
+        threads += self._pools.threads if (chain := self._at_work) is None else chain.stop.threads()
         close_outside(threads, self.close)
 
     def _close_chain(self) -> None:
         """Close the chain, unless the background thread does that."""
         # A step may end before what is upstream of it has ended.
-        if self._background is None and self._chain is not None:
-            self._chain.close()
+        if self._background is None and self._at_work is not None:
+            self._at_work.close()

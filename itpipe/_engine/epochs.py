@@ -117,8 +117,9 @@ class Epochs:
             if self.run is None or self.run.closed or self.restart:
                 start = self._next_start = self._next_start or self._beginning()
                 self.dropped = deque(maxlen=MAX_DROPPED)
+                early = self.source.early and not self.restart
                 self.run = EpochRun(
-                    self.source, self.steps, self.seed, self.prefetch, self.stall_timeout, self.dropped, start
+                    self.source, self.steps, self.seed, self.prefetch, self.stall_timeout, self.dropped, start, early
                 )
                 self.run.finalizer = weakref.finalize(self, self.run.drop)
                 self._next_start = Position(start.entropy) if self.restart else None

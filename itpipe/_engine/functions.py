@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -91,15 +92,17 @@ class ItemFunction:
     The first `lead` of the calls stand for steps before the one that it belongs to.
     """
 
-    __slots__ = ('calls', 'keyed', 'lead', 'names', 'resource')
+    __slots__ = ('calls', 'keyed', 'lead', 'names', 'pass_', 'place', 'resource')
 
     resource: Resource | None
     """What each worker has to open before its first call."""
+    place: int | None
+    """Which of the functions of the pipeline it is. It is the same in each pass."""
 
-    def __init__(self, calls: Iterable[Any], names: Iterable[str], lead: int = 0):
-        self.calls, self.names, self.lead = list(calls), list(names), lead
+    def __init__(self, calls: Iterable[Any], names: Iterable[str], lead: int = 0, pass_: int = 0):
+        self.calls, self.names, self.lead, self.pass_ = list(calls), list(names), lead, pass_
         self.keyed = any(isinstance(call, Keyed) for call in self.calls)
-        self.resource = None
+        self.place = self.resource = None
 
     def after(self, first: ItemFunction) -> ItemFunction:
         """This function of what the first one makes of an item."""
@@ -107,7 +110,9 @@ class ItemFunction:
         last = calls[lead - 1] if 0 < lead < len(calls) else None
         if isinstance(last, Each) and (both := last.together_with(calls[lead])) is not None:
             calls[lead - 1 : lead + 1], names[lead - 1 : lead] = [both], []
-        return ItemFunction(calls, names, lead + self.lead)
+        function = ItemFunction(calls, names, lead + self.lead, self.pass_)
+        function.place = self.place
+        return function
 
     @property
     def where(self) -> str:
@@ -116,17 +121,17 @@ class ItemFunction:
 
     def split(self) -> tuple[ItemFunction, ItemFunction]:
         """Two functions: of the steps before its own, and of its own."""
-        own = ItemFunction(self.calls[self.lead :], self.names[self.lead :])
-        own.resource = self.resource
-        return ItemFunction(self.calls[: self.lead], self.names[: self.lead]), own
+        own = ItemFunction(self.calls[self.lead :], self.names[self.lead :], pass_=self.pass_)
+        own.place, own.resource = self.place, self.resource
+        return ItemFunction(self.calls[: self.lead], self.names[: self.lead], pass_=self.pass_), own
 
     def in_pass(self, pass_: int) -> ItemFunction:
         """The same in another pass over the source, where it draws other random numbers."""
-        if not self.keyed:
+        if pass_ == self.pass_ or not self.keyed:
             return self
-        calls = [call.in_pass(pass_) if isinstance(call, Keyed) else call for call in self.calls]
-        function = ItemFunction(calls, self.names, self.lead)
-        function.resource = self.resource
+        function = copy(self)
+        function.pass_ = pass_
+        function.calls = [call.in_pass(pass_) if isinstance(call, Keyed) else call for call in self.calls]
         return function
 
     def stop(self) -> None:
@@ -181,7 +186,9 @@ def item_function(steps: Iterable[ItemStep | EachStep], seeds: Seeds) -> ItemFun
             continue
         calls.append(Each(item_function(step.steps, seeds)) if isinstance(step, EachStep) else bind_step(step, seeds))
         names.append(step.name if isinstance(step, EachStep) else format_step(step))
-    return ItemFunction(calls, names)
+    function = ItemFunction(calls, names, pass_=seeds.pass_)
+    function.place = seeds.next_place()
+    return function
 
 
 def bind_step(step: ItemStep, seeds: Seeds) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .functions import Each, ItemFunction
+from .functions import NOTHING, Each, ItemFunction
 from .indexing import LookUp, is_block
 
 __all__ = ['for_each']
@@ -17,9 +17,12 @@ def for_each(function: ItemFunction) -> ItemFunction:
     """The function of a batch that calls this one for each item, but looks the items up together if it can."""
     if function.calls and isinstance(look_up := function.calls[0], LookUp) and look_up.gathers:
         gathered = ItemFunction((Gather(look_up),), ('',))
-        rest = ItemFunction(function.calls[1:], function.names[1:])
-        return ItemFunction((Each(rest),), ('',)).after(gathered) if rest.calls else gathered
-    return ItemFunction((Each(function),), ('',))
+        function = ItemFunction(function.calls[1:], function.names[1:], pass_=function.pass_)
+        if not function.calls:
+            return gathered
+    else:
+        gathered = NOTHING
+    return ItemFunction((Each(function),), ('',), pass_=function.pass_).after(gathered)
 
 
 class Gather(Each):

@@ -21,7 +21,7 @@ from .iterators import is_plain, may_rewind, pick, without_first
 from .run import Run
 from .seeds import Seeds
 from .source import Numbered, Opened
-from .source_states import Rewinder, has_states, warn_of_buffer
+from .source_states import Rewinder, has_epochs, has_states, warn_of_buffer
 from .waiting import Stop
 
 __all__ = ['Items']
@@ -43,6 +43,7 @@ class Items:
     def __init__(self, iterable: Iterable[Any], seed: int | None = None, reread: bool = False):
         self.iterable, self.seed, self.reread = iterable, seed, reread
         self.one_shot = isinstance(iterable, Iterator)
+        self.early = not (self.one_shot or has_states(iterable) or has_epochs(iterable))
         self.rewinder = Rewinder(iterable)
         self.running = 0
         """How many runs are reading it."""

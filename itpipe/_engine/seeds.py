@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from itpipe._core.rng import fresh_seed, step_key
 
 __all__ = ['Seeds', 'StepSeed']
+
+
+_PLACES: Final = ''  # which is not the name of a step
 
 
 class StepSeed(NamedTuple):
@@ -68,6 +71,11 @@ class Seeds:
         count = self._counts[name]
         self._counts[name] += 1
         return StepSeed(self.seed if seed is None else seed, name, count, self.pass_)
+
+    def next_place(self) -> int:
+        """The number of the next function of the pipeline, which is the same in each pass."""
+        self._counts[_PLACES] += 1
+        return self._counts[_PLACES]
 
     def copy(self) -> Seeds:
         """Seeds that have counted the same steps so far, and count on by themselves."""

@@ -27,6 +27,9 @@ class Source(Protocol):
     """Whether the order of its items does not depend on which of them are made first."""
     one_shot: bool
     """Whether probably only one run can read it, as it is an iterator or has one in it."""
+    early: bool
+    """Whether its next pass may begin before the last batches of one are consumed. Not if something else counts its
+    passes, or would have to go back for the state of an earlier one."""
 
     @property
     def cheap(self) -> bool:
@@ -147,6 +150,7 @@ class Seeded:
     def __init__(self, source: Source, seed: int | None):
         self.source, self.seed = source, seed
         self.random, self.ordered, self.one_shot = source.random, source.ordered, source.one_shot
+        self.early = source.early
 
     @property
     def cheap(self) -> bool:

@@ -11,12 +11,18 @@ from typing import Any
 
 from .stacks import user_stacklevel
 
-__all__ = ['Rewinder', 'has_states', 'warn_of_buffer']
+__all__ = ['Rewinder', 'has_epochs', 'has_states', 'warn_of_buffer']
 
 
 def has_states(iterable: Any) -> bool:
     """Whether it says where it stands, and can be told."""
     return all(hasattr(iterable, name) for name in ('state_dict', 'load_state_dict'))
+
+
+def has_epochs(iterable: Any) -> bool:
+    """Whether somebody may tell it, or what it reads from, the number of the epoch before each pass."""
+    parts = (iterable, *(getattr(iterable, name, None) for name in ('sampler', 'batch_sampler', 'dataset')))
+    return any(hasattr(part, 'set_epoch') for part in parts)
 
 
 class Rewinder:

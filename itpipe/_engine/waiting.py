@@ -18,6 +18,8 @@ from .stacks import user_stacklevel
 if TYPE_CHECKING:
     from itpipe.errors import Dropped
 
+    from .pools import Pools
+
 __all__ = [
     'GRACE',
     'MAX_DROPPED',
@@ -90,10 +92,12 @@ def report(waitables: Iterable[Waitable]) -> str:
 class Stop:
     """Ends all waits of a run: a call stops all `waitables`. Any thread may call it.
 
-    It is the only thing that all steps of a run have in common, so it also has the list of items that were `dropped`.
+    It is the only thing that all steps of a run have in common, so it also has the list of items that were `dropped`,
+    and the `pools` that outlive a pass. If that is None, none do.
     """
 
-    def __init__(self, dropped: deque[Dropped] | None = None) -> None:
+    def __init__(self, dropped: deque[Dropped] | None = None, pools: Pools | None = None) -> None:
+        self.pools = pools
         self.dropped: deque[Dropped] = deque(maxlen=MAX_DROPPED) if dropped is None else dropped
         self.waitables: list[Waitable] = []
         self.called = False
@@ -111,7 +115,8 @@ class Stop:
     def threads(self, above: Waitable | None = None) -> list[threading.Thread]:
         """The threads of all waitables, or only of those added after this one, which may wait for them."""
         waitables = self.waitables[:] if above is None else self.waitables[self.waitables.index(above) + 1 :]
-        return [thread for waitable in waitables for thread in waitable.threads]
+        idle = [] if above is not None or self.pools is None else self.pools.threads
+        return [*idle, *(thread for waitable in waitables for thread in waitable.threads)]
 
     def check(self) -> None:
         """Raise an error if the run was stopped. For steps that call the user's functions for long without a result."""

@@ -37,6 +37,14 @@ class MemoryBudget:
         self._held = Held()
         self._item, self._result = MovingAverage(0.1), MovingAverage(0.1)
 
+    def emptied(self) -> MemoryBudget:
+        """One without tasks, which knows as much of how large they are."""
+        if not self._items and not self._results:
+            return self
+        other = MemoryBudget(self._limit, self._copied)
+        other._item, other._result = self._item, self._result
+        return other
+
     def add(self, task: Task, item: Any) -> None:
         """Count the item of a new task."""
         self._measure()  # first: this item may have got the memory of one that is gone

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from time import perf_counter
 from types import FunctionType
 from typing import Any, NoReturn
@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.stacks import stack_of
 
+from .allocator import keep_freed_memory
 from .block import mapped
 from .files import File
 from .pickling import loads_function, loads_item, pack
@@ -52,7 +53,7 @@ def work(socket: Any, control: Any, items: File | None, block: File | None, resu
 
 
 def _settle_in(socket: Any, control: Any) -> None:
-    """Shield this process from the terminal, report crashes, and let other processes be started from here."""
+    """Shield this process from the terminal, report crashes, let other processes be started from here, keep memory."""
     open_standard_streams()
     if hasattr(os, 'setpgid'):
         os.setpgid(0, 0)
@@ -70,6 +71,7 @@ def _settle_in(socket: Any, control: Any) -> None:
             os.set_inheritable(end.fileno(), False)
         os.register_at_fork(after_in_child=socket.close)
     _pickle_by_value()
+    keep_freed_memory()
 
 
 def _takes_output(number: int) -> bool:
@@ -105,10 +107,11 @@ def _work(
     socket: Any, control: _Control, answers: list[Any], items: File | None, block: File | None, results: File | None
 ) -> None:
     data, shared = pickle.loads(socket.recv_bytes())
-    function = cache(lambda: loads_function(data, mapped(block, shared)))  # in a call, so that it fails as an item does
+    loaded = cache(lambda: loads_function(data, mapped(block, shared)))  # in a call, so that it fails as an item does
+    function = lru_cache(2)(lambda pass_: loaded().in_pass(pass_))
     resource = None
     with suppress(BaseException):  # the first call is going to raise it again
-        resource, control.stop = function().resource, function().stop
+        resource, control.stop = loaded().resource, loaded().stop
     if resource is None or _succeeds(resource.open, socket):
         socket.send_bytes(pickle.dumps((0, (), None), protocol=5))
         try:
@@ -135,7 +138,7 @@ def _serve(
     socket: Any,
     control: _Control,
     answers: list[Any],
-    function: Callable[[], ItemFunction],
+    function: Callable[[int], ItemFunction],
     arena: Arena,
     borrower: Borrower,
 ) -> None:
@@ -162,11 +165,11 @@ def _read(message: bytes, borrower: Borrower) -> Any:
 
 
 def _answer(
-    function: Callable[[], ItemFunction], arena: Arena, borrower: Borrower, call: bytes, buffers: Buffers
+    function: Callable[[int], ItemFunction], arena: Arena, borrower: Borrower, call: bytes, buffers: Buffers, pass_: int
 ) -> tuple[bytes, bool, Buffers]:
     """The outcome of the call, as it is sent."""
     large = Large()
-    packed = pack(lambda: function()(*loads_item(call, borrower.copies(buffers))), buffer_callback=large)
+    packed = pack(lambda: function(pass_)(*loads_item(call, borrower.copies(buffers))), buffer_callback=large)
     return packed.data, packed.failed, () if packed.failed else arena.lend(large)
 
 

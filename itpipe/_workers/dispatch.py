@@ -112,6 +112,8 @@ class Dispatcher(Generic[W]):
         while self.waiting and not self.closed:
             alone = self.waiting[0].suspect
             size = 1 if alone else self.group_size
+            if self._caller_waits and self._idle:
+                size = min(size, -(-len(self.waiting) // len(self._idle)))  # so that all of them have work
             if len(self.waiting) < size and not (self._caller_waits or self._slow_source):
                 return
             if (worker := self._next_worker(alone, size)) is None:

@@ -42,11 +42,11 @@ class ExecutorPool(Pool):
         if self._first is None:
             self._first = self._look_ups_to_do_here()
         try:
-            value = self._first(task.key, value)
+            value = self._first.in_pass(self.function.pass_)(task.key, value)
         except Exception as error:
             self._settle(task, error=error)
             return
-        call = _ExecutorCall(self._function, task.key, value)
+        call = _ExecutorCall(self._function, self.function, task.key, value)
         if self._is_dask:  # if it took the function for pure, it would not compute the same call twice
             future = self._executor.submit(call.pickled(), pure=False)
         else:
@@ -56,8 +56,8 @@ class ExecutorPool(Pool):
             future.add_done_callback(partial(self._pass_on, task))  # without the future, which would hold itself
         else:
             self._lazy_futures[task] = future
-            if self._done is not None:  # nothing tells which is done first, so they count as done in their order
-                self._done.append(task)
+            if task.use.done is not None:  # nothing tells which is done first, so they count as done in their order
+                task.use.done.append(task)
 
     def _look_ups_to_do_here(self) -> ItemFunction:
         """The look-ups, if each call to another process would have a large dataset with it; else nothing to do."""
@@ -82,6 +82,9 @@ class ExecutorPool(Pool):
     def _received(self, value: Any) -> Any:
         return result_of(value) if isinstance(value, Packed) else value
 
+    def _is_starving(self) -> bool:
+        return bool(self._futures) and len(self._futures) < self.size
+
     @property
     def threads(self) -> list[threading.Thread]:
         return list(self._function.threads)
@@ -89,6 +92,10 @@ class ExecutorPool(Pool):
     def doing(self) -> str:
         keys = Batch(task.key for task in [*self._futures, *self._lazy_futures])
         return f'  {describe(keys)} in {type(self._executor).__name__}\n' if keys else ''
+
+    def rest(self) -> None:
+        super().rest()
+        self._lazy_futures.clear()
 
     def stop(self) -> None:
         super().stop()
@@ -123,7 +130,7 @@ def _outcome(future: Any) -> tuple[Any, BaseException | None, bool]:
 
 
 class _Function:
-    """The function, pickled at most once."""
+    """The function of all passes, pickled at most once."""
 
     def __init__(self, function: ItemFunction):
         self.function = function
@@ -148,23 +155,23 @@ class _Failed:
 class _ExecutorCall:
     """A call as an executor gets it. In this process it calls the function itself, in another one an unpickled copy."""
 
-    def __init__(self, function: _Function, key: Key, value: Any):
-        self.parts = function, key, value
+    def __init__(self, lasting: _Function, function: ItemFunction, key: Key, value: Any):
+        self.parts = lasting, function, key, value
 
     def __call__(self) -> Any:
-        function, key, value = self.parts
-        function.threads.add(thread := threading.current_thread())
+        lasting, function, key, value = self.parts
+        lasting.threads.add(thread := threading.current_thread())
         try:
-            return function.function(key, value)
+            return function(key, value)
         except Exception as error:
             return _Failed(error)
         finally:
-            function.threads.discard(thread)
+            lasting.threads.discard(thread)
 
     def pickled(self) -> partial[Packed]:
         """The call for another process, its parts pickled."""
-        function, key, value = self.parts
-        return partial(pack, loads_call, function.data, dumps_call(key, value))
+        lasting, function, key, value = self.parts
+        return partial(pack, loads_call, lasting.data, dumps_call(key, value), function.pass_)
 
     def __reduce__(self) -> Any:
         return self.pickled().__reduce__()

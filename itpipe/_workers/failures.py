@@ -93,10 +93,15 @@ class Retrying(ItemFunction):
     __slots__ = ('function', 'retries', 'stopped')
 
     def __init__(self, function: ItemFunction, retries: Retries):
-        super().__init__(function.calls, function.names, function.lead)
-        self.resource = function.resource
+        super().__init__(function.calls, function.names, function.lead, function.pass_)
+        self.place, self.resource = function.place, function.resource
         self.function, self.retries = function, retries
         self.stopped = Event()
+
+    def in_pass(self, pass_: int) -> ItemFunction:
+        function = Retrying(self.function.in_pass(pass_), self.retries)
+        function.stopped = self.stopped
+        return function
 
     def __call__(self, key: Key, value: Any) -> Any:
         for n in range(self.retries.tries):

@@ -37,21 +37,26 @@ class Workers(NamedTuple):
     """Whether processes are replaced that take longer than `stall_timeout` for an item."""
 
     def open(self, function: ItemFunction, stop: Stop) -> Pool:
-        """A pool of these workers for the function."""
+        """A pool of these workers for the function: that of an earlier pass, or a new one."""
         where = function.where
+        function.resource = self.resource
+        called = function if self.retries is None else Retrying(function, self.retries)
+        if stop.pools is not None:
+            idle: Pool | None = stop.pools.take(lambda pool: pool.function.place == function.place)
+            if idle is not None:
+                idle.begin(called)
+                return idle
         try:
-            pool = self._pool(function)
+            pool = self._pool(called)
         except Exception as error:
             note(error, where, None)
             raise
         seconds = stop.stall_timeout if self.stall_timeout is None else self.stall_timeout
-        pool.where, pool.stall_timer = where, StallTimer(f'no item has come out of {where}', seconds)
+        pool.where = where
+        pool.stall_timer = StallTimer(f'no item has come out of {where}', seconds)
         return pool
 
     def _pool(self, function: ItemFunction) -> Pool:
-        function.resource = self.resource
-        if self.retries is not None:
-            function = Retrying(function, self.retries)
         if self.kind == 'threads':
             return Threads(self.given, function, self.in_flight)
         if self.kind == 'processes':

@@ -201,9 +201,9 @@ def loads_item(data: bytes, buffers: Iterable[Any] = ()) -> tuple[Key, Any]:
 _loads_function = lru_cache(maxsize=8)(loads_function)
 
 
-def loads_call(function: bytes, item: bytes) -> Any:
-    """What the function, which is unpickled only once, returns for the item."""
-    return _loads_function(function)(*loads_item(item))
+def loads_call(function: bytes, item: bytes, pass_: int = 0) -> Any:
+    """What the function, which is unpickled only once, returns for the item in this pass."""
+    return _loads_function(function).in_pass(pass_)(*loads_item(item))
 
 
 def pack(call: Callable[..., Any], *args: Any, buffer_callback: BufferCallback | None = None) -> Packed:

@@ -1,8 +1,9 @@
-"""What every pool of workers offers: one function is called, for one run.
+"""What every pool of workers offers: one function is called, in one pass over the source after another.
 
 `submit` takes a key and an item and returns a task. `result` waits for the task; it returns what the function returned,
 or raises what it raised. Only the run's thread calls these two. A worker settles a task once, in any thread. `stop`
-breaks the waits, from any thread. `close` waits until the workers are gone.
+breaks the waits, from any thread. `close` waits until the workers are gone. Between two passes, `rest` forgets the
+tasks that were not taken, and `begin` gives the pool the function of the next pass.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import Key
+from itpipe._core.nbytes import nbytes
 from itpipe._core.notes import noted
 from itpipe._core.sizes import Bytes
 from itpipe._engine.functions import ItemFunction
@@ -20,7 +23,7 @@ from itpipe._engine.waiting import POLL_SECONDS, StallTimer, signal
 from itpipe.errors import NotPicklable
 
 from .inline import InlinePolicy
-from .task import Task
+from .task import Task, Use
 
 if TYPE_CHECKING:
     from .budget import MemoryBudget
@@ -33,6 +36,10 @@ TRIAL = 0.002
 
 ANY = Task(())
 """Stands for all tasks, where one of them is awaited."""
+WIDEST = 32
+"""By default, at most as many times more tasks are pending than keep the workers busy if all take equally long …"""
+WIDEST_BYTES = 1 << 28
+"""… and no more than results of so many bytes."""
 
 
 class Pool:
@@ -46,13 +53,16 @@ class Pool:
     """Whether the workers get copies of the items."""
 
     def __init__(self, size: int, function: ItemFunction, in_flight: int | None = None):
+        self._use = Use()
         self._memory: MemoryBudget | None = None
         self.in_flight = in_flight
         if isinstance(in_flight, Bytes):
             from .budget import MemoryBudget  # slow to import
 
             self._memory, self.in_flight = MemoryBudget(in_flight, self.copies), size
+            self._use.settled = self._memory.settled
         self.size, self.function = size, function
+        self._width, self._widest, self._is_hungry = 1, WIDEST, False
         self.inline = InlinePolicy(calibrated=True)
         self.where, self.stall_timer = '', StallTimer()
         self._pid = os.getpid()
@@ -60,13 +70,30 @@ class Pool:
         self._awaited: Task | None = None
         self._wake = threading.Lock()
         self._wake.acquire()
-        self._done: deque[Task] | None = None
         self._failures: list[BaseException] = []
+
+    def begin(self, function: ItemFunction) -> None:
+        """Begin the next pass, with the function as it is in that."""
+        self.function = function
+
+    def rest(self) -> None:
+        """Forget the tasks that were not taken; what workers are busy with comes to nothing. For the run's thread."""
+        self._use.over = True
+        self._use = Use()
+        if self._memory is not None:
+            self._memory = self._memory.emptied()
+            self._use.settled = self._memory.settled
+        self._stopped = False
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it cannot be used in another pass. For the run's thread."""
+        return False
 
     @property
     def max_pending(self) -> int:
         """How many tasks may be submitted and not taken yet: `in_flight`, or what keeps the workers busy."""
-        return self.in_flight or 2 * self.size
+        return self.in_flight or 2 * self.size * self._width
 
     def can_submit(self, pending: int) -> bool:
         """Whether another task may be submitted, while this many are pending."""
@@ -76,7 +103,7 @@ class Pool:
 
     def submit(self, key: Key, value: Any, keep: bool = False) -> Task:
         """Have the function called with the item. If `keep`, the task holds the item."""
-        task = Task(key)
+        task = Task(key, self._use)
         if keep:
             task.item = value
         if self._memory is not None:
@@ -94,14 +121,15 @@ class Pool:
 
     def _settle(self, task: Task, value: Any = None, error: BaseException | None = None, fatal: bool = False) -> None:
         if not task.settled:
-            task.value, task.error, task.fatal = value, error, fatal
+            if not task.use.over:  # else nobody takes it, and it would be kept as long as its worker is idle
+                task.value, task.error, task.fatal = value, error, fatal
             task.settled = True
-            if self._memory is not None:
-                self._memory.settled.append(task)
-            if self._done is not None:
-                self._done.append(task)
-            if self._awaited is task or self._awaited is ANY:  # read after settling; `_wait` does it in reverse order
-                self._signal()
+            if task.use.settled is not None:
+                task.use.settled.append(task)
+            if task.use.done is not None:
+                task.use.done.append(task)
+            if self._awaited is task or self._awaited is ANY or (self._is_hungry and self._is_starving()):
+                self._signal()  # read after settling; `_wait` does it in reverse order
 
     def try_out(self, task: Task) -> None:
         """Wait a moment for the first call, which runs alone, to see how long a call takes."""
@@ -142,10 +170,40 @@ class Pool:
             self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self._stalled))
         self._check()  # stopping cancels tasks and kills workers, so what the task came to may be wrong
 
+    def starves(self, task: Task) -> bool:
+        """Wait for the task, but only while workers have others to do; whether they have none, and may have more."""
+        if self.in_flight is not None or self._width >= self._widest:
+            return False
+        self._is_hungry = True
+        try:
+            if not task.settled:
+                self._flush()
+                self.stall_timer.start()
+            while not (task.settled or self._is_starving()):
+                self._check()
+                self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self._stalled))
+        finally:
+            self._is_hungry = False
+        return not task.settled
+
+    def widen(self, results: Iterable[Any]) -> None:
+        """Allow twice as many tasks, unless results as large as these would hold too much memory."""
+        largest = max(map(nbytes, results), default=0)
+        if 2 * self.max_pending * largest > WIDEST_BYTES:
+            self._widest = self._width
+        else:
+            self._width *= 2
+        if self.inline.active:
+            self.inline.to_workers()
+
+    def _is_starving(self) -> bool:
+        """Whether a worker has nothing to do."""
+        raise NotImplementedError
+
     def _wait(self, task: Task, seconds: float) -> None:
         """Wait until the task is settled, `ANY` if one is, or the pool stopped; for so long at most."""
         self._awaited = task
-        if not (self._done if task is ANY else task.settled) and not self._stopped:
+        if not (self._use.done if task is ANY else task.settled) and not self._stopped:
             self._sleep(seconds)  # it may wake up for an earlier signal
         self._awaited = None
 
@@ -159,24 +217,24 @@ class Pool:
 
     def watch(self) -> None:
         """From now on, tasks are taken by `next_done`, in the order in which they are settled."""
-        self._done = deque()
+        self._use.done = deque()
 
     @property
     def any_done(self) -> bool:
         """Whether `next_done` would return at once."""
-        return bool(self._done)
+        return bool(self._use.done)
 
     def next_done(self) -> Task:
         """Wait for the task that is settled next."""
-        assert self._done is not None
-        if not self._done:
+        assert self._use.done is not None
+        if not self._use.done:
             self._flush()
             self.stall_timer.start()
-        while not self._done:
+        while not self._use.done:
             self._check()
             self._wait(ANY, self.stall_timer.wait_time(POLL_SECONDS, self._stalled))
         self._check()
-        return self._done.popleft()
+        return self._use.done.popleft()
 
     def _flush(self) -> None:
         """Send the tasks that are held back to be sent with others: the caller is about to wait."""

@@ -139,7 +139,7 @@ class WorkerProcess:
             self._given_at = perf_counter()
         self.calls_left -= len(calls)
         self.calls.extend(calls)
-        content = self._borrower.give_back(), [(call.data, call.buffers) for call in calls]
+        content = self._borrower.give_back(), [(call.data, call.buffers, call.pass_) for call in calls]
         message = pickle.dumps(content, protocol=5)
         if len(message) > SMALL:
             calls[0].message = span = self._arena.lend([PickleBuffer(message)])

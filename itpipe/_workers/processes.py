@@ -1,4 +1,4 @@
-"""A pool of processes, started without fork, that get the function once and live as long as the run.
+"""A pool of processes, started without fork, that get the function once and live as long as the pool.
 
 loky starts the processes. Its executor is not used, for three reasons. It cannot be closed while a process does not
 take its input. It cannot be ended before the interpreter waits for it. It does not say which task a process died of.
@@ -9,9 +9,10 @@ sent in groups, by whichever thread submits an item or has got answers. So no th
 takes a message: a large message lies in shared memory, and the socket only carries where. If there is no room there, it
 is sent when the process has no other work.
 
-A message to a process has two lists, offsets and calls. A message from it has a list of answers. The offsets are those
-of spans in the process's shared memory that are no longer used here, see `shared_memory`. The span of an item is kept
-until its result is there: if the process dies, the next one gets the same item.
+A message to a process has two lists, offsets and calls. With each call goes the number of the pass, which decides what
+random numbers the function draws. A message from the process has a list of answers. The offsets are those of spans in
+the process's shared memory that are no longer used here, see `shared_memory`. The span of an item is kept until its
+result is there: if the process dies, the next one gets the same item.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from itpipe._engine.functions import ItemFunction
@@ -70,12 +72,14 @@ class Processes(Pool):
         self._dispatcher, self._lock = self._workforce.dispatcher, self._workforce.lock
         self._stall_query = StallQuery(self._lock, self._workforce.query_lock)
         self._restart_after = restart_after
+        self._acts = False
+        """Whether the thread of the run hands out calls, or takes answers. It stays so if Ctrl-C breaks that off."""
         atexit.register(self.close)  # after loky, and with it multiprocessing, did: their turn comes later then
 
     @property
     def max_pending(self) -> int:
         """By default one group for each worker, and as many calls again on their way."""
-        return self.in_flight or 2 * self.size * self._dispatcher.group_size
+        return self.in_flight or 2 * self.size * self._width * self._dispatcher.group_size
 
     def _send(self, task: Task, value: Any) -> None:
         large = Large()
@@ -83,11 +87,29 @@ class Processes(Pool):
         with self._lock:
             if self.in_flight is not None:
                 self._dispatcher.limit_groups(self.in_flight // (2 * self.size))
-            self._dispatcher.submit(Call(task, data, self._arena.lend(large)))
+            call = Call(task, data, self._arena.lend(large), self.function.pass_)
+            self._act(self._dispatcher.submit, call)
 
     def _flush(self) -> None:
         with self._lock:
-            self._dispatcher.flush()
+            self._act(self._dispatcher.flush)
+
+    def _act(self, call: Callable[..., object], *args: Any) -> None:
+        """Do it in the thread of the run."""
+        self._acts = True
+        try:
+            call(*args)
+        except Exception:
+            self._acts = False
+            raise
+        self._acts = False
+
+    @property
+    def is_broken(self) -> bool:
+        return self._acts
+
+    def _is_starving(self) -> bool:
+        return not self._dispatcher.waiting
 
     def _received(self, value: Packed) -> Any:
         return result_of(value)
@@ -95,11 +117,21 @@ class Processes(Pool):
     def _sleep(self, seconds: float) -> None:
         numbers = self._workforce.hub.wait(seconds)
         if numbers:
-            self._awaited = None  # what is settled here needs no signal
-            self._workforce.serve(numbers)
+            self._act(self._workforce.serve, numbers)
 
     def _signal(self) -> None:
-        self._workforce.hub.wake()
+        if not self._acts:  # else it looks what was settled before it waits
+            self._workforce.hub.wake()
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Between two passes
+
+    def rest(self) -> None:
+        super().rest()
+        with self._lock:
+            while self._dispatcher.waiting:
+                self._workforce.is_over(self._dispatcher.waiting.popleft())
+            self._dispatcher.closed = False
 
     # -----------------------------------------------------------------------------------------------------------------
     # Stalls and the end
@@ -130,6 +162,7 @@ class Processes(Pool):
     def close(self) -> None:
         if os.getpid() == self._pid:
             self.stop()
+            self._workforce.closing = True
             outside = threading.current_thread() not in self.threads
             if outside:
                 with self._lock:  # from now on, no process is started

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from itpipe._core.keys import Key
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from .shared_memory import Buffers
 
-__all__ = ['GROUP_SECONDS', 'Call', 'Packed', 'Task']
+__all__ = ['GROUP_SECONDS', 'Call', 'Packed', 'Task', 'Use']
 
 GROUP_SECONDS = 0.001
 """Seconds of work that go to a process in one message. After so long, a process no longer holds an answer back to send
@@ -31,13 +33,27 @@ class Packed:
         return len(self.data) + sum(map(len, self.buffers))
 
 
+class Use:
+    """The use of a pool in one pass. Its tasks are put there when they are settled."""
+
+    __slots__ = ('done', 'over', 'settled')
+
+    def __init__(self) -> None:
+        self.settled: deque[Task] | None = None
+        """The settled tasks, if what they hold is measured."""
+        self.done: deque[Task] | None = None
+        """The settled tasks, if they are taken in this order."""
+        self.over = False
+        """Whether nobody takes its tasks any more."""
+
+
 class Task:
     """An item that was submitted to a pool, and the outcome of its call."""
 
-    __slots__ = ('error', 'fatal', 'item', 'item_failed', 'key', 'settled', 'value')
+    __slots__ = ('error', 'fatal', 'item', 'item_failed', 'key', 'settled', 'use', 'value')
 
-    def __init__(self, key: Key):
-        self.key = key
+    def __init__(self, key: Key, use: Use | None = None):
+        self.key, self.use = key, use or Use()
         self.value: Any = None
         self.error: BaseException | None = None
         self.settled = False
@@ -56,6 +72,8 @@ class Call:
     task: Task
     data: bytes
     buffers: Buffers
+    pass_: int = 0
+    """In which pass the function is called."""
     message: Buffers = ()
     """The span of shared memory with the message that begins with this call, if the message is long."""
     suspect: bool = False

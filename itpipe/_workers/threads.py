@@ -30,13 +30,13 @@ class Threads(Pool):
     def __init__(self, count: int, function: ItemFunction, in_flight: int | None = None):
         super().__init__(count_workers(count), function, in_flight)
         self.inline = InlinePolicy(calibrated=function.resource is not None)
-        self._tasks: SimpleQueue[tuple[Task, Any] | None] = SimpleQueue()
+        self._tasks: SimpleQueue[tuple[ItemFunction, Task, Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._begun: dict[threading.Thread, Task] = {}
         atexit.register(self.close)
 
     def _send(self, task: Task, value: Any) -> None:
-        self._tasks.put((task, value))
+        self._tasks.put((self.function, task, value))
         if len(self._threads) < self.size:
             name = f'itpipe-{len(self._threads)}'
             self._threads.append(Thread(self._serve, name))
@@ -53,27 +53,30 @@ class Threads(Pool):
                 failure = error
         thread = threading.current_thread()
         while (entry := self._tasks.get()) is not None:
-            task, value = entry
+            function, task, value = entry
             if failure is not None:
                 self._settle(task, error=failure, fatal=True)
-            elif not self._stopped:
+            elif not (self._stopped or task.use.over):
                 self._begun[thread] = task
                 begun = perf_counter()
                 try:
-                    value = self.function(task.key, value)
+                    value = function(task.key, value)
                 except BaseException as error:
                     self._settle(task, error=error)
                 else:
                     if resource is None:  # where there is one, calls cannot be made inline
                         self.inline.record(perf_counter() - begun)
                     self._settle(task, value)
-            del entry, task, value
+            del entry, function, task, value
         self._tasks.put(None)  # so that the next thread ends, too
         if resource is not None:
             try:
                 resource.close()
             except BaseException as error:
                 self._failures.append(error)
+
+    def _is_starving(self) -> bool:
+        return self._tasks.empty()
 
     @property
     def threads(self) -> list[threading.Thread]:

@@ -21,7 +21,7 @@ from .hub import new_hub
 from .launching import Launcher
 from .process import WorkerProcess
 from .shared_memory import Arena
-from .task import Packed, Task
+from .task import Call, Packed, Task
 
 __all__ = ['Settle', 'Workforce']
 
@@ -65,6 +65,8 @@ class Workforce:
         self.hub = new_hub(self.serve, 'itpipe-processes', None if self._limit is None else self._limit / CHECKS)
         self.helpers = Helpers()
         """They start and end processes."""
+        self.closing = False
+        """Whether no process will be started any more."""
         self.failures: list[BaseException] = []
         """The errors of processes that could not close what they had set up."""
         self._connected: dict[int, WorkerProcess] = {}
@@ -92,7 +94,7 @@ class Workforce:
                     del self._connected[number]
                     self.dispatcher.withdraw(worker)
             self.dispatcher.hand_out()
-            goes_on = bool(self.dispatcher.workers) or not self.dispatcher.closed
+            goes_on = bool(self.dispatcher.workers) or not self.closing
         for task, answer in settled:
             self._settle(task, answer)
         if threading.current_thread() is self.hub.thread:
@@ -125,6 +127,12 @@ class Workforce:
                 if worker.busy_since < limit and worker.overdue is None and not worker.has_answers():
                     worker.overdue = why
                     worker.kill()
+
+    def is_over(self, call: Call) -> bool:
+        """Whether nobody wants the call any more; then it gives up its memory."""
+        if call.task.use.over:
+            self._arena.release(call.buffers)
+        return call.task.use.over
 
     # -----------------------------------------------------------------------------------------------------------------
     # The beginning and the end of a process, in a thread of its own
@@ -179,7 +187,7 @@ class Workforce:
                 calls.remove(given_up.call)
                 self._arena.release(given_up.call.buffers)
             self.dispatcher.workers.remove(worker)
-            self.dispatcher.put_back(calls)
+            self.dispatcher.put_back([call for call in calls if not self.is_over(call)])
             self.dispatcher.hand_out()
         if given_up is not None:
             self._settle(given_up.call.task, error=given_up.error, fatal=given_up.fatal)

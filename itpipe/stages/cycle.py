@@ -14,6 +14,7 @@ from itpipe._engine.branches import Joined, OpenedBranches
 from itpipe._engine.chain import Chain
 from itpipe._engine.factories import factory
 from itpipe._engine.functions import Blames, ItemFunction, Keyed
+from itpipe._engine.pools import Pools
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.state_checks import key_test
 from itpipe._engine.stream import Stage, Stream
@@ -81,6 +82,7 @@ class _OpenedCycle(OpenedBranches):
 
     def __init__(self, source: _Cycle, seeds: Seeds, stop: Stop):
         super().__init__(source, seeds, stop)
+        stop.pools = stop.pools or Pools()
         self.fresh = seeds.copy()  # before the random steps of the first pass are counted
         self.again = lru_cache(KEPT)(self.pass_again)
 
@@ -96,7 +98,7 @@ class _OpenedCycle(OpenedBranches):
 
     def look_up(self) -> ItemFunction:
         left = _LeftOfPasses(self.chains[self.at].left, self.seeds.pass_, self.source.n)
-        return ItemFunction((left,), ('',))
+        return ItemFunction((left,), ('',), pass_=self.seeds.pass_)
 
     def pass_again(self, p: int) -> Chain:
         return self.pass_chain(p, self.fresh.copy())

@@ -88,8 +88,9 @@ def parallel_map(
     the dataset and this one. A dataset goes to each process once. With threads, several call it at once.
     `lookups='main'` leaves all this in the thread of the run, for a dataset that can be neither copied nor shared.
 
-    A negative N counts from the number of usable cores: -1 is all of them, -2 all but one. The workers start and end
-    with the run.
+    A negative N counts from the number of usable cores: -1 is all of them, -2 all but one. The workers start with the
+    first item and end with the run. An `Infinite` is one run over all passes of a finite source: the workers stay, with
+    what they have set up and cached, until it is closed. The workers before `cycle` stay for all its passes, too.
 
     The results come in the order of the items. With `ordered=False` they come as they are ready. At most `in_flight`
     items are between input and output. The default is twice the number of workers, or more if cheap items go to
@@ -114,8 +115,8 @@ def parallel_map(
     (Of cheap items that were sent together, each is run again alone.)
 
     `setup` is called once in each worker, thread or process. `f` gets what it returned, such as a file, a connection or
-    a model, as keyword `setup`. At the end it is closed, if it has `close`. With `setup`, cheap functions run in
-    threads, too. If `f` is a stage, it must apply one function only, which gets the keyword. Executors have
+    a model, as keyword `setup`. When the workers end, it is closed, if it has `close`. With `setup`, cheap functions
+    run in threads, too. If `f` is a stage, it must apply one function only, which gets the keyword. Executors have
     initializers of their own instead.
 
     If `f` raises for an item,

@@ -155,7 +155,7 @@ class _Sample:
 
     random = True
     ordered = True
-    one_shot = False
+    one_shot, early = False, True
 
     def __init__(
         self,

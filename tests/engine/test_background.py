@@ -136,6 +136,56 @@ def test_a_pair_of_more_than_the_limit_is_ready_alone(background: Any) -> None:
     assert [key for key, _ in run] == [*range(1, 32)]
 
 
+def asked(made: Background, *runs: Any) -> list[Iterator[Any]]:
+    """Asks for all runs at once."""
+    for items in runs:
+        made.make(lambda items=items: (items, lambda: None))  # type: ignore[misc]
+    return [made.made() for _ in runs]
+
+
+@pytest.mark.parametrize('depth', [1, 2, 100, None, Bytes(30)])
+def test_a_run_that_was_asked_for_follows_in_its_turn(background: Any, depth: Any) -> None:
+    one, none, other = asked(background(depth), pairs(5), pairs(0), pairs(100))
+    assert [list(one), list(none), list(other)] == [list(pairs(5)), [], list(pairs(100))]
+
+
+def test_it_begins_before_the_last_pairs_of_the_run_before_are_taken_and_goes_no_further_than_ever(
+    background: Any,
+) -> None:
+    made, begun = background(3), []
+    one, other = asked(made, pairs(2), ((key, begun.append(key)) for key in range(9)))
+    assert next(one) == (0, 0)
+    wait_until(lambda: made._full, 'the thread rests')
+    assert begun == [0]  # the last pair, the end, and this one
+    assert len(list(one)) == 1
+    assert len(list(other)) == 9
+
+
+def test_bytes_of_two_runs_count_together(background: Any) -> None:
+    made, begun = background(Bytes(150)), []
+
+    def source() -> Iterator[Any]:
+        for key in range(9):
+            begun.append(key)
+            yield key, bytes(60)
+
+    one, other = asked(made, ((key, bytes(60)) for key in range(2)), source())
+    next(one)
+    wait_until(lambda: made._full, 'the thread rests')
+    assert begun == [0]
+    assert (len(list(one)), len(list(other))) == (1, 9)
+
+
+def test_an_error_in_the_beginning_of_a_run_comes_in_its_turn(background: Any) -> None:
+    made = background()
+    made.make(lambda: (pairs(2), lambda: None))
+    made.make(lambda: 1 // 0)
+    one, other = made.made(), made.made()
+    assert list(one) == list(pairs(2))
+    with pytest.raises(ZeroDivisionError):
+        next(other)
+
+
 def test_crops_hold_the_volumes_that_they_are_views_of(background: Any) -> None:
     made = background(Bytes(50_000))
     run = made.run((key, np.zeros(10_000, np.uint8)[:10]) for key in range(100))
@@ -347,7 +397,7 @@ def test_stopped_before_it_begins_it_makes_nothing(background: Any) -> None:
 def test_stopped_between_two_runs_it_closes_the_second_without_having_begun_it(background: Any) -> None:
     made, log = background(), []
     assert list(made.run(pairs(1))) == [(0, 0)]
-    made._work.put((map(log.append, range(3)), lambda: log.append('closed')))
+    made.make(lambda: (map(log.append, range(3)), lambda: log.append('closed')))
     made._stopped = True
     made.close()
     assert log in (['closed'], [0, 'closed'])  # the thread may have been at it when it was stopped

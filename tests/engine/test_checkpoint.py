@@ -468,7 +468,7 @@ def test_after_an_error_before_its_first_batch_a_pass_that_is_empty_is_an_epoch_
 
     def some_passes():
         kept = range(2) | apply(f) | with_rng(add_noise) | filter_by(lambda x: x % 1 < 0.3)
-        return Infinite(kept, seed=0)
+        return Infinite(kept, seed=0, prefetch=0)  # or the next pass has begun before it is broken
 
     with some_passes() as it:
         whole = [list(it) for _ in range(20)]

@@ -208,7 +208,8 @@ def test_no_rank_works_on_items_of_another(upstream):
     for rank in range(3):
         calls.clear()
         data.asked.clear()
-        with Infinite(data, upstream(seen_by(calls)), shard=(rank, 3), even='keep', seed=0) as batch_iter:
+        options = {'shard': (rank, 3), 'even': 'keep', 'seed': 0, 'prefetch': 0}  # or the next pass is begun
+        with Infinite(data, upstream(seen_by(calls)), **options) as batch_iter:
             got = list(batch_iter)
         own = {place for place in range(30) if place in calls}
         assert set(got) <= own
@@ -254,7 +255,8 @@ def test_no_rank_works_on_items_of_another_that_are_mixed(mixed):
         calls.clear()
         for each_data in data:
             each_data.asked.clear()
-        with Infinite(described, batch_size=1, combiner=list, shard=(rank, 3), even='keep', seed=0) as batch_iter:
+        options = {'shard': (rank, 3), 'even': 'keep', 'seed': 0, 'prefetch': 0}
+        with Infinite(described, batch_size=1, combiner=list, **options) as batch_iter:
             got, keys = [], []
             for [x] in batch_iter:
                 got.append(x)

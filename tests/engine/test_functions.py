@@ -1,8 +1,10 @@
 """Item functions: steps bound to a run, with the random generators that they need."""
 
+import pickle
 from functools import partial
 from typing import Any
 
+import cloudpickle
 import pytest
 
 from itpipe import apply, map_at, random_apply, unpack, with_rng
@@ -39,3 +41,43 @@ def test_an_error_names_the_step_and_the_item() -> None:
     with pytest.raises(ValueError, match='invalid literal') as caught:
         function(7, 'x')
     assert caught.value.__notes__ == ['itpipe: raised in apply(int), item 7']
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In another pass
+
+
+def drawing(name: str) -> Any:
+    return with_rng(lambda x, rng: (x, float(rng.random())), name=name)
+
+
+NESTED = drawing('a') | random_apply(0.5, drawing('b')) | apply(len)
+TWICE = drawing('a') | drawing('a')
+
+
+@pytest.mark.parametrize('stage', [drawing('a'), NESTED, TWICE, apply(str)])
+def test_in_another_pass_it_draws_what_it_draws_there(stage: Any) -> None:
+    for pass_ in 1, 2**70:
+        there = ItemFunction(stage.steps, Seeds(7, pass_))
+        for function in bound(stage, 7), ItemFunction(stage.steps, Seeds(7, 5)):
+            again = pickle.loads(cloudpickle.dumps(function)).in_pass(pass_)
+            assert [again(key, 'x') for key in range(5)] == [there(key, 'x') for key in range(5)]
+            assert (again.pass_ == pass_) is function.random
+            assert again.names == function.names
+
+
+def test_it_is_itself_in_its_own_pass() -> None:
+    function = bound(NESTED)
+    assert function.in_pass(0) is function
+    assert bound(apply(str)).in_pass(3).names == ['apply(str)']
+
+
+def test_it_is_like_itself_in_another_pass_but_not_at_another_place() -> None:
+    stage = drawing('a')
+    seeds = Seeds(7)
+    first, second = ItemFunction(stage.steps, seeds), ItemFunction(stage.steps, seeds)
+    assert first.is_like(ItemFunction(stage.steps, Seeds(7, 3)))
+    assert not first.is_like(second)
+    assert not first.is_like(ItemFunction(stage.steps, Seeds(8)))
+    assert not bound(apply(str)).is_like(bound(apply(int)))
+    assert bound(apply(str)).is_like(bound(apply(str), 5))

@@ -186,7 +186,7 @@ def test_one_warning_for_each_stall_however_often_one_looks_up(
     monkeypatch.setattr(StallTimer, 'wait_time', count)
     asked = threading.Semaphore(0)
     if way == 'Infinite':
-        batch_iter = Infinite(range(3), function)
+        batch_iter = Infinite(iter(range(3)), function)  # which has no next pass
         run = iter(batch_iter)
     else:
         run = iter(range(3) | parallel_map(function, threads=1, ordered=way == 'ordered', stall_timeout=60))

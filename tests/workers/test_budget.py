@@ -141,3 +141,15 @@ def test_items_that_are_copied_hold_what_they_show() -> None:
     came(budget, task, bytes(90))
     budget.remove(task)
     assert budget.max_pending(0, 8) == 10_000 // 100
+
+
+def test_emptied_it_counts_only_new_tasks_and_expects_as_much_of_them() -> None:
+    budget = MemoryBudget(1000)
+    task = entered(budget, 0, 100)
+    came(budget, task, bytes(50))
+    entered(budget, 1, 100)
+    other = budget.emptied()
+    assert other.max_pending(0, 8) == 1000 // 150
+    came(budget, task, bytes(50))
+    assert other.max_pending(0, 8) == 1000 // 150
+    assert other.emptied() is other

@@ -14,6 +14,8 @@ from pools import await_file, pool_of
 from running import LIMIT, is_gone, raises, run_script, session, start_script, wait_until
 
 from itpipe import parallel_map, stage
+from itpipe._engine.pools import Pools
+from itpipe._workers.dispatch import Dispatcher
 
 
 def test_closing_ends_a_worker_that_does_not_take_its_input(tmp_path: Path) -> None:
@@ -171,3 +173,77 @@ def test_a_forked_process_leaves_the_processes_alone() -> None:
         options=('-W', 'ignore'),
     )
     assert out == 'child\nparent [1, 2, 3, 4, 5, 6, 7, 8, 9]\n'
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Between two passes
+
+
+@pytest.mark.parametrize('stopped', [False, True])
+def test_what_was_not_taken_gives_up_its_memory_and_is_not_seen_in_the_next_pass(tmp_path: Path, stopped: bool) -> None:
+    begun, go_on = tmp_path / 'begun', tmp_path / 'go_on'
+    os.mkfifo(go_on)
+
+    def function(x: Any) -> int:
+        if not begun.exists():
+            begun.touch()
+            os.close(os.open(go_on, os.O_RDONLY))
+        return int(x[0])
+
+    pool = pool_of(function)
+    for key in range(3):
+        pool.submit(key, np.full(10**5, key))
+    pool._flush()
+    await_file(begun)
+    if stopped:
+        pool.stop()
+    pool.rest()
+    assert pool._arena.lent == 1  # that of the call which runs
+    pool.begin(pool.function)
+    pool.watch()
+    tasks = [pool.submit(key, np.full(10**5, -key)) for key in range(2)]
+    os.close(os.open(go_on, os.O_WRONLY))
+    taken = [pool.next_done() for _ in range(2)]
+    assert taken == tasks
+    assert [pool.result(task) for task in taken] == [0, -1]
+    assert pool._arena.lent == 0
+    pool.close()
+
+
+def test_what_was_not_taken_is_not_done_again_if_its_process_dies(tmp_path: Path) -> None:
+    begun = tmp_path / 'begun'
+
+    def function(x: int) -> int:
+        if x < 0:
+            begun.touch()
+            signal.pause()
+        return x
+
+    pool = pool_of(function)
+    pool.submit(0, -1)
+    pool._flush()
+    await_file(begun)
+    pool.rest()
+    pool.begin(pool.function)
+    (worker,) = pool._dispatcher.workers
+    os.kill(worker.process.pid, signal.SIGKILL)
+    assert [pool.result(task) for task in [pool.submit(key, key) for key in range(3)]] == [0, 1, 2]
+    pool.close()
+
+
+def test_a_pool_in_which_ctrl_c_broke_something_off_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer may have been read and not been kept."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    pool, pools = pool_of(abs), Pools()
+    assert pool.result(pool.submit(0, -1)) == 1
+    monkeypatch.setattr(Dispatcher, 'hand_out', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pool.submit(1, -1)
+    monkeypatch.undo()
+    pools.give_back(pool)
+    assert pools.take(lambda pool: True) is None
+    assert not any(thread.is_alive() for thread in pool.threads)
+    pools.close()

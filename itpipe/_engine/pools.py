@@ -1,0 +1,68 @@
+"""Pools of workers that outlive a pass over the source, with what their workers have set up and cached."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+__all__ = ['Pools']
+
+
+class Lasting(Protocol):
+    """A pool that can be used in one pass after another."""
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """Its own threads. Closing it waits for them."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it cannot be used any more."""
+
+    def rest(self) -> None:
+        """Forget the tasks of the pass that has ended. Workers may be busy with them still."""
+
+    def close(self) -> None:
+        """Wait until nothing of this pool is left."""
+
+
+class Pools:
+    """The pools that no pass is using. Closing them ends their workers."""
+
+    def __init__(self) -> None:
+        self._idle: list[Lasting] = []
+        self._closed = False
+        self._lock = threading.RLock()
+
+    def take(self, fits: Callable[[Any], bool]) -> Any:
+        """An idle pool that fits, None if there is none."""
+        with self._lock:
+            for pool in self._idle:
+                if fits(pool):
+                    self._idle.remove(pool)
+                    return pool
+        return None
+
+    def give_back(self, pool: Lasting) -> None:
+        """Keep the pool for the next pass, unless it is broken. After `close`, close it."""
+        with self._lock:
+            if not (closed := self._closed or pool.is_broken):
+                pool.rest()
+                self._idle.append(pool)
+        if closed:
+            pool.close()
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """The threads of the idle pools."""
+        return [thread for pool in self._idle[:] for thread in pool.threads]
+
+    def close(self) -> None:
+        """Close the idle pools, and later each of the others when it is given back."""
+        with self._lock:
+            self._closed, idle, self._idle = True, self._idle, []
+        with ExitStack() as closing:
+            for pool in idle:
+                closing.callback(pool.close)

@@ -1,0 +1,68 @@
+"""Pools that outlive a pass: who gets them, and when they end."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from itpipe._engine.pools import Pools
+
+
+class Pool:
+    """Says what is done with it."""
+
+    def __init__(self, fails: bool = False):
+        self.log: list[str] = []
+        self.fails = fails
+        self.threads = [threading.Thread()]
+
+    def rest(self) -> None:
+        self.log.append('rests')
+
+    def close(self) -> None:
+        self.log.append('closed')
+        if self.fails:
+            raise OSError('cannot be closed')
+
+
+def anyone(_: Any) -> bool:
+    return True
+
+
+def test_a_pool_is_taken_by_one_at_a_time() -> None:
+    pools, pool = Pools(), Pool()
+    assert pools.take(anyone) is None
+    pools.give_back(pool)
+    assert pool.log == ['rests']
+    assert pools.take(lambda _: False) is None
+    assert pools.take(anyone) is pool
+    assert pools.take(anyone) is None
+
+
+def test_only_idle_pools_are_closed_and_the_others_when_they_are_given_back() -> None:
+    pools, idle, used = Pools(), Pool(), Pool()
+    pools.give_back(idle)
+    pools.close()
+    assert (idle.log, used.log) == (['rests', 'closed'], [])
+    pools.give_back(used)
+    assert used.log == ['closed']
+    assert pools.take(anyone) is None
+    pools.close()
+    assert idle.log == ['rests', 'closed']
+
+
+def test_all_are_closed_even_if_one_cannot_be() -> None:
+    pools, one, other = Pools(), Pool(), Pool(fails=True)
+    for pool in one, other:
+        pools.give_back(pool)
+    with pytest.raises(OSError, match='cannot be closed'):
+        pools.close()
+    assert one.log == other.log == ['rests', 'closed']
+
+
+def test_the_threads_of_the_idle_ones() -> None:
+    pools, pool = Pools(), Pool()
+    pools.give_back(pool)
+    assert pools.threads == pool.threads
+    pools.take(anyone)
+    assert pools.threads == []
