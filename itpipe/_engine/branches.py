@@ -66,6 +66,10 @@ class Branched:
         )
 
     @property
+    def lasting(self) -> bool:
+        return all(branch.source.lasting for branch in self.branches)
+
+    @property
     def cheap(self) -> bool:
         return all(branch.source.cheap for branch in self.branches)
 

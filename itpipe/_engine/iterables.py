@@ -62,6 +62,10 @@ class Items:
         )
 
     @property
+    def lasting(self) -> bool:
+        return not (has_epochs(self.iterable) and self.indexed())
+
+    @property
     def cheap(self) -> bool:
         return is_cheap(self.iterable) or has_states(self.iterable) or not self.indexed()
 

@@ -32,6 +32,10 @@ class Source(Protocol):
     passes, or would have to go back for the state of an earlier one."""
 
     @property
+    def lasting(self) -> bool:
+        """Whether workers may keep their copies of it from pass to pass. Not if somebody tells it which pass it is."""
+
+    @property
     def cheap(self) -> bool:
         """Whether workers need not look its items up: there is no index, or it takes no time, as that of a list."""
 
@@ -151,6 +155,10 @@ class Seeded:
         self.source, self.seed = source, seed
         self.random, self.ordered, self.one_shot = source.random, source.ordered, source.one_shot
         self.early = source.early
+
+    @property
+    def lasting(self) -> bool:
+        return self.source.lasting
 
     @property
     def cheap(self) -> bool:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, T
 from itpipe._core.checks import integer, not_async, truth
 from itpipe._core.rng import check_seed
 from itpipe._core.show import format_step, format_steps, same
-from itpipe._core.steps import Function, ItemStep, Joins, Step, identity
+from itpipe._core.steps import Function, ItemStep, Joins, Stateless, Step, identity
 
 from .chain import Chain, item_again
 from .checkpoint import StateCodec
 from .functions import item_function
 from .iterables import Items
 from .iterators import is_iterable
+from .order import fused, is_by_count
 from .run import Run
 from .seeds import Seeds
 from .source import Seeded, Source
@@ -172,6 +173,37 @@ class Stream(Generic[B]):
         )
         seeds = Seeds(pass_=position.pass_, fallback=self.source.seed, entropy=position.entropy)
         return Run(Chain(self.source, self.steps, seeds, state=position.in_pass))
+
+    def at(self, number: int) -> Run[B]:
+        """A run that begins with what comes out at this index: 0 is the first, and nothing before it is made.
+
+        This takes no time if the items can be looked up. It is for streams whose stages keep or count items: item-wise
+        ones, `batch_by(int)`, `prefetch`, and `parallel_map` with an order and without `on_error`. The data may be
+        anything with an index, `sample`, `load_by_random_id` or `shuffle()`.
+
+        Raises TypeError if `number` is not an int. Raises ValueError if it is negative, or if a stage or the source
+        does not say which items come out there; `resume` goes on there from a state.
+
+        >>> from itpipe import batch_by, sample, shuffle, stream
+        >>> batches = stream(range(10**9), seed=0) | shuffle() | batch_by(4)
+        >>> run = batches.at(200_000_000)
+        >>> next(run) == [batches.item(800_000_000 + n) for n in range(4)]
+        True
+
+        The state of the run may go into `Infinite.load_state_dict`.
+        """
+        place = integer('Stream.at', 'number', number, least=0)
+        for step in reversed(fused(self.steps)):
+            if is_by_count(step):
+                place *= step.options[0]
+            elif not (step.itemwise and isinstance(step, Stateless)):
+                raise ValueError(f'Stream.at: `{format_step(step)}` does not say which items come out where')
+        try:
+            self.source.check_entry(place)
+        except ValueError:
+            raise ValueError(f'Stream.at: `{self.source!r}` does not give its items by number') from None
+        state = {'source': place, 'steps': {}}
+        return Run(Chain(self.source, self.steps, Seeds(fallback=self.source.seed), state=state))
 
     def item(self, key: Any) -> Any:
         """One item, made again separately, with its randomness, as it was just before it was put into a batch.

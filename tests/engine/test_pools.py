@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from itpipe._engine.pools import Pools
+from itpipe._engine.pools import MAX_IDLE, Pools
 
 
 class Pool:
@@ -51,6 +51,14 @@ def test_only_idle_pools_are_closed_and_the_others_when_they_are_given_back() ->
     assert pools.take(anyone) is None
     pools.close()
     assert idle.log == ['rests', 'closed']
+
+
+def test_of_many_idle_ones_those_that_were_used_last_are_kept() -> None:
+    pools, many = Pools(), [Pool() for _ in range(MAX_IDLE + 2)]
+    for pool in many:
+        pools.give_back(pool)
+    assert [pool.log[1:] for pool in many] == [['closed']] * 2 + [[]] * MAX_IDLE
+    pools.close()
 
 
 def test_all_are_closed_even_if_one_cannot_be() -> None:
