@@ -94,7 +94,7 @@ def parallel_map(
 
     The results come in the order of the items. With `ordered=False` they come as they are ready. At most `in_flight`
     items are between input and output. The default is twice the number of workers, or more if cheap items go to
-    processes.
+    processes, or if workers have nothing to do because one item takes far longer than others.
 
     `in_flight='512MB'` (or B, kB, GB, TB, KiB, MiB, GiB, TiB) limits the memory of these items instead of their number.
     There is always at least one item, and at most 64 for each worker. An item counts until its result is there, then
