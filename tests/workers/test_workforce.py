@@ -105,9 +105,7 @@ def test_an_item_at_which_processes_stall_is_run_again(tmp_path: Path) -> None:
         return dies_once(tmp_path / str(x), x, never_returns) if x == 3 else x
 
     with pytest.warns(StallWarning):
-        assert list(range(6) | parallel_map(function, processes=2, stall_timeout=1, on_stall='restart')) == [
-            *range(6)
-        ]
+        assert list(range(6) | parallel_map(function, processes=2, stall_timeout=1, on_stall='restart')) == [*range(6)]
 
 
 def test_an_item_at_which_too_many_processes_stall_ends_the_run() -> None:
