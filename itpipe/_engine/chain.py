@@ -139,7 +139,7 @@ class Chain:
         self._committing = False
         self._closing: list[Callable[[], object]] = []
         if stop is None and pools is None:
-            self._closing.append(self._close_pools)
+            self._closing.append(partial(_close_pools, self.stop))
         self._close_later(self.pairs)
         if not isinstance(self.pairs, (enumerate, zip)) and not (
             self.operators and self.operators[0].step.work is map_items
@@ -259,10 +259,6 @@ class Chain:
             keys = [origin for key in keys for origin in operator.step.origins(key)]
         return self.source.indices(keys)
 
-    def _close_pools(self) -> None:
-        if self.stop.pools is not None:
-            self.stop.pools.close()
-
     def close(self) -> None:
         """Close all that is upstream, the user's generators included; for the thread that runs it, or after that."""
         if self._closing:
@@ -270,6 +266,11 @@ class Chain:
                 self._closing.pop()()
             finally:  # not by an ExitStack, which would take the error that this is done for out of the context
                 self.close()
+
+
+def _close_pools(stop: Stop) -> None:
+    if stop.pools is not None:
+        stop.pools.close()
 
 
 def _close(items: Any) -> None:

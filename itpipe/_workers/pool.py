@@ -180,8 +180,8 @@ class Pool:
                 self._flush()
                 self.stall_timer.start()
             while not (task.settled or self._is_starving()):
-                if self._stopped or os.getpid() != self._pid:  # as is said where the result is awaited
-                    return False
+                if self._stopped or os.getpid() != self._pid:
+                    return False  # `result` raises the error, with a note
                 self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self._stalled))
         finally:
             self._is_hungry = False
