@@ -20,6 +20,10 @@ class Lasting(Protocol):
     def threads(self) -> list[threading.Thread]:
         """Its own threads. Closing it waits for them."""
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether it cannot be used any more."""
+
     def rest(self) -> None:
         """Forget the tasks of the pass that has ended. Workers may be busy with them still."""
 
@@ -47,11 +51,11 @@ class Pools:
     def give_back(self, pool: Lasting) -> None:
         """Keep the pool for the next pass, and close the one that has been idle longest if there are too many.
 
-        After `close`, close the pool.
+        After `close`, and if the pool is broken, close the pool.
         """
         too_many: Lasting | None = pool
         with self._lock:
-            if not self._closed:
+            if not (self._closed or pool.is_broken):
                 pool.rest()
                 self._idle.append(pool)
                 too_many = self._idle.pop(0) if len(self._idle) > MAX_IDLE else None

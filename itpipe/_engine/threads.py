@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ['Thread', 'check_running', 'close_outside']
+__all__ = ['Helpers', 'Thread', 'block_interrupts', 'check_running', 'close_outside']
 
 
 class Thread(threading.Thread):
@@ -20,6 +21,41 @@ class Thread(threading.Thread):
         """Start it. Raises RuntimeError if the interpreter is shutting down."""
         check_running()
         super().start()
+
+
+class Helpers:
+    """Threads that each do one thing and end. They leave Ctrl-C to the others, as do processes that they start."""
+
+    def __init__(self) -> None:
+        self._threads: set[threading.Thread] = set()
+
+    def start(self, name: str, call: Callable[..., object], *args: Any) -> None:
+        """Do it in a new thread. Raises RuntimeError if there are too many."""
+        thread = Thread(self._run, name, call, args)
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._threads.discard(thread)
+            raise
+
+    def _run(self, call: Callable[..., object], args: Any) -> None:
+        block_interrupts()
+        try:
+            call(*args)
+        finally:
+            self._threads.discard(threading.current_thread())
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """Those that have not ended."""
+        return list(self._threads)
+
+
+def block_interrupts() -> None:
+    """Leave Ctrl-C to other threads than this one."""
+    if hasattr(signal, 'pthread_sigmask'):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def check_running() -> None:

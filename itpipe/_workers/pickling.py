@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from itertools import chain
 from random import SystemRandom
 from types import CodeType, NoneType
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 from warnings import warn
 
 import numpy as np
@@ -23,7 +23,7 @@ from itpipe._engine.indexing import LookUp
 from itpipe._engine.stacks import user_stacklevel
 from itpipe.errors import NotPicklable
 
-from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain_array
+from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain_array, reduce_plain_array
 from .exceptions import message_of, pack_error, unpack_error
 from .reducers import REDUCERS, generators, reduce_code, with_slots
 from .task import Packed
@@ -35,6 +35,7 @@ __all__ = ['dumps_call', 'dumps_function', 'loads_call', 'loads_function', 'load
 GLOBAL_GENERATORS = (('numpy.random.mtrand', '_rand'), ('random', '_inst'), ('torch', 'default_generator'))
 """They are not copied: what refers to one gets that of the other process."""
 ATOMS = {int, float, complex, bool, str, bytes, NoneType}
+ATOMIC, WITH_ARRAYS, OTHER = range(3)
 
 BufferCallback: TypeAlias = 'Callable[[pickle.PickleBuffer], object]'
 """As for pickle: takes a buffer that does not go into the pickle, or returns something true if it does."""
@@ -55,10 +56,14 @@ def dumps(
     where it is in the value, why, and what to do.
     """
     content = value if key is None else (key, value)
-    if _is_plain(content):  # pickle alone is several times as fast
-        with suppress(MemoryError):  # it is raised again below
-            return pickle.dumps(content, protocol=5, buffer_callback=buffer_callback)
     file = io.BytesIO()
+    if (plain := _plainness(content)) != OTHER:  # pickle alone is several times as fast
+        with suppress(MemoryError):  # it is raised again below
+            if plain == ATOMIC:
+                return pickle.dumps(content, protocol=5)
+            _PlainPickler(file, protocol=5, buffer_callback=buffer_callback).dump(content)
+            return file.getvalue()
+        file = io.BytesIO()
     pickler = _pickler()(file, protocol=5, buffer_callback=buffer_callback)
     pickler.arrays, pickler.files = arrays, {}
     pickler.held, pickler.generators = held, () if held is None else generators()
@@ -73,17 +78,26 @@ def dumps(
     return file.getvalue()
 
 
-def _is_plain(value: Any, depth: int = 4) -> bool:
-    """Whether the value is made of numbers, text and arrays of them, which do not need cloudpickle."""
+def _plainness(value: Any, depth: int = 4) -> int:
+    """Whether the value is made of numbers and text, of these and arrays of them, or of anything else."""
     kind = type(value)
-    if kind in ATOMS or isinstance(value, np.generic):
-        return True
+    if kind in ATOMS:
+        return ATOMIC
     if kind is np.ndarray:
-        return is_plain_array(value)
-    if kind not in (tuple, list, dict) or len(value) > 100 or not depth:
-        return False
-    parts = (*value, *value.values()) if kind is dict else value
-    return all(_is_plain(part, depth - 1) for part in parts)
+        return WITH_ARRAYS if is_plain_array(value) else OTHER
+    if kind not in (tuple, list, dict):
+        return ATOMIC if isinstance(value, np.generic) else OTHER
+    if len(value) > 100 or not depth:
+        return OTHER
+    plainness = ATOMIC
+    for part in (*value, *value.values()) if kind is dict else value:
+        if type(part) not in ATOMS:
+            plainness = max(plainness, _plainness(part, depth - 1))
+    return plainness
+
+
+class _PlainPickler(pickle.Pickler):
+    dispatch_table: ClassVar[Any] = {np.ndarray: reduce_plain_array}  # type: ignore[misc]
 
 
 @cache

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterable
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import Key
@@ -34,6 +34,8 @@ TRIAL = 0.002
 """Seconds that the first call may take before others run beside it."""
 
 
+ANY = Task(())
+"""Stands for all tasks, where one of them is awaited."""
 WIDEST = 32
 """By default, at most as many times more tasks are pending than keep the workers busy if all take equally long …"""
 WIDEST_BYTES = 1 << 28
@@ -84,6 +86,11 @@ class Pool:
         self._stopped = False
 
     @property
+    def is_broken(self) -> bool:
+        """Whether it cannot be used in another pass. For the run's thread."""
+        return False
+
+    @property
     def max_pending(self) -> int:
         """How many tasks may be submitted and not taken yet: `in_flight`, or what keeps the workers busy."""
         return self.in_flight or 2 * self.size * self._width
@@ -120,11 +127,9 @@ class Pool:
             if task.use.settled is not None:
                 task.use.settled.append(task)
             if task.use.done is not None:
-                task.use.done.put(task)
-            if self._is_hungry and self._is_starving():
-                signal(self._wake)
-            if self._awaited is task:  # read after settling; `_wait` reads `settled` after it has set `_awaited`
-                signal(self._wake)
+                task.use.done.append(task)
+            if self._awaited is task or self._awaited is ANY or (self._is_hungry and self._is_starving()):
+                self._signal()  # read after settling; `_wait` does it in reverse order
 
     def try_out(self, task: Task) -> None:
         """Wait a moment for the first call, which runs alone, to see how long a call takes."""
@@ -162,7 +167,7 @@ class Pool:
             self.stall_timer.start()
         while not task.settled:
             self._check()
-            self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
+            self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self._stalled))
         self._check()  # stopping cancels tasks and kills workers, so what the task came to may be wrong
 
     def starves(self, task: Task) -> bool:
@@ -177,7 +182,7 @@ class Pool:
             while not (task.settled or self._is_starving()):
                 if self._stopped or os.getpid() != self._pid:
                     return False  # `result` raises the error, with a note
-                self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
+                self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self._stalled))
         finally:
             self._is_hungry = False
         return not task.settled
@@ -197,34 +202,40 @@ class Pool:
         raise NotImplementedError
 
     def _wait(self, task: Task, seconds: float) -> None:
+        """Wait until the task is settled, `ANY` if one is, or the pool stopped; for so long at most."""
         self._awaited = task
-        if not task.settled and not self._stopped:
-            self._wake.acquire(timeout=seconds)  # it may wake up for an earlier signal
+        if not (self._use.done if task is ANY else task.settled) and not self._stopped:
+            self._sleep(seconds)  # it may wake up for an earlier signal
         self._awaited = None
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait for a signal."""
+        self._wake.acquire(timeout=seconds)
+
+    def _signal(self) -> None:
+        """End the wait for a signal, or the next one; from any thread."""
+        signal(self._wake)
 
     def watch(self) -> None:
         """From now on, tasks are taken by `next_done`, in the order in which they are settled."""
-        self._use.done = SimpleQueue()
+        self._use.done = deque()
 
     @property
     def any_done(self) -> bool:
         """Whether `next_done` would return at once."""
-        return self._use.done is not None and not self._use.done.empty()
+        return bool(self._use.done)
 
     def next_done(self) -> Task:
         """Wait for the task that is settled next."""
         assert self._use.done is not None
-        if self._use.done.empty():
+        if not self._use.done:
             self._flush()
-        self.stall_timer.start()
-        while True:
+            self.stall_timer.start()
+        while not self._use.done:
             self._check()
-            try:
-                task = self._use.done.get(timeout=self.stall_timer.wait_time(POLL_SECONDS, self.doing))
-            except Empty:
-                continue
-            if task is not None:
-                return task
+            self._wait(ANY, self.stall_timer.wait_time(POLL_SECONDS, self._stalled))
+        self._check()
+        return self._use.done.popleft()
 
     def _flush(self) -> None:
         """Send the tasks that are held back to be sent with others: the caller is about to wait."""
@@ -246,13 +257,15 @@ class Pool:
         """For the warning of a stall: which worker is at which item, and where in the user's functions."""
         raise NotImplementedError
 
+    def _stalled(self) -> str:
+        """What it is doing, now that a result is waited for too long."""
+        return self.doing()
+
     def stop(self) -> None:
         """Break all waits, and start no other task; from any thread."""
         self._stopped = True
         self.function.stop()
-        signal(self._wake)
-        if (done := self._use.done) is not None:
-            done.put(None)
+        self._signal()
 
     def close(self) -> None:
         """Stop, and wait until nothing of this pool is left. A second call does nothing.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, overload
 
-from itpipe._core.checks import integer, is_function, one_of, positive, truth
+from itpipe._core.checks import integer, is_function, one_of, truth
 from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
@@ -16,7 +16,7 @@ from itpipe._engine.resources import Resource, with_setup
 from itpipe._engine.stream import Stage, only_items
 from itpipe._workers import window
 from itpipe._workers.failures import OnError, policy_of, retries_of
-from itpipe._workers.opening import Workers
+from itpipe._workers.opening import Workers, check_limits
 
 if TYPE_CHECKING:
     from itpipe._engine.stream import S
@@ -61,7 +61,9 @@ def parallel_map(
     backoff: float | None = None,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
+    timeout: float | None = None,
     stall_timeout: float | None = None,
+    on_stall: Literal['warn', 'restart'] = 'warn',
     lookups: Literal['workers', 'main'] = 'workers',
     seed_globals: bool = False,
     name: str | None = None,
@@ -109,6 +111,12 @@ def parallel_map(
     result is lost, and none comes twice. The run ends if more than `max_crashes` processes died of the same item while
     they had no other item. Against memory leaks, `max_tasks_per_worker` replaces each process after that many items.
 
+    `timeout`, for processes only, is how many seconds an item may take. If it takes longer, its process is killed and
+    replaced, and the item fails with a `TimeoutError`. This is an error like one of `f` for `on_error`. With `retries`
+    and a fitting `retry_on`, the item is first tried again in other processes. The time is that of one process, with
+    all that is tried again in it. It begins when the process gets the item, and is looked at eight times in `timeout`.
+    (Of cheap items that were sent together, each is run again alone.)
+
     `setup` is called once in each worker, thread or process. `f` gets what it returned, such as a file, a connection or
     a model, as keyword `setup`. When the workers end, it is closed, if it has `close`. With `setup`, cheap functions
     run in threads, too. If `f` is a stage, it must apply one function only, which gets the keyword. Executors have
@@ -134,11 +142,12 @@ def parallel_map(
     for `with_rng`.
 
     If a result has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on, and
-    where in your functions.
+    where in your functions. With `on_stall='restart'`, the processes that have been at an item for longer than that are
+    then killed and replaced, and the item is run again. This counts as a crash for `max_crashes`.
 
     Raises TypeError or ValueError for wrong arguments. While running, raises what `f` raises, unchanged and after the
     results before it. Raises `NotPicklable` if something cannot be pickled that must go to a process or come back.
-    Raises `WorkerCrashed` if processes keep dying of an item.
+    Raises `WorkerCrashed` if processes keep dying of an item, and `TimeoutError` if one takes longer than `timeout`.
 
     >>> list(range(5) | parallel_map(pow, 2, threads=2))
     [0, 1, 4, 9, 16]
@@ -160,8 +169,7 @@ def parallel_map(
     limit = None if in_flight is None else size('parallel_map', 'in_flight', in_flight)
     policy = policy_of('parallel_map', on_error, max_errors)
     tries = retries_of('parallel_map', retries, retry_on, backoff)
-    if stall_timeout is not None:
-        positive('parallel_map', 'stall_timeout', stall_timeout)
+    restart = check_limits('parallel_map', where, timeout, stall_timeout, on_stall)
     _check_options_of_processes(where, max_crashes, max_tasks_per_worker, seed_globals, name)
     batches, f, behind = _batches(f, bool(args or kwargs))
     function = function_of('parallel_map', f, args, kwargs)
@@ -197,7 +205,9 @@ def parallel_map(
         hidden = (replace(batches, fingerprint=f'{fingerprint}\n{made}' if steps else made, hidden=True),)
         steps = (EachStep(steps, ' | '.join([*map(format_step, f.steps), made])), *behind)  # type: ignore[arg-type]
         fingerprint = '\n'.join(map(format_step, behind))
-    workers = Workers(where, given, limit, max_crashes, max_tasks_per_worker, stall_timeout, resource, tries)
+    workers = Workers(
+        where, given, limit, max_crashes, max_tasks_per_worker, stall_timeout, resource, tries, timeout, restart
+    )
     options = (steps, workers, policy, STOP)
     itemwise = policy is None
     if ordered:

@@ -11,6 +11,8 @@ from itpipe._engine.pools import MAX_IDLE, Pools
 class Pool:
     """Says what is done with it."""
 
+    is_broken = False
+
     def __init__(self, fails: bool = False):
         self.log: list[str] = []
         self.fails = fails
@@ -74,3 +76,11 @@ def test_the_threads_of_the_idle_ones() -> None:
     assert pools.threads == pool.threads
     pools.take(anyone)
     assert pools.threads == []
+
+
+def test_a_broken_pool_is_not_kept() -> None:
+    pools, pool = Pools(), Pool()
+    pool.is_broken = True
+    pools.give_back(pool)
+    assert pool.log == ['closed']
+    assert pools.take(anyone) is None
