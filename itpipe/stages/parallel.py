@@ -138,7 +138,8 @@ def parallel_map(
 
     `seed_globals=True` is for functions in processes that draw from the global generators of `random`, `numpy.random`
     and torch. Before each call these are seeded from the item's own generator, see `with_rng`. So it is a random stage:
-    the same numbers are drawn for an item with any number of processes. `name` is only for `seed_globals`, and is as
+    the same numbers are drawn for an item with any number of processes. With a `batch_by` in `f`, this is done for the
+    items, but not for functions of whole batches. `name` is only for `seed_globals`, and is as
     for `with_rng`.
 
     If a result has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on, and
@@ -172,6 +173,8 @@ def parallel_map(
     restart = check_limits('parallel_map', where, timeout, stall_timeout, on_stall)
     _check_options_of_processes(where, max_crashes, max_tasks_per_worker, seed_globals, name)
     batches, f, behind = _batches(f, bool(args or kwargs))
+    if seed_globals and batches is not None and not f.steps:
+        raise TypeError('parallel_map: `seed_globals` is for functions of items, and there is none before `batch_by`')
     function = function_of('parallel_map', f, args, kwargs)
     draws = step_name('parallel_map', function.target, name) if seed_globals else ''
     resource = None

@@ -189,6 +189,10 @@ def test_it_is_dealt_to_ranks_as_without() -> None:
             lambda: parallel_map(batch_by(2), threads=1, setup=list),
             'parallel_map: with `setup`, `f` must be a function, or a stage that applies one function',
         ),
+        (
+            lambda: parallel_map(batch_by(2) | sum, processes=1, seed_globals=True),
+            'parallel_map: `seed_globals` is for functions of items, and there is none before `batch_by`',
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(made: Any, text: str) -> None:
