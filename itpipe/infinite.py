@@ -47,9 +47,11 @@ class Infinite(Generic[B]):
     `combiner_kwargs`. Without `batch_size`, the items of the stream are the batches. `seed` is the seed of all random
     stages that have no seed of their own.
 
-    With `threads=N` or `processes=N`, so many workers make whole batches: each looks up the items of a batch, does the
-    transforms that work on single items, and combines them. This is `parallel_map(… | batch_by(batch_size) | combiner)`
-    of the transforms behind the last one that does not work on single items, such as `shuffle`.
+    With `threads=N` or `processes=N`, N workers make whole batches. For each batch, a worker looks the items up in the
+    dataset, calls the transforms for each of them, and combines them. These are the transforms behind the last one that
+    is not item-wise, such as `shuffle`; those before it run in the background thread. It is short for
+    `parallel_map(… | batch_by(batch_size) | combiner, processes=N)`, see there what a dataset must allow. A negative N
+    counts from the number of usable cores, and `batch_size` must be an int.
 
     An epoch is `for batch in batch_iter` or `for batch in batch_iter()`. It has the next `batches_per_epoch` batches of
     one run. The run goes on from epoch to epoch, also after a `break`. Without `batches_per_epoch`, an epoch has the
@@ -97,8 +99,11 @@ class Infinite(Generic[B]):
     ...         print([batch.tolist() for batch in batch_iter])
     [[0, 1, 2, 3], [4, 5, 6, 7]]
     [[8, 9, 10, 11], [12, 13, 14, 15]]
+    >>> with Infinite(range(7), abs, batch_size=4, threads=2) as batch_iter:
+    ...     print([batch.tolist() for batch in batch_iter])
+    [[0, 1, 2, 3], [4, 5, 6]]
 
-    See also: `prefetch`, a thread for a part of a stream; `combine`, `combine_pad`, `combine_lists`.
+    See also: `parallel_map`; `prefetch`, a thread for a part of a stream; `combine`, `combine_pad`, `combine_lists`.
     """
 
     @overload

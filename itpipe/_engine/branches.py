@@ -66,6 +66,10 @@ class Branched:
         )
 
     @property
+    def lasting(self) -> bool:
+        return all(branch.source.lasting for branch in self.branches)
+
+    @property
     def cheap(self) -> bool:
         return all(branch.source.cheap for branch in self.branches)
 
@@ -132,6 +136,10 @@ class LeftOfBranches(Keyed, Blames):
 
     def __init__(self, functions: dict[int, ItemFunction]):
         self.functions = functions
+
+    @property
+    def inner(self) -> Iterable[ItemFunction]:
+        return self.functions.values()
 
     def at(self, key: Any) -> Callable[[Any], Any]:
         inner, n = key

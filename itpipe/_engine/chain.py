@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any, NamedTuple, TypeVar
 
 from itpipe._core.keys import END, Key, as_key, describe
@@ -139,7 +139,7 @@ class Chain:
         self._committing = False
         self._closing: list[Callable[[], object]] = []
         if stop is None and pools is None:
-            self._closing.append(self._close_pools)
+            self._closing.append(partial(_close_pools, self.stop))
         self._close_later(self.pairs)
         if not isinstance(self.pairs, (enumerate, zip)) and not (
             self.operators and self.operators[0].step.work is map_items
@@ -235,10 +235,12 @@ class Chain:
     def before_batch(self, index: int) -> ItemFunction:
         """What makes the item that goes into a batch of what came out at `index`, if the batch itself does that."""
         result = NOTHING
-        following = self.operators[index + 1 : index + 3]
-        if len(following) == 2 and is_by_count(following[0].step) and isinstance(following[1].options[0], ItemFunction):
-            for call in takewhile(lambda call: isinstance(call, Each), following[1].options[0].calls):
-                result = call.function.after(result)
+        following = self.operators[index + 1 :]
+        if not following or not is_by_count(following[0].step):
+            return result
+        calls = chain.from_iterable(operator.options[0].calls for operator in takewhile(_is_itemwise, following[1:]))
+        for call in takewhile(lambda call: isinstance(call, Each), calls):
+            result = call.function.after(result)
         return result
 
     def has_key(self, key: Any, index: int | None = None) -> bool:
@@ -259,10 +261,6 @@ class Chain:
             keys = [origin for key in keys for origin in operator.step.origins(key)]
         return self.source.indices(keys)
 
-    def _close_pools(self) -> None:
-        if self.stop.pools is not None:
-            self.stop.pools.close()
-
     def close(self) -> None:
         """Close all that is upstream, the user's generators included; for the thread that runs it, or after that."""
         try:
@@ -273,6 +271,15 @@ class Chain:
             close()
         finally:  # not by an ExitStack, which would take the error that this is done for out of the context
             self.close()
+
+
+def _is_itemwise(operator: Operator) -> bool:
+    return bool(operator.options) and isinstance(operator.options[0], ItemFunction)
+
+
+def _close_pools(stop: Stop) -> None:
+    if stop.pools is not None:
+        stop.pools.close()
 
 
 def _close(items: Any) -> None:

@@ -167,7 +167,8 @@ class EpochRun:
 
     def _open(self, cursor: Cursor) -> Chain:
         seeds = Seeds(self._seed, cursor.pass_, self._source.seed, self.entropy)
-        chain = Chain(self._source, self._steps, seeds, state=cursor.start, dropped=self._dropped, pools=self._pools)
+        pools = self._pools if self._source.lasting else None
+        chain = Chain(self._source, self._steps, seeds, state=cursor.start, dropped=self._dropped, pools=pools)
         self._opened.append(chain)
         return chain
 

@@ -27,6 +27,11 @@ class Keyed:
 
     __slots__ = ()
 
+    @property
+    def inner(self) -> Iterable[ItemFunction]:
+        """The functions that it calls, where they are bound to the run by themselves."""
+        return ()
+
     def at(self, key: Key) -> Callable[..., Any]:
         """The function for the item with this key."""
         raise NotImplementedError
@@ -74,6 +79,10 @@ class Each(Keyed, Blames):
 
     def __init__(self, function: ItemFunction):
         self.function = function
+
+    @property
+    def inner(self) -> Iterable[ItemFunction]:
+        return (self.function,)
 
     def at(self, key: Any) -> Callable[[Any], list[Any]]:
         return lambda values: [self.function(part, value) for part, value in zip(key, values, strict=True)]

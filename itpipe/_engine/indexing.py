@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from operator import getitem
 from typing import Any, Self
@@ -24,6 +25,7 @@ __all__ = [
     'LookUp',
     'as_runtime_error',
     'has_index',
+    'index_agrees',
     'is_block',
     'is_cheap',
     'items_from',
@@ -75,6 +77,26 @@ def has_index(value: Any) -> bool:
     return False
 
 
+def index_agrees(value: Any) -> bool:
+    """Whether the index of a value with `has_index` gives what iterating does: of another class, as the keys of a graph
+    next to its nodes, would be the first item already."""
+    if only_index(value) or is_cheap(value) or isinstance(value, Sequence):
+        return True
+    if isinstance(value, Iterator):  # it may stand elsewhere than at its beginning
+        return False
+    if not hasattr(type(value), '__del__'):
+        with suppress(Exception):
+            value = copy(value)  # what it opens for this item must not go to processes with it
+    try:
+        first = next(iter(value), None)
+    except Exception:  # left for the run to raise
+        return True
+    try:
+        return type(value[0]) is type(first)
+    except Exception:
+        return False
+
+
 def is_cheap(sequence: Any) -> bool:
     """Whether to look an item up takes no time, as in lists and arrays."""
     kind = type(sequence)
@@ -115,18 +137,6 @@ class LookUp(partial[Any], Blames):
         """It as a function of an item."""
         return ItemFunction((self,), ('',))
 
-    def is_implemented(self) -> bool:
-        """Whether the sequence, if it can be iterated as well, does not say that its index is not implemented."""
-        sequence = self.sequence
-        try:
-            if not isinstance(sequence, Sequence) and hasattr(type(sequence), '__iter__'):
-                sequence[0]
-        except NotImplementedError:
-            return False
-        except Exception:  # left for the run to raise
-            return True
-        return True
-
     def blame(self, error: Exception, key: Key, value: Any) -> None:
         note(error, self.where if isinstance(self.where, str) else self.where(), key)
         note_length(error, self.sequence, value)
@@ -138,19 +148,14 @@ class LookUp(partial[Any], Blames):
         return LookUp, (*self.args, self.where if isinstance(self.where, str) else self.where())
 
 
-def items_from(start: int, sequence: Any, moved: Any = None, otherwise: Iterator[Any] | None = None) -> Iterator[Any]:
-    """The items of a sequence from the index `start` on; those of `otherwise` if its index is not implemented.
+def items_from(start: int, sequence: Any, moved: Any = None) -> Iterator[Any]:
+    """The items of a sequence from the index `start` on.
 
     `moved` is an iterator over the sequence. It is set to stand behind each item, as if it had given the item.
     """
     for index in range(start, length(sequence) or 0):
         try:
             value = sequence[index]
-        except NotImplementedError:
-            if otherwise is None or index > start:
-                raise
-            yield from otherwise
-            return
         except StopIteration as error:
             raise as_runtime_error(error, sequence, index) from error
         except Exception as error:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
+from functools import partial
 from math import inf
 from time import perf_counter
 from typing import Any, Final
@@ -16,7 +17,7 @@ from itpipe._core.show import format_call, format_value, same
 from itpipe._core.steps import Pair
 from itpipe.errors import NotRestartable
 
-from .indexing import LookUp, has_index, is_cheap, length, only_index
+from .indexing import LookUp, has_index, index_agrees, is_cheap, length, only_index
 from .iterators import is_plain, may_rewind, pick, without_first
 from .run import Run
 from .seeds import Seeds
@@ -57,9 +58,13 @@ class Items:
             return _OpenedWithStates(self, seeds.pass_)
         if not self.indexed():
             return Numbered(self.read, self.pick)
-        return Numbered(
-            self.read, self.pick, read_indices=self._read_indices, looked_up=LookUp(self.iterable, self._where)
-        )
+        look_up = LookUp(self.iterable, self._where)
+        agrees = partial(index_agrees, self.iterable)
+        return Numbered(self.read, self.pick, list, self._read_indices, look_up, agrees)
+
+    @property
+    def lasting(self) -> bool:
+        return not (has_epochs(self.iterable) and self.indexed())
 
     @property
     def cheap(self) -> bool:
@@ -139,10 +144,9 @@ class Items:
 
     def pick(self, keys: Sequence[Any]) -> dict[Key, Any]:
         """The items with these keys, made again."""
-        if self.indexed():
-            with suppress(NotImplementedError):  # torch's IterableDataset has a `__getitem__`
-                look_up = LookUp(self.iterable, self._where).function
-                return {key: look_up(key, key) for key in keys}
+        if self.indexed() and index_agrees(self.iterable):
+            look_up = LookUp(self.iterable, self._where).function
+            return {key: look_up(key, key) for key in keys}
         return pick(self.iterable, keys)
 
     def key_test(self) -> Callable[[Any], bool]:

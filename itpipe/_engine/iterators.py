@@ -11,7 +11,7 @@ import numpy as np
 from itpipe._core.show import format_value
 from itpipe.errors import NotRestartable
 
-from .indexing import has_index, items_from, length
+from .indexing import has_index, index_agrees, items_from, length
 
 __all__ = ['is_iterable', 'is_plain', 'iterate', 'may_rewind', 'pick', 'without_first']
 
@@ -58,8 +58,8 @@ def without_first(count: int, iterator: Any, iterable: Any) -> Any:
     found = _read_by_index(iterator)  # `__iter__` may have made the iterator of another sequence
     if found is not None and length(found[0]) is not None:
         return items_from(count + found[1], found[0], iterator if type(iterator) is _OF_GETITEM else None)
-    if count and not isinstance(iterable, Iterator) and has_index(iterable):
-        return items_from(count, iterable, otherwise=islice(iterator, count, None))
+    if count and has_index(iterable) and index_agrees(iterable):
+        return items_from(count, iterable)
     return islice(iterator, count, None) if count else iterator
 
 

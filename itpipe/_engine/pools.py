@@ -9,6 +9,9 @@ from typing import Any, Protocol
 
 __all__ = ['Pools']
 
+MAX_IDLE = 8
+"""The most idle pools. There may be more in a `concat` of many streams that have workers each."""
+
 
 class Lasting(Protocol):
     """A pool that can be used in one pass after another."""
@@ -16,6 +19,10 @@ class Lasting(Protocol):
     @property
     def threads(self) -> list[threading.Thread]:
         """Its own threads. Closing it waits for them."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it cannot be used any more."""
 
     def rest(self) -> None:
         """Forget the tasks of the pass that has ended. Workers may be busy with them still."""
@@ -42,13 +49,18 @@ class Pools:
         return None
 
     def give_back(self, pool: Lasting) -> None:
-        """Keep the pool for the next pass. After `close`, close it."""
+        """Keep the pool for the next pass, and close the one that has been idle longest if there are too many.
+
+        After `close`, and if the pool is broken, close the pool.
+        """
+        too_many: Lasting | None = pool
         with self._lock:
-            if not (closed := self._closed):
+            if not (self._closed or pool.is_broken):
                 pool.rest()
                 self._idle.append(pool)
-        if closed:
-            pool.close()
+                too_many = self._idle.pop(0) if len(self._idle) > MAX_IDLE else None
+        if too_many is not None:
+            too_many.close()
 
     @property
     def threads(self) -> list[threading.Thread]:

@@ -32,6 +32,10 @@ class Source(Protocol):
     passes, or would have to go back for the state of an earlier one."""
 
     @property
+    def lasting(self) -> bool:
+        """Whether workers may keep their copies of it from pass to pass. Not if somebody tells it which pass it is."""
+
+    @property
     def cheap(self) -> bool:
         """Whether workers need not look its items up: there is no index, or it takes no time, as that of a list."""
 
@@ -93,7 +97,7 @@ class Numbered:
 
     `read(n)` gives the pairs from the n-th on, `pick` makes single items again. `indices` tells for keys where their
     items lie in what the source draws from. If items can be looked up there, `read_indices(n)` gives the indices from
-    the n-th on, with their keys, and `looked_up` makes items of them.
+    the n-th on, with their keys, and `looked_up` makes items of them; `agrees` says whether these are those of `read`.
     """
 
     stateful = False
@@ -107,17 +111,17 @@ class Numbered:
         indices: Callable[[Sequence[Any]], list[Any]] = list,
         read_indices: Callable[[int], Iterator[Pair]] | None = None,
         looked_up: LookUp | None = None,
+        agrees: Callable[[], bool] | None = None,
     ):
         self.read, self.pick, self.indices = read, pick, indices
-        self._read_indices, self._looked_up = read_indices, looked_up
+        self._read_indices, self._looked_up, self._agrees = read_indices, looked_up, agrees
         self.has_look_up = looked_up is not None
         self.gathers = looked_up is not None and looked_up.gathers
         self.position = 0
 
     def split(self) -> bool:
         assert self._read_indices is not None
-        assert self._looked_up is not None
-        if not self._looked_up.is_implemented():
+        if self._agrees is not None and not self._agrees():
             return False
         self.read = self._read_indices
         self.pick = lambda keys: dict(zip(keys, self.indices(keys), strict=True))
@@ -151,6 +155,10 @@ class Seeded:
         self.source, self.seed = source, seed
         self.random, self.ordered, self.one_shot = source.random, source.ordered, source.one_shot
         self.early = source.early
+
+    @property
+    def lasting(self) -> bool:
+        return self.source.lasting
 
     @property
     def cheap(self) -> bool:

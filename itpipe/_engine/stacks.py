@@ -15,7 +15,12 @@ Stack: TypeAlias = 'list[tuple[str, int, str]]'
 PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 WAITING_FILES = tuple(
     os.path.join(PACKAGE, room, file)
-    for room, file in (('_engine', 'background.py'), ('_workers', 'pool.py'), ('_workers', 'threads.py'))
+    for room, file in (
+        ('_engine', 'background.py'),
+        ('_workers', 'hub.py'),
+        ('_workers', 'pool.py'),
+        ('_workers', 'threads.py'),
+    )
 )
 """The files in which itpipe's threads wait for each other."""
 MAX_FRAMES = 32

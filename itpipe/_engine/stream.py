@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, T
 from itpipe._core.checks import integer, not_async, truth
 from itpipe._core.rng import check_seed
 from itpipe._core.show import format_step, format_steps, same
-from itpipe._core.steps import Function, ItemStep, Joins, Step, identity
+from itpipe._core.steps import Function, ItemStep, Joins, Stateless, Step, identity
 
 from .chain import Chain, item_again
 from .checkpoint import StateCodec
 from .functions import item_function
 from .iterables import Items
 from .iterators import is_iterable
+from .order import fused, is_by_count
 from .run import Run
 from .seeds import Seeds
 from .source import Seeded, Source
@@ -173,6 +174,37 @@ class Stream(Generic[B]):
         seeds = Seeds(pass_=position.pass_, fallback=self.source.seed, entropy=position.entropy)
         return Run(Chain(self.source, self.steps, seeds, state=position.in_pass))
 
+    def at(self, number: int) -> Run[B]:
+        """A run that begins with what comes out at this index: 0 is the first, and nothing before it is made.
+
+        This takes no time if the items can be looked up. It is for streams whose stages keep or count items: item-wise
+        ones, `batch_by(int)`, `prefetch`, and `parallel_map` with an order and without `on_error`. The data may be
+        anything with an index, `sample`, `load_by_random_id` or `shuffle()`.
+
+        Raises TypeError if `number` is not an int. Raises ValueError if it is negative, or if a stage or the source
+        does not say which items come out there; `resume` goes on there from a state.
+
+        >>> from itpipe import batch_by, sample, shuffle, stream
+        >>> batches = stream(range(10**9), seed=0) | shuffle() | batch_by(4)
+        >>> run = batches.at(200_000_000)
+        >>> next(run) == [batches.item(800_000_000 + n) for n in range(4)]
+        True
+
+        The state of the run may go into `Infinite.load_state_dict`.
+        """
+        place = integer('Stream.at', 'number', number, least=0)
+        for step in reversed(fused(self.steps)):
+            if is_by_count(step):
+                place *= step.options[0]
+            elif not (step.itemwise and isinstance(step, Stateless)):
+                raise ValueError(f'Stream.at: `{format_step(step)}` does not say which items come out where')
+        try:
+            self.source.check_entry(place)
+        except ValueError:
+            raise ValueError(f'Stream.at: `{self.source!r}` does not give its items by number') from None
+        state = {'source': place, 'steps': {}}
+        return Run(Chain(self.source, self.steps, Seeds(fallback=self.source.seed), state=state))
+
     def item(self, key: Any) -> Any:
         """One item, made again separately, with its randomness, as it was just before it was put into a batch.
 
@@ -220,7 +252,10 @@ def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = Fal
     of `|`, such as the views of a dict. The seed is that of every later random stage that has no seed of its own.
 
     An iterable with a length and access by index, but without an `__iter__` of its own, is read by index up to its
-    length. If reading an item raises, that is an error, even an IndexError.
+    length. If reading an item raises, that is an error, even an IndexError. One that also has an `__iter__` must give
+    the same items by both. If only `shuffle`, `take`, `skip`, `shard` and item-wise stages stand between it and a
+    `parallel_map`, the workers look the items up. Behind a `shuffle`, only the items that come out are looked up. If a
+    `batch_by` with a number follows, the items of a batch are looked up together, by `__getitems__` if there is one.
 
     `reread` is about a run that goes on (`Stream.resume`, `Infinite.load_state_dict`). With `reread=True` the iterable
     is read again from its beginning up to the place. Without it, an iterable with `state_dict` and `load_state_dict`
@@ -233,6 +268,8 @@ def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = Fal
     >>> from itpipe import apply
     >>> list(stream({'a': 1}.items()) | apply(len))
     [2]
+
+    See also: `sample`; `parallel_map`, about datasets in workers.
     """
     truth('stream', 'reread', reread)
     if isinstance(iterable, Stream):

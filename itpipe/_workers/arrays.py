@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import pickle
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ import numpy as np
 
 from .shared_memory import LARGE
 
-__all__ = ['COPIED', 'IN_FUNCTION', 'IN_ITEM', 'REOPENED', 'Arrays', 'is_plain_array', 'thawed']
+__all__ = ['COPIED', 'IN_FUNCTION', 'IN_ITEM', 'REOPENED', 'Arrays', 'is_plain_array', 'reduce_plain_array', 'thawed']
 
 REOPENED = 1 << 20
 """Bytes. A larger mapped array takes longer to copy than to open again, which takes a third of a millisecond."""
@@ -65,9 +66,15 @@ IN_ITEM = Arrays(reopen=REOPENED)  # only mode 'r': a source may fill a writable
 
 def is_plain_array(array: Any) -> bool:
     """Whether numpy pickles the array, if it is not inside the function, as `Arrays` would."""
-    base, flags, kind = array.base, array.flags, array.dtype.kind
+    base, flags, dtype = array.base, array.flags, array.dtype
     owned = base is None or (type(base) is np.ndarray and base.base is None)
-    return owned and flags.forc and flags.writeable and kind in 'biufcSU'
+    return owned and flags.forc and flags.writeable and dtype.kind in 'biufcSU' and dtype.metadata is None
+
+
+def reduce_plain_array(array: Any) -> tuple[Any, ...]:
+    """How pickle makes such an array again, in a third of the time that it takes with numpy's own way."""
+    order = 'C' if array.flags.c_contiguous else 'F'
+    return np.ndarray, (array.shape, array.dtype.str, pickle.PickleBuffer(array), 0, None, order)
 
 
 def thawed(array: Any) -> Any:

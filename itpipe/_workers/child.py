@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.stacks import stack_of
 
+from .allocator import keep_freed_memory
 from .block import mapped
 from .files import File
 from .pickling import loads_function, loads_item, pack
@@ -52,7 +53,7 @@ def work(socket: Any, control: Any, items: File | None, block: File | None, resu
 
 
 def _settle_in(socket: Any, control: Any) -> None:
-    """Shield this process from the terminal, report crashes, and let other processes be started from here."""
+    """Shield this process from the terminal, report crashes, let other processes be started from here, keep memory."""
     open_standard_streams()
     if hasattr(os, 'setpgid'):
         os.setpgid(0, 0)
@@ -70,6 +71,7 @@ def _settle_in(socket: Any, control: Any) -> None:
             os.set_inheritable(end.fileno(), False)
         os.register_at_fork(after_in_child=socket.close)
     _pickle_by_value()
+    keep_freed_memory()
 
 
 def _takes_output(number: int) -> bool:

@@ -7,7 +7,7 @@ its lock held.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from math import inf
 from time import perf_counter
@@ -47,16 +47,23 @@ W = TypeVar('W', bound=Worker)
 class Dispatcher(Generic[W]):
     """Hands the waiting calls out to at most `size` workers, and starts a worker when all others have work.
 
-    `start_worker` returns None if none can be started.
+    What it does for a call takes no longer if there are more workers. `start_worker` returns None if none can be
+    started.
     """
 
     def __init__(self, size: int, start_worker: Callable[[], W | None], clock: Callable[[], float] = perf_counter):
         self.size, self._start_worker, self._clock = size, start_worker, clock
         self.workers: list[W] = []
         self.waiting: deque[Call] = deque()
-        self.max_group = MAX_GROUP
+        self.group_size = 1
+        """How many calls are sent together at present."""
         self.closed = False
         """Whether no call is handed out any more; any thread may set it."""
+        self._idle: OrderedDict[W, None] = OrderedDict()
+        """The workers that have no call."""
+        self._ahead: OrderedDict[W, None] = OrderedDict()
+        """Those that have few, and may be given a group ahead."""
+        self._max_group = MAX_GROUP
         self._average, self._seconds = MovingAverage(0.2), inf  # of a call
         self._caller_waits = self._slow_source = False
         self._submitted_at = 0.0
@@ -79,23 +86,34 @@ class Dispatcher(Generic[W]):
         """These calls of a process that ended are to be made again, before all others."""
         self.waiting.extendleft(reversed(calls))
 
-    def record(self, count: int, seconds: float) -> None:
-        """So many calls took so long together."""
+    def answered(self, worker: W, count: int, seconds: float) -> None:
+        """The worker has answered so many calls, which took so long together. They are no longer among its calls."""
         self._seconds = self._average.add(seconds / count)
+        self._resize()
+        self._offer(worker)
 
-    @property
-    def group_size(self) -> int:
-        """How many calls are sent together at present."""
+    def withdraw(self, worker: W) -> None:
+        """The worker gets no more calls; it still is one of the `size` until it is removed from `workers`."""
+        self._idle.pop(worker, None)
+        self._ahead.pop(worker, None)
+
+    def limit_groups(self, size: int) -> None:
+        """Make groups no larger than this from now on."""
+        if size != self._max_group:
+            self._max_group = size
+            self._resize()
+
+    def _resize(self) -> None:
         least = 2 if self._seconds < CHEAP_CALL else 1
-        return max(1, min(self.max_group, max(least, int(GROUP_SECONDS / (self._seconds + 1e-9)))))
+        self.group_size = max(1, min(self._max_group, max(least, int(GROUP_SECONDS / (self._seconds + 1e-9)))))
 
     def hand_out(self) -> None:
         """Give the waiting calls to processes that have too little to do."""
         while self.waiting and not self.closed:
             alone = self.waiting[0].suspect
             size = 1 if alone else self.group_size
-            if self._caller_waits and (idle := sum(not worker.calls for worker in self.workers)):
-                size = min(size, -(-len(self.waiting) // idle))  # so that all of them have work
+            if self._caller_waits and self._idle:
+                size = min(size, -(-len(self.waiting) // len(self._idle)))  # so that all of them have work
             if len(self.waiting) < size and not (self._caller_waits or self._slow_source):
                 return
             if (worker := self._next_worker(alone, size)) is None:
@@ -104,28 +122,30 @@ class Dispatcher(Generic[W]):
             while self.waiting and len(group) < min(size, worker.calls_left) and self.waiting[0].suspect is alone:
                 group.append(self.waiting.popleft())
             worker.give(group)
+            self._offer(worker)
+
+    def _offer(self, worker: W) -> None:
+        """The worker can be given a group, now or ahead."""
+        if worker.calls_left <= 0:
+            return
+        if worker.calls:
+            self._ahead[worker] = None
+        else:
+            self._ahead.pop(worker, None)
+            self._idle[worker] = None
 
     def _next_worker(self, alone: bool, size: int) -> W | None:
         """The worker that gets the next group; None while all have enough to do."""
-        if len(self.workers) < self.size and all(worker.calls for worker in self.workers):
-            if (worker := self._start_worker()) is not None:
-                self.workers.append(worker)
-            elif not self.workers:
-                return None
+        if self._idle:
+            return self._idle.popitem(last=False)[0]
+        if len(self.workers) < self.size and (started := self._start_worker()) is not None:
+            self.workers.append(started)
+            return started
+        if alone or self._seconds >= CHEAP_CALL or len(self.waiting) < size:
+            return None
         late = self._clock() - LATE
-        worker = min(
-            self.workers,
-            key=lambda worker: (
-                worker.calls_left <= 0,
-                bool(worker.calls) and worker.answered_at < late,
-                len(worker.calls),
-                worker.answered_at,
-            ),
-        )
-        if worker.calls_left <= 0:  # the others have none left, either
-            return None
-        if not worker.calls:
-            return worker
-        if alone or worker.calls[0].suspect or worker.answered_at < late:
-            return None
-        return worker if self._seconds < CHEAP_CALL and len(worker.calls) <= size <= len(self.waiting) else None
+        while self._ahead:  # who is left out here is offered again when it answers
+            worker, _ = self._ahead.popitem(last=False)
+            if len(worker.calls) <= size and worker.answered_at >= late and not worker.calls[0].suspect:
+                return worker
+        return None

@@ -57,7 +57,7 @@ class ExecutorPool(Pool):
         else:
             self._lazy_futures[task] = future
             if task.use.done is not None:  # nothing tells which is done first, so they count as done in their order
-                task.use.done.put(task)
+                task.use.done.append(task)
 
     def _look_ups_to_do_here(self) -> ItemFunction:
         """The look-ups, if each call to another process would have a large dataset with it; else nothing to do."""
@@ -81,6 +81,9 @@ class ExecutorPool(Pool):
 
     def _received(self, value: Any) -> Any:
         return result_of(value) if isinstance(value, Packed) else value
+
+    def _is_starving(self) -> bool:
+        return bool(self._futures) and len(self._futures) < self.size
 
     @property
     def threads(self) -> list[threading.Thread]:

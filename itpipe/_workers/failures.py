@@ -12,7 +12,7 @@ from itpipe._core.keys import Key, ordinals
 from itpipe._core.notes import note
 from itpipe._core.tracebacks import add_note, own, related, without_values
 from itpipe._engine.functions import ItemFunction
-from itpipe.errors import Dropped
+from itpipe.errors import Dropped, WorkerCrashed
 
 __all__ = ['SKIPPED', 'Failures', 'OnError', 'Policy', 'Retries', 'Retrying', 'policy_of', 'retries_of']
 
@@ -138,7 +138,7 @@ class Failures:
             raise error
         ordinal = ordinals(key)[0]
         try:
-            choice = on_error if isinstance(on_error, str) else on_error(error, self._item(key, item), ordinal)
+            choice = on_error if isinstance(on_error, str) else on_error(error, self._item(error, key, item), ordinal)
         except Exception as second:
             if second is not error:
                 note(second, f'`on_error` of {self.stage}', key)
@@ -156,8 +156,10 @@ class Failures:
         self.dropped.append(Dropped(ordinal, self.stage, error))
         return SKIPPED
 
-    def _item(self, key: Key, item: Any) -> Any:
+    def _item(self, error: Exception, key: Key, item: Any) -> Any:
         """What the function of the stage got: made again, if workers look items up; the index if that fails."""
+        if isinstance(error, WorkerCrashed):  # the look-up may be what killed the workers
+            return item
         try:
             return self._first(key, item)
         except Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from itpipe._core.checks import one_of, positive
 from itpipe._core.notes import note
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.resources import Resource
@@ -14,7 +15,7 @@ from .failures import Retries, Retrying
 from .pool import Pool
 from .threads import Threads
 
-__all__ = ['Workers']
+__all__ = ['Workers', 'check_limits']
 
 
 class Workers(NamedTuple):
@@ -30,6 +31,10 @@ class Workers(NamedTuple):
     stall_timeout: float | None
     resource: Resource | None
     retries: Retries | None
+    timeout: float | None = None
+    """Seconds that a process may take for an item."""
+    restart: bool = False
+    """Whether processes are replaced that take longer than `stall_timeout` for an item."""
 
     def open(self, function: ItemFunction, stop: Stop) -> Pool:
         """A pool of these workers for the function: that of an earlier pass, or a new one."""
@@ -56,9 +61,33 @@ class Workers(NamedTuple):
             return Threads(self.given, function, self.in_flight)
         if self.kind == 'processes':
             check_running()  # if the interpreter is ending, the next import fails and does not say why
+            from .crashes import Timeout
             from .processes import Processes
 
-            return Processes(self.given, function, self.in_flight, self.max_crashes, self.max_tasks)
+            timeout = None if self.timeout is None else Timeout(self.timeout, self._tries_after(TimeoutError))
+            restart_after = self.stall_timeout if self.restart else None
+            return Processes(
+                self.given, function, self.in_flight, self.max_crashes, self.max_tasks, timeout, restart_after
+            )
         from .executors import ExecutorPool
 
         return ExecutorPool(self.given, function, self.in_flight)
+
+    def _tries_after(self, error: type[Exception]) -> int:
+        """How many times a call is tried again after such an error."""
+        return self.retries.tries if self.retries is not None and issubclass(error, self.retries.on) else 0
+
+
+def check_limits(where: str, kind: str, timeout: Any, stall_timeout: Any, on_stall: Any) -> bool:
+    """Check the limits in time of workers of this kind; whether those are restarted that stall."""
+    for name, seconds in ('timeout', timeout), ('stall_timeout', stall_timeout):
+        if seconds is not None:
+            positive(where, name, seconds)
+    restart = one_of(where, 'on_stall', on_stall, ('warn', 'restart')) == 'restart'
+    for option, given in ('timeout', timeout is not None), ('on_stall', restart):
+        if given and kind != 'processes':
+            what = 'a thread' if kind == 'threads' else 'a call in an executor'
+            raise TypeError(f'{where}: `{option}` goes with `processes`, as {what} cannot be stopped from outside')
+    if restart and stall_timeout is None:
+        raise TypeError(f'{where}: `on_stall` goes with `stall_timeout`, the seconds after which it restarts')
+    return restart

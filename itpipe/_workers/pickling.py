@@ -5,24 +5,25 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache, lru_cache
+from itertools import chain
 from random import SystemRandom
 from types import CodeType, NoneType
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 from warnings import warn
 
 import numpy as np
 
 from itpipe._core.inside import kind_of, path_to
 from itpipe._core.keys import Key, describe
-from itpipe._engine.functions import ItemFunction
+from itpipe._engine.functions import ItemFunction, Keyed
 from itpipe._engine.indexing import LookUp
 from itpipe._engine.stacks import user_stacklevel
 from itpipe.errors import NotPicklable
 
-from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain_array
+from .arrays import COPIED, IN_FUNCTION, IN_ITEM, Arrays, is_plain_array, reduce_plain_array
 from .exceptions import message_of, pack_error, unpack_error
 from .reducers import REDUCERS, generators, reduce_code, with_slots
 from .task import Packed
@@ -34,6 +35,7 @@ __all__ = ['dumps_call', 'dumps_function', 'loads_call', 'loads_function', 'load
 GLOBAL_GENERATORS = (('numpy.random.mtrand', '_rand'), ('random', '_inst'), ('torch', 'default_generator'))
 """They are not copied: what refers to one gets that of the other process."""
 ATOMS = {int, float, complex, bool, str, bytes, NoneType}
+ATOMIC, WITH_ARRAYS, OTHER = range(3)
 
 BufferCallback: TypeAlias = 'Callable[[pickle.PickleBuffer], object]'
 """As for pickle: takes a buffer that does not go into the pickle, or returns something true if it does."""
@@ -54,10 +56,14 @@ def dumps(
     where it is in the value, why, and what to do.
     """
     content = value if key is None else (key, value)
-    if _is_plain(content):  # pickle alone is several times as fast
-        with suppress(MemoryError):  # it is raised again below
-            return pickle.dumps(content, protocol=5, buffer_callback=buffer_callback)
     file = io.BytesIO()
+    if (plain := _plainness(content)) != OTHER:  # pickle alone is several times as fast
+        with suppress(MemoryError):  # it is raised again below
+            if plain == ATOMIC:
+                return pickle.dumps(content, protocol=5)
+            _PlainPickler(file, protocol=5, buffer_callback=buffer_callback).dump(content)
+            return file.getvalue()
+        file = io.BytesIO()
     pickler = _pickler()(file, protocol=5, buffer_callback=buffer_callback)
     pickler.arrays, pickler.files = arrays, {}
     pickler.held, pickler.generators = held, () if held is None else generators()
@@ -72,17 +78,26 @@ def dumps(
     return file.getvalue()
 
 
-def _is_plain(value: Any, depth: int = 4) -> bool:
-    """Whether the value is made of numbers, text and arrays of them, which do not need cloudpickle."""
+def _plainness(value: Any, depth: int = 4) -> int:
+    """Whether the value is made of numbers and text, of these and arrays of them, or of anything else."""
     kind = type(value)
-    if kind in ATOMS or isinstance(value, np.generic):
-        return True
+    if kind in ATOMS:
+        return ATOMIC
     if kind is np.ndarray:
-        return is_plain_array(value)
-    if kind not in (tuple, list, dict) or len(value) > 100 or not depth:
-        return False
-    parts = (*value, *value.values()) if kind is dict else value
-    return all(_is_plain(part, depth - 1) for part in parts)
+        return WITH_ARRAYS if is_plain_array(value) else OTHER
+    if kind not in (tuple, list, dict):
+        return ATOMIC if isinstance(value, np.generic) else OTHER
+    if len(value) > 100 or not depth:
+        return OTHER
+    plainness = ATOMIC
+    for part in (*value, *value.values()) if kind is dict else value:
+        if type(part) not in ATOMS:
+            plainness = max(plainness, _plainness(part, depth - 1))
+    return plainness
+
+
+class _PlainPickler(pickle.Pickler):
+    dispatch_table: ClassVar[Any] = {np.ndarray: reduce_plain_array}  # type: ignore[misc]
 
 
 @cache
@@ -150,20 +165,38 @@ def dumps_function(function: ItemFunction, buffer_callback: BufferCallback | Non
     try:
         data = dumps(function, 'the function', hint, buffer_callback, arrays, held=held)
     except NotPicklable:
-        hint = "let it open what it needs in `__getitem__`, use threads, or give `parallel_map` `lookups='main'`"
-        for call in function.split()[0].calls:
-            if isinstance(call, LookUp):
-                dumps(call.sequence, 'the source, whose items the processes look up,', hint, arrays=arrays, held=held)
+        _check_steps_before(function.split()[0], arrays)
         raise
     if held:
         what = path_to(held[0], function) or 'the function'
         warn(
-            f'{" | ".join(function.names)}: {what} is a random generator ({kind_of(held[0])}). Each process gets a copy'
+            f'{function.where}: {what} is a random generator ({kind_of(held[0])}). Each process gets a copy'
             ' of it, and all draw the same numbers: use `with_rng`, which gives each item a generator of its own',
             RuntimeWarning,
             stacklevel=user_stacklevel(),
         )
     return data
+
+
+def _check_steps_before(function: ItemFunction, arrays: Arrays) -> None:
+    """Say that it is not the function itself that cannot be pickled, but what the processes do before it, if so."""
+    instead = "use threads, or give `parallel_map` `lookups='main'`"
+    for look_up in _look_ups(function):
+        hint = f'let it open what it needs in `__getitem__`, {instead}'
+        dumps(look_up.sequence, 'the source, whose items the processes look up,', hint, _leave_out, arrays)
+    dumps(function, 'what the processes do before the function', instead, _leave_out, arrays)
+
+
+def _leave_out(_: Any) -> None:
+    """A `BufferCallback`, where the pickle is not used."""
+
+
+def _look_ups(function: ItemFunction) -> Iterator[LookUp]:
+    for call in function.calls:
+        if isinstance(call, LookUp):
+            yield call
+        elif isinstance(call, Keyed):
+            yield from chain.from_iterable(map(_look_ups, call.inner))
 
 
 def dumps_call(key: Key, value: Any, buffer_callback: BufferCallback | None = None) -> bytes:

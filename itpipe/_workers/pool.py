@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import threading
-from queue import Empty, SimpleQueue
+from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import Key
+from itpipe._core.nbytes import nbytes
 from itpipe._core.notes import noted
 from itpipe._core.sizes import Bytes
 from itpipe._engine.functions import ItemFunction
@@ -30,6 +32,14 @@ __all__ = ['Pool']
 
 TRIAL = 0.002
 """Seconds that the first call may take before others run beside it."""
+
+
+ANY = Task(())
+"""Stands for all tasks, where one of them is awaited."""
+WIDEST = 32
+"""By default, at most as many times more tasks are pending than keep the workers busy if all take equally long …"""
+WIDEST_BYTES = 1 << 28
+"""… and no more than results of so many bytes."""
 
 
 class Pool:
@@ -52,6 +62,7 @@ class Pool:
             self._memory, self.in_flight = MemoryBudget(in_flight, self.copies), size
             self._use.settled = self._memory.settled
         self.size, self.function = size, function
+        self._width, self._widest, self._is_hungry = 1, WIDEST, False
         self.inline = InlinePolicy(calibrated=True)
         self.where, self.stall_timer = '', StallTimer()
         self._pid = os.getpid()
@@ -75,9 +86,14 @@ class Pool:
         self._stopped = False
 
     @property
+    def is_broken(self) -> bool:
+        """Whether it cannot be used in another pass. For the run's thread."""
+        return False
+
+    @property
     def max_pending(self) -> int:
         """How many tasks may be submitted and not taken yet: `in_flight`, or what keeps the workers busy."""
-        return self.in_flight or 2 * self.size
+        return self.in_flight or 2 * self.size * self._width
 
     def can_submit(self, pending: int) -> bool:
         """Whether another task may be submitted, while this many are pending."""
@@ -111,9 +127,9 @@ class Pool:
             if task.use.settled is not None:
                 task.use.settled.append(task)
             if task.use.done is not None:
-                task.use.done.put(task)
-            if self._awaited is task:  # read after settling; `_wait` reads `settled` after it has set `_awaited`
-                signal(self._wake)
+                task.use.done.append(task)
+            if self._awaited is task or self._awaited is ANY or (self._is_hungry and self._is_starving()):
+                self._signal()  # read after settling; `_wait` does it in reverse order
 
     def try_out(self, task: Task) -> None:
         """Wait a moment for the first call, which runs alone, to see how long a call takes."""
@@ -151,38 +167,75 @@ class Pool:
             self.stall_timer.start()
         while not task.settled:
             self._check()
-            self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self.doing))
+            self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self._stalled))
         self._check()  # stopping cancels tasks and kills workers, so what the task came to may be wrong
 
+    def starves(self, task: Task) -> bool:
+        """Wait for the task, but only while workers have others to do; whether they have none, and may have more."""
+        if self.in_flight is not None or self._width >= self._widest:
+            return False
+        self._is_hungry = True
+        try:
+            if not task.settled:
+                self._flush()
+                self.stall_timer.start()
+            while not (task.settled or self._is_starving()):
+                if self._stopped or os.getpid() != self._pid:
+                    return False  # `result` raises the error, with a note
+                self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self._stalled))
+        finally:
+            self._is_hungry = False
+        return not task.settled
+
+    def widen(self, results: Iterable[Any]) -> None:
+        """Allow twice as many tasks, unless results as large as these would hold too much memory."""
+        largest = max(map(nbytes, results), default=0)
+        if 2 * self.max_pending * largest > WIDEST_BYTES:
+            self._widest = self._width
+        else:
+            self._width *= 2
+        if self.inline.active:
+            self.inline.to_workers()
+
+    def _is_starving(self) -> bool:
+        """Whether a worker has nothing to do."""
+        raise NotImplementedError
+
     def _wait(self, task: Task, seconds: float) -> None:
+        """Wait until the task is settled, `ANY` if one is, or the pool stopped; for so long at most."""
         self._awaited = task
-        if not task.settled and not self._stopped:
-            self._wake.acquire(timeout=seconds)  # it may wake up for an earlier signal
+        if not (self._use.done if task is ANY else task.settled) and not self._stopped:
+            self._sleep(seconds)  # it may wake up for an earlier signal
         self._awaited = None
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait for a signal."""
+        self._wake.acquire(timeout=seconds)
+
+    def _signal(self) -> None:
+        """End the wait for a signal, or the next one; from any thread."""
+        signal(self._wake)
 
     def watch(self) -> None:
         """From now on, tasks are taken by `next_done`, in the order in which they are settled."""
-        self._use.done = SimpleQueue()
+        self._use.done = deque()
 
     @property
     def any_done(self) -> bool:
         """Whether `next_done` would return at once."""
-        return self._use.done is not None and not self._use.done.empty()
+        return bool(self._use.done)
 
     def next_done(self) -> Task:
         """Wait for the task that is settled next."""
         assert self._use.done is not None
-        if self._use.done.empty():
+        if not self._use.done:
             self._flush()
-        self.stall_timer.start()
-        while True:
+            self.stall_timer.start()
+        while not self._use.done:
             self._check()
-            try:
-                task = self._use.done.get(timeout=self.stall_timer.wait_time(POLL_SECONDS, self.doing))
-            except Empty:
-                continue
-            if task is not None:
-                return task
+            self._wait(ANY, self.stall_timer.wait_time(POLL_SECONDS, self._stalled))
+        self._check()
+        return self._use.done.popleft()
 
     def _flush(self) -> None:
         """Send the tasks that are held back to be sent with others: the caller is about to wait."""
@@ -204,13 +257,15 @@ class Pool:
         """For the warning of a stall: which worker is at which item, and where in the user's functions."""
         raise NotImplementedError
 
+    def _stalled(self) -> str:
+        """What it is doing, now that a result is waited for too long."""
+        return self.doing()
+
     def stop(self) -> None:
         """Break all waits, and start no other task; from any thread."""
         self._stopped = True
         self.function.stop()
-        signal(self._wake)
-        if (done := self._use.done) is not None:
-            done.put(None)
+        self._signal()
 
     def close(self) -> None:
         """Stop, and wait until nothing of this pool is left. A second call does nothing.

@@ -7,13 +7,16 @@ import pickle
 import signal
 from collections import deque
 from contextlib import suppress
+from math import inf
 from pickle import PickleBuffer
 from time import perf_counter
 from typing import Any
 
 from itpipe._engine.stacks import Stack
 
+from .channel import Channel
 from .child import SHUTDOWN, STACK
+from .crashes import Overdue
 from .launching import Launcher
 from .pickling import result_of
 from .shared_memory import Arena, Borrower, Span
@@ -30,18 +33,22 @@ TEARDOWN = 0.3
 class WorkerProcess:
     """A process, and the calls that it was given and has not answered yet.
 
-    `give`, `send`, `take_answered` and `take_unanswered` are called with the pool's lock, the rest by the thread that
-    waits for the answers, or where it says so.
+    `start` and the end (`close_resource`, `disconnect`, `join`) are for a thread of their own. The rest is called with
+    the pool's lock, or where it says so.
     """
 
     def __init__(self, name: str, arena: Arena, calls_left: float):
         self.name, self.calls_left = name, calls_left
         self.calls: deque[Call] = deque()
-        self.answered_at = 0.0
+        self.answered_at = self._given_at = 0.0
         self.is_connected = False
         """Whether it can be asked for its stack, and to end."""
         self.is_set_up = False
         """Whether it has unpickled the function, and set up what the function needs."""
+        self.ended = self.is_ending = False
+        """Whether it will answer no more, and whether that is being dealt with."""
+        self.overdue: Overdue | None = None
+        """Why it was killed, if that was because of the time that an item took."""
         self.process: Any = None
         self.failure: BaseException | None = None
         """The error of its set-up."""
@@ -49,7 +56,7 @@ class WorkerProcess:
         self._arena = arena
         self._unsent: deque[tuple[int, bytes]] = deque()
         """Messages with the last ones of the calls, and the number of calls in each."""
-        self._socket: Any = None
+        self._channel: Any = None
         self._control: Any = None
         self._borrower = Borrower()
         self._killed = self._stack_requested = False
@@ -62,31 +69,37 @@ class WorkerProcess:
 
     def start(self, launcher: Launcher) -> None:
         """Start it, and send it the function."""
-        self._socket, its_socket = launcher.pipe()
+        self._channel = Channel()
         self._control, its_control = launcher.pipe()
         self._borrower.file = launcher.file()
-        process = launcher.process(self.name, its_socket, its_control, self._borrower.file)
+        process = launcher.process(self.name, self._channel.other, its_control, self._borrower.file)
         process.start()
         self.process = process
-        its_socket.close()
+        self._channel.other.close()
         its_control.close()
         if self._killed:  # before there was a process
             self.kill()
-        self._socket.send_bytes(launcher.first_message)
+        self._channel.send(launcher.first_message)
         self.is_connected = True
+
+    def fileno(self) -> int:
+        """The number of the socket on which it answers."""
+        return self._channel.fileno()  # type: ignore[no-any-return]
 
     def request_shutdown(self) -> None:
         """Have it end after the call that it is working on; from any thread."""
         with suppress(OSError):
+            if not self.is_connected:
+                return
             self._control.send_bytes(SHUTDOWN)
-            self._socket.send_bytes(b'')
+            self._channel.send(b'')
 
     def close_resource(self) -> None:
         """Let it close what it has set up, but not for long."""
         self.request_shutdown()
-        with suppress(EOFError, OSError):
-            while self._socket.poll(TEARDOWN):
-                self._read()
+        with suppress(OSError):
+            while not self.ended and self._channel.poll(TEARDOWN):
+                self.receive()
 
     def kill(self) -> None:
         """End it, and what it has started; from any thread, at any time."""
@@ -104,7 +117,7 @@ class WorkerProcess:
 
     def disconnect(self) -> None:
         """Close its pipes, while no other thread is about to use them."""
-        for end in (self._socket, self._control):
+        for end in (self._channel, self._control):
             if end is not None:
                 end.close()
 
@@ -122,6 +135,8 @@ class WorkerProcess:
 
     def give(self, calls: list[Call]) -> None:
         """Send these calls in one message, now or when the process can take it."""
+        if not self.calls:
+            self._given_at = perf_counter()
         self.calls_left -= len(calls)
         self.calls.extend(calls)
         content = self._borrower.give_back(), [(call.data, call.buffers, call.pass_) for call in calls]
@@ -132,6 +147,11 @@ class WorkerProcess:
                 message = pickle.dumps(span)
         self._unsent.append((len(calls), message))
         self.send()
+
+    @property
+    def busy_since(self) -> float:
+        """When it began, at the latest, with a call that it has not answered; infinity if there is none."""
+        return max(self.answered_at, self._given_at) if self.calls and self.is_set_up else inf
 
     @property
     def sent(self) -> int:
@@ -145,24 +165,42 @@ class WorkerProcess:
             if len(message) > SMALL and self.sent:
                 return
             try:
-                self._socket.send_bytes(message)
-            except OSError:  # it has died, as its thread is about to notice
+                self._channel.send(message)
+            except OSError:  # it has died, as is about to be noticed
                 return
             self._unsent.popleft()
 
-    def receive(self) -> tuple[float, list[Packed]]:
-        """The next answers, and how long the calls took; no answers when it has set up. EOFError when it ends."""
-        seconds, answers = self._read()
-        if answers:
+    def receive(self) -> list[tuple[float, list[Packed]]]:
+        """The answers that are there, in groups, each with how long the calls took. A group without any is sent when it
+        has set up. Sets `ended` if it will send no more.
+        """
+        groups = []
+        for message in self._channel.receive():
+            seconds, answers, failure = pickle.loads(message)
+            if failure is not None:
+                self._take_failure(*failure)
+                break
             self.answered_at = perf_counter()
-        return seconds, [Packed(data, failed, self._borrower.views(buffers)) for data, failed, buffers in answers]
+            groups.append(
+                (
+                    seconds,
+                    [Packed(data, failed, self._borrower.views(buffers)) for data, failed, buffers in answers],
+                )
+            )
+        self.ended = self.ended or self._channel.ended
+        return groups
+
+    def has_answers(self) -> bool:
+        """Whether there is something to receive."""
+        return self._channel.poll(0)  # type: ignore[no-any-return]
 
     def take_answered(self, count: int) -> list[Call]:
         """So many of its calls, which have been answered; the memory of their items is free again."""
         calls = [self.calls.popleft() for _ in range(count)]
         for call in calls:
-            self._arena.release(call.buffers)
-            self._arena.release(call.message)
+            if call.buffers or call.message:
+                self._arena.release(call.buffers)
+                self._arena.release(call.message)
         return calls
 
     def take_unanswered(self) -> list[Call]:
@@ -173,19 +211,15 @@ class WorkerProcess:
             call.message = ()
         return calls
 
-    def _read(self) -> tuple[float, Any]:
-        seconds, answers, failure = pickle.loads(self._socket.recv_bytes())
-        if failure is not None:
-            data, tearing_down = failure
-            try:
-                result_of(Packed(data, failed=True))
-            except BaseException as error:
-                if tearing_down:
-                    self.teardown_failure = error
-                else:
-                    self.failure = error
-            raise EOFError
-        return seconds, answers
+    def _take_failure(self, data: bytes, tearing_down: bool) -> None:
+        self.ended = True
+        try:
+            result_of(Packed(data, failed=True))
+        except BaseException as error:
+            if tearing_down:
+                self.teardown_failure = error
+            else:
+                self.failure = error
 
     # -----------------------------------------------------------------------------------------------------------------
     # Where it is

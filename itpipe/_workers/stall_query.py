@@ -19,12 +19,10 @@ SILENT = 'does not answer: it is starting, or in native code that holds the inte
 
 
 class StallQuery:
-    """Asks the processes of a pool with this lock."""
+    """Asks the processes of a pool with this lock; `lock` is held while the pipes are in use on which it does so."""
 
-    def __init__(self, pool_lock: threading.Lock):
-        self._pool_lock = pool_lock
-        self.lock = threading.Lock()
-        """Held while the pipes are in use on which processes are asked."""
+    def __init__(self, pool_lock: threading.Lock, lock: threading.Lock):
+        self._pool_lock, self.lock = pool_lock, lock
 
     def report(self, workers: Sequence[WorkerProcess]) -> str:
         """The lines of the processes that have work: the item, the process and its stack."""

@@ -9,7 +9,6 @@ from itpipe._core.keys import Key
 
 if TYPE_CHECKING:
     from collections import deque
-    from queue import SimpleQueue
 
     from .shared_memory import Buffers
 
@@ -20,7 +19,7 @@ GROUP_SECONDS = 0.001
 it together with others."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Packed:
     """The pickled result of a call in another process, or its pickled error."""
 
@@ -42,7 +41,7 @@ class Use:
     def __init__(self) -> None:
         self.settled: deque[Task] | None = None
         """The settled tasks, if what they hold is measured."""
-        self.done: SimpleQueue[Task | None] | None = None
+        self.done: deque[Task] | None = None
         """The settled tasks, if they are taken in this order."""
         self.over = False
         """Whether nobody takes its tasks any more."""
@@ -66,7 +65,7 @@ class Task:
         """Whether `Pool.result` has raised an error of this item, not one of the pool."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Call:
     """A task as it is sent to a process."""
 
@@ -81,3 +80,5 @@ class Call:
     """Whether a process died that had this call. Then it is sent alone."""
     crashes: int = 0
     """How many processes died that had only this call."""
+    timeouts: int = 0
+    """How many of them were killed because the call took too long."""

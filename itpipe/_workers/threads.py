@@ -75,6 +75,9 @@ class Threads(Pool):
             except BaseException as error:
                 self._failures.append(error)
 
+    def _is_starving(self) -> bool:
+        return self._tasks.empty()
+
     @property
     def threads(self) -> list[threading.Thread]:
         return list(self._threads)

@@ -74,6 +74,18 @@ class _InOrder:
         """The task whose result goes out next, done or not."""
         return self.tasks.popleft()
 
+    def widen(self) -> bool:
+        """Have the pool allow more tasks if workers are idle because the first one takes far longer than others."""
+        if (
+            self.ended
+            or self.is_ready()
+            or len(self.tasks) < self.pool.max_pending
+            or not self.pool.starves(self.tasks[0])
+        ):
+            return False
+        self.pool.widen(task.value for task in self.tasks if task.settled)
+        return True
+
     def inline_items(self) -> Iterator[Pair]:
         """The items to be called inline before the next task is taken."""
         return iter(()) if self.tasks else self.items
@@ -104,6 +116,9 @@ class _AsCompleted(_InOrder):
 
     def is_ready(self) -> bool:
         return self.pool.any_done
+
+    def widen(self) -> bool:
+        return False  # no task waits for another one
 
     def take(self) -> Task:
         task = self.pool.next_done()
@@ -170,6 +185,8 @@ def _map(
                     continue
             if not pending:
                 break
+            if window.widen():
+                continue
             task = window.take()
             pending -= 1
             if (value := _result(pool, task, failures)) is not SKIPPED:

@@ -42,7 +42,9 @@ def batch_by(
 ) -> Lists:
     """Lists of consecutive items.
 
-    - `batch_by(32)`: lists of 32 items; the last one may be shorter, or is left out with `drop_last=True`.
+    - `batch_by(32)`: lists of 32 items; the last one may be shorter, or is left out with `drop_last=True`. Directly
+      behind a dataset with `__getitems__`, an array or a tensor, the items of a list are looked up together. Within a
+      `parallel_map`, each worker makes whole lists: `parallel_map(apply(f) | batch_by(32) | combine, processes=8)`.
     - `batch_by(should_add)`: an item is added while `should_add(items_so_far, item)` is true. Otherwise it begins the
       next list. The first item of a list is never asked about.
     - `batch_by(limit=…, cost=f)`: the sum of `f(item)` stays within the limit. `f` is called once for each item.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -61,6 +61,10 @@ class _LeftOfPasses(Keyed, Blames):
     def __init__(self, function: ItemFunction, outer: int, n: int | None):
         self.function, self.outer, self.n = function, outer, n
         self.latest: dict[int, ItemFunction] = {}
+
+    @property
+    def inner(self) -> Iterable[ItemFunction]:
+        return (self.function,)
 
     def at(self, key: Any) -> Callable[[Any], Any]:
         inner, p = key

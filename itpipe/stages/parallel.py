@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, overload
 
-from itpipe._core.checks import integer, is_function, one_of, positive, truth
+from itpipe._core.checks import integer, is_function, one_of, truth
 from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
@@ -16,7 +16,7 @@ from itpipe._engine.resources import Resource, with_setup
 from itpipe._engine.stream import Stage, only_items
 from itpipe._workers import window
 from itpipe._workers.failures import OnError, policy_of, retries_of
-from itpipe._workers.opening import Workers
+from itpipe._workers.opening import Workers, check_limits
 
 if TYPE_CHECKING:
     from itpipe._engine.stream import S
@@ -61,7 +61,9 @@ def parallel_map(
     backoff: float | None = None,
     max_crashes: int = 2,
     max_tasks_per_worker: int | None = None,
+    timeout: float | None = None,
     stall_timeout: float | None = None,
+    on_stall: Literal['warn', 'restart'] = 'warn',
     lookups: Literal['workers', 'main'] = 'workers',
     seed_globals: bool = False,
     name: str | None = None,
@@ -69,7 +71,9 @@ def parallel_map(
 ) -> Stage[Any, Any]:
     """`f(item, *args, **kwargs)` for each item, several at a time.
 
-    `f` is a function of an item, or an item-wise stage, which then runs in the workers as a whole. Give exactly one of
+    `f` is a function of an item, or an item-wise stage, which then runs in the workers as a whole. A `batch_by(n)` may
+    stand between item-wise stages: `parallel_map(apply(f) | batch_by(32) | combine, processes=8)`. Then each worker
+    makes whole batches, and they are the same as without `parallel_map`. Give exactly one of
 
     - `threads=N`: N threads, for functions that wait or release the interpreter lock (reading files, numpy). A function
       that takes less than 30 µs is called in the thread of the run if that is faster;
@@ -81,10 +85,11 @@ def parallel_map(
     - `executor=E`: anything with `submit`, such as a `concurrent.futures.Executor` or a dask `Client`. It is not shut
       down.
 
-    If the items come from a dataset, by an index that is not that of a list or an array, the workers look them up:
-    `dataset[i]` is called there, as `f` is, and so are the loaders of `load_by_random_id` and item-wise stages between
-    the dataset and this one. A dataset goes to each process once. With threads, several call it at once.
-    `lookups='main'` leaves all this in the thread of the run, for a dataset that can be neither copied nor shared.
+    If the items come from a dataset with an index, other than a list or an array, the workers look them up: they call
+    `dataset[i]`, or the loaders of `load_by_random_id`, and do the item-wise stages between the dataset and this one.
+    A dataset goes to each process once, so it must be possible to pickle it. Several threads call the same dataset at
+    once, so it must be safe for that. `lookups='main'` leaves all this in the thread of the run, for a dataset that is
+    neither. An executor with other processes does not look up in a dataset of more than 256 KiB.
 
     A negative N counts from the number of usable cores: -1 is all of them, -2 all but one. The workers start with the
     first item and end with the run. An `Infinite` is one run over all passes of a finite source: the workers stay, with
@@ -92,7 +97,7 @@ def parallel_map(
 
     The results come in the order of the items. With `ordered=False` they come as they are ready. At most `in_flight`
     items are between input and output. The default is twice the number of workers, or more if cheap items go to
-    processes.
+    processes, or if workers have nothing to do because one item takes far longer than others.
 
     `in_flight='512MB'` (or B, kB, GB, TB, KiB, MiB, GiB, TiB) limits the memory of these items instead of their number.
     There is always at least one item, and at most 64 for each worker. An item counts until its result is there, then
@@ -106,17 +111,24 @@ def parallel_map(
     result is lost, and none comes twice. The run ends if more than `max_crashes` processes died of the same item while
     they had no other item. Against memory leaks, `max_tasks_per_worker` replaces each process after that many items.
 
+    `timeout`, for processes only, is how many seconds an item may take. If it takes longer, its process is killed and
+    replaced, and the item fails with a `TimeoutError`. This is an error like one of `f` for `on_error`. With `retries`
+    and a fitting `retry_on`, the item is first tried again in other processes. The time is that of one process, with
+    all that is tried again in it. It begins when the process gets the item, and is looked at eight times in `timeout`.
+    (Of cheap items that were sent together, each is run again alone.)
+
     `setup` is called once in each worker, thread or process. `f` gets what it returned, such as a file, a connection or
     a model, as keyword `setup`. When the workers end, it is closed, if it has `close`. With `setup`, cheap functions
     run in threads, too. If `f` is a stage, it must apply one function only, which gets the keyword. Executors have
     initializers of their own instead.
 
-    If `f` raises for an item,
+    If `f` raises for an item, or what the workers do before it,
 
     - `on_error='raise'` ends the run, and `'skip'` leaves the item out. A function `(error, item, ordinal)` returns one
-      of the two, or the value to use as the result. `dropped` of the run or of `Infinite` lists what was left out. An
-      item that kills its workers is handled in the same way. Some errors always end the run: items and results that
-      cannot be pickled, an error in `setup`, and workers that cannot be started;
+      of the two, or the value to use as the result. Of an item that cannot be looked up it gets the index. `dropped` of
+      the run or of `Infinite` lists what was left out. An item that kills its workers is handled in the same way. Some
+      errors always end the run: items and results that cannot be pickled, an error in `setup`, and workers that cannot
+      be started. With a `batch_by` in `f`, only `'raise'` is possible, because other items would be in the batches;
     - `max_errors` is how many errors are allowed: a count, or a share of the items so far (at first, of a hundred). If
       there is one more, the run ends with that error;
     - `retries` is how many times `f` is called again for the same item, before any of the above. It is called again
@@ -126,26 +138,31 @@ def parallel_map(
 
     `seed_globals=True` is for functions in processes that draw from the global generators of `random`, `numpy.random`
     and torch. Before each call these are seeded from the item's own generator, see `with_rng`. So it is a random stage:
-    the same numbers are drawn for an item with any number of processes. `name` is only for `seed_globals`, and is as
+    the same numbers are drawn for an item with any number of processes. With a `batch_by` in `f`, this is done for the
+    items, but not for functions of whole batches. `name` is only for `seed_globals`, and is as
     for `with_rng`.
 
     If a result has been waited for `stall_timeout` seconds, a `StallWarning` says which items are being worked on, and
-    where in your functions.
+    where in your functions. With `on_stall='restart'`, the processes that have been at an item for longer than that are
+    then killed and replaced, and the item is run again. This counts as a crash for `max_crashes`.
 
     Raises TypeError or ValueError for wrong arguments. While running, raises what `f` raises, unchanged and after the
     results before it. Raises `NotPicklable` if something cannot be pickled that must go to a process or come back.
-    Raises `WorkerCrashed` if processes keep dying of an item.
+    Raises `WorkerCrashed` if processes keep dying of an item, and `TimeoutError` if one takes longer than `timeout`.
 
     >>> list(range(5) | parallel_map(pow, 2, threads=2))
     [0, 1, 4, 9, 16]
     >>> from itpipe import map_at
     >>> list([(1, -2), (3, -4)] | parallel_map(map_at(0, str) | map_at(1, abs), threads=2))
     [('1', 2), ('3', 4)]
+    >>> from itpipe import apply, batch_by, combine
+    >>> list(range(5) | parallel_map(apply(pow, 2) | batch_by(3) | combine, threads=2))
+    [array([0, 1, 4]), array([ 9, 16])]
     >>> run = iter([4, 2, 0, 1] | parallel_map(lambda x: 1 / x, threads=2, on_error='skip'))
     >>> list(run), [(each.ordinal, each.error) for each in run.dropped]
     ([0.25, 0.5, 1.0], [(2, ZeroDivisionError('division by zero'))])
 
-    See also: `apply`, the same without workers; `prefetch`; `Infinite`.
+    See also: `apply`, the same without workers; `prefetch`; `Infinite`, whose `threads` and `processes` make batches.
     """
     where, given = _chosen(threads=threads, processes=processes, executor=executor)
     truth('parallel_map', 'ordered', ordered)
@@ -153,10 +170,11 @@ def parallel_map(
     limit = None if in_flight is None else size('parallel_map', 'in_flight', in_flight)
     policy = policy_of('parallel_map', on_error, max_errors)
     tries = retries_of('parallel_map', retries, retry_on, backoff)
-    if stall_timeout is not None:
-        positive('parallel_map', 'stall_timeout', stall_timeout)
+    restart = check_limits('parallel_map', where, timeout, stall_timeout, on_stall)
     _check_options_of_processes(where, max_crashes, max_tasks_per_worker, seed_globals, name)
     batches, f, behind = _batches(f, bool(args or kwargs))
+    if seed_globals and batches is not None and not f.steps:
+        raise TypeError('parallel_map: `seed_globals` is for functions of items, and there is none before `batch_by`')
     function = function_of('parallel_map', f, args, kwargs)
     draws = step_name('parallel_map', function.target, name) if seed_globals else ''
     resource = None
@@ -190,7 +208,9 @@ def parallel_map(
         hidden = (replace(batches, fingerprint=f'{fingerprint}\n{made}' if steps else made, hidden=True),)
         steps = (EachStep(steps, ' | '.join([*map(format_step, f.steps), made])), *behind)  # type: ignore[arg-type]
         fingerprint = '\n'.join(map(format_step, behind))
-    workers = Workers(where, given, limit, max_crashes, max_tasks_per_worker, stall_timeout, resource, tries)
+    workers = Workers(
+        where, given, limit, max_crashes, max_tasks_per_worker, stall_timeout, resource, tries, timeout, restart
+    )
     options = (steps, workers, policy, STOP)
     itemwise = policy is None
     if ordered:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from itpipe._core.checks import integer
 from itpipe._core.names import step_name
 from itpipe._core.rng import Draws, check_seed
-from itpipe._core.steps import Pair, Seed, State, Stateful
+from itpipe._core.steps import Joins, Pair, Seed, State, Stateful
 from itpipe._engine.factories import factory
 from itpipe._engine.stream import Stage
+
+from .sample import shuffled
 
 if TYPE_CHECKING:
     from itpipe._engine.stream import Same
@@ -22,22 +24,35 @@ __all__ = ['reuse', 'shuffle']
 
 
 @factory
-def shuffle(buffer_size: int, seed: int | None = None, *, name: str | None = None) -> Same:
-    """The items in random order, shuffled through a buffer of `buffer_size` items.
+def shuffle(buffer_size: int | None = None, seed: int | None = None, *, name: str | None = None) -> Same:
+    """The items in random order: all of a dataset, or through a buffer of `buffer_size` items.
 
-    When the buffer is full, each new item takes the place of a randomly chosen one, which goes out. So an item may wait
-    for any time, but comes less than `buffer_size` places early. A buffer for all items gives a uniform permutation.
+    `shuffle()` directly behind data with a length and access by index gives a uniform permutation of it. It takes no
+    memory and no time before the first item, however long the data is. With `buffer_size` it may stand anywhere. When
+    the buffer is full, each new item takes the place of a randomly chosen one, which goes out. So an item may wait for
+    any time, but comes less than `buffer_size` places early. A buffer for all items gives a uniform permutation.
+
+    In both cases, items of a dataset with an index are looked up when they go out, and item-wise stages before this one
+    work on them then. So the buffer holds indices, and nothing is read that is not asked for. (For lists and arrays in
+    memory, a buffer holds the items.)
+
     The order depends on the seed, on the number of `shuffle` stages before this one, and on the pass over the source.
     It does not depend on the items. With a `name`, only `shuffle` stages of the same name are counted.
 
     Raises TypeError if `buffer_size` or `seed` is not an int or `name` not a str, ValueError if `buffer_size` is less
-    than 1, `seed` negative or `name` empty.
+    than 1, `seed` negative or `name` empty. Without `buffer_size`, raises TypeError if it stands elsewhere.
 
+    >>> list(range(8) | shuffle(seed=0))
+    [4, 3, 7, 5, 1, 2, 6, 0]
     >>> list(range(8) | shuffle(4, seed=0))
     [1, 0, 3, 6, 7, 5, 4, 2]
 
     See also: `sample`, for data with random access; `reuse`.
     """
+    if buffer_size is None:
+        check_seed('shuffle', seed)
+        step_name('shuffle', name=name)
+        return Same((Joins('shuffle', shuffled),))
     size = integer('shuffle', 'buffer_size', buffer_size, least=1)
     options = (Seed(step_name('shuffle', name=name), check_seed('shuffle', seed)), size)
     state: State = {'t': 0, 'slots': []}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain, count
+from itertools import chain, count, takewhile
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
@@ -13,13 +13,16 @@ from itpipe._core.checks import is_function, truth
 from itpipe._core.keys import Key, is_count
 from itpipe._core.names import step_name
 from itpipe._core.notes import note
+from itpipe._core.permutation import permuted
 from itpipe._core.rng import BLOCK, Draws, check_seed
-from itpipe._core.show import Counted, format_call, non_defaults, same
-from itpipe._core.steps import Pair
+from itpipe._core.show import Counted, format_call, format_step, non_defaults, same
+from itpipe._core.steps import Joins, Pair
 from itpipe._core.weights import check_weights, checksum, upper_edges
 from itpipe._engine.indexing import LookUp, as_runtime_error, is_cheap, length, note_length
+from itpipe._engine.iterables import Items
 from itpipe._engine.seeds import Seeds
-from itpipe._engine.source import Numbered, Opened
+from itpipe._engine.source import Numbered, Opened, Seeded
+from itpipe._engine.source_states import has_states
 from itpipe._engine.stream import Stream, no_stage
 from itpipe._engine.waiting import Stop
 
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
     from itpipe._engine.types import Drawing, Indexed, X, Y, Z
 
-__all__ = ['load_by_random_id', 'sample']
+__all__ = ['load_by_random_id', 'sample', 'shuffled']
 
 Blocks: TypeAlias = 'Callable[[int], np.ndarray[Any, Any]]'
 
@@ -47,11 +50,12 @@ def sample(
     """An endless stream of random items of a sequence.
 
     `sequence` is anything with a length and access by index: a list, an array (its rows, also of h5py and zarr), a
-    torch dataset. `weights` are probabilities up to a common factor, one for each item. Without them, all items are
-    equally likely. With `replace=False`, each item comes once in each pass over the sequence, in a new random order for
-    every pass. With weights, items of weight 0 never come, and heavier ones tend to come earlier. The `seed` is also
-    that of every later random stage that has no seed of its own. If a `mix` has several samples, give each a `name`.
-    Then its draws stay the same when another sample is added.
+    torch dataset. If a `parallel_map` follows, its workers look the items up; see there what a dataset must allow.
+    `weights` are probabilities up to a common factor, one for each item. Without them, all items are equally likely.
+    With `replace=False`, each item comes once in each pass over the sequence, in a new random order for every pass.
+    With weights, items of weight 0 never come, and heavier ones tend to come earlier. The `seed` is also that of every
+    later random stage that has no seed of its own. If a `mix` has several samples, give each a `name`. Then its draws
+    stay the same when another sample is added.
 
     Raises TypeError if `sequence` is not a sequence, for weights that are not numbers, and for a wrong seed or name.
     Raises ValueError for an empty sequence, for weights that are negative, not finite or all zero, and if there is not
@@ -63,7 +67,7 @@ def sample(
     >>> list(sample('abc', replace=False, seed=0) | take(6))
     ['c', 'b', 'a', 'a', 'c', 'b']
 
-    See also: `load_by_random_id`, `mix`, `shuffle`.
+    See also: `load_by_random_id`, `mix`, `shuffle`; `parallel_map`, about datasets in workers.
     """
     size = _check_sequence('sample', 'sequence', sequence)
     draws = step_name('sample', name=name)
@@ -97,7 +101,8 @@ def load_by_random_id(
 ) -> Stream[Any]:
     """An endless stream of `(loader_1(id), loader_2(id), …)` for random ids. With one loader it has the bare values.
 
-    `ids` is a sequence of anything that the loaders take. `weights`, `seed` and `name` are as for `sample`. The default
+    `ids` is a sequence of anything that the loaders take. If a `parallel_map` follows, its workers call the loaders.
+    `weights`, `seed` and `name` are as for `sample`. The default
     `name` is that of the first loader.
 
     Raises TypeError or ValueError for wrong arguments, as `sample` does, and if there is no loader.
@@ -106,7 +111,7 @@ def load_by_random_id(
     >>> list(load_by_random_id(str.upper, len, ids=['a', 'bb'], seed=0) | take(3))
     [('A', 1), ('BB', 2), ('A', 1)]
 
-    See also: `sample`.
+    See also: `sample`, `parallel_map`.
     """
     if not loaders:
         raise ValueError('load_by_random_id: `loaders` must not be empty')
@@ -155,7 +160,7 @@ class _Sample:
 
     random = True
     ordered = True
-    one_shot, early = False, True
+    one_shot, early, lasting = False, True, True
 
     def __init__(
         self,
@@ -171,14 +176,14 @@ class _Sample:
     ):
         self.name, self.draws, self.sequence, self.size = name, draws, sequence, size
         self.args, self.replace = args, replace
-        self.seed = check_seed(name, seed)
+        self.own_seed = self.seed = check_seed(name, seed)
         self.weights = check_weights(name, weights, size)
         self.options = options if weights is None else {'weights': weights} | options
         self.cheap = is_cheap(sequence)
         self.period = BLOCK if replace else size if self.weights is None else int((self.weights > 0).sum())
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened:
-        draws = Draws(seeds.next(self.draws, self.seed))
+        draws = Draws(seeds.next(self.draws, self.own_seed))
         blocks = partial(self.blocks(), draws)
         return Numbered(
             partial(self.read, blocks),
@@ -212,13 +217,11 @@ class _Sample:
         return weighted
 
     def read(self, blocks: Blocks, start: int) -> Iterator[Pair]:
-        number, first = divmod(start, self.period)
-        ordinal, sequence, index = start, self.sequence, -1
+        sequence, index = self.sequence, -1
+        ordinal: Any = start
         try:
-            while True:
-                for ordinal, index in enumerate(blocks(number)[first:].tolist(), ordinal):  # noqa: B020
-                    yield ordinal, sequence[index]
-                ordinal, number, first = ordinal + 1, number + 1, 0
+            for ordinal, index in self.read_indices(blocks, start):
+                yield ordinal, sequence[index]
         except StopIteration as error:
             instead = as_runtime_error(error, sequence, index)
             note(instead, repr(self), ordinal)
@@ -230,7 +233,7 @@ class _Sample:
 
     def read_indices(self, blocks: Blocks, start: int) -> Iterator[Pair]:
         number, first = divmod(start, self.period)
-        arrays = chain([blocks(number)[first:]], map(blocks, count(number + 1)))
+        arrays = takewhile(len, chain([blocks(number)[first:]], map(blocks, count(number + 1))))
         return zip(count(start), chain.from_iterable(array.tolist() for array in arrays), strict=False)
 
     def indices(self, blocks: Blocks, keys: Sequence[Any]) -> list[int]:
@@ -265,8 +268,49 @@ class _Sample:
         return format_call(self.name, self.args, self.options)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Sample) and all(
+        return type(other) is type(self) and all(
             same(getattr(self, part), getattr(other, part)) for part in ('name', 'args', 'options')
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+class _Shuffled(_Sample):
+    """All items of a sequence in random order, once. Each index is known without those before it."""
+
+    def __init__(self, left: Stream[Any], step: Joins, items: Items, size: int):
+        draws, seed = step.kwargs.get('name') or 'shuffle', step.kwargs.get('seed')
+        super().__init__('shuffle', draws, items.iterable, size, (), None, True, seed, step.kwargs)
+        self.left, self.step = left, step
+        self.own_seed, self.seed = self.seed, left.source.seed
+
+    def blocks(self) -> Callable[[Draws, int], np.ndarray[Any, Any]]:
+        return lambda draws, number: permuted(draws.step, self.size, number * BLOCK, (number + 1) * BLOCK)
+
+    def key_test(self) -> Callable[[Any], bool]:
+        return lambda key: isinstance(key, int) and key < self.size
+
+    def fingerprint(self) -> str:
+        call = format_call(self.name, (Counted(self.size, 'item'),), self.options)
+        return f'{self.left.source.fingerprint()}\n{call}'
+
+    def __repr__(self) -> str:
+        return f'{self.left!r} | {format_step(self.step)}'
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Shuffled) and same((self.left, self.step), (other.left, other.step))
+
+    __hash__ = None
+
+
+def shuffled(left: Stream[Any], step: Joins) -> _Shuffled:
+    """The source that `shuffle()` without a buffer makes of the stream before it."""
+    source: Any = left.source
+    while isinstance(source, Seeded):
+        source = source.source
+    if left.steps or not isinstance(source, Items) or has_states(source.iterable) or not source.indexed():
+        raise TypeError(
+            'shuffle: without `buffer_size` it must stand directly behind data with a length and access by index, got'
+            f' {left!r}; put it there, before all other stages, or give `buffer_size`'
+        )
+    return _Shuffled(left, step, source, length(source.iterable) or 0)

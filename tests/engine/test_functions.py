@@ -58,11 +58,11 @@ TWICE = drawing('a') | drawing('a')
 @pytest.mark.parametrize('stage', [drawing('a'), NESTED, TWICE, apply(str)])
 def test_in_another_pass_it_draws_what_it_draws_there(stage: Any) -> None:
     for pass_ in 1, 2**70:
-        there = ItemFunction(stage.steps, Seeds(7, pass_))
-        for function in bound(stage, 7), ItemFunction(stage.steps, Seeds(7, 5)):
+        there = item_function(stage.steps, Seeds(7, pass_))
+        for function in bound(stage, 7), item_function(stage.steps, Seeds(7, 5)):
             again = pickle.loads(cloudpickle.dumps(function)).in_pass(pass_)
             assert [again(key, 'x') for key in range(5)] == [there(key, 'x') for key in range(5)]
-            assert (again.pass_ == pass_) is function.random
+            assert (again.pass_ == pass_) is function.keyed
             assert again.names == function.names
 
 
@@ -72,12 +72,10 @@ def test_it_is_itself_in_its_own_pass() -> None:
     assert bound(apply(str)).in_pass(3).names == ['apply(str)']
 
 
-def test_it_is_like_itself_in_another_pass_but_not_at_another_place() -> None:
+def test_it_is_at_the_same_place_in_each_pass() -> None:
     stage = drawing('a')
-    seeds = Seeds(7)
-    first, second = ItemFunction(stage.steps, seeds), ItemFunction(stage.steps, seeds)
-    assert first.is_like(ItemFunction(stage.steps, Seeds(7, 3)))
-    assert not first.is_like(second)
-    assert not first.is_like(ItemFunction(stage.steps, Seeds(8)))
-    assert not bound(apply(str)).is_like(bound(apply(int)))
-    assert bound(apply(str)).is_like(bound(apply(str), 5))
+    for pass_ in 0, 3:
+        seeds = Seeds(7, pass_)
+        first, second = item_function(stage.steps, seeds), item_function(stage.steps, seeds)
+        assert (first.place, second.place) == (1, 2)
+        assert first.in_pass(5).place == first.after(bound(apply(str))).place == 1

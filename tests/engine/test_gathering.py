@@ -79,7 +79,9 @@ ARRAYS: list[Any] = [
 
 
 @pytest.mark.parametrize('array', ARRAYS, ids=lambda array: f'{array.dtype} {array.shape}')
-@pytest.mark.parametrize('stages', [(), (combine,), (len,), (list, combine)], ids=str)
+@pytest.mark.parametrize(
+    'stages', [(), (combine,), (len,), (list, combine)], ids=['rows', 'combined', 'lengths', 'combined lists']
+)
 def test_an_array_gives_the_same_bits_by_one_operation(array: Any, stages: tuple[Callable[..., Any], ...]) -> None:
     def batches(source: Any) -> Any:
         made = source | shuffle(5) | batch_by(3)

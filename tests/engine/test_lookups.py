@@ -1,10 +1,12 @@
 """Where the items of a dataset are looked up: behind what only orders them, and in the workers that follow."""
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from enum import Enum
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from itpipe import (
     Infinite,
     NotPicklable,
+    WorkerCrashed,
     apply,
     batch_by,
     combine_lists,
@@ -263,6 +266,65 @@ def test_a_dataset_that_cannot_be_pickled_is_an_error_with_the_ways_out() -> Non
 
 
 @pytest.mark.parametrize(
+    'pipeline',
+    [
+        lambda: stream(Locked()) | cycle() | parallel_map(same, processes=1),
+        lambda: mix(Data(), stream(Locked()) | apply(same)) | parallel_map(same, processes=1),
+        lambda: Locked() | parallel_map(apply(same) | batch_by(2), processes=1),
+        lambda: load_by_random_id(Locked().__getitem__, ids=[1]) | parallel_map(batch_by(2), processes=1),
+    ],
+)
+def test_the_dataset_is_named_wherever_it_is(pipeline: Callable[[], Any]) -> None:
+    with pytest.raises(NotPicklable, match='the source, whose items the processes look up, cannot be pickled because'):
+        next(iter(pipeline()))
+
+
+def test_so_are_the_steps_behind_it() -> None:
+    lock = threading.Lock()
+    with pytest.raises(NotPicklable) as caught:
+        next(iter(Data() | apply(lambda x: lock and x) | parallel_map(same, processes=1)))
+    assert str(caught.value) == (
+        'what the processes do before the function cannot be pickled because of `lock` of `<lambda>`, class'
+        " `_thread.lock` (TypeError: cannot pickle '_thread.lock' object): use threads, or give `parallel_map`"
+        " `lookups='main'`"
+    )
+
+
+def test_a_dataset_that_draws_from_a_generator_of_its_own_is_warned_of() -> None:
+    class Random(Data):
+        def __init__(self) -> None:
+            super().__init__(3)
+            self.rng = np.random.default_rng(0)
+
+    for stage in same, apply(same) | batch_by(2):
+        with pytest.warns(
+            RuntimeWarning, match=r'^(parallel_map|apply)\(same.*`.*rng.*` of `getitem` is a random generator'
+        ):
+            list(Random() | parallel_map(stage, processes=1))
+
+
+def test_a_look_up_that_kills_workers_is_not_made_in_the_main_process_for_on_error() -> None:
+    here: list[int] = []
+
+    class Deadly(Data):
+        def __getitem__(self, index: int) -> int:
+            if index == 2:
+                if os.getpid() != HERE:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                here.append(index)
+            return index
+
+    got: list[Any] = []
+
+    def handle(error: Exception, item: Any, ordinal: int) -> str:
+        got.append((type(error), item, ordinal))
+        return 'skip'
+
+    assert list(Deadly(4) | parallel_map(same, processes=1, on_error=handle)) == [0, 1, 3]
+    assert (got, here) == ([(WorkerCrashed, 2, 2)], [])
+
+
+@pytest.mark.parametrize(
     ('given', 'error', 'got'),
     [('here', ValueError, "'here'"), (True, TypeError, 'bool'), (None, TypeError, 'NoneType')],
 )
@@ -302,3 +364,58 @@ def test_none_is_an_item() -> None:
 
     with Infinite(Empty(3), parallel_map(same, threads=2), batch_size=3, combiner=combine_lists) as it:
         assert list(it) == [[None] * 3]
+
+
+class Graph(Iterable):
+    """What iterating gives has another class than what the index gives."""
+
+    def __iter__(self) -> Iterator[str]:
+        return map(str, range(self.size))
+
+
+class Keyed(Iterable):
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(1, 9))
+
+    def __getitem__(self, index: int) -> int:
+        return {key: -key for key in range(1, 9)}[index]
+
+
+class Color(Enum):
+    RED, GREEN, BLUE = range(3)
+
+
+class Once(Iterable):
+    """Its own iterator, which may stand anywhere."""
+
+    at = 2
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        if self.at == self.size:
+            raise StopIteration
+        self.at += 1
+        return self.at - 1
+
+
+@pytest.mark.parametrize('make', [lambda: Graph(8), lambda: Keyed(8), lambda: Color, lambda: Once(8)])
+def test_what_iterating_gives_is_kept_where_the_index_means_something_else(make: Callable[[], Any]) -> None:
+    items = list(make())
+    assert list(stream(make()) | parallel_map(same, threads=2)) == items
+    assert sorted(map(str, stream(make(), seed=0) | shuffle(3))) == sorted(map(str, items))
+    run = iter(stream(make()))
+    assert next(run) == items[0]
+    assert list(stream(make()).resume(run.state_dict())) == items[1:]
+
+
+def test_what_a_dataset_opens_to_look_up_is_not_opened_before_it_goes_to_processes() -> None:
+    class Lazy(Iterable):
+        lock = None
+
+        def __getitem__(self, index: int) -> int:
+            self.lock = self.lock or threading.Lock()
+            return index
+
+    assert list(Lazy(4) | parallel_map(same, processes=1)) == [0, 1, 2, 3]

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
-from itpipe._engine.pools import Pools
+from itpipe._engine.pools import MAX_IDLE, Pools
 
 
 class Pool:
     """Says what is done with it."""
+
+    is_broken = False
 
     def __init__(self, fails: bool = False):
         self.log: list[str] = []
@@ -51,6 +53,14 @@ def test_only_idle_pools_are_closed_and_the_others_when_they_are_given_back() ->
     assert idle.log == ['rests', 'closed']
 
 
+def test_of_many_idle_ones_those_that_were_used_last_are_kept() -> None:
+    pools, many = Pools(), [Pool() for _ in range(MAX_IDLE + 2)]
+    for pool in many:
+        pools.give_back(pool)
+    assert [pool.log[1:] for pool in many] == [['closed']] * 2 + [[]] * MAX_IDLE
+    pools.close()
+
+
 def test_all_are_closed_even_if_one_cannot_be() -> None:
     pools, one, other = Pools(), Pool(), Pool(fails=True)
     for pool in one, other:
@@ -66,3 +76,11 @@ def test_the_threads_of_the_idle_ones() -> None:
     assert pools.threads == pool.threads
     pools.take(anyone)
     assert pools.threads == []
+
+
+def test_a_broken_pool_is_not_kept() -> None:
+    pools, pool = Pools(), Pool()
+    pool.is_broken = True
+    pools.give_back(pool)
+    assert pool.log == ['closed']
+    assert pools.take(anyone) is None

@@ -80,7 +80,7 @@ class TestReuse:
     ('make', 'error', 'text'),
     [
         (lambda: shuffle(0), ValueError, 'shuffle: `buffer_size` must be at least 1, got 0'),
-        (lambda: shuffle(None), TypeError, 'shuffle: `buffer_size` must be an int, got NoneType'),
+        (lambda: shuffle('3'), TypeError, 'shuffle: `buffer_size` must be an int, got str'),
         (lambda: shuffle(3, seed=1.5), TypeError, 'shuffle: `seed` must be an int or None, got float'),
         (lambda: shuffle(3, seed=-1), ValueError, 'shuffle: `seed` must not be negative, got -1'),
         (lambda: reuse(0, 1), ValueError, 'reuse: `pool_size` must be at least 1, got 0'),

@@ -78,6 +78,22 @@ def test_the_same_as_without_workers(name: str, workers: Any) -> None:
     assert list(map(repr, written.resume(state))) == list(map(repr, whole.resume(state))) == expected[3:]
 
 
+@pytest.mark.parametrize('lookups', ['main', 'workers'])
+def test_an_item_is_made_again_wherever_it_is_looked_up(lookups: Any) -> None:
+    class Rows(list[int]):
+        def __getitems__(self, indices: list[int]) -> list[int]:
+            return [self[index] for index in indices]
+
+    for data in (Rows(range(9)), np.arange(9), range(9)):
+        written = stream(data, seed=0) | with_rng(noisy) | batch_by(3)
+        whole = stream(data, seed=0) | parallel_map(with_rng(noisy) | batch_by(3), threads=2, lookups=lookups)
+        run = iter(whole)
+        batch = next(run)
+        assert [repr(whole.item(key)) for key in run.item_keys] == list(map(repr, batch))
+        assert [repr(written.item(key)) for key in run.item_keys] == list(map(repr, batch))
+        run.close()
+
+
 def test_a_batch_is_made_in_one_process() -> None:
     batches = list(range(12) | parallel_map(apply(pid) | batch_by(4), processes=2))
     assert [len(set(batch)) for batch in batches] == [1, 1, 1]
@@ -172,6 +188,10 @@ def test_it_is_dealt_to_ranks_as_without() -> None:
         (
             lambda: parallel_map(batch_by(2), threads=1, setup=list),
             'parallel_map: with `setup`, `f` must be a function, or a stage that applies one function',
+        ),
+        (
+            lambda: parallel_map(batch_by(2) | sum, processes=1, seed_globals=True),
+            'parallel_map: `seed_globals` is for functions of items, and there is none before `batch_by`',
         ),
     ],
 )

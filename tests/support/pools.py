@@ -29,6 +29,7 @@ def set_cost(pool: Processes, seconds: float, fast_source: bool = False) -> None
     """Let the pool take calls for ones that take so long, and the next item for one that came at once."""
     dispatcher = pool._dispatcher
     dispatcher._average.value = dispatcher._seconds = seconds
+    dispatcher._resize()
     if fast_source:
         dispatcher._submitted_at = inf
 

@@ -98,11 +98,11 @@ PLACES: dict[str, tuple[Callable[[Any], Stream[Any]], int]] = {
     'before a take': (lambda work: stream(range(40)) | work | take(6), 1),
     'before a thread and a take': (lambda work: stream(range(40)) | work | prefetch(2) | take(6), 1),
     'cycle': (lambda work: stream(range(3)) | work | cycle(3), 1),
-    'concat': (lambda work: stream(range(3)) | work | concat(range(3) | work, range(3) | work), 1),
+    'concat': (lambda work: stream(range(3)) | work | concat(range(3) | work, range(3) | work), 3),
     'zip_with': (lambda work: stream(range(3)) | work | zip_with(range(3) | work) | flatten, 2),
     'mix': (lambda work: mix(range(5) | work, range(6) | work | prefetch(1), seed=0) | take(8), 2),
 }
-"""Pipelines with a `parallel_map` in several places, and how many of them work at the same time."""
+"""Pipelines with a `parallel_map`, and in how many places."""
 
 
 @pytest.mark.parametrize('place', PLACES)
@@ -128,6 +128,32 @@ def test_a_function_keeps_what_it_has_cached(where: str) -> None:
 
     with Infinite(range(4), parallel_map(function, **{where: 1})) as batch_iter:
         assert [list(batch_iter) for _ in range(3)] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
+
+
+class Told:
+    """A dataset whose items depend on the epoch."""
+
+    epoch = 0
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        return self.epoch, range(3)[index]
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
+@pytest.mark.parametrize('joined', [False, True])
+@pytest.mark.parametrize('where', WORKERS)
+def test_a_dataset_that_is_told_the_epoch_goes_to_new_workers(where: str, joined: bool) -> None:
+    told = Told()
+    source = mix(told, weights=[1]) if joined else stream(told)
+    with Infinite(source | parallel_map(list, **WORKERS[where])) as batch_iter:
+        for epoch in 5, 6:
+            told.set_epoch(epoch)
+            assert list(batch_iter) == [[epoch, n] for n in range(3)]
 
 
 def test_epochs_that_start_anew_have_workers_of_their_own(setups: Setups) -> None:

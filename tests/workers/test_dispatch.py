@@ -47,7 +47,13 @@ class Hub:
         self.can_start = True
         self.dispatcher = Dispatcher(size, self._start, lambda: self.now)
         if seconds is not None:
-            self.dispatcher.record(1, seconds)
+            self.cost(1, seconds)
+
+    def cost(self, count: int, seconds: float) -> None:
+        """So many calls took so long together."""
+        idle = FakeWorker()
+        self.dispatcher.answered(idle, count, seconds)
+        self.dispatcher.withdraw(idle)
 
     def _start(self) -> FakeWorker | None:
         return FakeWorker() if self.can_start else None
@@ -68,6 +74,7 @@ class Hub:
         for _ in range(count):
             worker.calls.popleft()
         worker.answered_at = self.now
+        self.dispatcher._offer(worker)
         self.dispatcher.hand_out()
 
 
@@ -85,14 +92,14 @@ def test_a_group_has_as_many_calls_as_take_a_millisecond(seconds: float | None, 
 
 def test_the_cost_of_a_call_is_a_moving_average() -> None:
     hub = Hub(seconds=0.0002)
-    hub.dispatcher.record(4, 4 * 0.0007)
+    hub.cost(4, 4 * 0.0007)
     assert hub.dispatcher.group_size == 3  # of 0.0003 seconds
 
 
 def test_a_group_is_no_larger_than_the_pool_allows() -> None:
     hub = Hub(seconds=0.0)
     for most, size in ((3, 3), (1, 1), (0, 1)):
-        hub.dispatcher.max_group = most
+        hub.dispatcher.limit_groups(most)
         assert hub.dispatcher.group_size == size
 
 
@@ -187,7 +194,7 @@ def test_calls_that_are_put_back_come_before_all_others() -> None:
 
 def test_a_worker_gets_no_more_calls_than_it_may_have() -> None:
     hub = Hub(seconds=0.0)
-    hub.dispatcher.max_group = 4
+    hub.dispatcher.limit_groups(4)
     hub.submit(*range(4))
     (worker,) = hub.workers
     worker.calls_left = 3

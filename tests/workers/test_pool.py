@@ -1,18 +1,23 @@
 """What all pools have in common: waits that can be broken, ends that are waited for."""
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pools import CLOSED, awaited_in_a_thread, function_of
 from running import LIMIT, raises, wait_until
 
 import itpipe._engine.waiting
 import itpipe._workers.executors
+import itpipe._workers.pool
 import itpipe._workers.threads
-from itpipe import NotPicklable
+from itpipe import NotPicklable, parallel_map
 from itpipe._core.sizes import Bytes
 from itpipe._workers.executors import ExecutorPool
 from itpipe._workers.pool import Pool
@@ -231,3 +236,87 @@ def test_bytes_of_what_was_not_taken_do_not_count() -> None:
     assert pool.can_submit(0)
     assert pool.result(pool.submit(0, bytes(9_000))) == 9_000
     pool.close()
+
+
+def slow_first(last: int) -> tuple[Any, Any]:
+    """A function that ends for item 0 when it has ended for the item `last`, and the list of the items it got."""
+    got: list[int] = []
+    done = threading.Event()
+
+    def call(x: int) -> int:
+        got.append(x)
+        if x == last:
+            done.set()
+        if x == 0:
+            assert done.wait(30)
+        return x
+
+    return call, got
+
+
+def with_threads(_: Any) -> Any:
+    return contextlib.nullcontext({'threads': 2})
+
+
+@contextlib.contextmanager
+def with_executor(_: Any) -> Iterator[Any]:
+    with ThreadPoolExecutor(2) as executor:
+        yield {'executor': executor}
+
+
+@pytest.mark.parametrize('workers', [with_threads, with_executor])
+def test_behind_an_item_that_takes_long_the_others_go_on(workers: Any) -> None:
+    call, _ = slow_first(last=99)
+    with workers(None) as options:
+        assert list(range(200) | parallel_map(call, **options)) == list(range(200))
+
+
+def test_processes_go_on_behind_an_item_that_takes_long(tmp_path: Path) -> None:
+    path = tmp_path / 'done'
+
+    def call(x: int) -> int:
+        if x == 99:
+            path.touch()
+        while x == 0 and not path.exists():
+            time.sleep(0.01)
+        return x
+
+    assert list(range(200) | parallel_map(call, processes=2)) == list(range(200))
+
+
+def test_no_further_than_in_flight_says() -> None:
+    call, got = slow_first(last=3)
+    run = iter(range(99) | parallel_map(call, threads=2, in_flight=4))
+    assert [next(run) for _ in range(4)] == [0, 1, 2, 3]
+    run.close()
+    assert max(got) <= 7
+
+
+def test_no_further_than_large_results_allow(monkeypatch: Any) -> None:
+    monkeypatch.setattr(itpipe._workers.pool, 'WIDEST_BYTES', 20_000)
+    asked: list[int] = []
+
+    def source() -> Iterator[int]:
+        for n in range(99):
+            asked.append(n)
+            yield n
+
+    begun = threading.Semaphore(0)
+    may_end = threading.Event()
+
+    def call(x: int) -> Any:
+        begun.release()
+        if x == 0:
+            assert may_end.wait(30)
+        return np.zeros(1000)
+
+    run = iter(source() | parallel_map(call, threads=2))
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(next, run)
+        for _ in range(4):
+            assert begun.acquire(timeout=30)
+        assert not begun.acquire(timeout=0.1)
+        may_end.set()
+        first.result(30)
+    assert asked == [0, 1, 2, 3]
+    run.close()

@@ -14,6 +14,8 @@ from pools import await_file, pool_of
 from running import LIMIT, is_gone, raises, run_script, session, start_script, wait_until
 
 from itpipe import parallel_map, stage
+from itpipe._engine.pools import Pools
+from itpipe._workers.dispatch import Dispatcher
 
 
 def test_closing_ends_a_worker_that_does_not_take_its_input(tmp_path: Path) -> None:
@@ -227,3 +229,21 @@ def test_what_was_not_taken_is_not_done_again_if_its_process_dies(tmp_path: Path
     os.kill(worker.process.pid, signal.SIGKILL)
     assert [pool.result(task) for task in [pool.submit(key, key) for key in range(3)]] == [0, 1, 2]
     pool.close()
+
+
+def test_a_pool_in_which_ctrl_c_broke_something_off_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer may have been read and not been kept."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    pool, pools = pool_of(abs), Pools()
+    assert pool.result(pool.submit(0, -1)) == 1
+    monkeypatch.setattr(Dispatcher, 'hand_out', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pool.submit(1, -1)
+    monkeypatch.undo()
+    pools.give_back(pool)
+    assert pools.take(lambda pool: True) is None
+    assert not any(thread.is_alive() for thread in pool.threads)
+    pools.close()
