@@ -31,9 +31,9 @@ class InlinePolicy:
     inline are judged by a moving average, because one call may only have waited for the GIL. A call longer than any GIL
     wait ends inline mode at once. Each end doubles the number of cheap calls that it takes to start again.
 
-    Without the GIL it is the same. There, calls in threads run beside each other, but it takes the run's thread about as
-    long to hand one over as to make a cheap one itself. Threads may be recording at the same time; then some of the calls
-    may not count.
+    Without the GIL it is the same. There, calls in threads run beside each other, but it takes the run's thread about
+    as long to hand one over as to make a cheap one itself. Threads may be recording at the same time; then some of the
+    calls may not count.
 
     To time a call costs as much as a cheap call. So inline calls are timed in groups, together with what happens
     between them. Only when a group was slow, the next calls are timed one by one.
