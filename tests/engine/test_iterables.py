@@ -9,6 +9,7 @@ import textwrap
 import warnings
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from unittest import mock
 
@@ -535,3 +536,14 @@ def test_reread_is_a_part_of_the_value():
         stream([1], reread=1)
     with pytest.raises(TypeError, match='^stream: `reread` is for what a stream begins with, got a Stream: give it to'):
         stream(stream([1]), reread=True)
+
+
+def test_runs_that_begin_and_end_in_many_threads_at_once_are_all_counted():
+    class Restartable:
+        def __iter__(self):
+            return iter('abc')
+
+    items = stream(Restartable())
+    with ThreadPoolExecutor(8) as executor:
+        assert all(read == ['a', 'b', 'c'] for read in executor.map(lambda _: list(items), range(1000)))
+    assert len(items.source.running) == 0
