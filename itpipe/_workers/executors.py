@@ -82,6 +82,10 @@ class ExecutorPool(Pool):
     def _received(self, value: Any) -> Any:
         return result_of(value) if isinstance(value, Packed) else value
 
+    def starves(self, task: Task) -> bool:
+        # futures that do not tell when they are done settle nothing before they are asked
+        return not self._lazy_futures and super().starves(task)
+
     def _is_starving(self) -> bool:
         return bool(self._futures) and len(self._futures) < self.size
 

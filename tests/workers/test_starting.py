@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import LIMIT, environment, run_script, session, start_script, wait_until
+from running import HAS_GIL, LIMIT, environment, run_script, session, start_script, wait_until
 
 from itpipe import Infinite, parallel_map
 
@@ -450,6 +450,7 @@ def test_a_thread_that_goes_on_after_the_last_line_of_the_script(where: str, cou
     assert out == '[0, 1, 2]\n[[0, 1], [2, 3]]\n[0, 1]\n'
 
 
+@pytest.mark.skipif(not HAS_GIL, reason='without the GIL, modules are gone by then')
 @pytest.mark.parametrize('where', ['threads', 'processes', 'prefetch', 'Infinite'])
 def test_what_is_begun_while_the_interpreter_shuts_down_is_an_error(where: str) -> None:
     """And no wait for a thread that never runs."""
