@@ -107,6 +107,11 @@ class Dispatcher(Generic[W]):
         least = 2 if self._seconds < CHEAP_CALL else 1
         self.group_size = max(1, min(self._max_group, max(least, int(GROUP_SECONDS / (self._seconds + 1e-9)))))
 
+    @property
+    def is_starving(self) -> bool:
+        """Whether there is a worker without a call, and no call for it."""
+        return bool(self._idle) and not self.waiting
+
     def hand_out(self) -> None:
         """Give the waiting calls to processes that have too little to do."""
         while self.waiting and not self.closed:

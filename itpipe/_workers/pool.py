@@ -12,6 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import Key
@@ -36,6 +37,8 @@ TRIAL = 0.002
 
 ANY = Task(())
 """Stands for all tasks, where one of them is awaited."""
+PATIENCE = 0.005
+"""Seconds that the run waits for a result before it asks whether workers have nothing to do meanwhile."""
 WIDEST = 32
 """By default, at most as many times more tasks are pending than keep the workers busy if all take equally long …"""
 WIDEST_BYTES = 1 << 28
@@ -179,10 +182,13 @@ class Pool:
             if not task.settled:
                 self._flush()
                 self.stall_timer.start()
-            while not (task.settled or self._is_starving()):
+            patient_until = perf_counter() + PATIENCE
+            while not task.settled and (perf_counter() < patient_until or not self._is_starving()):
                 if self._stopped or os.getpid() != self._pid:
                     return False  # `result` raises the error, with a note
-                self._wait(task, self.stall_timer.wait_time(POLL_SECONDS, self._stalled))
+                left = patient_until - perf_counter()
+                seconds = self.stall_timer.wait_time(POLL_SECONDS, self._stalled)
+                self._wait(task, min(left, seconds) if left > 0 else seconds)
         finally:
             self._is_hungry = False
         return not task.settled

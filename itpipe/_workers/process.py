@@ -97,6 +97,7 @@ class WorkerProcess:
     def close_resource(self) -> None:
         """Let it close what it has set up, but not for long."""
         self.request_shutdown()
+        self.ended = False  # one that is replaced is there still
         with suppress(OSError):
             while not self.ended and self._channel.poll(TEARDOWN):
                 self.receive()

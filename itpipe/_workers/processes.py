@@ -109,7 +109,7 @@ class Processes(Pool):
         return self._acts
 
     def _is_starving(self) -> bool:
-        return not self._dispatcher.waiting
+        return self._dispatcher.is_starving and all(worker.is_set_up for worker in self._dispatcher.workers)
 
     def _received(self, value: Packed) -> Any:
         return result_of(value)

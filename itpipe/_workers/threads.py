@@ -76,7 +76,7 @@ class Threads(Pool):
                 self._failures.append(error)
 
     def _is_starving(self) -> bool:
-        return self._tasks.empty()
+        return self._tasks.empty() and any(task.settled for task in list(self._begun.values()))
 
     @property
     def threads(self) -> list[threading.Thread]:

@@ -800,7 +800,7 @@ def test_what_has_an_index_is_asked_for_nothing_that_was_delivered(kind):
         return stream(made[-1]) | apply(str)
 
     assert gone_on(make, 500) == ['500', '501', '502']
-    assert made[1].asked == [500, 501, 502]
+    assert [index for index in made[1].asked if index] == [500, 501, 502]  # item 0 tells whether the index agrees
     assert gone_on(make, 999) == ['999']
     assert gone_on(make, 1000) == []
 

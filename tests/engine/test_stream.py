@@ -164,9 +164,7 @@ def test_a_stream_does_not_stand_right():
         stream([1]) | stream([2])
 
 
-@pytest.mark.parametrize(
-    'name', ['batch_by', 'apply', 'map_at', 'zip_apply', 'take', 'shuffle', 'reuse', 'with_rng', 'prefetch']
-)
+@pytest.mark.parametrize('name', ['batch_by', 'apply', 'map_at', 'zip_apply', 'take', 'reuse', 'with_rng', 'prefetch'])
 def test_a_factory_without_its_call_is_refused(name):
     made = getattr(itpipe, name)
     with pytest.raises(TypeError) as caught:

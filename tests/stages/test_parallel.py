@@ -449,7 +449,8 @@ def test_never_more_functions_run_than_are_in_flight() -> None:
 def test_an_endless_source_and_an_idle_consumer(workers: dict[str, Any]) -> None:
     pulled: list[int] = []
     assert list(counted(pulled) | parallel_map(abs, **workers) | take(5)) == [0, 1, 2, 3, 4]
-    assert len(pulled) <= 5 + 2 * 2 * itpipe._workers.dispatch.MAX_GROUP
+    # the first call in a process takes longer, so the window may have been doubled
+    assert len(pulled) <= 5 + 2 * 2 * 2 * itpipe._workers.dispatch.MAX_GROUP
 
 
 def test_nothing_starts_before_the_first_item_is_asked_for() -> None:
