@@ -35,7 +35,7 @@ class Worker(Protocol):
     calls_left: float
     """How many calls it may still be given."""
     answered_at: float
-    """When it answered last."""
+    """When it answered a call last."""
 
     def give(self, calls: list[Call]) -> None:
         """Send these calls."""

@@ -78,6 +78,7 @@ class Pool:
     def begin(self, function: ItemFunction) -> None:
         """Begin the next pass, with the function as it is in that."""
         self.function = function
+        self._stopped = False  # not before: the end of the last pass may stop it when it is resting already
 
     def rest(self) -> None:
         """Forget the tasks that were not taken; what workers are busy with comes to nothing. For the run's thread."""
@@ -86,7 +87,6 @@ class Pool:
         if self._memory is not None:
             self._memory = self._memory.emptied()
             self._use.settled = self._memory.settled
-        self._stopped = False
 
     @property
     def is_broken(self) -> bool:

@@ -40,7 +40,7 @@ class WorkerProcess:
     def __init__(self, name: str, arena: Arena, calls_left: float):
         self.name, self.calls_left = name, calls_left
         self.calls: deque[Call] = deque()
-        self.answered_at = self._given_at = 0.0
+        self.answered_at = self._given_at = self._set_up_at = 0.0
         self.is_connected = False
         """Whether it can be asked for its stack, and to end."""
         self.is_set_up = False
@@ -152,7 +152,7 @@ class WorkerProcess:
     @property
     def busy_since(self) -> float:
         """When it began, at the latest, with a call that it has not answered; infinity if there is none."""
-        return max(self.answered_at, self._given_at) if self.calls and self.is_set_up else inf
+        return max(self.answered_at, self._given_at, self._set_up_at) if self.calls and self.is_set_up else inf
 
     @property
     def sent(self) -> int:
@@ -181,7 +181,10 @@ class WorkerProcess:
             if failure is not None:
                 self._take_failure(*failure)
                 break
-            self.answered_at = perf_counter()
+            if answers:
+                self.answered_at = perf_counter()
+            else:
+                self._set_up_at = perf_counter()
             groups.append(
                 (
                     seconds,

@@ -126,12 +126,15 @@ class Processes(Pool):
     # -----------------------------------------------------------------------------------------------------------------
     # Between two passes
 
+    def begin(self, function: ItemFunction) -> None:
+        super().begin(function)
+        self._dispatcher.closed = False
+
     def rest(self) -> None:
         super().rest()
         with self._lock:
             while self._dispatcher.waiting:
                 self._workforce.is_over(self._dispatcher.waiting.popleft())
-            self._dispatcher.closed = False
 
     # -----------------------------------------------------------------------------------------------------------------
     # Stalls and the end

@@ -98,6 +98,7 @@ SOURCES: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize('name', SOURCES)
 @pytest.mark.parametrize('mode', ['threads', 'processes'])
 def test_the_workers_that_follow_look_up(name: str, mode: str) -> None:

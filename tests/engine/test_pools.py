@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from itpipe import Infinite, parallel_map
 from itpipe._engine.pools import MAX_IDLE, Pools
 
 
@@ -84,3 +85,20 @@ def test_a_broken_pool_is_not_kept() -> None:
     pools.give_back(pool)
     assert pool.log == ['closed']
     assert pools.take(anyone) is None
+
+
+@pytest.mark.parametrize('workers', [{'threads': 1}, {'processes': 1}], ids=str)
+def test_a_pool_that_is_stopped_when_it_rests_already_serves_the_next_pass(workers: Any, monkeypatch: Any) -> None:
+    rested: list[Any] = []
+    usual = Pools.give_back
+
+    def give_back(pools: Pools, pool: Any) -> None:
+        usual(pools, pool)
+        pool.stop()
+        rested.append(pool)
+
+    monkeypatch.setattr(Pools, 'give_back', give_back)
+    with Infinite(range(6), parallel_map(lambda x, setup: x, **workers, setup=int), batch_size=3, prefetch=0) as it:
+        assert [[batch.tolist() for batch in it] for _ in range(3)] == [[[0, 1, 2], [3, 4, 5]]] * 3
+    assert len(rested) == 3
+    assert len(set(map(id, rested))) == 1

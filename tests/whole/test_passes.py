@@ -86,6 +86,7 @@ def test_workers_set_up_once_for_all_passes(setups: Setups, where: str, ahead: d
         setups.check(seen(batch_iter))
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('options', OPTIONS)
 @pytest.mark.parametrize('where', WORKERS)
 def test_with_all_options(setups: Setups, where: str, options: str) -> None:
@@ -105,6 +106,7 @@ PLACES: dict[str, tuple[Callable[[Any], Stream[Any]], int]] = {
 """Pipelines with a `parallel_map`, and in how many places."""
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('place', PLACES)
 @pytest.mark.parametrize('where', WORKERS)
 def test_wherever_the_map_is(setups: Setups, where: str, place: str) -> None:
@@ -188,6 +190,7 @@ def passes(described: Any, **options: Any) -> list[list[Any]]:
         return [list(batch_iter) for _ in range(4)]
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('made', RANDOM)
 @pytest.mark.parametrize('where', [*WORKERS, 'executor'])
 def test_random_functions_draw_in_each_pass_what_they_draw_without_workers(where: str, made: str) -> None:
