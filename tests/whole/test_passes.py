@@ -205,6 +205,7 @@ def test_random_functions_draw_in_each_pass_what_they_draw_without_workers(where
 # What happens to workers
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize('ahead', [{}, {'prefetch': 0}], ids=str)
 def test_processes_that_are_killed_between_two_passes_are_replaced(ahead: dict[str, Any]) -> None:
     work = with_rng(lambda x, rng: (noisy(x, rng), os.getpid()), name='noisy')

@@ -48,6 +48,7 @@ def test_which_of_several_calls_takes_too_long_is_found_out() -> None:
     assert [(call.suspect, call.timeouts) for call in calls] == [(True, 0)] * 2
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize('ordered', [True, False])
 def test_an_item_that_takes_too_long_is_an_error_of_the_item(ordered: bool) -> None:
     stage = parallel_map(stuck, processes=2, timeout=1, ordered=ordered)
@@ -69,6 +70,7 @@ def test_an_item_that_took_too_long_is_tried_again_elsewhere(tmp_path: Path) -> 
         list(range(6) | parallel_map(function, retries=1, retry_on=ValueError, **options))
 
 
+@pytest.mark.long
 def test_of_items_that_were_sent_together_the_slow_one_is_found() -> None:
     pool = Processes(1, function_of(stuck), timeout=Timeout(1.0))
     pool.result(pool.submit(0, 0))
@@ -108,6 +110,7 @@ def test_an_item_at_which_processes_stall_is_run_again(tmp_path: Path) -> None:
         assert list(range(6) | parallel_map(function, processes=2, stall_timeout=1, on_stall='restart')) == [*range(6)]
 
 
+@pytest.mark.long
 def test_an_item_at_which_too_many_processes_stall_ends_the_run() -> None:
     stage = parallel_map(stuck, processes=1, stall_timeout=1, on_stall='restart', max_crashes=1)
     with pytest.warns(StallWarning), pytest.raises(WorkerCrashed) as caught:
