@@ -3,6 +3,7 @@
 import doctest
 import gc
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from types import ModuleType
@@ -81,10 +82,12 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         leave_alone_what_stays()
 
 
-def leave_alone_what_stays() -> None:
+def leave_alone_what_stays(seen: list[int] = [0]) -> None:  # noqa: B006
     """Take the modules of large libraries out of the garbage collections that tests ask for, which is far faster."""
-    gc.collect()
-    gc.freeze()
+    if len(sys.modules) != seen[0]:
+        seen[0] = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 class NothingLeftBehind:
