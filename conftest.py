@@ -73,27 +73,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(0))
 
 
-def pytest_collection_finish() -> None:
-    leave_alone_what_stays()
-
-
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    if nextitem is not None and nextitem.path != item.path:  # it may have imported a library
-        leave_alone_what_stays()
-
-
-def leave_alone_what_stays(seen: list[int] = [0]) -> None:  # noqa: B006
-    """Take the modules of large libraries out of the garbage collections that tests ask for, which is far faster."""
-    if len(sys.modules) != seen[0]:
-        seen[0] = len(sys.modules)
-        gc.collect()
-        gc.freeze()
-
-
 class NothingLeftBehind:
     """Each test must leave no thread, child process, descriptor or shared memory, or be marked `leaves_threads`."""
 
     failed = pytest.StashKey[bool]()
+    modules = 0
+    """How many modules were imported when the garbage was collected last."""
+
+    def pytest_collection_finish(self) -> None:
+        self.leave_alone_what_stays()
+
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        if nextitem is not None and nextitem.path != item.path:  # it may have imported a library
+            self.leave_alone_what_stays()
+
+    def leave_alone_what_stays(self) -> None:
+        """Take the modules of large libraries out of the garbage collections of tests, which is far faster."""
+        if len(sys.modules) != self.modules:
+            self.modules = len(sys.modules)
+            gc.collect()
+            gc.freeze()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:

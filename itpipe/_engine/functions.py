@@ -23,7 +23,7 @@ __all__ = ['NOTHING', 'Blames', 'Each', 'ItemFunction', 'Keyed', 'NeedsRng', 'bi
 
 
 class Keyed:
-    """A function of an item that waits for the item's key."""
+    """A function of an item that waits for the item's key. Each kind defines `at` and `in_pass`."""
 
     __slots__ = ()
 
@@ -98,7 +98,7 @@ class Each(Keyed, Blames):
 class ItemFunction:
     """Item-wise steps bound to a run: the one way in which a function of an item is called, wherever it runs.
 
-    The first `lead` of the calls stand for steps before the one that it belongs to.
+    It belongs to one step. The first `lead` of its calls are of steps before that.
     """
 
     __slots__ = ('calls', 'keyed', 'lead', 'names', 'pass_', 'place', 'resource')

@@ -28,7 +28,7 @@ def for_each(function: ItemFunction) -> ItemFunction:
 class Gather(Each):
     """A function of the indices of a batch. If `call` is given, it is what this function makes of the items.
 
-    If that raises, the items are looked up one by one, which tells the one that raised.
+    If that raises, the items are looked up one by one, to find out which item raises.
     """
 
     __slots__ = ('call', 'look_up')
@@ -43,10 +43,8 @@ class Gather(Each):
                 items = self._together(indices)
             except Exception:
                 items = one_by_one(indices)
-            else:
-                if self.call is not None:
-                    return items
-            return list(items) if self.call is None else self.call(items)
+                return items if self.call is None else self.call(items)
+            return list(items) if self.call is None else items
 
         one_by_one = super().at(key)
         return gather

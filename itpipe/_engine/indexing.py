@@ -128,6 +128,11 @@ class LookUp(partial[Any], Blames):
         return self.args[0]
 
     @property
+    def described(self) -> str:
+        """The description of the sequence in errors."""
+        return self.where if isinstance(self.where, str) else self.where()
+
+    @property
     def gathers(self) -> bool:
         """Whether the items of a batch are looked up together."""
         return is_block(self.sequence) or callable(getattr(self.sequence, '__getitems__', None))
@@ -138,14 +143,14 @@ class LookUp(partial[Any], Blames):
         return ItemFunction((self,), ('',))
 
     def blame(self, error: Exception, key: Key, value: Any) -> None:
-        note(error, self.where if isinstance(self.where, str) else self.where(), key)
+        note(error, self.described, key)
         note_length(error, self.sequence, value)
 
     def misplaced(self, error: StopIteration, value: Any) -> RuntimeError:
         return as_runtime_error(error, self.sequence, value)
 
     def __reduce__(self) -> Any:
-        return LookUp, (*self.args, self.where if isinstance(self.where, str) else self.where())
+        return LookUp, (*self.args, self.described)
 
 
 def items_from(start: int, sequence: Any, moved: Any = None) -> Iterator[Any]:

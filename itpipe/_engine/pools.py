@@ -49,7 +49,7 @@ class Pools:
         return None
 
     def give_back(self, pool: Lasting) -> None:
-        """Keep the pool for the next pass, and close the one that has been idle longest if there are too many.
+        """Keep the pool for the next pass. If there are too many, close the pool that has been idle longest.
 
         After `close`, and if the pool is broken, close the pool.
         """

@@ -20,8 +20,8 @@ def keep_freed_memory() -> None:
     """Let glibc, if that is the C library here, keep some of the memory that is freed.
 
     By default it gives the memory of arrays of 128 kB and more back and asks for it again, and the system clears each
-    page anew. For a function that decodes an image, this is a third of its time. Where MALLOC_TRIM_THRESHOLD_ or
-    MALLOC_MMAP_THRESHOLD_ is set, nothing is changed.
+    page anew. For a function that decodes an image, this is a third of its time. If MALLOC_TRIM_THRESHOLD_ or
+    MALLOC_MMAP_THRESHOLD_ is set, this does nothing.
     """
     if any(name in os.environ for name in ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_')):
         return

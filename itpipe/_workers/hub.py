@@ -1,10 +1,10 @@
 """Waits for the sockets of all processes of a pool, whatever their number, in one thread or two.
 
-Waking another thread costs more than all else that is done for a small answer. So the thread of the run, while it waits
+Waking another thread costs more than the rest of the work for a small answer. So the thread of the run, while it waits
 for an answer, reads the answers itself. At other times a thread of the hub does. With epoll, the system wakes the right
 one: each waits for the same sockets by a set of its own (EPOLLEXCLUSIVE), and the set that got the sockets first is
-asked first. Of what the thread of the run was woken for, the other is not told. So whoever is woken has to read all
-that is there. Elsewhere the thread of the hub reads all answers, and wakes the thread of the run.
+asked first. Of what the thread of the run was woken for, the other is not told. So the thread that is woken has to read
+all that is there. Elsewhere the thread of the hub reads all answers, and wakes the thread of the run.
 """
 
 from __future__ import annotations

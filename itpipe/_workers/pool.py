@@ -46,7 +46,7 @@ WIDEST_BYTES = 1 << 28
 
 
 class Pool:
-    """What `parallel_map` needs of workers. The kinds of pools differ in `_send`, `doing` and `close`.
+    """What `parallel_map` needs of workers. Each kind of pool defines `_send`, `_is_starving`, `doing` and `close`.
 
     A worker calls `function(key, item)` and settles the task, also where that raises. If `function.resource` is not
     None, each worker opens it in its own thread before its first call, and closes it in the end.

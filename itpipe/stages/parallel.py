@@ -12,6 +12,7 @@ from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
 from itpipe._core.steps import STOP, EachStep, ItemStep, Stateful, Stateless, Step, identity
 from itpipe._engine.factories import factory, function_of
+from itpipe._engine.order import is_by_count
 from itpipe._engine.resources import Resource, with_setup
 from itpipe._engine.stream import Stage, only_items
 from itpipe._workers import window
@@ -229,11 +230,11 @@ def parallel_map(
     ))  # fmt: skip
 
 
-def _batches(f: Any, has_args: bool) -> tuple[Stateless | None, Any, tuple[ItemStep, ...]]:
+def _batches(f: Any, has_args: bool) -> tuple[Step | None, Any, tuple[ItemStep, ...]]:
     """The `batch_by` in the stage, if there is one, the stage before it, and the steps behind it."""
     if isinstance(f, Stage):
         for n, step in enumerate(f.steps):
-            if isinstance(step, Stateless) and step.by_count:
+            if isinstance(step, Step) and is_by_count(step):
                 if has_args:
                     raise TypeError(
                         f'parallel_map: `f` is a stage of several steps, give the arguments to those: got {f!r}'

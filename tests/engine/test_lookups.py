@@ -5,7 +5,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 from enum import Enum
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from looked_up import Data
 
 from itpipe import (
     Infinite,
@@ -38,23 +38,6 @@ from itpipe import (
     with_rng,
     zip_with,
 )
-
-
-@dataclass
-class Data:
-    """The numbers up to `size`; it remembers which were looked up in this process."""
-
-    size: int = 40
-    seen: list[int] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> int:
-        if index >= self.size:
-            raise IndexError(index)
-        self.seen.append(index)
-        return index
 
 
 class Where(Data):

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from looked_up import Data
 
 from itpipe import (
     Infinite,
@@ -24,21 +25,6 @@ from itpipe import (
 )
 
 
-class Data:
-    def __init__(self, size: int = 100):
-        self.size = size
-        self.seen: list[int] = []
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> int:
-        if index >= self.size:
-            raise IndexError(index)
-        self.seen.append(index)
-        return index
-
-
 def noisy(x: Any, rng: np.random.Generator) -> Any:
     return x, rng.random()
 
@@ -55,7 +41,7 @@ def test_all_items_come_once_in_another_order_for_each_pass_and_seed() -> None:
 
 
 def test_only_what_goes_out_is_looked_up() -> None:
-    data = Data()
+    data = Data(100)
     with Infinite(data, shuffle(), batch_size=8, seed=0, prefetch=0) as it:
         batch = next(it())
     assert data.seen == batch.tolist()
@@ -178,7 +164,7 @@ def test_of_endless_streams_too() -> None:
 
 
 def test_nothing_before_it_is_looked_up() -> None:
-    data = Data()
+    data = Data(100)
     assert next((data | batch_by(8)).at(5)) == data.seen == list(range(40, 48))
 
 

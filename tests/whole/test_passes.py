@@ -391,17 +391,23 @@ def test_an_iterator_is_read_once_and_says_so_when_the_next_epoch_is_asked_for()
             list(batch_iter)
 
 
+class FailsInItsSecondPass(Source):
+    """It sets the event when it is about to raise, behind its two items."""
+
+    def __init__(self, failed: threading.Event):
+        super().__init__(2)
+        self.failed = failed
+
+    def __iter__(self) -> Iterator[int]:
+        yield from super().__iter__()
+        if self.begun == 2:
+            self.failed.set()
+            raise OSError('gone')
+
+
 def test_an_error_of_the_next_pass_is_raised_in_the_next_epoch() -> None:
     failed = threading.Event()
-
-    class Fails(Source):
-        def __iter__(self) -> Iterator[int]:
-            yield from super().__iter__()
-            if self.begun == 2:
-                failed.set()
-                raise OSError('gone')
-
-    with Infinite(Fails(2), prefetch=8) as batch_iter:
+    with Infinite(FailsInItsSecondPass(failed), prefetch=8) as batch_iter:
         epoch = iter(batch_iter)
         assert next(epoch) == 10
         assert failed.wait(LIMIT)
@@ -416,15 +422,7 @@ def test_an_error_of_the_next_pass_is_raised_in_the_next_epoch() -> None:
 
 def test_an_error_of_the_next_pass_that_nobody_asks_for_is_not_raised() -> None:
     failed = threading.Event()
-
-    class Fails(Source):
-        def __iter__(self) -> Iterator[int]:
-            yield from super().__iter__()
-            if self.begun == 2:
-                failed.set()
-                raise OSError('gone')
-
-    with Infinite(Fails(2), prefetch=8) as batch_iter:
+    with Infinite(FailsInItsSecondPass(failed), prefetch=8) as batch_iter:
         assert list(batch_iter) == [10, 11]
         assert failed.wait(LIMIT)
 
