@@ -730,6 +730,7 @@ def test_a_copy_is_one_of_its_own(infinite: Any) -> None:
     assert list(pickle.loads(pickle.dumps(batch_iter))) == [0, 1]
 
 
+@pytest.mark.long
 def test_a_forked_process_is_told_quickly_and_leaves_the_one_it_comes_from_alone() -> None:
     out = run_script(
         """

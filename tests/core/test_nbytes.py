@@ -278,6 +278,7 @@ def test_arrays_of_zarr_count_as_nothing(tmp_path: Path) -> None:
     run_script(ZARR, tmp_path / 'x.zarr')
 
 
+@pytest.mark.long
 def test_xarray(tmp_path: Path) -> None:
     xarray = pytest.importorskip('xarray')
     image = xarray.DataArray(np.zeros(1000), dims='x')

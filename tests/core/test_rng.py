@@ -107,6 +107,7 @@ def test_the_draws_of_a_step_are_the_same_in_any_order():
     assert [int(drawn[t] * 7) for t in places] == [forward.below(t, 7) for t in places]
 
 
+@pytest.mark.long
 def test_shuffles_are_uniform():
     """Of four things each of the 24 orders comes equally often."""
     counts: dict = {}

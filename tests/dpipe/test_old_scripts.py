@@ -6,6 +6,7 @@ import re
 from itertools import islice
 
 import numpy as np
+import pytest
 
 import itpipe
 from itpipe import dpipe
@@ -138,6 +139,7 @@ class TestOldScripts:
                 assert len(xs) == len(ys) > 1
                 assert (xs >= 0).any(axis=(1, 2)).sum() <= 100
 
+    @pytest.mark.long
     def test_all_at_once(self):
         """The line that the issue of this module began with."""
         dataset = Digits()

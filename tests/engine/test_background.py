@@ -291,6 +291,7 @@ def test_without_a_depth_it_is_what_is_made_in_a_few_milliseconds(
     assert len(made._ready) <= depth
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('depth', [1, 2, 3, 8, None, Bytes(1), Bytes(300), Bytes(1000)])
 def test_no_signal_is_missed_however_the_threads_take_turns(background: Any, depth: int | None) -> None:
     """If one was, both sides would sleep, and the test with them."""

@@ -116,6 +116,7 @@ def test_ranks_that_get_as_many_get_the_same_items_but_for_the_last_ones(executo
         assert together >= values
 
 
+@pytest.mark.long
 @given(shared, st.lists(counts, min_size=2, max_size=4), st.data())
 @examples(600)
 def test_other_ranks_go_on_with_what_no_rank_has_seen(executors, pipe, numbers, data):
@@ -512,7 +513,7 @@ def test_what_is_in_buffers_is_dealt_too():
     assert sorted(got + slots) == [x for x in range(max(got + slots) + 1) if x % 5]
 
 
-@pytest.mark.many(2)
+@pytest.mark.many(4)
 @pytest.mark.parametrize(
     'steps', [shuffle(4), reuse(4, 2), apply(lambda x: [(x, n) for n in range(3)]) | flatten, shuffle(3) | batch_by(2)]
 )

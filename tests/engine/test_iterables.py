@@ -430,7 +430,7 @@ REREAD = {
 }
 
 
-@pytest.mark.many(4)
+@pytest.mark.many(8)
 @pytest.mark.parametrize(
     ('name', 'seldom'),
     [(name, 0) for name in (*EXACT, *REREAD)] + [(n, 50) for n in ('torchdata.nodes', 'Hugging Face', 'of ones own')],

@@ -81,7 +81,7 @@ SOURCES: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.many(4)
+@pytest.mark.many(9)
 @pytest.mark.parametrize('name', SOURCES)
 @pytest.mark.parametrize('mode', ['threads', 'processes'])
 def test_the_workers_that_follow_look_up(name: str, mode: str) -> None:
@@ -111,6 +111,7 @@ def test_a_dataset_that_is_too_large_to_go_with_each_call_stays_here() -> None:
         assert {pid for pid, _ in Large() | parallel_map(same, executor=executor)} == {HERE}
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize(
     'pipeline',
     [
@@ -125,6 +126,7 @@ def test_here_where_it_is_asked_for_or_a_step_needs_the_values(pipeline: Callabl
     assert {pid for pid, _ in pipeline()} == {HERE}
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('items', [list(range(9)), range(9), 'abcdefghi', np.arange(9), bytes(9)], ids=repr)
 def test_what_takes_no_time_stays_here(items: Any) -> None:
     class Refuses:
@@ -274,6 +276,7 @@ def test_so_are_the_steps_behind_it() -> None:
     )
 
 
+@pytest.mark.long
 def test_a_dataset_that_draws_from_a_generator_of_its_own_is_warned_of() -> None:
     class Random(Data):
         def __init__(self) -> None:
@@ -287,6 +290,7 @@ def test_a_dataset_that_draws_from_a_generator_of_its_own_is_warned_of() -> None
             list(Random() | parallel_map(stage, processes=1))
 
 
+@pytest.mark.long
 def test_a_look_up_that_kills_workers_is_not_made_in_the_main_process_for_on_error() -> None:
     here: list[int] = []
 

@@ -103,6 +103,7 @@ class TestOncePerWorker:
         stage = parallel_map(used, **{where: 1}, setup=partial(Log, tmp_path, can_close=False))
         assert len(list(range(3) | stage)) == 3
 
+    @pytest.mark.long
     def test_processes_that_are_replaced(self, tmp_path: Path) -> None:
         stage = parallel_map(used, processes=1, setup=partial(Log, tmp_path), max_tasks_per_worker=5)
         assert len(list(range(20) | stage)) == 20

@@ -251,6 +251,7 @@ def drawn(steps, count):
     return np.array(list(pipeline)).T
 
 
+@pytest.mark.long
 def test_all_steps_of_a_pipeline_draw_independently():
     """Of other names, stages and counts; the bounds are five standard deviations and more."""
 

@@ -207,6 +207,7 @@ def test_a_dataset_is_not_asked_for_its_length_by_each_item_in_a_buffer():
     assert described.source.iterable.asked < 10
 
 
+@pytest.mark.long
 @given(st.sampled_from(sorted(PIPELINES)), st.integers(0, 9), st.data())
 @examples(3000)
 def test_a_state_is_refused_or_it_is_one(name, received, data):

@@ -75,6 +75,7 @@ def test_a_run_collected_in_a_thread_of_its_own_ends_and_warns_of_nothing(
         wait_until(are_gone, 'all threads are gone')
 
 
+@pytest.mark.many(3)
 @pytest.mark.usefixtures('collected_by_hand')
 @pytest.mark.parametrize('kind', ['run', 'prefetch', 'Infinite'])
 def test_a_run_collected_in_the_thread_of_a_process(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:

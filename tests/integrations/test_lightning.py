@@ -319,6 +319,7 @@ def test_a_training_with_lightning_itself_goes_on_exactly(tmp_path: Path) -> Non
             path.unlink()
 
 
+@pytest.mark.many(2)
 @pytest.mark.filterwarnings('default')
 @pytest.mark.leaves_threads('torch and Lightning keep what they start')
 @pytest.mark.timeout(300)

@@ -28,8 +28,7 @@ def test_each_row_of_ours_runs_and_passes_its_checks(name, title):
     assert isinstance(table.ALL[name](SHARE).rows[title](), float)
 
 
-@pytest.mark.many(4)
-@pytest.mark.many(3)
+@pytest.mark.long
 @pytest.mark.parametrize('name', WHOLE)
 def test_all_rows_of_a_work_of_ours_run_and_pass_their_checks(name):
     pytest.importorskip(table.NEEDS.get(name, 'numpy'))

@@ -19,6 +19,7 @@ def resume():
     return module_of(SCRIPT)
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(
     ('changed', 'complaint'),
     [({}, None), ({25: 0.5}, 'the losses differ at step 25'), ({30: None}, 'the losses differ at step 30')],

@@ -132,6 +132,7 @@ def counted(log: list[Any], limit: int = 10**9) -> Iterator[int]:
 # The same results everywhere
 
 
+@pytest.mark.many(2)
 def test_results_come_in_order_and_each_once(workers: dict[str, Any]) -> None:
     assert list(range(30) | parallel_map(lambda x: x * x, **workers)) == [x * x for x in range(30)]
 
@@ -294,7 +295,7 @@ def test_the_function_goes_to_each_process_once(processes: dict[str, Any], tmp_p
 # Lazy and bounded
 
 
-@pytest.mark.many(2)
+@pytest.mark.many(3)
 @pytest.mark.parametrize('ordered', [True, False])
 def test_in_flight_is_exactly_the_number_of_items_on_the_way(
     request: pytest.FixtureRequest, workers: dict[str, Any], ordered: bool
@@ -346,7 +347,7 @@ def test_an_item_of_more_than_in_flight_passes_alone(workers: dict[str, Any], or
     run.close()
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(5)
 @pytest.mark.parametrize('ordered', [True, False])
 def test_results_are_the_same_whatever_they_hold(workers: dict[str, Any], ordered: bool) -> None:
     sizes = [random.Random(0).choice([0, 10, 10_000, 100_000]) for _ in range(50)]

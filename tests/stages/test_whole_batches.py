@@ -58,7 +58,7 @@ STAGES: dict[str, Any] = {
 }
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(6)
 @pytest.mark.parametrize('workers', WORKERS, ids=str)
 @pytest.mark.parametrize('name', STAGES)
 def test_the_same_as_without_workers(name: str, workers: Any) -> None:

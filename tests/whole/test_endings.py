@@ -188,7 +188,7 @@ def cells() -> Iterator[Any]:
         yield pytest.param(where, ending, source, kind, id=f'{where}-{ending}-{source}-{kind}')
 
 
-@pytest.mark.many(7)
+@pytest.mark.many(14)
 @pytest.mark.parametrize('held', [True, False], ids=['held', 'not held'])
 @pytest.mark.parametrize(('where', 'ending', 'source', 'kind'), [*cells()])
 def test_nothing_remains(where: str, ending: str, source: str, kind: str, held: bool) -> None:
@@ -281,7 +281,7 @@ SIGNALS = {
 }
 
 
-@pytest.mark.many(5)
+@pytest.mark.many(11)
 @pytest.mark.parametrize('source', SOURCES)
 @pytest.mark.parametrize('ending', SIGNALS)
 @pytest.mark.parametrize('where', WHERE)
@@ -336,7 +336,7 @@ WHILE_AWAITED = """
 """
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(5)
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize(
     ('error', 'code', 'last'),
@@ -388,7 +388,7 @@ LEFT_OPEN = """
 """
 
 
-@pytest.mark.many(4)
+@pytest.mark.many(9)
 @pytest.mark.parametrize(
     ('where', 'ending'),
     [

@@ -117,7 +117,7 @@ def fails_at_100(x: int) -> int:
     return -x
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(5)
 def test_an_error_at_item_100_comes_after_what_is_before_it_as_it_was_raised(way: Any, run: Any) -> None:
     stage = mapped(fails_at_100, way)
     results, error = received(run(range(200), stage), TwoArguments)
@@ -169,7 +169,7 @@ def test_after_an_error_nothing_runs() -> None:
     assert len(calls) == made
 
 
-@pytest.mark.many(5)
+@pytest.mark.many(9)
 @pytest.mark.parametrize('kind', [SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_what_means_to_end_the_program_goes_through(way: Any, run: Any, kind: type[BaseException]) -> None:
     def function(x: int) -> int:
@@ -295,6 +295,7 @@ def fails_with_lock_at_3(x: int) -> int:
     return x
 
 
+@pytest.mark.many(2)
 def test_an_error_that_holds_what_cannot_be_pickled(process_way: Any, one_of_two_runs: Any) -> None:
     stage = parallel_map(fails_with_lock_at_3, **process_way)
     results, error = received(one_of_two_runs(range(6), stage), WithLock)
@@ -339,7 +340,7 @@ SCRIPT = """
 """
 
 
-@pytest.mark.many(5)
+@pytest.mark.many(9)
 @pytest.mark.parametrize('state', ['training', 'waiting'])
 @pytest.mark.parametrize(
     ('kind', 'where'),
@@ -370,6 +371,7 @@ def test_ctrl_c_in_a_terminal_ends_the_script_with_one_traceback(kind: str, wher
     wait_until(lambda: not session(script.pid), 'processes of the script are left')
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize(
     'stage',
     [
@@ -487,7 +489,7 @@ STATES = {
 }
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(5)
 @pytest.mark.parametrize('where', ['serial', 'threads', 'processes', 'prefetch'])
 @pytest.mark.parametrize('state', STATES)
 def test_the_interpreter_exits_by_itself(where: str, state: str) -> None:

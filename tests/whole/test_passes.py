@@ -78,6 +78,7 @@ def seen(batch_iter: Infinite[Any], passes: int = 3) -> set[Any]:
     return {worker for _ in range(passes) for worker in batch_iter}
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('ahead', [{}, {'prefetch': 0}, {'prefetch': 1}, {'batches_per_epoch': 5}], ids=str)
 @pytest.mark.parametrize('where', WORKERS)
 def test_workers_set_up_once_for_all_passes(setups: Setups, where: str, ahead: dict[str, Any]) -> None:
@@ -86,7 +87,7 @@ def test_workers_set_up_once_for_all_passes(setups: Setups, where: str, ahead: d
         setups.check(seen(batch_iter))
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(5)
 @pytest.mark.parametrize('options', OPTIONS)
 @pytest.mark.parametrize('where', WORKERS)
 def test_with_all_options(setups: Setups, where: str, options: str) -> None:
@@ -106,7 +107,7 @@ PLACES: dict[str, tuple[Callable[[Any], Stream[Any]], int]] = {
 """Pipelines with a `parallel_map`, and in how many places."""
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(7)
 @pytest.mark.parametrize('place', PLACES)
 @pytest.mark.parametrize('where', WORKERS)
 def test_wherever_the_map_is(setups: Setups, where: str, place: str) -> None:
@@ -147,6 +148,7 @@ class Told:
         self.epoch = epoch
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('joined', [False, True])
 @pytest.mark.parametrize('where', WORKERS)
 def test_a_dataset_that_is_told_the_epoch_goes_to_new_workers(where: str, joined: bool) -> None:
@@ -190,7 +192,7 @@ def passes(described: Any, **options: Any) -> list[list[Any]]:
         return [list(batch_iter) for _ in range(4)]
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(7)
 @pytest.mark.parametrize('made', RANDOM)
 @pytest.mark.parametrize('where', [*WORKERS, 'executor'])
 def test_random_functions_draw_in_each_pass_what_they_draw_without_workers(where: str, made: str) -> None:
@@ -205,7 +207,7 @@ def test_random_functions_draw_in_each_pass_what_they_draw_without_workers(where
 # What happens to workers
 
 
-@pytest.mark.many(2)
+@pytest.mark.many(4)
 @pytest.mark.parametrize('ahead', [{}, {'prefetch': 0}], ids=str)
 def test_processes_that_are_killed_between_two_passes_are_replaced(ahead: dict[str, Any]) -> None:
     work = with_rng(lambda x, rng: (noisy(x, rng), os.getpid()), name='noisy')
@@ -259,6 +261,7 @@ def test_after_an_error_it_begins_anew_with_other_workers(where: str) -> None:
     assert still_left(before) == set()
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('where', WORKERS)
 @pytest.mark.parametrize('how', ['close', 'del', 'load_state_dict'])
 def test_idle_workers_end_with_it(where: str, how: str) -> None:

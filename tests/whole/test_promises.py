@@ -437,6 +437,7 @@ LOGGED = [
 ]
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize('made', LOGGED, ids=named)
 def test_the_logs_stay_short_in_a_long_run(made):
     """Promise 7: what a run remembers so that it can be resumed does not grow with it."""

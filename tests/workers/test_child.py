@@ -68,6 +68,7 @@ def test_results_are_what_they_were_when_they_were_returned() -> None:
         assert all((array == x).all() for array in both)
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize('end', ['here', 'there', 'both'])
 def test_memory_that_cannot_be_mapped_is_no_loss(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     """What is sent is read and written then; no process dies of it, and each item is worked on once."""
@@ -125,7 +126,7 @@ NO_MEMORY = """
 """
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(5)
 @pytest.mark.skipif(not hasattr(os, 'memfd_create'), reason='limits of the address space are of Linux')
 @pytest.mark.parametrize('budget', [0, 1])
 @pytest.mark.parametrize('what', ['an item', 'a result'])

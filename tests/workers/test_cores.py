@@ -56,7 +56,7 @@ def arrow_pool() -> int:
     return pa.cpu_count()
 
 
-@pytest.mark.many(4)
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ('library', 'pool', 'variable'),

@@ -123,7 +123,7 @@ def test_without_order_a_worker_that_dies_is_the_same_error() -> None:
     assert set(results) <= set(range(10)) - {3}
 
 
-@pytest.mark.many(4)
+@pytest.mark.many(8)
 @pytest.mark.parametrize('ordered', [True, False])
 @pytest.mark.parametrize('in_flight', [1, 3, None])
 def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(
@@ -169,6 +169,7 @@ def test_an_item_of_which_more_processes_die_ends_the_run(tmp_path: Path, max_cr
     assert len(list(tmp_path.iterdir())) == max_crashes + 1
 
 
+@pytest.mark.long
 def test_the_innocent_are_not_blamed() -> None:
     """Of several items that a process had, the one it died of is found."""
     pool = pool_of(lambda x: (x, os.getpid()) if x != 4 else os._exit(5))
@@ -245,7 +246,7 @@ def numbers_in(buffer: Any) -> list[int]:
     return sorted({int(x) for part in (buffer if isinstance(buffer, list) else [buffer]) for x in np.unique(part)})
 
 
-@pytest.mark.many(5)
+@pytest.mark.many(9)
 @pytest.mark.parametrize('pipe', [False, True])
 @pytest.mark.parametrize('kind', REUSED)
 def test_what_is_run_again_is_what_was_sent(

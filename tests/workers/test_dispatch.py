@@ -244,7 +244,7 @@ def test_a_few_that_wait_for_company_are_sent_when_they_are_awaited() -> None:
     pool.close()
 
 
-@pytest.mark.many(2)
+@pytest.mark.long
 @pytest.mark.parametrize('ordered', [True, False])
 def test_with_few_in_flight_cheap_tasks_are_not_waited_for(ordered: bool) -> None:
     for in_flight in (1, 2, 5):

@@ -142,6 +142,7 @@ class TestSkip:
         assert list(run) == [0, 0]
         assert [each.ordinal for each in run.dropped] == [0]
 
+    @pytest.mark.many(3)
     def test_errors_of_the_source_end_the_run(self, workers: dict[str, Any], ordered: bool) -> None:
         def source() -> Any:
             yield from range(4)
@@ -249,6 +250,7 @@ class TestSkip:
         assert [str(error) for error in errors] == ['the run was closed while a result was awaited']
         assert run.dropped == []
 
+    @pytest.mark.long
     def test_no_more_than_so_many_are_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
         run = iter(range(MAX_DROPPED + 50) | parallel_map(lambda x: 1 / 0, threads=1, on_error='skip'))
         assert list(run) == []
@@ -256,6 +258,7 @@ class TestSkip:
 
 
 class TestReplace:
+    @pytest.mark.many(2)
     def test_a_function_says_what_to_do(self, workers: dict[str, Any], ordered: bool) -> None:
         asked = []
 
@@ -268,6 +271,7 @@ class TestReplace:
         assert sorted(asked, key=repr) == [(ValueError, x, x - 10) for x in range(10, 20, 2)]
         assert sorted(each.ordinal for each in run.dropped) == [2, 6]
 
+    @pytest.mark.many(2)
     def test_a_replacement_may_be_an_array_or_text(self, workers: dict[str, Any]) -> None:
         for replacement in (np.arange(3), 'nothing', 0):
             results = list(range(3) | parallel_map(odd_only, **workers, on_error=lambda *_, r=replacement: r))
@@ -538,7 +542,7 @@ class Silent(Exception):
     __bool__ = __eq__ = __hash__ = __str__ = __repr__ = refuse
 
 
-@pytest.mark.many(4)
+@pytest.mark.many(9)
 @pytest.mark.parametrize('kind', [Falsy, Equal, Silent])
 @pytest.mark.parametrize('where', [{'threads': 2}, {'processes': 1}])
 def test_what_an_error_says_of_itself_does_not_matter(kind: type[Exception], where: dict[str, int]) -> None:

@@ -19,7 +19,7 @@ def pss(pids: list[int]) -> int:
     return sum(1024 * int(line.split()[1]) for text in rollups for line in text.splitlines() if line.startswith('Pss:'))
 
 
-@pytest.mark.many(2)
+@pytest.mark.long
 @pytest.mark.skipif(not os.path.exists('/proc/self/smaps_rollup'), reason='the system does not tell')
 @pytest.mark.parametrize('mapped', [False, True])
 def test_an_array_that_all_processes_use_is_in_memory_once(tmp_path: Path, mapped: bool) -> None:
@@ -83,6 +83,7 @@ def test_what_all_processes_share_cannot_be_written_to() -> None:
         list(range(3) | parallel_map(function, processes=1))
 
 
+@pytest.mark.long
 def test_a_process_that_comes_later_sees_the_same(tmp_path: Path) -> None:
     data = np.arange(10**5)
 

@@ -22,6 +22,7 @@ def await_stopping(worker: Any) -> None:
     wait_until(lambda: process.status() == psutil.STATUS_STOPPED, 'the process has stopped')
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize('there_is_room', [True, False])
 def test_nobody_waits_for_a_process_at_work_to_take_a_large_message(there_is_room: bool) -> None:
     def function(value: bytes) -> int:
@@ -57,6 +58,7 @@ def test_the_memory_of_large_messages_is_used_again() -> None:
     pool.close()
 
 
+@pytest.mark.long
 def test_a_process_that_takes_no_large_message_is_told_of_and_closed() -> None:
     """There is no room for it in shared memory."""
     pool = pool_of(len)
@@ -106,6 +108,7 @@ def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
     pool.close()
 
 
+@pytest.mark.long
 def test_processes_are_replaced_after_so_many_items() -> None:
     for most in (1, 3):
         pids = list(range(6) | parallel_map(lambda _: os.getpid(), processes=2, max_tasks_per_worker=most))

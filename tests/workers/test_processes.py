@@ -86,7 +86,7 @@ def test_what_the_function_started_ends_with_it(tmp_path: Path) -> None:
     wait_until(lambda: all(map(is_gone, pids)), 'all are gone')
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(5)
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize('idle', [True, False])
 def test_the_processes_end_when_the_one_that_started_them_is_killed(how: signal.Signals, idle: bool) -> None:
@@ -136,6 +136,7 @@ def test_where_files_have_names_none_is_left_of_a_run_that_is_killed(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_neither_psutil_nor_pgrep_is_needed() -> None:
     """loky's executor needs one of them, and without hangs when it is closed."""
     run_script(

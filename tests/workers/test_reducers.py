@@ -5,6 +5,7 @@ import pickle
 import weakref
 from typing import Any
 
+import pytest
 from running import run_script
 
 from itpipe import parallel_map
@@ -162,10 +163,12 @@ print('well')
 """
 
 
+@pytest.mark.long
 def test_classes_of_a_script_come_back_as_what_they_are() -> None:
     assert run_script(CLASSES) == 'well\n'
 
 
+@pytest.mark.long
 def test_functions_of_a_script_behind_caches() -> None:
     assert run_script(FUNCTIONS) == 'well\n'
 

@@ -34,12 +34,14 @@ def drawn(count: int = 2, f: Any = draw, seed: int = 3, **options: Any) -> list[
 
 
 class TestSeedGlobals:
+    @pytest.mark.long
     def test_the_same_whatever_the_number_of_processes(self) -> None:
         expected = drawn(1)
         assert drawn(2) == drawn(3, max_tasks_per_worker=8) == sorted(drawn(2, ordered=False)) == expected
         assert len({value for each in expected for value in each[1:]}) == 40
         assert drawn(2, seed=4) != expected
 
+    @pytest.mark.long
     def test_after_a_crash_and_at_every_try(self, tmp_path: Path) -> None:
         def crash(item: int) -> Any:
             result, mark = draw(item), tmp_path / str(item)
@@ -79,6 +81,7 @@ class TestSeedGlobals:
             whole = [batch[0] for batch in batch_iter]
         assert parts == [whole[::2], whole[1::2]]
 
+    @pytest.mark.long
     def test_whatever_is_left_out_before_it(self) -> None:
         noisy = parallel_map(draw, processes=1, seed_globals=True)
         assert list(stream(range(20), seed=3) | filter_by(lambda x: x > 16) | noisy) == drawn()[17:]
@@ -177,7 +180,7 @@ class Sub(random.Random):
 
 
 class TestGeneratorsInTheFunction:
-    @pytest.mark.many(3)
+    @pytest.mark.many(9)
     @pytest.mark.parametrize(
         ('held', 'kind'),
         [

@@ -262,7 +262,7 @@ ARRAYS = {
 }
 
 
-@pytest.mark.many(4)
+@pytest.mark.many(9)
 @pytest.mark.parametrize('name', ARRAYS)
 def test_arrays_there_and_back(name: str) -> None:
     value = ARRAYS[name]
@@ -298,6 +298,7 @@ def test_strided_arrays_there_and_back() -> None:
     assert np.array_equal(got, value)
 
 
+@pytest.mark.long
 def test_torch_tensors_there_and_back() -> None:
     torch = pytest.importorskip('torch')
     values = [
@@ -383,6 +384,7 @@ def test_arguments_come_back_when_the_function_has_returned() -> None:
     assert int(out) <= 4 + 3 + 2  # in flight, kept, and on the way back
 
 
+@pytest.mark.long
 def test_memory_stays_flat() -> None:
     out = run_script(
         """
@@ -468,7 +470,7 @@ def half_there(path: Path) -> Any:
     return np.asarray(memory)
 
 
-@pytest.mark.many(2)
+@pytest.mark.long
 @pytest.mark.parametrize('ordered', [True, False])
 def test_a_worker_that_dies_while_it_writes_a_result(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], ordered: bool
@@ -532,7 +534,7 @@ REFUSED = """
 """
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(7)
 @needs_memfd
 @pytest.mark.parametrize(
     ('what', 'where', 'here', 'there'),

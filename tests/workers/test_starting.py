@@ -22,7 +22,7 @@ METHODS = [None, *multiprocessing.get_all_start_methods()]
 # What the function starts
 
 
-@pytest.mark.many(5)
+@pytest.mark.many(9)
 @pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize('kind', ['pool', 'process', 'executor'])
 def test_multiprocessing_works_with_what_the_script_defines(kind: str, method: str | None) -> None:
@@ -187,7 +187,7 @@ def test_torch_spawn_in_a_worker() -> None:
     assert list([4] | parallel_map(spawn, processes=1)) == [None]
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(5)
 @pytest.mark.parametrize('method', METHODS)
 def test_the_start_method_is_that_of_the_script(method: str | None) -> None:
     out = run_script(
@@ -227,6 +227,7 @@ def test_a_script_without_a_guard_runs_once(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ('begun\n[([3], [0, 1])]\n', '')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('who', ['script', 'worker'])
 def test_what_the_function_has_started_ends_with_the_worker_and_the_script(who: str) -> None:
     source = """
@@ -302,7 +303,7 @@ def daemon(tmp_path: Path, closed: str, kinds: list[str], file: bool, **changes:
     assert results.read_text() == f'{[*[sums] * len(kinds), [[0, 1], [2, 3]]]}\n'
 
 
-@pytest.mark.many(4)
+@pytest.mark.many(7)
 @pytest.mark.parametrize('closed', CLOSED)
 def test_a_daemon_without_standard_streams(tmp_path: Path, closed: str) -> None:
     """What is printed there goes nowhere, and certainly not into what was opened instead of them."""
@@ -317,7 +318,7 @@ def test_threads_of_a_daemon_without_standard_streams(tmp_path: Path) -> None:
     assert (tmp_path / 'results').exists()
 
 
-@pytest.mark.many(3)
+@pytest.mark.long
 @pytest.mark.parametrize('closed', ['', '<&-', '2>&-', '<&- >&- 2>&-'])
 def test_without_a_null_device(tmp_path: Path, closed: str) -> None:
     (tmp_path / 'sitecustomize.py').write_text("import os\nos.devnull = '/nowhere/null'\n")
@@ -358,6 +359,7 @@ def in_a_daemonic_process(queue: Any) -> None:
     signal.pause()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('method', ['fork', 'spawn'])
 @pytest.mark.filterwarnings('ignore:This process .* is multi-threaded:DeprecationWarning')
 def test_a_daemonic_process_may_have_them(method: Any) -> None:
@@ -385,6 +387,7 @@ def test_a_process_of_a_pool_may_have_them() -> None:
         pool.join()
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize('idle', [True, False])
 def test_workers_end_when_the_script_is_killed_though_a_fork_of_it_lives_on(idle: bool) -> None:
     source = """
@@ -423,7 +426,7 @@ def test_workers_end_when_the_script_is_killed_though_a_fork_of_it_lives_on(idle
 cannot_fork = (3, 12) <= sys.version_info < (3, 12, 2)
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(5)
 @pytest.mark.skipif(cannot_fork, reason='this Python starts no processes when the main thread has ended')
 @pytest.mark.parametrize('count', [1, -1])
 @pytest.mark.parametrize('where', ['processes', 'threads'])
@@ -450,6 +453,7 @@ def test_a_thread_that_goes_on_after_the_last_line_of_the_script(where: str, cou
     assert out == '[0, 1, 2]\n[[0, 1], [2, 3]]\n[0, 1]\n'
 
 
+@pytest.mark.many(2)
 @pytest.mark.skipif(not HAS_GIL, reason='without the GIL, modules are gone by then')
 @pytest.mark.parametrize('where', ['threads', 'processes', 'prefetch', 'Infinite'])
 def test_what_is_begun_while_the_interpreter_shuts_down_is_an_error(where: str) -> None:

@@ -48,7 +48,7 @@ def test_which_of_several_calls_takes_too_long_is_found_out() -> None:
     assert [(call.suspect, call.timeouts) for call in calls] == [(True, 0)] * 2
 
 
-@pytest.mark.many(2)
+@pytest.mark.long
 @pytest.mark.parametrize('ordered', [True, False])
 def test_an_item_that_takes_too_long_is_an_error_of_the_item(ordered: bool) -> None:
     stage = parallel_map(stuck, processes=2, timeout=1, ordered=ordered)
@@ -59,6 +59,7 @@ def test_an_item_that_takes_too_long_is_an_error_of_the_item(ordered: bool) -> N
     assert [(each.ordinal, type(each.error)) for each in run.dropped] == [(3, TimeoutError)]  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_an_item_that_took_too_long_is_tried_again_elsewhere(tmp_path: Path) -> None:
     def function(x: int) -> int:
         return dies_once(tmp_path / str(x), x, never_returns) if x == 3 else x
@@ -102,6 +103,7 @@ def test_an_answer_that_is_there_is_not_too_late(monkeypatch: pytest.MonkeyPatch
     pool.close()
 
 
+@pytest.mark.long
 def test_an_item_at_which_processes_stall_is_run_again(tmp_path: Path) -> None:
     def function(x: int) -> int:
         return dies_once(tmp_path / str(x), x, never_returns) if x == 3 else x
