@@ -1,5 +1,8 @@
 """Pure functions over iterators that compose with `|`, and a class that runs them in the background of training."""
 
+from importlib import import_module as _import_module
+from typing import Any as _Any
+
 from ._core.public import publish as _publish
 from ._engine.merging import merge_states
 from ._engine.stream import Stage, Stream, pipe, stream
@@ -65,4 +68,15 @@ __all__ = [
     'zip_with',
 ]
 
+_TOOLS: dict[str, str] = {}
+"""The modules of the names that are imported when they are first used."""
+
 _publish(globals())
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _TOOLS:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    globals()[name] = getattr(_import_module(f'.tools.{_TOOLS[name]}', __name__), name)
+    _publish(globals())
+    return globals()[name]

@@ -7,7 +7,10 @@ from typing import Any
 
 
 def publish(package: dict[str, Any]) -> None:
-    """Sets `__module__` of the functions and classes in `__all__`, which tracebacks, pickles and `help` show."""
+    """Sets `__module__` of the functions and classes in `__all__`, which tracebacks, pickles and `help` show.
+
+    Names that are not imported yet are left out.
+    """
     for name in package['__all__']:
-        if isinstance(value := package[name], (type, FunctionType)):
+        if isinstance(value := package.get(name), (type, FunctionType)):
             value.__module__ = package['__name__']

@@ -39,7 +39,7 @@ def test_the_tutorial_shows_every_public_name():
     assert {name.removeprefix('image.') for name in NAMES} - not_for_calls <= set(used)
 
 
-ROOMS = ['', 'stages', '_workers', 'integrations', '_engine', '_core']
+ROOMS = ['', 'tools', 'stages', '_workers', 'integrations', '_engine', '_views', '_core']
 
 
 @pytest.mark.parametrize('room', ROOMS)
