@@ -224,8 +224,12 @@ class Chain:
     def recompute(self, index: int, keys: list[Key]) -> dict[Key, Any]:
         """The values that had come out of the step at `index` (the source: -1) with these keys, made again."""
         if index < 0:
-            return self.source.recompute(keys)
-        return self.operators[index].recompute(keys, _Upstream(self, index))
+            values = self.source.recompute(keys)
+        else:
+            values = self.operators[index].recompute(keys, _Upstream(self, index))
+        if self.stop.made_again is not None:
+            self.stop.made_again(self, index, values)
+        return values
 
     def again(self, index: int) -> Chain:
         """The steps before the one at `index` in a run of their own, from the beginning."""

@@ -180,13 +180,18 @@ class Epochs:
         """The cursor behind the batch received last."""
         return Cursor() if self.run is None else self.run.last
 
-    def item(self, where: str, key: Any) -> Any:
-        """One item, made again as it was in the pass of the batch received last."""
+    @property
+    def last_seeds(self) -> Seeds:
+        """The seeds of the pass of the batch received last."""
         if (run := self.run) is not None:
             pass_, entropy = run.last.pass_, run.entropy
         else:
             entropy, pass_, *_ = self._next_start or Position()
-        return item_again(where, self.source, self.steps, Seeds(self.seed, pass_, self.source.seed, entropy), key)
+        return Seeds(self.seed, pass_, self.source.seed, entropy)
+
+    def item(self, where: str, key: Any) -> Any:
+        """One item, made again as it was in the pass of the batch received last."""
+        return item_again(where, self.source, self.steps, self.last_seeds, key)
 
     def __getstate__(self) -> dict[str, Any]:
         if self.run is not None and not self.run.closed:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from math import inf
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from itpipe.errors import StallWarning
 
@@ -93,7 +93,7 @@ class Stop:
     """Ends all waits of a run: a call stops all `waitables`. Any thread may call it.
 
     It is the only thing that all steps of a run have in common, so it also has the list of items that were `dropped`,
-    and the `pools` that outlive a pass. If that is None, none do.
+    and the `pools` that outlive a pass. If that is None, none do. And it says who looks at items that are made again.
     """
 
     def __init__(self, dropped: deque[Dropped] | None = None, pools: Pools | None = None) -> None:
@@ -103,6 +103,8 @@ class Stop:
         self.called = False
         self.stall_timeout: float | None = None
         """The timeout of stages that have none of their own."""
+        self.made_again: Callable[[Any, int, dict[Any, Any]], object] | None = None
+        """If given, it is told what each step gives where items are made again, see `Chain.recompute`."""
 
     def add(self, waitable: Waitable) -> None:
         self.waitables.append(waitable)
