@@ -24,20 +24,22 @@ from .figures import FIGURES, end_descendants
 from .loading import LOADING
 from .passes import PASSES
 from .rows import ROWS
+from .tuning import TUNING
 from .workers import WORKERS
 from .works import WORKS, Work
 
 __all__ = ['ALL', 'LONG', 'Measured', 'chart', 'header', 'lacking', 'lines', 'measured', 'serve']
 
-ALL = WORKS | LOADING | ROWS | WORKERS | PASSES | FIGURES
+ALL = WORKS | LOADING | ROWS | WORKERS | PASSES | TUNING | FIGURES
 NEEDS = {
     'jpeg': 'PIL',
+    'auto-jpeg': 'PIL',
     'hf-rows': 'datasets',
     'first-batch-after-shuffle': 'PIL',
     'look-ups-after-shuffle': 'PIL',
 }
 """The modules without which a work is left out."""
-LONG = frozenset(['many-workers', 'many-workers-large'])
+LONG = frozenset(['auto-jpeg', 'auto-python', 'auto-waits', 'many-workers', 'many-workers-large'])
 """Works that take many minutes: they are measured only where they are named."""
 SCALES = {'s': 1.0, 'ms': 1e3, 'µs': 1e6, 'look-ups': 1.0}
 PATIENCE = 300.0
@@ -193,7 +195,7 @@ def measured(name: str, rounds: int, peers: bool, share: float) -> Measured:
                 try:
                     result.seconds[title].append(row.round())
                 except RuntimeError as error:
-                    if title in work.rows and title not in work.may_fail:
+                    if title in work.rows:
                         raise RuntimeError(f'{name}: {title}: {error}') from None
                     result.failed[title] = str(error)
                     del result.seconds[title]

@@ -45,7 +45,6 @@ class Work:
     fresh: bool = False  # each round in a process of its own
     measure: Callable[[Any, Iterator[Any]], float] | None = None  # of the batches of another library, if not `seconds`
     aims: dict[str, float] = field(default_factory=dict)  # of rows that have one of their own
-    may_fail: frozenset[str] = frozenset()  # rows of ours that are left out, with the reason, where they are refused
 
 
 def infinite(feed: Feed, *stages: Any, **options: Any) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from ._core.checks import integer, positive, truth
+from ._core.checks import integer, one_of, positive, truth
 from ._core.instead import check_option, did_you_mean
 from ._core.keys import ordinals
 from ._core.rng import check_seed
@@ -47,11 +47,12 @@ class Infinite(Generic[B]):
     `combiner_kwargs`. Without `batch_size`, the items of the stream are the batches. `seed` is the seed of all random
     stages that have no seed of their own.
 
-    With `threads=N` or `processes=N`, N workers make whole batches. For each batch, a worker looks the items up in the
-    dataset, calls the transforms for each of them, and combines them. These are the transforms behind the last one that
-    is not item-wise, such as `shuffle`; those before it run in the background thread. It is short for
+    With `threads=N`, `processes=N` or `workers='auto'`, workers make whole batches. For each batch, a worker looks the
+    items up in the dataset, calls the transforms for each of them, and combines them. These are the transforms behind
+    the last one that is not item-wise, such as `shuffle`; those before it run in the background thread. It is short for
     `parallel_map(… | batch_by(batch_size) | combiner, processes=N)`, see there what a dataset must allow. A negative N
-    counts from the number of usable cores, and `batch_size` must be an int.
+    counts from the number of usable cores, and `batch_size` must be an int. `'auto'` finds out while it runs whether
+    threads or processes are faster, and how many, see `parallel_map`. The batches are the same.
 
     An epoch is `for batch in batch_iter` or `for batch in batch_iter()`. It has the next `batches_per_epoch` batches of
     one run. The run goes on from epoch to epoch, also after a `break`. Without `batches_per_epoch`, an epoch has the
@@ -136,6 +137,7 @@ class Infinite(Generic[B]):
         restart: bool = False,
         threads: int | None = None,
         processes: int | None = None,
+        workers: Literal['auto'] | None = None,
         **combiner_kwargs: Any,
     ) -> None: ...
     def __init__(
@@ -153,6 +155,7 @@ class Infinite(Generic[B]):
         restart: bool = False,
         threads: int | None = None,
         processes: int | None = None,
+        workers: Literal['auto'] | None = None,
         **combiner_kwargs: Any,
     ):
         for name in combiner_kwargs:
@@ -165,11 +168,11 @@ class Infinite(Generic[B]):
         if batch_size is not None and not callable(batch_size):
             integer('Infinite', 'batch_size', batch_size, least=1)
         stages = [as_stage(transform, f'Infinite: `transforms[{n}]`') for n, transform in enumerate(transforms)]
-        workers = _workers(batch_size, threads=threads, processes=processes)
+        chosen = _workers(batch_size, threads=threads, processes=processes, workers=workers)
         self._stream: Stream[Any] = pipe(source, *stages)
         if batch_size is not None:
             batches = batch_by(batch_size) | _combiner(combiner, combiner_kwargs)
-            self._stream = _in_workers(self._stream, batches, workers) if workers else self._stream | batches
+            self._stream = _in_workers(self._stream, batches, chosen) if chosen else self._stream | batches
         elif combiner is not combine or combiner_kwargs:
             given = 'combiner' if combiner is not combine else next(iter(combiner_kwargs))
             raise TypeError(f'Infinite: `{given}` goes with `batch_size`{did_you_mean(given)}')
@@ -391,12 +394,12 @@ class Infinite(Generic[B]):
         return f'Infinite({self._stream!r}{options})'
 
 
-def _workers(batch_size: Any, **given: int | None) -> dict[str, int]:
+def _workers(batch_size: Any, **given: Any) -> dict[str, Any]:
     """The workers that are given, at most one kind."""
-    workers = {name: count for name, count in given.items() if count is not None}
+    workers = {name: value for name, value in given.items() if value is not None}
     if len(workers) > 1:
-        raise TypeError('Infinite: give `threads` or `processes`, not both')
-    for name, count in workers.items():
+        raise TypeError(f'Infinite: give only one of {" and ".join(f"`{name}`" for name in workers)}')
+    for name, value in workers.items():
         if batch_size is None:
             raise TypeError(f'Infinite: `{name}` goes with `batch_size`')
         if callable(batch_size):
@@ -404,17 +407,19 @@ def _workers(batch_size: Any, **given: int | None) -> dict[str, int]:
                 f'Infinite: `{name}` goes with an int `batch_size`: workers cannot know which items are in a batch; use'
                 ' `parallel_map` for the functions of items'
             )
-        if integer('Infinite', name, count) == 0:
+        if name == 'workers':
+            one_of('Infinite', name, value, ('auto',))
+        elif integer('Infinite', name, value) == 0:
             raise ValueError(f'Infinite: `{name}` must not be 0')
     return workers
 
 
-def _in_workers(stream: Stream[Any], batches: Stage[Any, Any], workers: dict[str, int]) -> Stream[Any]:
+def _in_workers(stream: Stream[Any], batches: Stage[Any, Any], workers: dict[str, Any]) -> Stream[Any]:
     """The batches, made in workers together with what the last steps do to single items."""
     steps = stream.steps
     last = max((n for n, step in enumerate(steps, 1) if not isinstance(step, ItemStep)), default=0)
     one_by_one: Any = Stage(steps[last:])
-    whole: Any = parallel_map(one_by_one | batches, **workers)  # type: ignore[call-overload]
+    whole: Any = parallel_map(one_by_one | batches, **workers)
     return pipe(Stream(stream.source, steps[:last]), whole)
 
 

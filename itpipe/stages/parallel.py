@@ -52,6 +52,7 @@ def parallel_map(
     threads: int | None = None,
     processes: int | None = None,
     executor: Submits | None = None,
+    workers: Literal['auto'] | None = None,
     ordered: bool = True,
     in_flight: int | str | None = None,
     setup: Callable[[], Any] | None = None,
@@ -84,7 +85,11 @@ def parallel_map(
       Memory-mapped arrays are opened again by path. Native thread pools (BLAS, OpenMP, polars, OpenCV) in the processes
       share the cores. `f` may start processes itself;
     - `executor=E`: anything with `submit`, such as a `concurrent.futures.Executor` or a dask `Client`. It is not shut
-      down.
+      down;
+    - `workers='auto'`: threads or processes, whichever is faster, and as many as help. It begins with one thread, and
+      tries others while it runs, for a few seconds. It stays with those for which an item takes the run the least time.
+      If items later take much longer, it tries again. Results and their order are the same. So `f` must be safe for
+      threads and for processes. Items, results and functions that cannot be pickled stay in threads.
 
     If the items come from a dataset with an index, other than a list or an array, the workers look them up: they call
     `dataset[i]`, or the loaders of `load_by_random_id`, and do the item-wise stages between the dataset and this one.
@@ -165,7 +170,7 @@ def parallel_map(
 
     See also: `apply`, the same without workers; `prefetch`; `Infinite`, whose `threads` and `processes` make batches.
     """
-    where, given = _chosen(threads=threads, processes=processes, executor=executor)
+    where, given = _chosen(threads=threads, processes=processes, executor=executor, workers=workers)
     truth('parallel_map', 'ordered', ordered)
     one_of('parallel_map', 'lookups', lookups, ('workers', 'main'))
     limit = None if in_flight is None else size('parallel_map', 'in_flight', in_flight)
@@ -209,10 +214,10 @@ def parallel_map(
         hidden = (replace(batches, fingerprint=f'{fingerprint}\n{made}' if steps else made, hidden=True),)
         steps = (EachStep(steps, ' | '.join([*map(format_step, f.steps), made])), *behind)  # type: ignore[arg-type]
         fingerprint = '\n'.join(map(format_step, behind))
-    workers = Workers(
+    opened = Workers(
         where, given, limit, max_crashes, max_tasks_per_worker, stall_timeout, resource, tries, timeout, restart
     )
-    options = (steps, workers, policy, STOP)
+    options = (steps, opened, policy, STOP)
     itemwise = policy is None
     if ordered:
         step = Stateless(
@@ -254,6 +259,8 @@ def _chosen(**workers: Any) -> tuple[str, Any]:
     if where == 'executor':
         if not callable(getattr(given, 'submit', None)):
             raise TypeError(f'parallel_map: `executor` must have a method `submit`, got {type(given).__name__}')
+    elif where == 'workers':
+        one_of('parallel_map', 'workers', given, ('auto',))
     elif integer('parallel_map', where, given) == 0:
         raise ValueError(f'parallel_map: `{where}` must not be 0')
     return where, given

@@ -629,11 +629,18 @@ def test_a_cluster_forgets_what_a_run_left(dask_threads: Any) -> None:
 @pytest.mark.parametrize(
     ('arguments', 'error', 'message'),
     [
-        ({}, TypeError, 'parallel_map: give exactly one of `threads`, `processes` and `executor`, got none of them'),
+        (
+            {},
+            TypeError,
+            'parallel_map: give exactly one of `threads`, `processes`, `executor` and `workers`, got none of them',
+        ),
         (
             {'threads': 1, 'processes': 2},
             TypeError,
-            'parallel_map: give exactly one of `threads`, `processes` and `executor`, got threads, processes',
+            (
+                'parallel_map: give exactly one of `threads`, `processes`, `executor` and `workers`,'
+                ' got threads, processes'
+            ),
         ),
         ({'threads': 0}, ValueError, 'parallel_map: `threads` must not be 0'),
         ({'processes': 0}, ValueError, 'parallel_map: `processes` must not be 0'),

@@ -805,11 +805,12 @@ def parallel_map(
     threads: int | None = None,
     processes: int | None = None,
     executor: Any = None,
+    workers: str | None = None,
     ordered: bool = True,
     in_flight: int | None = None,
     **kwargs: Any,
 ) -> Flow:
-    window = in_flight or 2 * (threads or processes or 1)
+    window = in_flight or 2 * (threads or processes or (3 if workers else 1))  # see `Restless`
     return mapped(apply(words, f, *args, **kwargs), ahead(flow, window - 1))
 
 

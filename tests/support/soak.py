@@ -70,7 +70,7 @@ class Plan:
 
     @cached_property
     def stage(self) -> Any:
-        options: dict[str, Any] = {self.where: self.workers}
+        options: dict[str, Any] = {self.where: 'auto' if self.where == 'workers' else self.workers}
         if self.killed:
             options['max_crashes'] = 1000  # an item may have bad luck time and again
         if self.skips:
@@ -93,7 +93,7 @@ def draw(rng: np.random.Generator) -> Plan:
     def one_of(*values: Any) -> Any:
         return values[rng.integers(len(values))]
 
-    where, length = one_of('threads', 'processes'), int(rng.integers(1, 400))
+    where, length = one_of('threads', 'processes', 'workers'), int(rng.integers(1, 400))
     return Plan(
         where=where,
         workers=one_of(1, 2, 3),

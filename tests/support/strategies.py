@@ -34,6 +34,7 @@ from reference import (
     record,
     spawning,
 )
+from restless import Restless
 from running import AtOnce, Lazily
 
 from itpipe._core.keys import Batch, Zipped
@@ -154,6 +155,7 @@ def pooled(*names: str) -> Any:
 threads = st.fixed_dictionaries({'threads': st.integers(1, 4)}, optional={'in_flight': windows})
 in_this_process = st.one_of(
     threads,
+    st.just({'workers': 'auto'}),
     pooled('at once', 'threads', 'lazily'),
 )
 unordered = in_this_process.map(lambda mode: {**mode, 'ordered': False})
@@ -198,8 +200,12 @@ class Fickle(InlinePolicy):
 
 @pytest.fixture(scope='module')
 def fickle() -> Iterator[None]:
-    with mock.patch('itpipe._workers.threads.InlinePolicy', Fickle):
+    with (
+        mock.patch('itpipe._workers.threads.InlinePolicy', Fickle),
+        mock.patch('itpipe._workers.auto.Tuner', Restless),
+    ):
         yield
+    Restless.made.clear()
 
 
 @st.composite
@@ -427,7 +433,7 @@ def pipes(
     return Pipe(source, made)
 
 
-HOW = ('threads', 'processes', 'executor', 'in_flight')
+HOW = ('threads', 'processes', 'executor', 'workers', 'in_flight')
 
 
 @st.composite

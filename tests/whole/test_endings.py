@@ -21,7 +21,7 @@ from running import LIMIT, is_gone, run_script, session, start_script, wait_unti
 
 from itpipe import Infinite, Stream, WorkerCrashed, parallel_map, sample, stream, take
 
-WHERE = {'threads': 2, 'processes': 1}
+WHERE = {'threads': 2, 'processes': 1, 'workers': 'auto'}
 """With how many workers."""
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ OPTIONS = {'signal': {'in_flight': 1}, 'workers keep dying': {'max_crashes': 0}}
 
 def cells() -> Iterator[Any]:
     for where, ending, source, kind in itertools.product(WHERE, ENDINGS, SOURCES, KINDS):
-        if where == 'threads' and 'worker' in ending:
+        if where != 'processes' and 'worker' in ending:
             continue
         if where == 'processes' and (source, kind) in {('generator', 'Infinite'), ('sample', 'stream')}:
             continue  # starting processes takes a while
@@ -259,7 +259,7 @@ SCRIPT = """
     def runs(source, function=function):
         for kind in iter, Infinite:
             items_of = {'list': lambda: items, 'generator': generated, 'sample': lambda: sample(items)}[source]
-            yield kind(items_of() | parallel_map(function, **{where: 1}))
+            yield kind(items_of() | parallel_map(function, **{where: 'auto' if where == 'workers' else 1}))
 """
 
 BY_SIGNAL = """

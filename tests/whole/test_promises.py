@@ -168,7 +168,7 @@ def serially(pipe):
         if isinstance(each, Call) and each.name == 'prefetch':
             continue
         if isinstance(each, Call) and each.name == 'parallel_map':
-            kwargs = {k: v for k, v in each.kwargs.items() if k not in ('threads', 'executor', 'in_flight')}
+            kwargs = {k: v for k, v in each.kwargs.items() if k not in strategies.HOW}
             each = Call('apply', each.args, kwargs)
         result.append(each)
     return Pipe(pipe.source, tuple(result))
@@ -557,7 +557,7 @@ WRONG = [
     (
         lambda: parallel_map(abs),
         TypeError,
-        'parallel_map: give exactly one of `threads`, `processes` and `executor`, got none of them',
+        'parallel_map: give exactly one of `threads`, `processes`, `executor` and `workers`, got none of them',
     ),
     (lambda: parallel_map(abs, threads=0), ValueError, 'parallel_map: `threads` must not be 0'),
     (lambda: sample([]), ValueError, 'sample: `sequence` must not be empty'),
