@@ -13,7 +13,7 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: help demo test test-full integrations check lint format layers types docs bench bench-peers soak test-all clean
+.PHONY: help demo test test-full integrations check lint format layers types docs pictures bench bench-peers soak test-all clean
 
 help:  ## list the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ types: $(VENV)/.dev  ## check types: mypy on all, both checkers on tests/typing
 docs: $(VENV)/.dev  ## build the documentation into docs/_build/html
 	@$(PY) -m sphinx -W --keep-going -q -E docs docs/_build/html
 	@echo 'docs: docs/_build/html/index.html'
+
+pictures: $(VENV)/.dev  ## draw the pictures of pipelines in README and docs again
+	@$(PY) docs/pictures.py
 
 bench: $(VENV)/.dev  ## run the benchmarks: a table, also in build/benchmarks, with a chart
 	@$(PY) -m benchmarks --output build/benchmarks $(ARGS)

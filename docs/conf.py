@@ -2,11 +2,18 @@
 
 import ast
 import inspect
+import sys
 from importlib import import_module
 from importlib.metadata import version as version_of
+from pathlib import Path
 from pkgutil import walk_packages
 
 import itpipe
+
+sys.path.insert(0, str(Path(__file__).parent))
+import pictures
+
+pictures.main()
 
 project = 'itpipe'
 author = 'the itpipe authors'

@@ -9,7 +9,7 @@ from ._core.checks import integer, one_of, positive, truth
 from ._core.instead import check_option, did_you_mean
 from ._core.keys import ordinals
 from ._core.rng import check_seed
-from ._core.show import format_value
+from ._core.show import format_value, shortened
 from ._core.sizes import size
 from ._core.steps import ItemStep
 from ._engine.epochs import Epoch, Epochs
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from ._engine.types import AnyFunction, Running
+    from ._views.picture import Picture
     from .errors import Dropped
 
 __all__ = ['Infinite']
@@ -388,6 +389,43 @@ class Infinite(Generic[B]):
         Raises ImportError if neither `lightning` nor `pytorch_lightning` is installed.
         """
         return closing_callback(self)
+
+    def draw(self) -> Picture:
+        """A picture of the pipeline as it will run: what in the background thread, and what in which workers.
+
+        Notebooks show it, and also the `Infinite` itself in this way. `picture.save('pipeline.svg')` writes a file,
+        `picture.svg` and `picture.mermaid` are texts. Nothing runs for it, and no item is looked up.
+
+        >>> print(Infinite(range(8), abs, batch_size=4, prefetch=2).draw())
+        flowchart TD
+            subgraph n1["background thread"]
+                direction TB
+                n2(["range(0, 8)<br/>8 items"])
+                n3["apply(abs)"]
+                n2 --> n3
+                n4["batch_by(4)"]
+                n3 --> n4
+                n5["apply(combine)"]
+                n4 --> n5
+            end
+            n6(["for batch in batch_iter:<br/>an epoch is one pass over the source"])
+            n1 -->|"up to 2 batches ready"| n6
+
+        See also: `Stream.draw`.
+        """
+        from ._engine.drawing import draw_infinite
+
+        most = self.batches_per_epoch
+        epoch = 'an epoch is one pass over the source'
+        if most is not None:
+            epoch = f'an epoch has {"at most " if self.restart else ""}{most:,} batch{"es" * (most != 1)}'
+        if self.restart:
+            epoch += ', and each begins again'
+        epochs = self._epochs
+        return draw_infinite(epochs.source, epochs.steps, epochs.prefetch, epoch, shortened(self))
+
+    def _repr_html_(self) -> str:
+        return self.draw()._repr_html_()
 
     def __repr__(self) -> str:
         options = ''.join(f', {name}={format_value(value)}' for name, value in self._options.items())

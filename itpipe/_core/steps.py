@@ -21,6 +21,7 @@ __all__ = [
     'HIDDEN',
     'STOP',
     'EachStep',
+    'Elsewhere',
     'Expanding',
     'Function',
     'Hidden',
@@ -161,6 +162,19 @@ class Joins(NamedTuple):
     kwargs: dict[str, Any] = {}  # noqa: RUF012
 
 
+class Elsewhere(NamedTuple):
+    """Where a step has work done, if not in the thread of the run: for pictures of it."""
+
+    kind: Literal['thread', 'threads', 'processes', 'executor']
+    """A thread that does everything before the step, or workers …"""
+    given: Any = None
+    """… with how many, or the executor."""
+    limit: int | None = None
+    """How many items may be on their way; `Bytes` for a limit in memory."""
+    steps: tuple[Step | ItemStep, ...] = ()
+    """What workers do, as it was written."""
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """What the four kinds have in common.
@@ -182,6 +196,9 @@ class Step:
     """Whether `options[0]` are item-wise steps that workers do, who can do those before it, too."""
     hidden: bool = False
     """Whether it is a part of the step behind it, which prints for both."""
+    elsewhere: Elsewhere | None = None
+    capacity: int | None = None
+    """How many items it may hold, if it has a buffer."""
 
     remembers: ClassVar[bool] = False
     """Whether the last key that it gave is not all that there is to remember: it has an entry in the position."""

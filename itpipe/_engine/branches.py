@@ -18,7 +18,7 @@ from .fingerprint import fingerprint
 from .functions import Blames, ItemFunction, Keyed
 from .iterators import is_iterable
 from .seeds import Seeds
-from .source import Opened
+from .source import MadeOf, Opened
 from .state_checks import check_position, key_test
 from .stream import Stage, Stream, stream
 from .waiting import Stop
@@ -113,6 +113,12 @@ class Joined(Branched):
         others = tuple(argument for argument in step.args if isinstance(argument, Stream))
         super().__init__((left, *others))
         self.seed = left.source.seed
+
+    @property
+    def made_of(self) -> MadeOf:
+        args = tuple(argument for argument in self.step.args if not isinstance(argument, Stream))
+        labels = tuple(map(str, range(len(self.branches))))
+        return MadeOf(format_call(self.name, args, self.step.kwargs), self.branches, labels)
 
     def fingerprint(self) -> str:
         others = self.branches[1:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from itpipe._core.keys import Key
 from itpipe._core.show import format_call
@@ -14,7 +14,7 @@ from .indexing import LookUp
 from .seeds import Seeds
 from .waiting import Stop
 
-__all__ = ['Numbered', 'Opened', 'Seeded', 'Source']
+__all__ = ['MadeOf', 'Numbered', 'Opened', 'Seeded', 'Source']
 
 
 class Source(Protocol):
@@ -49,6 +49,17 @@ class Source(Protocol):
 
     def check_entry(self, entry: Any) -> None:
         """Raise ValueError if this cannot be an `Opened.entry` of it."""
+
+
+class MadeOf(NamedTuple):
+    """The streams that a source is made of, for pictures. Such a source has it as `made_of`."""
+
+    call: str
+    """How it prints without the streams."""
+    streams: tuple[Any, ...]
+    labels: tuple[str, ...]
+    how: Literal['together', 'again', 'places'] = 'together'
+    """Whether it takes items of all of them, runs the only one again and again, or orders the places of its items."""
 
 
 class Opened(Protocol):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, T
 
 from itpipe._core.checks import integer, not_async, truth
 from itpipe._core.rng import check_seed
-from itpipe._core.show import format_step, format_steps, same
+from itpipe._core.show import format_step, format_steps, same, shortened
 from itpipe._core.steps import Function, ItemStep, Joins, Stateless, Step, identity
 
 from .chain import Chain, item_again
@@ -22,6 +22,8 @@ from .source import Seeded, Source
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from itpipe._views.picture import Picture
 
     from .types import AnyFunction, Array, Each, G, HalfKnown, K, N, Named, Pair, R, Unknown, X, Y
 
@@ -98,6 +100,27 @@ class Stage(Generic[A, B]):
         steps = only_items('Stage.item', self)
         key = integer('Stage.item', 'ordinal', ordinal, least=0)
         return item_function(steps, Seeds(check_seed('Stage.item', seed)))(key, item)  # type: ignore[no-any-return]
+
+    def draw(self) -> Picture:
+        """A picture of the stage. What can be told only with a source is left open, such as where items are looked up.
+
+        >>> from itpipe import apply, batch_by
+        >>> print((apply(abs) | batch_by(2)).draw())
+        flowchart TD
+            n1["items of any source"]
+            n2["apply(abs)"]
+            n1 --> n2
+            n3["batch_by(2)"]
+            n2 --> n3
+
+        See also: `Stream.draw`.
+        """
+        from .drawing import draw_stage
+
+        return draw_stage(self.steps, shortened(self))
+
+    def _repr_html_(self) -> str:
+        return self.draw()._repr_html_()
 
     if not TYPE_CHECKING:
 
@@ -223,6 +246,36 @@ class Stream(Generic[B]):
         See also: `Infinite.item`, `Stage.item`.
         """
         return item_again('Stream.item', self.source, self.steps, Seeds(fallback=self.source.seed), key)
+
+    def draw(self) -> Picture:
+        """A picture of the stream as it will run: in which order, and what in which thread, or in which workers.
+
+        Notebooks show it, and also the stream itself in this way. `picture.save('pipeline.svg')` writes a file,
+        `picture.svg` and `picture.mermaid` are texts. Nothing runs for it, and no item is looked up.
+
+        >>> from itpipe import parallel_map
+        >>> print((range(4) | parallel_map(pow, 2, threads=2)).draw())
+        flowchart TD
+            subgraph n1["the loop's thread"]
+                direction TB
+                n2(["range(0, 4)<br/>4 items"])
+                subgraph n3["2 threads, parallel_map"]
+                    direction TB
+                    n4["apply(pow, 2)"]
+                end
+                n2 --> n3
+                n5(["for item in stream:"])
+                n3 -->|"as many in flight as needed"| n5
+            end
+
+        See also: `Infinite.draw`, with the background thread; `Stage.draw`.
+        """
+        from .drawing import draw_stream
+
+        return draw_stream(self.source, self.steps, shortened(self))
+
+    def _repr_html_(self) -> str:
+        return self.draw()._repr_html_()
 
     def __repr__(self) -> str:
         return ' | '.join([repr(self.source), *format_steps(self.steps)])

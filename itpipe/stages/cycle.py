@@ -16,6 +16,7 @@ from itpipe._engine.factories import factory
 from itpipe._engine.functions import Blames, ItemFunction, Keyed
 from itpipe._engine.pools import Pools
 from itpipe._engine.seeds import Seeds
+from itpipe._engine.source import MadeOf
 from itpipe._engine.state_checks import key_test
 from itpipe._engine.stream import Stage, Stream
 from itpipe._engine.waiting import Stop
@@ -149,6 +150,10 @@ class _Cycle(Joined):
     def __init__(self, left: Stream[Any], step: Joins):
         super().__init__(left, step)
         self.n: int | None = step.args[0] if step.args else None
+
+    @property
+    def made_of(self) -> MadeOf:
+        return super().made_of._replace(how='again')
 
     def key_test(self) -> Callable[[Any], bool]:
         test = key_test(self.left.source, self.left.steps)

@@ -16,6 +16,7 @@ from itpipe._core.steps import Pair
 from itpipe._core.weights import check_weights, checksum, upper_edges
 from itpipe._engine.branches import Branched, OpenedBranches, branches_of, fingerprints
 from itpipe._engine.seeds import Seeds
+from itpipe._engine.source import MadeOf
 from itpipe._engine.stream import Stream, no_stage
 from itpipe._engine.waiting import Stop
 
@@ -118,6 +119,12 @@ class _Mix(Branched):
         if not isinstance(ended, list) or not all(is_count(n) and n < len(self.branches) for n in ended):
             return False
         return len(set(ended)) == len(ended) and is_count(entry['t'])
+
+    @property
+    def made_of(self) -> MadeOf:
+        whole = sum(self.weights)
+        labels = tuple(f'{n}: {100 * weight / whole:.3g} %' for n, weight in enumerate(self.weights))
+        return MadeOf(format_call('mix', (), self.options), self.branches, labels)
 
     def fingerprint(self) -> str:
         weights = {'weights': checksum(np.array(self.weights))} if 'weights' in self.options else {}

@@ -10,7 +10,7 @@ from itpipe._core.checks import integer, is_function, one_of, truth
 from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
-from itpipe._core.steps import STOP, EachStep, ItemStep, Stateful, Stateless, Step, identity
+from itpipe._core.steps import STOP, EachStep, Elsewhere, ItemStep, Stateful, Stateless, Step, identity
 from itpipe._engine.factories import factory, function_of
 from itpipe._engine.order import is_by_count
 from itpipe._engine.resources import Resource, with_setup
@@ -178,6 +178,7 @@ def parallel_map(
     tries = retries_of('parallel_map', retries, retry_on, backoff)
     restart = check_limits('parallel_map', where, timeout, stall_timeout, on_stall)
     _check_options_of_processes(where, max_crashes, max_tasks_per_worker, seed_globals, name)
+    whole = f
     batches, f, behind = _batches(f, bool(args or kwargs))
     if seed_globals and batches is not None and not f.steps:
         raise TypeError('parallel_map: `seed_globals` is for functions of items, and there is none before `batch_by`')
@@ -219,10 +220,11 @@ def parallel_map(
     )
     options = (steps, opened, policy, STOP)
     itemwise = policy is None
+    elsewhere = Elsewhere(where, given, limit, _written(whole, args, kwargs))  # type: ignore[arg-type]
     if ordered:
         step = Stateless(
             'parallel_map', window.map_ordered, options, fingerprint=fingerprint, itemwise=itemwise,
-            in_workers=lookups == 'workers',
+            in_workers=lookups == 'workers', elsewhere=elsewhere,
         )  # fmt: skip
         return Stage((*hidden, step))
     return Stage((
@@ -230,9 +232,16 @@ def parallel_map(
         Stateful(
             'parallel_map', window.map_unordered, options, fingerprint=f'{fingerprint}\nparallel_map(ordered=False)',
             in_workers=lookups == 'workers', itemwise=itemwise, state={'slots': []}, gives='results',
-            replay=window.replay_unordered,
+            replay=window.replay_unordered, elsewhere=elsewhere,
         ),
     ))  # fmt: skip
+
+
+def _written(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Step | ItemStep, ...]:
+    """What the workers do, as steps that are not run."""
+    if isinstance(f, Stage) and not (args or kwargs):
+        return f.steps  # type: ignore[return-value]
+    return (ItemStep('apply', identity, args=(f, *args), kwargs=kwargs),)
 
 
 def _batches(f: Any, has_args: bool) -> tuple[Step | None, Any, tuple[ItemStep, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from itpipe._core.sizes import size
-from itpipe._core.steps import STOP, Pair, Stateless
+from itpipe._core.steps import STOP, Elsewhere, Pair, Stateless
 from itpipe._engine.background import Background
 from itpipe._engine.factories import factory
 from itpipe._engine.stream import Stage
@@ -35,8 +35,12 @@ def prefetch(n: int | str) -> Same:
 
     See also: `parallel_map`; `Infinite`, which does this with the whole stream.
     """
-    options = (STOP, size('prefetch', 'n', n))
-    return Same((Stateless('prefetch', _prefetch, options, gives='same', fingerprint='', itemwise=True),))
+    depth = size('prefetch', 'n', n)
+    step = Stateless(
+        'prefetch', _prefetch, (STOP, depth), gives='same', fingerprint='', itemwise=True,
+        elsewhere=Elsewhere('thread', limit=depth),
+    )  # fmt: skip
+    return Same((step,))
 
 
 def _prefetch(items: Iterator[Pair], stop: Stop, n: int) -> Iterator[Pair]:

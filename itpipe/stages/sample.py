@@ -21,7 +21,7 @@ from itpipe._core.weights import check_weights, checksum, upper_edges
 from itpipe._engine.indexing import LookUp, as_runtime_error, is_cheap, length, note_length
 from itpipe._engine.iterables import Items
 from itpipe._engine.seeds import Seeds
-from itpipe._engine.source import Numbered, Opened, Seeded
+from itpipe._engine.source import MadeOf, Numbered, Opened, Seeded
 from itpipe._engine.source_states import has_states
 from itpipe._engine.stream import Stream, no_stage
 from itpipe._engine.waiting import Stop
@@ -283,6 +283,10 @@ class _Shuffled(_Sample):
         super().__init__('shuffle', draws, items.iterable, size, (), None, True, seed, step.kwargs)
         self.left, self.step = left, step
         self.own_seed, self.seed = self.seed, left.source.seed
+
+    @property
+    def made_of(self) -> MadeOf:
+        return MadeOf(format_step(self.step), (self.left,), ('',), 'places')
 
     def blocks(self) -> Callable[[Draws, int], np.ndarray[Any, Any]]:
         return lambda draws, number: permuted(draws.step, self.size, number * BLOCK, (number + 1) * BLOCK)

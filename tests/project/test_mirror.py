@@ -25,6 +25,7 @@ ELSEWHERE = {
     '_engine/trials.py': 'stages/test_custom.py',
     '_engine/types.py': 'whole/test_typing.py',
     '_engine/user_state.py': 'stages/test_custom.py',
+    '_views/parts.py': 'no code: dataclasses',
     '_workers/opening.py': 'stages/test_parallel.py',
     '_workers/stall_query.py': 'engine/test_waiting.py',
     'dpipe/expiration_pool.py': 'dpipe/test_pipeline.py',
