@@ -165,10 +165,10 @@ class Joins(NamedTuple):
 class Elsewhere(NamedTuple):
     """Where a step has work done, if not in the thread of the run: for pictures of it."""
 
-    kind: Literal['thread', 'threads', 'processes', 'executor']
+    kind: Literal['thread', 'threads', 'processes', 'executor', 'workers']
     """A thread that does everything before the step, or workers …"""
     given: Any = None
-    """… with how many, or the executor."""
+    """… with how many, or the executor, or `'auto'`."""
     limit: int | None = None
     """How many items may be on their way; `Bytes` for a limit in memory."""
     steps: tuple[Step | ItemStep, ...] = ()

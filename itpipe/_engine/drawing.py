@@ -20,7 +20,7 @@ from .waiting import Stop
 
 __all__ = ['draw_infinite', 'draw_stage', 'draw_stream']
 
-OF_WORKERS: Final = ('threads', 'processes', 'executor', 'in_flight')
+OF_WORKERS: Final = ('threads', 'processes', 'executor', 'workers', 'in_flight')
 """Options of a `parallel_map` that have a place of their own in the picture."""
 OF_STREAM: Final = 'what the item of each stream needs'
 
@@ -200,8 +200,8 @@ def _workers(step: Step, elsewhere: Elsewhere, before: list[Node]) -> Box:
 def _who(kind: str, given: Any) -> str:
     if kind == 'executor':
         return f'executor {type(given).__name__}'
-    if not isinstance(given, int):
-        return f'{kind}: {given}'
+    if kind == 'workers':
+        return 'threads or processes, whichever are faster'
     if given < 0:
         return f'{kind} on all cores' + (f' but {-1 - given}' if given < -1 else '')
     return f'{given} {kind}' if given != 1 else f'1 {kind.removesuffix("s").removesuffix("e")}'

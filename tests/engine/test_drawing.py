@@ -205,6 +205,7 @@ def test_buffers_say_what_they_may_hold() -> None:
         ({'threads': 3}, '3 threads'),
         ({'processes': -1}, 'processes on all cores'),
         ({'threads': -3}, 'threads on all cores but 2'),
+        ({'workers': 'auto'}, 'threads or processes, whichever are faster'),
     ],
 )
 def test_workers(options: Any, title: str) -> None:
