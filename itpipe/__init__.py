@@ -1,6 +1,7 @@
 """Pure functions over iterators that compose with `|`, and a class that runs them in the background of training."""
 
 from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from ._core.public import publish as _publish
@@ -24,6 +25,9 @@ from .stages.select import filter_by, flatten, skip, take
 from .stages.shard import shard
 from .stages.zip import zip_with
 
+if _TYPE_CHECKING:
+    from .tools.check import check
+
 __version__ = '0.1.0'
 
 __all__ = [
@@ -37,6 +41,7 @@ __all__ = [
     'WorkerCrashed',
     'apply',
     'batch_by',
+    'check',
     'combine',
     'combine_lists',
     'combine_pad',
@@ -68,7 +73,7 @@ __all__ = [
     'zip_with',
 ]
 
-_TOOLS: dict[str, str] = {}
+_TOOLS: dict[str, str] = {'check': 'check'}
 """The modules of the names that are imported when they are first used."""
 
 _publish(globals())

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from copy import copy, deepcopy
-from dataclasses import replace
+from copy import copy
 from typing import Any, NamedTuple
 
 from itpipe._core.keys import Key, Zipped, as_key
 from itpipe._core.show import format_step
-from itpipe._core.steps import STOP, EachStep, ItemStep, Pair, Stateless, Step
+from itpipe._core.steps import ItemStep, Step
 from itpipe._engine.branches import Branched, Joined, OpenedBranches
 from itpipe._engine.chain import Chain
-from itpipe._engine.functions import ItemFunction
-from itpipe._engine.order import map_items
 from itpipe._engine.resources import Resource
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.source import Opened, Seeded, Source
 from itpipe._engine.stream import Stream
 from itpipe._engine.waiting import Stop
-from itpipe._workers.failures import SKIPPED, Failures, Policy, Retrying
-from itpipe._workers.opening import Workers
 
-__all__ = ['View', 'copied', 'one_by_one', 'views']
+from .copying import UNKNOWN, copied
+from .single_steps import single_steps, workers_of
+
+__all__ = ['View', 'views']
 
 
 class View(NamedTuple):
@@ -52,11 +50,11 @@ def views(source: Source, steps: Sequence[Step | ItemStep], seeds: Seeds, key: A
     seen: dict[tuple[int, int], dict[Key, Any]] = {}
 
     def look(chain: Any, index: int, values: dict[Key, Any]) -> None:
-        seen.setdefault((id(chain), index), {}).update((key, copied(value)) for key, value in values.items())
+        seen.setdefault((id(chain), index), {}).update((key, _snapshot(value)) for key, value in values.items())
 
     with ExitStack() as closing:
         resources: list[Resource] = []
-        described = one_by_one(Stream(source, tuple(steps)), resources)
+        described = _one_by_one(Stream(source, tuple(steps)), resources)
         for resource in resources:
             resource.open()
             closing.callback(resource.close)
@@ -93,71 +91,21 @@ def _name(source: Any) -> str:
     return format_step(source.step) if isinstance(source, Joined) else repr(source)
 
 
-def copied(value: Any) -> Any:
-    """A copy of the value, or the value itself, if it cannot be copied."""
-    try:
-        return deepcopy(value)
-    except Exception:
-        return value
+def _snapshot(value: Any) -> Any:
+    copy = copied(value)
+    return value if copy is UNKNOWN else copy
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The same stream with an operator for each stage, all in this thread
+# The same stream with an operator for each stage
 
 
-def one_by_one(stream: Stream[Any], resources: list[Resource]) -> Stream[Any]:
-    """The stream with a step for each stage as it was written, in which nothing is put together or done by workers.
-
-    What the functions get from `setup` is added to `resources`.
-    """
-    steps: list[Step] = []
-    for step in stream.steps:
-        if isinstance(step, ItemStep):
-            steps.append(_alone(step, step))
-        elif any(isinstance(option, Workers) for option in step.options):
-            steps = _in_this_thread(steps, step, resources)
-        elif step.name != 'prefetch':
-            steps.append(step)
-    return Stream(_Plain(_with_branches(stream.source, resources), stream.source), tuple(steps))
-
-
-def _alone(item: ItemStep, step: Step | ItemStep) -> Stateless:
-    args, kwargs = (step.args, step.kwargs) if item.name == step.name else (item.args, item.kwargs)
-    return Stateless(item.name, _map_one, ((item,), STOP), args=args, kwargs=kwargs, itemwise=True)
-
-
-def _map_one(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Iterator[Pair]:
-    return map_items(items, function, stop)  # by another name, so that the plan of the run leaves it alone
-
-
-def _in_this_thread(before: list[Step], step: Step, resources: list[Resource]) -> list[Step]:
-    functions, workers, policy, _ = step.options
-    if workers.resource is not None:
-        resources.append(workers.resource)
-    if policy is not None or workers.retries is not None:
-        options = (functions, workers, policy, STOP)
-        return [*before, Stateless(step.name, _map_failing, options, args=step.args, kwargs=step.kwargs)]
-    if not isinstance(functions[0], EachStep):
-        return [*before, *(_alone(item, step) for item in functions)]
-    batches: Any = before[-1]
-    items = [_alone(item, step) for item in functions[0].steps]
-    return [*before[:-1], *items, replace(batches, hidden=False), *(_alone(item, step) for item in functions[1:])]
-
-
-def _map_failing(
-    items: Iterator[Pair], function: ItemFunction, workers: Workers, policy: Policy | None, stop: Stop
-) -> Iterator[Pair]:
-    called = function if workers.retries is None else Retrying(function, workers.retries)
-    failures = None if policy is None else Failures(policy, function.where, stop.dropped, function)
-    for key, value in items:
-        try:
-            result = called(key, value)
-        except Exception as error:
-            if failures is None:
-                raise
-            result = failures.outcome(error, key, value)
-        if result is not SKIPPED:
-            yield key, result
+def _one_by_one(stream: Stream[Any], resources: list[Resource]) -> Stream[Any]:
+    """The stream with single steps. What its functions get from `setup` is added to `resources`."""
+    given = (workers.resource for step in stream.steps if (workers := workers_of(step)) is not None)
+    resources.extend(resource for resource in given if resource is not None)
+    source = _Plain(_with_branches(stream.source, resources), stream.source)
+    return Stream(source, tuple(step for step, _ in single_steps(stream.steps)))
 
 
 def _with_branches(source: Any, resources: list[Resource]) -> Any:
@@ -166,7 +114,7 @@ def _with_branches(source: Any, resources: list[Resource]) -> Any:
     if not isinstance(source, Branched):
         return source
     again: Any = copy(source)
-    again.branches = tuple(one_by_one(branch, resources) for branch in source.branches)
+    again.branches = tuple(_one_by_one(branch, resources) for branch in source.branches)
     if isinstance(source, Joined):
         again.left = again.branches[0]
     return again

@@ -31,6 +31,17 @@ ELSEWHERE = {
     'dpipe/expiration_pool.py': 'dpipe/test_pipeline.py',
     'image/_arguments.py': 'image/test_image.py',
     'stages/tables.py': 'stages/test_array_likes.py',
+    'tools/copying.py': 'tools/test_check.py',
+    'tools/examined.py': 'tools/test_check.py',
+    'tools/findings.py': 'tools/test_check.py',
+    'tools/predicted.py': 'tools/test_check.py',
+    'tools/rules_of_batches.py': 'tools/test_check.py',
+    'tools/rules_of_data.py': 'tools/test_check.py',
+    'tools/rules_of_functions.py': 'tools/test_check.py',
+    'tools/rules_of_order.py': 'tools/test_check.py',
+    'tools/rules_of_workers.py': 'tools/test_check.py',
+    'tools/single_steps.py': 'tools/test_stepwise.py',
+    'tools/trial.py': 'tools/test_check.py',
 }
 """Modules without a test file: the file that tests them, or why there is none."""
 MORE = {

@@ -1,0 +1,97 @@
+"""Findings and the table of items, as text and as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from textwrap import fill
+from typing import Any, Final
+
+from .described import amount, duration
+
+__all__ = ['as_html', 'as_text']
+
+WIDTH: Final = 110
+STAGE: Final = 48
+"""Characters of a stage in the table."""
+COLUMNS: Final = ('stage', 'items', 'size', 'time', 'in')
+
+_STYLE: Final = (
+    'border-collapse:collapse;font-family:var(--jp-code-font-family,monospace);font-size:90%;color:inherit;'
+    'background:transparent'
+)
+
+
+def as_text(
+    findings: Sequence[Any], hints: Sequence[Any], notes: Sequence[str], table: Sequence[dict[str, Any]]
+) -> str:
+    """What is wrong, what could be better, what was not looked at, and the table."""
+    parts = [_summary(findings, hints)]
+    parts += [_finding(f'{n}.', finding) for n, finding in enumerate(findings, 1)]
+    parts += [_finding('hint:', hint) for hint in hints]
+    parts += [fill(f'Note: {note}', WIDTH, subsequent_indent='  ') for note in notes]
+    if table:
+        parts.append('\n'.join(_lines(table)))
+    return '\n\n'.join(parts)
+
+
+def _summary(findings: Sequence[Any], hints: Sequence[Any]) -> str:
+    found = f'{len(findings)} thing{"s" * (len(findings) != 1)} to fix' if findings else 'Nothing is wrong'
+    return f'{found}, {len(hints)} hint{"s" * (len(hints) != 1)}' if hints else f'{found}'
+
+
+def _finding(number: str, finding: Any) -> str:
+    head = f'{number} {_short(finding.stage, WIDTH - 30)}  [{finding.kind}]'
+    problem = fill(finding.problem, WIDTH, initial_indent='   ', subsequent_indent='   ')
+    return '\n'.join([head, problem, fill(f'→ {finding.fix}', WIDTH, initial_indent='   ', subsequent_indent='     ')])
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    size, seconds = row['bytes'], row['seconds']
+    return [
+        row['stage'], row['items'],
+        '' if size is None else amount(size), '' if seconds is None else duration(seconds), row['where'],
+    ]  # fmt: skip
+
+
+def _lines(table: Sequence[dict[str, Any]]) -> list[str]:
+    rows = [[*COLUMNS], *map(_cells, table)]
+    rows = [[_short(row[0], STAGE), _short(row[1], STAGE), *row[2:]] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    right = {2, 3}
+    lines = [
+        '  '.join(
+            cell.rjust(width) if n in right else cell.ljust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return [lines[0], '  '.join('─' * width for width in widths), *lines[1:]]
+
+
+def _short(text: str, width: int) -> str:
+    text = ' '.join(text.split())
+    return text if len(text) <= width else f'{text[: width - 1]}…'
+
+
+def as_html(
+    findings: Sequence[Any], hints: Sequence[Any], notes: Sequence[str], table: Sequence[dict[str, Any]]
+) -> str:
+    """The same as HTML, for light and dark pages."""
+    parts = [f'<p><b>{escape(_summary(findings, hints))}</b></p>']
+    for title, found in ('', findings), ('hint: ', hints):
+        entries = ''.join(
+            f'<li>{title}<code>{escape(finding.stage)}</code> <small>[{escape(finding.kind)}]</small><br>'
+            f'{escape(finding.problem)}<br>→ {escape(finding.fix)}</li>'
+            for finding in found
+        )
+        parts.append(f'<{"ul" if title else "ol"}>{entries}</{"ul" if title else "ol"}>' if entries else '')
+    parts += [f'<p><i>{escape(note)}</i></p>' for note in notes]
+    if table:
+        head = ''.join(f'<th style="text-align:left">{name}</th>' for name in COLUMNS)
+        body = ''.join(
+            f'<tr>{"".join(f"""<td style="text-align:left">{escape(cell)}</td>""" for cell in _cells(row))}</tr>'
+            for row in table
+        )
+        parts.append(f'<table style="{_STYLE}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+    return f'<div>{"".join(parts)}</div>'

@@ -1,0 +1,157 @@
+"""`check`: what is wrong with a pipeline, found with a few items before a long run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from itpipe._core.checks import integer
+from itpipe._engine.seeds import Seeds
+from itpipe._engine.stream import Stream, stream
+from itpipe._views.described import amount, described
+from itpipe.infinite import Infinite
+
+from .examined import Examined, Running
+from .findings import Finding, Findings
+from .global_states import left_as_they_were
+from .predicted import predicted, size_of
+from .rules_of_batches import BATCH_RULES
+from .rules_of_data import DATA_HINTS, DATA_RULES
+from .rules_of_functions import FUNCTION_HINTS, FUNCTION_RULES
+from .rules_of_order import ORDER_HINTS, ORDER_RULES
+from .rules_of_workers import WORKER_HINTS, WORKER_RULES, not_picklable
+from .trial import Seen, Trial
+
+__all__ = ['check']
+
+RULES: list[Callable[[Examined], Iterator[Finding]]] = [
+    *DATA_RULES, *FUNCTION_RULES, *BATCH_RULES, *ORDER_RULES, *WORKER_RULES
+]  # fmt: skip
+"""Each yields what it finds wrong. A new rule is a function in one of these lists."""
+HINTS: list[Callable[[Examined], Iterator[Finding]]] = [*DATA_HINTS, *FUNCTION_HINTS, *ORDER_HINTS, *WORKER_HINTS]
+"""Each yields what could be better."""
+
+KINDS = {
+    'batched-twice', 'changes-dataset', 'changes-input', 'combine-without-batch', 'copied-generator',
+    'dict-as-source', 'does-not-combine', 'dtypes-differ', 'empty', 'endless', 'global-generator', 'lazy-result',
+    'length', 'many-workers', 'memory', 'no-batches', 'no-combine', 'no-seed', 'no-state', 'not-finite',
+    'not-picklable', 'not-reproducible', 'not-sharded', 'object-array', 'one-pass', 'oversubscribed', 'overwrites',
+    'path-as-source', 'processes-twice', 'python-in-threads', 'raises', 'raises-again', 'returns-none', 'same-order',
+    'short-epochs', 'shuffle-after-batch', 'slow-in-front', 'small-buffer', 'table-as-source', 'take-before-shuffle',
+    'too-cheap', 'workers-after-batch',
+}  # fmt: skip
+
+
+def check(
+    pipeline: Iterable[Any], items: int = 2, *, processes: bool | None = None, ignore: str | Iterable[str] = ()
+) -> Findings:
+    """What is wrong with a stream or an `Infinite`, found before a long run: a list of findings, empty if all is well.
+
+    A few items go through the pipeline, in this thread, and what happens to them is looked at. Print the result: it has
+    what to fix, at which stage and how, then hints, which are not in the list, and a table with types, shapes, dtypes,
+    sizes and times after each stage. So `assert not check(batches)` can be a test. It finds
+
+    - functions and datasets that raise, return None, give other bits the second time, draw from the global generators
+      of `random`, `numpy.random` or torch, change their input in place, or give the same memory for each item;
+    - items that do not combine, and at which place; dtypes that differ; batches of objects; a dataset that does not
+      have the length that it says; batches and buffers that take more than half of the memory that is available;
+    - what cannot be sent to processes, or slows workers down: work in front of them, more threads than cores;
+    - stages in an order that is rarely meant, and a stream without an end and without `batches_per_epoch`.
+
+    `items` is the number of items that are looked at, of each source. Up to 30 more are looked at if stages leave some
+    out, and the last one is looked up. Each function is called about `items` times, and a few times more with copies of
+    the same items: once if it is slow, at most four times if it takes less than 5 ms. The items are the first ones of a
+    run, with the same random numbers. Buffers are passed by, and batches are made of what is there. Of an iterator no
+    item is taken, as it could not be put back. The global random generators are left as they were.
+
+    `processes` says whether functions are also tried in a real process, which takes a second or so: by default if the
+    pipeline has processes; True for all functions, to see whether they could go there; False for no process.
+    `ignore` has the kinds of findings that are left out, such as `'take-before-shuffle'`.
+
+    Raises TypeError for what is neither a stream nor another iterable; TypeError or ValueError for wrong arguments.
+
+    >>> from itpipe import combine, batch_by
+    >>> def brighter(image):
+    ...     image += 1
+    ...     return image
+    >>> found = check([np.zeros((2, 3))] * 4 | apply(brighter) | batch_by(2) | combine)
+    >>> [(finding.kind, finding.stage) for finding in found]
+    [('changes-dataset', 'apply(brighter)')]
+
+    See also: `Infinite`; `testing.check_resume`.
+    """
+    integer('check', 'items', items, least=1)
+    ignored = _ignored(ignore)
+    with left_as_they_were():
+        examined = _examined(pipeline, items)
+        found = [finding for rule in RULES for finding in rule(examined)]
+        found += not_picklable(examined, everything=bool(processes))
+        hints = [finding for rule in HINTS for finding in rule(examined)]
+        return Findings(_once(found, ignored), _once(hints, ignored), _notes(examined), _table(examined))
+
+
+def _ignored(ignore: Any) -> set[str]:
+    kinds = {ignore} if isinstance(ignore, str) else set(ignore)
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ValueError(f'check: `ignore` must be kinds of findings, {", ".join(sorted(KINDS))}; got {kind!r}')
+    return kinds
+
+
+def _examined(pipeline: Any, items: int) -> Examined:
+    if isinstance(pipeline, Infinite):
+        epochs = pipeline._epochs
+        source, steps = epochs.source, epochs.steps
+        seeds, seeded = Seeds(epochs.seed, 0, source.seed), epochs.seeded
+        running = Running(repr(pipeline), epochs.batches_per_epoch, epochs.prefetch, epochs.restart)
+    else:
+        made: Stream[Any] = stream(pipeline)
+        source, steps, running = made.source, made.steps, None
+        seeds, seeded = Seeds(fallback=source.seed), source.seed is not None
+    return Examined(source, steps, seeded, running, Trial(source, steps, seeds, items))
+
+
+def _once(found: Iterable[Finding], ignored: set[str]) -> list[Finding]:
+    return list(dict.fromkeys(finding for finding in found if finding.kind not in ignored))
+
+
+def _notes(examined: Examined) -> list[str]:
+    notes = [
+        f'`{stage}` is an iterator, which was not touched. What its items become was not looked at: give `check` the'
+        ' same stream over something that can be iterated again.'
+        for stage in examined.trial.untouched
+    ]
+    for seen in examined.stages:
+        waiting = bool(seen.before and seen.before[-1].out and not seen.out)
+        if waiting and not any(call.error is not None for call in seen.calls):
+            notes.append(
+                f'Nothing came out of `{seen.stage}`, so what is behind it was not looked at: give more `items`.'
+            )
+    total, parts = predicted(examined)
+    if total and examined.running is not None:
+        notes.append(f'The run holds about {amount(total)}: {"; ".join(part.what for part in parts if part.size)}.')
+    return notes
+
+
+def _table(examined: Examined) -> list[dict[str, Any]]:
+    return [
+        {
+            'stage': '  ' * len(seen.branch) + seen.stage,
+            'items': _items(seen),
+            'bytes': size_of(seen),
+            'seconds': examined.seconds.get(seen),
+            'where': 'this thread' if seen.workers is None else seen.workers.kind,
+        }
+        for seen in examined.stages
+    ]
+
+
+def _items(seen: Seen) -> str:
+    found = dict.fromkeys(described(value, values=False) for _, value in seen.out)
+    if not found:
+        error = next((call.error for call in seen.calls if call.error is not None), None)
+        return '–' if error is None else type(error).__name__
+    first, *others = found
+    if seen.size is not None and len(seen.out[0][1]) != seen.size:
+        first = f'{first}, {len(seen.out[0][1])} of {seen.size}'
+    return f'{first} … {others[-1]}' if others else first

@@ -1,0 +1,155 @@
+"""Rules about batches: whether the items combine, and how much memory they take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from itpipe._core.keys import Batch
+from itpipe._core.steps import Stateful
+from itpipe._views.described import amount, described
+
+from .examined import Examined
+from .findings import Finding
+from .predicted import available, predicted
+from .rules_of_functions import is_combiner, new_none
+from .trial import Seen
+
+__all__ = ['BATCH_RULES']
+
+SHARE: Final = 0.5
+"""Of the memory that is available: more than that is too much."""
+
+
+def does_not_combine(examined: Examined) -> Iterator[Finding]:
+    for seen in examined.stages:
+        call = next((call for call in seen.calls if call.error is not None and is_combiner(seen)), None)
+        if call is None:
+            continue
+        text = str(call.error)
+        if not isinstance(call.got, list) and not _has_batches(seen):
+            yield _combines_single_items(seen)
+            continue
+        if 'combine_pad pads' in text:
+            fix = 'Let a stage in front of it make them equal (crop, resize, pad), or use `combine_pad`.'
+        elif 'structure' in text or 'keys' in text or 'elements' in text:
+            fix = 'Let all items have the same structure, or keep them as lists with `combine_lists`.'
+        else:
+            fix = 'Let a stage in front of it make them alike, or keep them as lists with `combine_lists`.'
+        yield Finding('does-not-combine', seen.stage, f'The items do not make a batch: {text}.'.replace('..', '.'), fix)
+
+
+def _has_batches(seen: Seen) -> bool:
+    return any(stage.written == 'batch_by' for stage in seen.before)
+
+
+def _combines_single_items(seen: Seen) -> Finding:
+    problem = 'It gets single items, as there is no `batch_by` in front of it, and combines the elements of each.'
+    return Finding('combine-without-batch', seen.stage, problem, 'Put `batch_by(…)` in front of it.')
+
+
+def combines_items(examined: Examined) -> Iterator[Finding]:
+    for seen in examined.stages:
+        if is_combiner(seen) and not _has_batches(seen):
+            call = next((call for call in seen.calls if call.error is None), None)
+            if call is not None and isinstance(call.got, tuple):
+                yield _combines_single_items(seen)
+
+
+def dtypes_differ(examined: Examined) -> Iterator[Finding]:
+    for seen in examined.stages:
+        if not is_combiner(seen):
+            continue
+        for call in seen.calls:
+            if call.error is None and isinstance(call.got, list) and (found := _mixed(call.got, '')):
+                place, dtypes = found
+                problem = f'The items have different dtypes{place}: {", ".join(dtypes)}. The batch gets one for all.'
+                fix = 'Let each item have the same dtype, as by `.astype(…)` in the function that makes it.'
+                yield Finding('dtypes-differ', seen.stage, problem, fix)
+                break
+
+
+def _mixed(values: list[Any], place: str) -> tuple[str, list[str]] | None:
+    """Where arrays of several dtypes are put together, and which; the values have the same place in different items."""
+    kinds = {type(value) for value in values}
+    if len(kinds) > 1 or not values:
+        return None
+    first: Any = values[0]
+    if hasattr(first, 'dtype') and first.ndim:
+        dtypes = list(dict.fromkeys(str(value.dtype) for value in values))
+        return (f' at {place}' if place else '', dtypes) if len(dtypes) > 1 else None
+    if isinstance(first, dict):
+        columns = [(f'[{key!r}]', [value.get(key) for value in values]) for key in first]
+    elif isinstance(first, (tuple, list)) and len({len(value) for value in values}) == 1:
+        columns = [(f'[{n}]', list(column)) for n, column in enumerate(zip(*values, strict=True))]
+    else:
+        return None
+    return next((found for step, column in columns if (found := _mixed(column, place + step))), None)
+
+
+def makes_objects(examined: Examined) -> Iterator[Finding]:
+    if any(new_none(seen) for seen in examined.stages if not seen.is_source):
+        return  # that is why
+    for seen in examined.stages:
+        for call in seen.calls:
+            if is_combiner(seen) and call.error is None and (found := _objects(call.result, '')):
+                place, names = found
+                problem = f'The batch has an array of Python objects{place} ({names}), which no model takes.'
+                fix = 'Make numbers or arrays of them in a stage in front of it (`np.asarray` for an image).'
+                yield Finding('object-array', seen.stage, problem, fix)
+                break
+
+
+def _objects(batch: Any, place: str) -> tuple[str, str] | None:
+    if isinstance(batch, np.ndarray) and batch.dtype == object:
+        kinds = {type(value) for value in batch.flat}
+        names = ', '.join(sorted(kind.__name__ for kind in kinds))
+        images = any(hasattr(kind, 'getbands') for kind in kinds)
+        return (f' at {place}' if place else '', names) if images or len(kinds) > 1 or kinds == {type(None)} else None
+    if isinstance(batch, dict):
+        return next((found for key in batch if (found := _objects(batch[key], f'{place}[{key!r}]'))), None)
+    if isinstance(batch, tuple):
+        parts = enumerate(batch)
+        return next((found for n, part in parts if (found := _objects(part, f'{place}[{n}]'))), None)
+    return None
+
+
+def not_combined(examined: Examined) -> Iterator[Finding]:
+    stages = [seen for seen in examined.stages if not seen.branch and not isinstance(seen.step, Stateful)]
+    if not stages or stages[-1].written != 'batch_by':
+        return
+    for key, batch in stages[-1].out:
+        if isinstance(key, Batch) and isinstance(batch, list) and any(_has_arrays(item) for item in batch):
+            problem = f'The batches are lists of items, {described(batch)}: nothing stacks them.'
+            fix = 'Put `combine` behind it, or let `Infinite(…, batch_size=…)` make the batches.'
+            yield Finding('no-combine', stages[-1].stage, problem, fix)
+            return
+
+
+def _has_arrays(value: Any, depth: int = 3) -> bool:
+    if hasattr(value, 'shape') and hasattr(value, 'dtype') and value.ndim:
+        return True
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return depth > 0 and any(_has_arrays(part, depth - 1) for part in list(parts)[:100])
+
+
+def too_much_memory(examined: Examined) -> Iterator[Finding]:
+    free = available()
+    if free is None:
+        return
+    total, parts = predicted(examined)
+    if total > SHARE * free:
+        stage, size, what = max(parts, key=lambda part: part[1])
+        problem = (
+            f'The run will hold about {amount(total)}, and {amount(free)} are available. Most of it, {amount(size)},'
+            f' is {what}.'
+        )
+        fix = 'Make batches or buffers smaller, or limit them in bytes: `prefetch="1GB"`, `in_flight="1GB"`.'
+        yield Finding('memory', stage, problem, fix)
+
+
+BATCH_RULES = [
+    does_not_combine, combines_items, dtypes_differ, makes_objects, not_combined, too_much_memory,
+]  # fmt: skip

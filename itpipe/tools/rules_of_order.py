@@ -1,0 +1,210 @@
+"""Rules about the order of stages and the options of the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, Final
+
+from itpipe._core.nbytes import nbytes
+from itpipe._core.steps import ItemStep, Opaque, Step, draws
+from itpipe._engine.branches import Branched
+from itpipe._engine.order import fused, is_by_count
+from itpipe._engine.source import Seeded
+from itpipe._views.described import amount
+
+from .examined import Examined, items_in
+from .findings import Finding
+from .trial import Seen
+
+__all__ = ['ORDER_HINTS', 'ORDER_RULES']
+
+LARGE: Final = 64_000
+"""Bytes; a batch that is larger takes longer to send than to make a small item."""
+
+
+def _main(examined: Examined) -> list[Seen]:
+    return [seen for seen in examined.stages if not seen.branch]
+
+
+def shuffled_batches(examined: Examined) -> Iterator[Finding]:
+    batches, mixed = None, getattr(examined.source, 'random', False)
+    for seen in _main(examined):
+        if seen.written == 'shuffle':
+            if batches is not None and not mixed:
+                problem = f'It shuffles batches, whose items stay together as `{batches.stage}` has put them.'
+                yield Finding('shuffle-after-batch', seen.stage, problem, f'Put it in front of `{batches.stage}`.')
+            mixed = True
+        elif seen.written == 'batch_by' and is_by_count(seen.step):
+            batches = seen
+        elif seen.written == 'flatten' or isinstance(seen.step, Opaque):
+            batches = None
+
+
+def taken_before_shuffle(examined: Examined) -> Iterator[Finding]:
+    taken = None
+    for seen in _main(examined):
+        if seen.written == 'take':
+            taken = seen
+        elif seen.written == 'batch_by':
+            taken = None
+        elif seen.written == 'shuffle' and taken is not None:
+            problem = f'It is shuffled only what `{taken.stage}` lets pass: these first items, in each epoch.'
+            fix = (
+                f'For random items, put `shuffle` in front of `{taken.stage}`. To use the first ones only, as for a'
+                " part of the data, `check(…, ignore='take-before-shuffle')`."
+            )
+            yield Finding('take-before-shuffle', taken.stage, problem.replace('It is', 'There is'), fix)
+            taken = None
+
+
+def workers_get_batches(examined: Examined) -> Iterator[Finding]:
+    batches: Seen | None = None
+    for seen in _main(examined):
+        if seen.written == 'batch_by' and seen.workers is None:
+            batches = seen
+        elif seen.written == 'flatten' or isinstance(seen.step, Opaque):
+            batches = None
+        elif batches is not None and seen.workers is not None and seen.calls:
+            made_here = all(stage.workers is None for stage in seen.before)
+            size = seen.scale * max((nbytes(call.got) for call in seen.calls), default=0)
+            if made_here and size > LARGE and seen.workers.kind in ('processes', 'executor'):
+                problem = (
+                    f'Its workers get whole batches of about {amount(size)}, whose items are made one after the other'
+                    ' in the thread of the run, and are sent there and back.'
+                )
+                fix = (
+                    f'Let the workers make the batches: `parallel_map(… | {batches.stage} | …, {seen.workers.kind}=…)`,'
+                    ' or `Infinite(…, batch_size=…, processes=…)`.'
+                )
+                yield Finding('workers-after-batch', seen.stage, problem, fix)
+            batches = None
+
+
+def not_sharded(examined: Examined) -> Iterator[Finding]:
+    ranks = os.environ.get('WORLD_SIZE', '')
+    steps = [step for step in examined.steps if isinstance(step, Step)]
+    several = examined.running is not None and ranks.isdigit() and int(ranks) > 1
+    if several and not any(step.share is not None for step in steps):
+        problem = f'There are {ranks} training processes (WORLD_SIZE), and each of them gets all items.'
+        yield Finding('not-sharded', examined.running.name, problem, "Give `Infinite` `shard='env'`.")  # type: ignore[union-attr]
+
+
+def never_ends(examined: Examined) -> Iterator[Finding]:
+    running = examined.running
+    if running is None or running.batches_per_epoch is not None:
+        return
+    endless = _endless(examined.source, examined.steps)
+    if endless:
+        problem = 'It never ends, and there is no `batches_per_epoch`: an epoch never ends, either.'
+        yield Finding('endless', endless, problem, 'Give `Infinite` `batches_per_epoch=…`.')
+
+
+def _endless(source: Any, steps: Any) -> str:
+    """The source that makes this stream endless; empty if it ends, or does not say."""
+    for step in reversed(list(steps)):
+        if isinstance(step, Step) and (step.name == 'take' or isinstance(step, Opaque)):
+            return ''
+    while isinstance(source, Seeded):
+        source = source.source
+    if isinstance(source, Branched):
+        parts = [_endless(branch.source, branch.steps) for branch in source.branches]
+        if source.name == 'cycle':
+            return 'cycle()' if getattr(source, 'n', None) is None else parts[0]
+        together = all(parts) if source.name == 'zip_with' else any(parts)
+        return next(filter(None, parts)) if together else ''
+    if getattr(source, 'replace', False) and getattr(source, 'name', '') in ('sample', 'load_by_random_id'):
+        return repr(source)
+    data = getattr(source, 'iterable', None)
+    module, name = type(data).__module__, type(data).__name__
+    return repr(source) if module == 'itertools' and name in ('count', 'cycle', 'repeat') else ''
+
+
+def short_epochs(examined: Examined) -> Iterator[Finding]:
+    """Fewer batches in the source than an epoch should have, or none at all."""
+    steps = fused(examined.steps)
+    batches = [step for step in steps if is_by_count(step)]
+    plain = all(
+        step.itemwise or is_by_count(step) or step.name == 'shuffle' or getattr(step, 'work', None) is None
+        for step in steps
+    )
+    items = items_in(examined.source)
+    if not plain or len(batches) != 1 or items is None or items == 0:
+        return
+    size, drop_last = batches[0].options
+    count = items // size if drop_last else -(-items // size)
+    name = next(seen.stage for seen in examined.stages if seen.step is not None and is_by_count(seen.step))
+    running = examined.running
+    if count == 0:
+        problem = f'There are {items} items, fewer than a batch has, and `drop_last` leaves them out.'
+        yield Finding('no-batches', name, problem, 'Make the batches smaller, or leave out `drop_last`.')
+    elif running is not None and not running.restart and (running.batches_per_epoch or 0) > count:
+        problem = (
+            f'{items} items make {count} batches. An epoch ends there, before `batches_per_epoch='
+            f'{running.batches_per_epoch}`.'
+        )
+        fix = f'Give `batches_per_epoch={count}` or less, or let the stream go on: `cycle`, `sample(…)`.'
+        yield Finding('short-epochs', running.name, problem, fix)
+
+
+# Hints
+
+
+def no_seed(examined: Examined) -> Iterator[Finding]:
+    if examined.seeded:
+        return
+    source: Any = examined.source
+    random = [step for step in examined.steps if draws(step)]
+    draws_itself = source.random and getattr(source, 'own_seed', source.seed) is None
+    if not random and not draws_itself:
+        return
+    stages = [seen for seen in examined.stages if seen.step is not None and _draws(seen.step)]
+    name = stages[0].stage if stages and not draws_itself else repr(source)
+    where = '`Infinite(…, seed=0)`' if examined.running is not None else '`stream(…, seed=0)`'
+    yield Finding(
+        'no-seed', name, 'It draws random numbers, and there is no seed: each run gives other items.',
+        f'Give a seed for the same items in each run: {where}.',
+    )  # fmt: skip
+
+
+def _draws(step: Any) -> bool:
+    return isinstance(step, (Step, ItemStep)) and draws(step)
+
+
+def small_buffers(examined: Examined) -> Iterator[Finding]:
+    items = items_in(examined.source)
+    for seen in _main(examined):
+        if seen.written == 'shuffle' and items is not None and seen.step.options and not seen.before[1:]:
+            size = seen.step.options[-1]
+            if isinstance(size, int) and size * 20 <= items and items >= 1000:
+                yield Finding(
+                    'small-buffer', seen.stage,
+                    f'Its buffer has {size} of {items} items, so items that lie together stay near each other.',
+                    'Make it larger; in front of everything else, `shuffle()` is for all items and takes no memory.',
+                )  # fmt: skip
+
+
+def shuffled_validation(examined: Examined) -> Iterator[Finding]:
+    running = examined.running
+    if running is not None and running.restart:
+        for seen in _main(examined):
+            if seen.written == 'shuffle':
+                yield Finding(
+                    'same-order', seen.stage, 'With `restart=True`, each epoch has the same order and random numbers.',
+                    'Leave out `restart` for training, or `shuffle` for validation.',
+                )  # fmt: skip
+
+
+def starts_again(examined: Examined) -> Iterator[Finding]:
+    for seen in examined.stages:
+        if type(seen.step) is Opaque:
+            yield Finding(
+                'no-state', seen.stage, 'To resume, it runs again from the beginning, as nothing is known of it.',
+                'Keep what it remembers in a dict: `@stage(state={…})`.',
+            )  # fmt: skip
+
+
+ORDER_RULES = [
+    shuffled_batches, taken_before_shuffle, workers_get_batches, not_sharded, never_ends, short_epochs,
+]  # fmt: skip
+ORDER_HINTS = [no_seed, small_buffers, shuffled_validation, starts_again]

@@ -1,0 +1,254 @@
+"""Rules about workers: what can't be sent to them, and what keeps them waiting."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, Final
+
+from itpipe._engine.functions import NOTHING
+from itpipe._views.described import duration
+from itpipe._workers.cores import count_workers, usable_cores
+from itpipe._workers.opening import Workers
+from itpipe._workers.pickling import dumps_call, dumps_function, pack, result_of
+from itpipe.errors import NotPicklable
+
+from .copying import UNKNOWN, copied
+from .examined import Examined
+from .findings import Finding
+from .trial import Seen
+
+__all__ = ['WORKER_HINTS', 'WORKER_RULES', 'groups', 'not_picklable']
+
+LEAST: Final = 0.001
+"""Seconds; what takes less keeps nobody waiting."""
+COMPUTES: Final = 0.3
+"""The share of its time that a function is at work, at least, if it computes. On a busy machine it may be small."""
+
+
+def groups(examined: Examined) -> list[tuple[Workers, list[Seen]]]:
+    """The workers, each with the stages that they do."""
+    found: dict[int, tuple[Workers, list[Seen]]] = {}
+    for seen in examined.stages:
+        if seen.workers is not None:
+            found.setdefault(id(seen.workers), (seen.workers, []))[1].append(seen)
+    return list(found.values())
+
+
+def not_picklable(examined: Examined, everything: bool = False) -> Iterator[Finding]:
+    """What can't be pickled of what goes to processes; of `everything`, what could not if it went there."""
+    for seen in examined.stages:
+        if seen.function is None or (not everything and (seen.workers is None or seen.workers.kind != 'processes')):
+            continue
+        function = NOTHING.after(seen.function) if seen.is_source else seen.function
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter('always')
+                dumps_function(function, _leave_out)
+        except NotPicklable as error:
+            fix = 'Open or make it in the process: in the function itself, or by `setup=…`; or use threads.'
+            if seen.is_source:
+                fix = "Open what it needs in `__getitem__`, when it is first called; use threads, or `lookups='main'`."
+            yield Finding('not-picklable', seen.stage, _without_hint(error), fix)
+            continue
+        if caught and not everything:
+            problem = str(caught[0].message).partition(': use ')[0].partition(': ')[2]
+            fix = 'Take the generator of the item instead: `with_rng(f)` calls `f(item, rng=…)`.'
+            yield Finding('copied-generator', seen.stage, f'In it, {problem}.', fix)
+    for workers, stages in groups(examined):
+        if workers.kind == 'processes':
+            yield from _items(stages)
+
+
+def _items(stages: list[Seen]) -> Iterator[Finding]:
+    called = [seen for seen in stages if seen.calls and seen.function is not None]
+    if not called:
+        return
+    first, last = called[0], called[-1]
+    given = next((call for call in first.calls if call.error is None), None)
+    if given is not None and not first.is_source:
+        try:
+            dumps_call(given.key, given.got, _leave_out)
+        except NotPicklable as error:
+            fix = 'Make it in the process, of a path or an index; or use threads.'
+            yield Finding('not-picklable', first.stage, _without_hint(error), fix)
+    made = next((call for call in last.calls if call.error is None), None)
+    if made is not None and (packed := pack(lambda: made.result, buffer_callback=_leave_out)).failed:
+        try:
+            result_of(packed)
+        except Exception as error:
+            fix = 'Return arrays, numbers and other plain data; or use threads.'
+            yield Finding('not-picklable', last.stage, _without_hint(error), fix)
+
+
+def _without_hint(error: Exception) -> str:
+    text = str(error)
+    text = text[: text.rfind('): ') + 1] or text
+    return f'{text[0].upper()}{text[1:]}.'
+
+
+def _leave_out(_: Any) -> None:
+    """Buffers are not pickled."""
+
+
+def slow_in_front(examined: Examined) -> Iterator[Finding]:
+    for workers, stages in groups(examined):
+        first = next((seen for seen in stages if seen.calls), None)
+        if first is None or not isinstance(workers.given, int):
+            continue
+        share = sum(_per_item(examined, seen, first) for seen in stages) / count_workers(workers.given)
+        before = [*first.before, *([first] if first.is_source else [])]
+        front = {seen: _per_item(examined, seen, first) for seen in before if seen.workers is None}
+        total = sum(front.values())
+        if total > max(LEAST, 1.5 * share) and front:
+            slowest = max(front, key=lambda seen: front[seen])
+            problem = (
+                f'It takes {duration(front[slowest])} for each item of the workers behind it, in the thread of the'
+                f' run. They need one every {duration(share)}, so they wait.'
+            )
+            yield Finding('slow-in-front', slowest.stage, problem, _to_workers(slowest, workers))
+
+
+def _per_item(examined: Examined, seen: Seen, first: Seen) -> float:
+    """Seconds at this stage for each call of the first stage of the workers."""
+    if seen not in examined.seconds:
+        return 0.0
+    return examined.seconds[seen] * len(seen.calls) / len(first.calls) * first.scale / seen.scale
+
+
+def _to_workers(seen: Seen, workers: Workers) -> str:
+    how = f'{workers.kind}={workers.given}'
+    if not seen.is_source:
+        return f'Let the workers do it: `parallel_map(… | …, {how})` with both stages, next to each other.'
+    if seen.function is not None:
+        return "Let the workers look up: leave out `lookups='main'`, and what stands between and needs the items."
+    return (
+        'Let it give what is quick, such as paths, and load in the workers; or give the data a length and an index'
+        ' (`__len__`, `__getitem__`): then they look up.'
+    )
+
+
+def oversubscribed(examined: Examined) -> Iterator[Finding]:
+    cores = usable_cores()
+    for workers, stages in groups(examined):
+        if not isinstance(workers.given, int):
+            continue
+        count = count_workers(workers.given)
+        seconds, cpu, native = _measured(stages)
+        if seconds < 50e-6 or cpu < COMPUTES * seconds:
+            continue
+        slowest = max(stages, key=lambda seen: examined.seconds.get(seen, 0.0))
+        if workers.kind == 'threads' and native > 1 and count > 1 and count * native > 2 * cores:
+            problem = (
+                f'Each call uses about {native} threads of native code, and {count} are made at once: {count * native}'
+                f' threads on {cores} core{"s" * (cores != 1)}.'
+            )
+            fix = 'Let native code use one thread (`threadpoolctl.threadpool_limits(1)`, `torch.set_num_threads(1)`).'
+            yield Finding('oversubscribed', slowest.stage, problem, fix)
+        elif count > 4 * cores:
+            problem = f'It computes, and {workers.kind}={workers.given} are more than {cores} cores can run.'
+            fix = f'Give as many as there are cores, `{workers.kind}=-1`; more only help functions that wait.'
+            yield Finding('oversubscribed', slowest.stage, problem, fix)
+
+
+def _measured(stages: list[Seen]) -> tuple[float, float, int]:
+    """Seconds of an item at these stages, those at work in the thread, and how many native threads were at work."""
+    best = [min(calls, key=lambda call: call.seconds) for seen in stages if (calls := _good(seen))]
+    seconds, cpu = sum(call.seconds for call in best), sum(max(call.cpu, call.cpu_of_all) for call in best)
+    native = round(sum(call.cpu_of_all for call in best) / seconds) if seconds > 0.005 else 1
+    return seconds, cpu, max(1, native)
+
+
+def _good(seen: Seen) -> list[Any]:
+    return [call for call in seen.calls if call.error is None and call.seconds]
+
+
+# Hints
+
+
+def many_workers(examined: Examined) -> Iterator[Finding]:
+    cores = usable_cores()
+    for workers, stages in groups(examined):
+        if workers.kind == 'processes' and count_workers(workers.given) > 4 * cores:
+            problem = (
+                f'processes={workers.given} on {cores} core{"s" * (cores != 1)}: more only help functions that wait.'
+            )
+            yield Finding('many-workers', stages[-1].stage, problem, 'Give as many as there are cores: `processes=-1`.')
+
+
+def python_in_threads(examined: Examined) -> Iterator[Finding]:
+    if not getattr(sys, '_is_gil_enabled', lambda: True)():
+        return
+    for workers, stages in groups(examined):
+        if workers.kind != 'threads' or abs(workers.given) < 2:
+            continue
+        for seen in stages:
+            calls = _good(seen)
+            call = min(calls, key=lambda call: call.seconds, default=None)
+            if call is None or call.seconds < 0.002 or call.cpu < COMPUTES * call.seconds or seen.function is None:
+                continue
+            if call.given is not UNKNOWN and _is_python(seen, call):
+                problem = f'It takes {duration(call.seconds)} of pure Python, which one thread runs at a time.'
+                yield Finding('python-in-threads', seen.stage, problem, 'Use `processes` in the place of `threads`.')
+
+
+def _is_python(seen: Seen, call: Any) -> bool:
+    """Whether most of its time goes into lines of Python: found by counting them."""
+    if sys.gettrace() is not None:
+        return False
+    left = int(call.cpu / 100e-9)  # a line takes some 50 ns
+
+    def count(frame: Any, _event: str, _: object) -> Any:
+        nonlocal left
+        left -= 1
+        if left > 0:
+            return count
+        sys.settrace(None)
+        while frame is not None:
+            frame.f_trace = None
+            frame = frame.f_back
+        return None
+
+    given = copied(call.given)
+    sys.settrace(count)
+    try:
+        seen.function(call.key, given)  # type: ignore[misc]
+    except Exception:
+        return False
+    finally:
+        sys.settrace(None)
+    return left <= 0
+
+
+def too_cheap(examined: Examined) -> Iterator[Finding]:
+    for workers, stages in groups(examined):
+        if workers.kind != 'processes' or any(seen.written == 'batch_by' for seen in stages):
+            continue
+        times = [examined.seconds[seen] for seen in stages if seen in examined.seconds]
+        if times and 0 < sum(times) < 20e-6:
+            problem = f'It takes {duration(sum(times))} an item, less than sending one to a process.'
+            fix = 'Leave out the `parallel_map`, or let each process make whole batches.'
+            yield Finding('too-cheap', stages[-1].stage, problem, fix)
+
+
+def twice_to_processes(examined: Examined) -> Iterator[Finding]:
+    found = [(workers, stages) for workers, stages in groups(examined) if workers.kind == 'processes']
+    for (_, first), (_, second) in pairwise(found):
+        between = [seen for seen in second[0].before if seen not in first[-1].before and seen is not first[-1]]
+        if not between and first[-1] in second[0].before:
+            problem = (
+                f'The items go from the processes of `{first[-1].stage}` to those of this one, by way of this one.'
+            )
+            problem = problem.replace('by way of this one', 'by way of this process')
+            yield Finding(
+                'processes-twice',
+                second[-1].stage,
+                problem,
+                'Let the same processes do both: `parallel_map(f | g, …)`.',
+            )
+
+
+WORKER_RULES = [slow_in_front, oversubscribed]
+WORKER_HINTS = [many_workers, python_in_threads, too_cheap, twice_to_processes]

@@ -1,0 +1,409 @@
+"""A few items go through a stream once, in this thread, and what happens to them is written down.
+
+Each stage runs on the items as it would in a run: with the same keys, so with the same random numbers. But no stage
+waits for more items than there are: a batch is made of what is there, buffers let pass, and a skip is made at the
+source. Errors of functions are written down, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from time import perf_counter, process_time, thread_time
+from typing import Any, Final
+
+from itpipe._core.keys import Batch, Key, Zipped
+from itpipe._core.show import format_step
+from itpipe._core.steps import Expanding, ItemStep, Opaque, Pair, Stateful, Stateless, Step
+from itpipe._engine.branches import Branched, Joined
+from itpipe._engine.functions import ItemFunction
+from itpipe._engine.kinds import kind_of_step
+from itpipe._engine.order import LOOK_UP, fused, is_by_count, planned
+from itpipe._engine.resources import Resource
+from itpipe._engine.seeds import Seeds
+from itpipe._engine.source import Seeded, Source
+from itpipe._engine.waiting import Stop
+from itpipe._workers.failures import Retrying
+from itpipe._workers.opening import Workers
+
+from .copying import UNKNOWN, copied
+from .global_states import GlobalStates
+from .single_steps import map_failing, map_one, single_steps, workers_of
+
+__all__ = ['Call', 'Seen', 'Trial']
+
+SPARE: Final = 30
+"""So many more items are looked at where a stage leaves some out, or asks for more before it gives anything."""
+MOST_SKIPPED: Final = 1000
+"""More items than this are not made only to be skipped."""
+
+
+@dataclass(eq=False)
+class Call:
+    """A call of one of the user's functions."""
+
+    key: Key
+    given: Any
+    """A copy of what it got, made before; UNKNOWN if it could not be copied."""
+    got: Any
+    """What it got, which it may have changed."""
+    result: Any = UNKNOWN
+    made: Any = UNKNOWN
+    """A copy of the result, made at once."""
+    seconds: float = 0.0
+    cpu: float = 0.0
+    """Seconds at work in this thread …"""
+    cpu_of_all: float = 0.0
+    """… and in all threads of the process."""
+    drew: tuple[str, ...] = ()
+    """The global generators that it has used."""
+    error: Exception | None = None
+
+
+@dataclass(eq=False)
+class Seen:
+    """What was seen of one stage; a stage of a `parallel_map` of several stages is one, too."""
+
+    stage: str
+    """As it was written."""
+    step: Any
+    """None for a source."""
+    branch: tuple[int, ...]
+    function: ItemFunction | None = None
+    """What is called for an item; None for stages without such a function."""
+    workers: Workers | None = None
+    """Who does it; None for the thread of the run."""
+    sequence: Any = None
+    """What a source looks its items up in, or iterates."""
+    source: Any = None
+    calls: list[Call] = field(default_factory=list)
+    out: list[Pair] = field(default_factory=list)
+    scale: float = 1.0
+    """How many times as many items are in a batch as there were in the trial."""
+    size: int | None = None
+    """How many items a batch of it has in a run."""
+    holds_indices: bool = False
+    """Whether it gets indices in a run, which are looked up behind it."""
+    before: list[Seen] = field(default_factory=list)
+    """The stages that its items come from, in order."""
+
+    @property
+    def is_source(self) -> bool:
+        return self.step is None
+
+    @property
+    def source_is_joined(self) -> bool:
+        """Whether it is a source that is made of streams."""
+        return isinstance(self.source, Branched)
+
+    @property
+    def written(self) -> str:
+        """The name of the step; empty for a source."""
+        return '' if self.step is None else self.step.name
+
+
+class Budget:
+    """How many items a source still gives."""
+
+    def __init__(self, items: int):
+        self.left, self.spare = items, SPARE
+
+    def more(self) -> None:
+        if self.spare:
+            self.spare -= 1
+            self.left += 1
+
+
+class Trial:
+    """The trial of a stream with so many items of each of its sources."""
+
+    def __init__(self, source: Source, steps: Sequence[Step | ItemStep], seeds: Seeds, items: int):
+        self.items = items
+        self.stages: list[Seen] = []
+        self.untouched: list[str] = []
+        """Iterators, of which no item was taken, since it could not be put back."""
+        self.stop = Stop()
+        self._closing = ExitStack()
+        self._budgets: list[Budget] = []
+        self._state = GlobalStates()
+        with self._closing:
+            for _ in self._stream(source, steps, seeds, ()):
+                pass
+
+    def _stream(
+        self,
+        source: Source,
+        steps: Sequence[Step | ItemStep],
+        seeds: Seeds,
+        branch: tuple[int, ...],
+        looks_up: Workers | None = None,
+        complete: bool = True,
+    ) -> Iterator[Pair]:
+        """What comes out. All functions are bound now, in reading order, so that they draw what they draw in a run."""
+        begun = len(self.stages)
+        opened: Any = source.open(seeds, self.stop) if not source.one_shot else None
+        workers, indices = _who_does_what(source, opened, steps, looks_up, complete)
+        pairs = self._source(source, opened, steps, seeds, branch, workers.get(LOOK_UP))
+        for step, at in single_steps(steps):
+            seen = Seen(format_step(step), step, branch, workers=workers.get(at), before=self.stages[begun:])
+            seen.holds_indices = at in indices
+            self.stages.append(seen)
+            pairs = self._guarded(seen, self._stage(seen, step, seeds, pairs))
+        return pairs
+
+    # Sources
+
+    def _source(
+        self, source: Any, opened: Any, steps: Any, seeds: Seeds, branch: tuple[int, ...], workers: Workers | None
+    ) -> Iterator[Pair]:
+        described = source
+        while isinstance(described, Seeded):
+            described = described.source
+        if isinstance(described, Branched):
+            pairs = self._branches(described, seeds, branch, workers)
+            name = format_step(described.step) if isinstance(described, Joined) else repr(source)
+            seen = Seen(name, None, branch, source=described, before=self.stages[:])
+            self.stages.append(seen)
+            return self._recorded(seen, pairs)
+        seen = Seen(repr(source), None, branch, workers=workers, source=described)
+        seen.sequence = getattr(described, 'sequence', getattr(described, 'iterable', None))
+        self.stages.append(seen)
+        if source.one_shot:
+            self.untouched.append(seen.stage)
+            return iter(())
+        budget = Budget(self.items)
+        self._budgets.append(budget)
+        start = _skipped_at_once(steps)
+        if opened.has_look_up and opened.split():
+            seen.function = opened.look_up()
+            return self._guarded(seen, self._mapped(seen, self._limited(opened.start(start), budget)))
+        return self._guarded(seen, self._iterated(seen, opened.start(start), budget))
+
+    def _limited(self, pairs: Iterator[Pair], budget: Budget) -> Iterator[Pair]:
+        while budget.left > 0:
+            budget.left -= 1
+            pair = next(pairs, None)
+            if pair is None:
+                return
+            yield pair
+
+    def _iterated(self, seen: Seen, pairs: Any, budget: Budget) -> Iterator[Pair]:
+        """The items of what has no index, each with the time that it took."""
+        if hasattr(pairs, 'close'):
+            self._closing.callback(pairs.close)
+        while budget.left > 0:
+            budget.left -= 1
+            call = Call(None, UNKNOWN, None)  # type: ignore[arg-type]
+            pair = self._timed(call, lambda: next(pairs, None))
+            if pair is None:
+                return
+            call.key, call.result = pair
+            seen.calls.append(call)
+            seen.out.append(pair)
+            yield pair
+
+    def _branches(
+        self, source: Branched, seeds: Seeds, branch: tuple[int, ...], workers: Workers | None
+    ) -> Iterator[Pair]:
+        streams = [
+            self._stream(
+                each.source, each.steps, seeds.branch(each.source.seed), (*branch, n), workers, workers is None
+            )
+            for n, each in enumerate(source.branches)
+        ]
+        if source.name == 'zip_with':
+            together = zip(*streams, strict=False)
+            return ((Zipped.of(key for key, _ in pairs), tuple(value for _, value in pairs)) for pairs in together)
+        return chain.from_iterable(map(_of_branch, streams, range(len(streams))))
+
+    # Stages
+
+    def _stage(self, seen: Seen, step: Any, seeds: Seeds, pairs: Iterator[Pair]) -> Iterator[Pair]:
+        if (isinstance(step, Stateful) and not step.replay and step.gives == 'same') or step.share is not None:
+            kind_of_step(step)(step, seeds, self.stop, tracked=False)  # counts as one of its name
+            return self._recorded(seen, pairs)
+        operator = kind_of_step(step)(step, seeds, self.stop, tracked=False)
+        function: Any = operator.options[0] if operator.options else None
+        if step.work in (map_one, map_failing):
+            workers = workers_of(step)
+            seen.function = function if workers is None or not workers.retries else Retrying(function, workers.retries)
+            return self._mapped(seen, pairs)
+        if step.name == 'filter_by' and isinstance(function, ItemFunction):
+            seen.function = function
+            return self._filtered(seen, pairs)
+        if is_by_count(step):
+            return self._recorded(seen, self._batches(seen, pairs, step.options[0]))
+        if step.name == 'skip':
+            return self._recorded(seen, self._skipped(seen, pairs, step.options[0]))
+        if isinstance(step, Stateful) and step.gives == 'repeated':
+            return self._recorded(seen, (((key, 0), value) for key, value in pairs))
+        if isinstance(step, Expanding):
+            return self._recorded(seen, self._expanded(seen, operator, pairs))
+        own = isinstance(step, Opaque)
+        watched = operator.start(self._asked(seen, pairs, spare=own), None, None)  # type: ignore[arg-type]
+        return self._recorded(seen, islice(watched, 4 * self.items if own else None))
+
+    def _mapped(self, seen: Seen, pairs: Iterator[Pair]) -> Iterator[Pair]:
+        resource: Resource | None = None if seen.workers is None else seen.workers.resource
+        for n, (key, value) in enumerate(pairs):
+            if resource is not None and n == 0:
+                resource.open()
+                self._closing.callback(resource.close)
+            call = self.call(seen, key, value)
+            if call.error is None:
+                seen.out.append((key, call.result))
+                yield key, call.result
+
+    def _filtered(self, seen: Seen, pairs: Iterator[Pair]) -> Iterator[Pair]:
+        for key, value in pairs:
+            call = self.call(seen, key, value)
+            if call.error is None and call.result:
+                seen.out.append((key, value))
+                yield key, value
+            else:
+                self._more()
+
+    def _batches(self, seen: Seen, pairs: Iterator[Pair], size: int) -> Iterator[Pair]:
+        while part := list(islice(pairs, size)):
+            seen.size = size
+            self._scale(seen, size / len(part))
+            yield Batch(key for key, _ in part), [value for _, value in part]
+
+    def _skipped(self, seen: Seen, pairs: Iterator[Pair], count: int) -> Iterator[Pair]:
+        if all(_keeps_places(stage.step) for stage in seen.before[1:]):
+            return pairs  # they were skipped at the source
+        for budget in self._budgets:
+            budget.left += min(count, MOST_SKIPPED)
+        return islice(pairs, min(count, MOST_SKIPPED), None)
+
+    def _expanded(self, seen: Seen, operator: Any, pairs: Iterator[Pair]) -> Iterator[Pair]:
+        self._scale(seen, 1.0)
+        for pair in pairs:
+            yield from islice(operator.start(iter([pair]), None, None), self.items)
+
+    def _asked(self, seen: Seen, pairs: Iterator[Pair], spare: bool) -> Iterator[Pair]:
+        """The items for a generator of the user's, which may need some before it gives any."""
+        while True:
+            self._note(seen)
+            if spare and not seen.out:
+                self._more()
+            pair = next(pairs, None)
+            self._state = GlobalStates()
+            if pair is None:
+                return
+            yield pair
+
+    def _recorded(self, seen: Seen, pairs: Iterator[Pair]) -> Iterator[Pair]:
+        self._state = GlobalStates()
+        for pair in pairs:
+            self._note(seen)
+            seen.out.append(pair)
+            yield pair
+            self._state = GlobalStates()
+
+    def _note(self, seen: Seen) -> None:
+        """If something was drawn since what was called before, this stage has drawn it."""
+        now = GlobalStates()
+        if isinstance(seen.step, (Opaque, Stateless)) and (drew := self._state.moved(now)):
+            seen.calls.append(Call(None, UNKNOWN, None, drew=drew))  # type: ignore[arg-type]
+        self._state = now
+
+    def _guarded(self, seen: Seen, pairs: Iterator[Pair]) -> Iterator[Pair]:
+        """The pairs up to an error, which is written down."""
+        if hasattr(pairs, 'close'):
+            self._closing.callback(pairs.close)
+        try:
+            yield from pairs
+        except Exception as error:
+            seen.calls.append(Call(None, UNKNOWN, None, error=error))  # type: ignore[arg-type]
+
+    def _more(self) -> None:
+        for budget in self._budgets:
+            budget.more()
+
+    def _scale(self, seen: Seen, scale: float) -> None:
+        for stage in self.stages[self.stages.index(seen) :]:
+            stage.scale = scale
+
+    # Calls
+
+    def call(self, seen: Seen, key: Key, value: Any) -> Call:
+        """Call the function of the stage, and write it down."""
+        assert seen.function is not None
+        call = Call(key, copied(value), value)
+        seen.calls.append(call)
+        function = seen.function
+        try:
+            call.result = self._timed(call, lambda: function(key, value))
+        except Exception as error:
+            call.error = error
+        else:
+            call.made = copied(call.result)
+        return call
+
+    def _timed(self, call: Call, function: Callable[[], Any]) -> Any:
+        before = GlobalStates()
+        begun, cpu, cpu_of_all = perf_counter(), thread_time(), process_time()
+        try:
+            return function()
+        finally:
+            call.seconds, call.cpu = perf_counter() - begun, thread_time() - cpu
+            call.cpu_of_all = process_time() - cpu_of_all
+            self._state = GlobalStates()
+            call.drew = before.moved(self._state)
+
+
+def _of_branch(pairs: Iterator[Pair], n: int) -> Iterator[Pair]:
+    return (((key, n), value) for key, value in pairs)
+
+
+def _keeps_places(step: Any) -> bool:
+    return step.itemwise or step.work is map_one or step.name in ('skip', 'shuffle', 'prefetch')
+
+
+def _skipped_at_once(steps: Sequence[Step | ItemStep]) -> int:
+    """How many items the first `skip` stages leave out, if nothing before them leaves out others."""
+    count = 0
+    for step in steps:
+        if isinstance(step, ItemStep):
+            continue
+        if step.name == 'skip':
+            count += step.options[0]
+        elif not _keeps_places(step):
+            break
+    return count
+
+
+def _who_does_what(
+    source: Source, opened: Any, steps: Sequence[Step | ItemStep], looks_up: Workers | None, complete: bool
+) -> tuple[dict[int, Workers], set[int]]:
+    """The workers that do the steps, by the steps' indices, and the look-ups, by LOOK_UP; and which steps get indices.
+
+    Of a stream in another one, `looks_up` does the last steps, if it is not `complete`.
+    """
+    together = fused(steps)
+    indices: list[list[int]] = []
+    for n, step in enumerate(steps):
+        if n and isinstance(step, ItemStep) and isinstance(steps[n - 1], ItemStep):
+            indices[-1].append(n)
+        else:
+            indices.append([n])
+    indices.append([LOOK_UP])
+    has_look_up = opened is not None and opened.has_look_up
+    plan = planned(together, has_look_up, source.cheap, has_look_up and opened.gathers, complete)
+    found: dict[int, Workers] = {}
+    with_indices: set[int] = set()
+    for first, own in plan.operators:
+        if plan.looks_up and own != LOOK_UP and LOOK_UP not in first:
+            with_indices |= {*indices[own]}
+        elif LOOK_UP in (*first, own):
+            break
+    for first, own in plan.operators:
+        workers = None if own == LOOK_UP else workers_of(together[own])
+        if workers is not None:
+            found |= {n: workers for index in (*first, own) for n in indices[index]}
+    if looks_up is not None:
+        found |= {n: looks_up for index in plan.left for n in indices[index]}
+    return found, with_indices

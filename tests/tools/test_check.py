@@ -1,0 +1,643 @@
+"""What is planted is found and named, and good pipelines give no finding."""
+
+import itertools
+import random
+import sqlite3
+import threading
+
+import numpy as np
+import pytest
+
+from itpipe import (
+    Infinite,
+    apply,
+    batch_by,
+    check,
+    combine,
+    combine_lists,
+    combine_pad,
+    concat,
+    cycle,
+    filter_by,
+    flatten,
+    load_by_random_id,
+    map_at,
+    mix,
+    parallel_map,
+    random_apply,
+    reuse,
+    sample,
+    shard,
+    shuffle,
+    skip,
+    stage,
+    stream,
+    take,
+    unpack,
+    with_rng,
+    zip_with,
+)
+from itpipe.tools import predicted
+from itpipe.tools.check import HINTS, KINDS, RULES
+
+SEED = 0
+
+
+class Clock:
+    """In the place of the time: what functions take is what they say."""
+
+    seconds = cpu = 0.0
+
+    def wait(self, seconds):
+        self.seconds += seconds
+
+    def work(self, seconds):
+        self.seconds += seconds
+        self.cpu += seconds
+
+
+CLOCK = Clock()
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    for module in 'trial', 'examined':
+        monkeypatch.setattr(f'itpipe.tools.{module}.perf_counter', lambda: CLOCK.seconds)
+    for name in 'thread_time', 'process_time':
+        monkeypatch.setattr(f'itpipe.tools.trial.{name}', lambda: CLOCK.cpu)
+
+
+class Images:
+    """A dataset of images and labels, each made anew."""
+
+    def __init__(self, size=64):
+        self.size = size
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        if not 0 <= index < self.size:
+            raise IndexError(index)
+        return np.full((3, 8, 8), index % 256, np.uint8), index % 10
+
+
+class Files:
+    """Items that are read one after the other."""
+
+    def __init__(self, size=64):
+        self.size = size
+
+    def __iter__(self):
+        for index in range(self.size):
+            yield np.full((4, 4), index, np.float32), index
+
+
+def scaled(image):
+    return image.astype(np.float32) / 255
+
+
+def noisy(image, rng):
+    return image + rng.normal(size=image.shape).astype(image.dtype)
+
+
+def batches(data, *stages, **options):
+    """As one writes it: with a seed, so that nothing is random that shall not be."""
+    return Infinite(data, *stages, **({'batch_size': 4, 'seed': SEED} | options))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is wrong
+
+
+def global_noise(image):
+    return image + np.random.random()
+
+
+def python_noise(image):
+    return image + random.random()
+
+
+def own_noise(image):
+    return image + np.random.default_rng().random()
+
+
+class Counter:
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, image):
+        self.count += 1
+        return image + self.count
+
+
+def in_place(image):
+    image += 1
+    return image
+
+
+def labelled(item):
+    item['label'] = 1
+    return item
+
+
+def nothing(image):
+    image.mean()
+
+
+def into_generator(image):
+    yield image
+
+
+class Buffer:
+    """It gives the same memory for each item."""
+
+    def __init__(self):
+        self.memory = np.zeros((3, 8, 8), np.float32)
+
+    def __call__(self, image):
+        self.memory[...] = image
+        return self.memory
+
+
+def cropped(item):
+    image, label = item
+    return image[:, : 4 + label], label
+
+
+def grey_or_color(item):
+    image, label = item
+    return {'image': image} if label % 2 else {'image': image, 'label': label}
+
+
+def sometimes_float(item):
+    image, label = item
+    return (image.astype(np.float32), label) if label % 2 else (image, label)
+
+
+def failing(image):
+    raise OSError('no such file')
+
+
+class TooLong(Images):
+    def __len__(self):
+        return self.size + 10
+
+
+class RandomItems(Images):
+    def __getitem__(self, index):
+        return np.random.random((3, 8, 8)), index
+
+
+class Nones(Images):
+    def __getitem__(self, index):
+        return None
+
+
+class InMemory:
+    """It gives views of its own memory."""
+
+    def __init__(self):
+        self.data = np.zeros((16, 3, 8, 8), np.float32)
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        return self.data[index], index
+
+
+class WithLock(Images):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+class Short(Files):
+    """It says that it has more items than it gives."""
+
+    def __len__(self):
+        return self.size
+
+    def __iter__(self):
+        return iter([])
+
+
+def with_lock(lock=threading.Lock()):  # noqa: B008
+    return lambda image: image if lock else None
+
+
+def in_database():
+    connection = sqlite3.connect(':memory:', check_same_thread=True)
+    return lambda image: connection.execute('select 1').fetchone() and image
+
+
+class Slow(Files):
+    def __iter__(self):
+        for item in super().__iter__():
+            CLOCK.wait(0.003)
+            yield item
+
+
+class Table:
+    """Like a data frame."""
+
+    iloc, columns = None, ['image', 'label']
+
+    def __iter__(self):
+        return iter(self.columns)
+
+
+def into_result_with_lock(image):
+    return image, threading.Lock()
+
+
+class PIL:
+    """Like an image of Pillow."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def getbands(self):
+        return ('L',)
+
+
+RNG = np.random.default_rng(0)
+SLOW = parallel_map(map_at(0, scaled), threads=4)
+PLANTED = [
+    # (the mistake, the kind of the finding, a part of the stage that it names)
+    (lambda: batches(Images(), map_at(0, global_noise)), 'global-generator', 'map_at(0, global_noise)'),
+    (lambda: batches(Images(), map_at(0, python_noise)), 'global-generator', 'python_noise'),
+    (lambda: batches(Images(), map_at(0, own_noise)), 'not-reproducible', 'map_at(0, own_noise)'),
+    (lambda: batches(Images(), map_at(0, Counter())), 'not-reproducible', 'map_at(0, <Counter>)'),
+    (lambda: batches(Images(), map_at(0, in_place)), 'changes-input', 'map_at(0, in_place)'),
+    (lambda: stream([{'image': 1}, {'image': 2}]) | labelled | batch_by(2) | combine, 'changes-dataset', 'labelled'),
+    (lambda: batches(InMemory(), map_at(0, in_place)), 'changes-dataset', 'map_at(0, in_place)'),
+    (lambda: batches(Images(), map_at(0, nothing)), 'returns-none', 'map_at(0, nothing)'),
+    (lambda: stream(Images()) | (lambda item: None) | batch_by(4), 'returns-none', 'apply(<lambda>)'),
+    (lambda: batches(Nones(), combiner=list), 'returns-none', '<Nones>'),
+    (lambda: stream(Images()) | unpack(lambda x, y: (x for _ in range(y))) | batch_by(4), 'lazy-result', 'unpack'),
+    (lambda: batches(Images(), map_at(0, scaled), map_at(0, Buffer())), 'overwrites', 'map_at(0, <Buffer>)'),
+    (lambda: batches(Images(), cropped), 'does-not-combine', 'apply(combine)'),
+    (lambda: batches(Images(), grey_or_color), 'does-not-combine', 'apply(combine)'),
+    (lambda: batches(Images(), sometimes_float), 'dtypes-differ', 'apply(combine)'),
+    (lambda: batches(Images(), map_at(0, PIL)), 'object-array', 'apply(combine)'),
+    (lambda: batches(Images(), map_at(0, failing)), 'raises', 'map_at(0, failing)'),
+    (lambda: batches(TooLong()), 'length', '<TooLong>'),
+    (lambda: batches(Short(), seed=None), 'length', '<Short>'),
+    (lambda: batches(RandomItems()), 'global-generator', '<RandomItems>'),
+    (lambda: batches([]), 'empty', '[]'),
+    (lambda: batches(Images(), shuffle(10), skip(100)), 'empty', '<Images>'),
+    (lambda: batches('/data/train'), 'path-as-source', '/data/train'),
+    (lambda: batches(Table(), combiner=list), 'table-as-source', '<Table>'),
+    (lambda: batches(stream(Images()) | batch_by(4) | combine), 'batched-twice', 'batch_by(4)'),
+    (lambda: stream(Images()) | combine, 'combine-without-batch', 'apply(combine)'),
+    (lambda: stream(Images()) | batch_by(4), 'no-combine', 'batch_by(4)'),
+    (lambda: stream(Images(), seed=0) | batch_by(4) | combine | shuffle(8), 'shuffle-after-batch', 'shuffle(8)'),
+    (lambda: batches(Images(), take(10), shuffle(10)), 'take-before-shuffle', 'take(10)'),
+    (lambda: batches(sample(Images())), 'endless', 'sample(<Images>)'),
+    (lambda: batches(stream(Images()) | cycle), 'endless', 'cycle()'),
+    (lambda: batches(mix(Images(), itertools.repeat(1)), combiner=list), 'endless', 'repeat(1)'),
+    (lambda: batches(Images(), batches_per_epoch=100), 'short-epochs', 'Infinite('),
+    (lambda: stream(Images(3)) | batch_by(4, drop_last=True) | combine, 'no-batches', 'batch_by(4, drop_last=True)'),
+    (lambda: batches(WithLock(), processes=1), 'not-picklable', '<WithLock>'),
+    (lambda: batches(Images(), map_at(0, with_lock()), processes=1), 'not-picklable', 'map_at(0, <lambda>)'),
+    (lambda: stream(range(9)) | parallel_map(into_result_with_lock, processes=1), 'not-picklable', 'into_result'),
+    (lambda: stream(Slow()) | SLOW | batch_by(4) | combine, 'slow-in-front', '<Slow>'),
+    (
+        lambda: stream(Files()) | map_at(0, lambda x: np.zeros((64, 64))) | batch_by(32) | combine
+        | parallel_map(map_at(0, scaled), processes=1),
+        'workers-after-batch', 'map_at(0, scaled)',
+    ),
+    (lambda: batches(Images(), map_at(0, in_database())), 'raises-again', 'map_at(0, <lambda>)'),
+    (lambda: batches(Images(), map_at(0, RNG.permutation), processes=1), 'copied-generator', 'permutation'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(('made', 'kind', 'part'), PLANTED)
+def test_a_mistake_is_found_and_named(made, kind, part):
+    found = check(made(), processes=False)
+    assert [finding.kind for finding in found] == [kind], found
+    assert part in found[0].stage
+    for finding in [*found, *found.hints]:
+        assert finding.kind in KINDS
+        assert finding.problem.endswith('.')
+        assert finding.fix.endswith('.')
+
+
+def test_nothing_is_changed_by_looking():
+    state = np.random.get_state()[1].tolist(), random.getstate()
+    check(Images() | map_at(0, global_noise) | map_at(0, python_noise))
+    assert state == (np.random.get_state()[1].tolist(), random.getstate())
+
+
+def test_many_processes(monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    assert [finding.kind for finding in check(batches(Images()))] == ['not-sharded']
+    assert not check(batches(Images(), shard=(0, 2)))
+
+
+@pytest.mark.parametrize(
+    ('made', 'stage'),
+    [
+        (lambda: batches(Images(10**6), batch_size=10**6), 'apply(combine)'),
+        (lambda: batches(stream(Files(10**6)) | shuffle(10**6)), 'shuffle(1000000)'),
+        (lambda: batches(stream(Files(10**6)) | reuse(10**6, 2)), 'reuse(1000000, 2)'),
+        (lambda: batches(Images(), prefetch=10**6), 'apply(combine)'),
+        (lambda: stream(Images()) | parallel_map(scaled_all, threads=1, in_flight=10**6), 'parallel_map(scaled_all'),
+    ],
+)
+def test_memory(made, stage, monkeypatch):
+    monkeypatch.setattr('itpipe.tools.rules_of_batches.available', lambda: 10**8)
+    (found,) = check(made())
+    assert found.kind == 'memory'
+    assert stage in found.stage
+
+
+def scaled_all(item):
+    return item[0].astype(np.float64)
+
+
+def test_an_index_takes_the_place_of_an_item_in_a_buffer(monkeypatch):
+    monkeypatch.setattr('itpipe.tools.rules_of_batches.available', lambda: 10**8)
+    assert not check(batches(Images(10**6), shuffle(10**6)))
+
+
+def busy(item):
+    CLOCK.work(0.002)
+    return sum(x * x for x in range(50_000)) and item
+
+
+def test_more_workers_than_cores(monkeypatch):
+    monkeypatch.setattr('itpipe.tools.rules_of_workers.usable_cores', lambda: 2)
+    found = check(stream(Images()) | parallel_map(busy, processes=32), processes=False)
+    assert [(finding.kind, finding.stage) for finding in found] == [
+        ('oversubscribed', 'parallel_map(busy, processes=32)')
+    ]
+    assert 'many-workers' in [hint.kind for hint in found.hints]
+
+
+def test_python_in_threads_is_a_hint():
+    found = check(stream(Images()) | parallel_map(busy, threads=2))
+    assert found == []
+    assert [hint.kind for hint in found.hints] == ['python-in-threads']
+    waiting = check(stream(Images()) | parallel_map(lambda item: CLOCK.wait(0.003) or item, threads=2))
+    assert waiting.hints == []
+
+
+def cheap(item):
+    CLOCK.work(10e-6)
+    return item
+
+
+HINTS_PLANTED = [
+    (lambda: stream(Images()) | map_at(0, with_rng(noisy)), 'no-seed', 'map_at(0, with_rng(noisy))'),
+    (lambda: stream(Images()) | shuffle(), 'no-seed', '<Images> | shuffle()'),
+    (lambda: stream({'a': 1}) | str, 'dict-as-source', "{'a': 1}"),
+    (lambda: batches(iter([1, 2])), 'one-pass', 'iterator'),
+    (lambda: stream(Files(1000)) | apply(tuple) | shuffle(10, seed=0), None, ''),
+    (lambda: batches(Images(5000), shuffle(10)), 'small-buffer', 'shuffle(10)'),
+    (lambda: batches(Images(), shuffle(10), restart=True), 'same-order', 'shuffle(10)'),
+    (lambda: stream(Images()) | stage(list)(), 'no-state', 'list()'),
+    (lambda: stream(Images()) | map_at(0, lambda x: np.log(x * 0.0)), 'not-finite', 'map_at(0, <lambda>)'),
+    (
+        lambda: stream(Images()) | parallel_map(busy, processes=1) | parallel_map(busy, processes=1),
+        'processes-twice', 'parallel_map(busy, processes=1)',
+    ),
+    (lambda: stream(Images()) | parallel_map(cheap, processes=1), 'too-cheap', 'parallel_map(cheap, processes=1)'),
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings('ignore:divide by zero')
+@pytest.mark.parametrize(('made', 'kind', 'part'), HINTS_PLANTED)
+def test_a_hint_is_given_and_not_counted(made, kind, part):
+    found = check(made(), processes=False)
+    assert found == []
+    assert [hint.kind for hint in found.hints] == ([] if kind is None else [kind])
+    assert all(part in hint.stage for hint in found.hints)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is good
+
+
+def padded(text):
+    return np.array([ord(letter) for letter in text])
+
+
+def words(index):
+    return ['the', 'quick', 'brown', 'fox', 'jumps', 'over', 'the', 'lazy', 'dog'][index % 9]
+
+
+def patch(volume, rng):
+    z, y, x = (int(rng.integers(size - 3)) for size in volume.shape)
+    return volume[z : z + 4, y : y + 4, x : x + 4]
+
+
+def volume(index):
+    return np.random.default_rng(index).normal(size=(8, 8, 8)).astype(np.float32)
+
+
+def broken_or_not(index):
+    return None if index % 2 else np.full(3, index)
+
+
+def tiles(item):
+    image, label = item
+    return [(image[:, y : y + 4], label) for y in (0, 4)]
+
+
+def longer_than(item, least):
+    return len(item) > least
+
+
+def archive():
+    class Archive:
+        def close(self):
+            pass
+
+    return Archive()
+
+
+def read(index, setup):
+    return np.full(4, index, np.float32) if setup else None
+
+
+@stage(state={'slots': []})
+def windows(items, state):
+    for item in items:
+        state['slots'].append(item)
+        if len(state['slots']) == 5:
+            yield np.stack([image for image, _ in state['slots']])
+            state['slots'].clear()
+
+
+AUGMENT = map_at(0, scaled) | map_at(0, with_rng(noisy)) | map_at(0, random_apply(0.5, np.flip))
+GOOD = {
+    'images': lambda: Infinite(Images(), shuffle(), AUGMENT, batch_size=16, seed=0, batches_per_epoch=4),
+    'images in threads': lambda: batches(Images(), shuffle(), AUGMENT, threads=2, batches_per_epoch=4),
+    'images in processes': lambda: batches(Images(), shuffle(), AUGMENT, processes=2, batches_per_epoch=4),
+    'steps': lambda: batches(sample(Images(), seed=0) | AUGMENT, batches_per_epoch=10, processes=2),
+    'text': lambda: stream(range(9)) | words | padded | batch_by(3) | combine_pad,
+    'text by length': lambda: (
+        stream([words(n) for n in range(9)], seed=0) | shuffle(9) | padded
+        | batch_by(limit=20, cost=len, padded=True) | combine_pad | shuffle(3)
+    ),
+    'volumes': lambda: batches(
+        load_by_random_id(volume, ids=range(20)), reuse(4, 8), with_rng(patch), batches_per_epoch=10, threads=2
+    ),
+    'two datasets': lambda: batches(
+        mix(stream(Images()) | AUGMENT, stream(Images(20)) | cycle | AUGMENT, weights=[3, 1], seed=0),
+        batches_per_epoch=5,
+    ),
+    'side by side': lambda: batches(stream(Images()) | zip_with(range(64)) | unpack(lambda item, n: (*item, n))),
+    'one after the other': lambda: batches(stream(Images()) | concat(Images(3))),
+    'dicts': lambda: (
+        stream([{'x': np.zeros(3), 'id': str(n)} for n in range(5)]) | map_at('x', scaled) | batch_by(2) | combine
+    ),
+    'lists of text': lambda: stream('abcdef') | str.upper | batch_by(2),
+    'detection': lambda: (
+        stream(Images()) | unpack(lambda image, n: {'image': image, 'boxes': [[0, 0, 1, 1]] * n}) | batch_by(4)
+        | combine_lists
+    ),
+    'broken files': lambda: (
+        stream(range(20)) | parallel_map(broken_or_not, threads=2) | filter_by(lambda x: x is not None) | batch_by(4)
+        | combine
+    ),
+    'rare items': lambda: batches(stream(Images()) | filter_by(lambda item: item[1] > 7)),
+    'tiles': lambda: batches(stream(Images()) | tiles | flatten | shuffle(8)),
+    'validation': lambda: batches(Images(), map_at(0, scaled), restart=True, threads=2),
+    'part of the data': lambda: batches(stream(Images()) | skip(8) | take(16)),
+    'one of many ranks': lambda: batches(Images(), shuffle(), AUGMENT, shard=(1, 2)),
+    'shard by hand': lambda: batches(stream(Images()) | shard(1, 2)),
+    'header': lambda: stream(['x,y', '1,2', '3,4']) | skip(1) | (lambda line: np.array(line.split(','), float)),
+    'whole batches': lambda: (
+        stream(Images(), seed=0) | shuffle() | parallel_map(AUGMENT | batch_by(8) | combine, processes=2)
+    ),
+    'batches of names': lambda: (
+        stream(range(64)) | batch_by(4) | parallel_map(lambda names: np.array(names, np.float32), processes=1)
+    ),
+    'archive': lambda: batches(stream(range(9)) | parallel_map(read, threads=1, setup=archive)),
+    'memory map': lambda: batches(np.zeros((64, 3, 8, 8), np.float32), shuffle(), scaled),
+    'windows': lambda: batches(stream(Images()) | windows()),
+    'global generators, seeded': lambda: batches(
+        stream(Images(), seed=0) | parallel_map(map_at(0, global_noise), processes=1, seed_globals=True)
+    ),
+    'debug': lambda: stream(Files()) | take(8) | batch_by(4) | combine,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('made', GOOD.values(), ids=GOOD)
+def test_a_good_pipeline_gives_no_finding(made):
+    found = check(made(), processes=False)
+    assert found == [], found
+
+
+def test_an_iterator_is_not_touched():
+    items = iter(range(8))
+    found = check(stream(items) | str | batch_by(2))
+    assert found == []
+    assert 'was not touched' in found.notes[0]
+    assert list(items) == list(range(8))
+
+
+def test_few_items_are_looked_at():
+    looked_up, called = [], []
+
+    class Data(Images):
+        def __getitem__(self, index):
+            looked_up.append(index)
+            return super().__getitem__(index)
+
+    def count(item):
+        called.append(item[1])
+        return item
+
+    check(batches(Data(), shuffle(50), count), items=3)
+    assert set(looked_up) == {0, 1, 2, 63}
+    assert set(called) == {0, 1, 2}
+    assert len(called) <= 15
+
+
+def test_a_slow_function_is_called_again_once():
+    called = []
+
+    def slow(item):
+        called.append(item)
+        CLOCK.wait(0.26)
+        return item
+
+    check(range(9) | apply(slow), items=1)
+    assert called == [0, 0]
+
+
+def test_the_random_numbers_are_those_of_the_run():
+    got = []
+
+    def keep(x, rng):
+        got.append(rng.random())
+        return x
+
+    pipeline = stream(range(8), seed=3) | with_rng(keep)
+    check(pipeline, items=2)
+    looked = set(got)
+    got.clear()
+    run = iter(pipeline)
+    next(run), next(run)
+    run.close()
+    assert looked == set(got)
+
+
+def test_generators_are_closed():
+    closed = []
+
+    class Data:
+        def __iter__(self):
+            try:
+                yield from range(10)
+            finally:
+                closed.append(True)
+
+    check(stream(Data()) | str)
+    assert closed == [True]
+
+
+def test_kinds_can_be_left_out():
+    pipeline = batches(Images(), take(10), shuffle(10))
+    assert check(pipeline, ignore='take-before-shuffle') == []
+    assert check(pipeline, ignore=['take-before-shuffle', 'no-seed']) == []
+    with pytest.raises(ValueError, match=r"^check: `ignore` must be kinds of findings, batched-twice, .*; got 'seed'$"):
+        check(pipeline, ignore='seed')
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match=r'^check: `items` must be at least 1, got 0$'):
+        check(range(3), items=0)
+    with pytest.raises(TypeError, match=r'^stream: what stands left of `\|` must be iterable, got int$'):
+        check(3)
+
+
+def test_it_prints():
+    found = check(batches(Images(), map_at(0, own_noise), shuffle(5), batches_per_epoch=2))
+    text = repr(found)
+    assert text.startswith('1 thing to fix\n\n1. map_at(0, own_noise)  [not-reproducible]\n')
+    assert '→ If it draws random numbers' in text
+    assert '\n<Images>              (uint8 (3, 8, 8), int)' in text
+    assert found.table[0]['bytes'] == 192
+    assert [row['stage'] for row in found.table] == [
+        '<Images>', 'map_at(0, own_noise)', 'shuffle(5)', 'batch_by(4)', 'apply(combine)'
+    ]  # fmt: skip
+    html = found._repr_html_()
+    assert '<code>map_at(0, own_noise)</code>' in html
+    assert '&lt;Images&gt;' in html
+
+
+def test_what_is_available_is_known_or_not(monkeypatch, tmp_path):
+    assert predicted.available() > 0
+    monkeypatch.setattr(predicted, 'Path', lambda _: tmp_path / 'not there')
+    assert predicted.available() is None
+
+
+def test_each_rule_is_a_function_of_its_own():
+    rules = [rule.__name__ for rule in [*RULES, *HINTS]]
+    assert len(set(rules)) == len(rules)

@@ -1,0 +1,44 @@
+"""What `check` finds, as text and as HTML."""
+
+from typing import NamedTuple
+
+from itpipe._views.findings import as_html, as_text
+
+
+class Found(NamedTuple):
+    kind: str
+    stage: str
+    problem: str
+    fix: str
+
+
+ONE = Found('raises', 'apply(<f>)', 'It raises.', 'Do not.')
+ROW = {'stage': 'apply(<f>)', 'items': 'int', 'bytes': 12_300, 'seconds': 0.0012, 'where': 'threads'}
+EMPTY = {'stage': '[]', 'items': '–', 'bytes': None, 'seconds': None, 'where': 'this thread'}
+
+
+def test_text():
+    assert as_text([ONE], [ONE, ONE], ['One more thing.'], [ROW, EMPTY]) == (
+        '1 thing to fix, 2 hints\n\n'
+        '1. apply(<f>)  [raises]\n   It raises.\n   → Do not.\n\n'
+        'hint: apply(<f>)  [raises]\n   It raises.\n   → Do not.\n\n'
+        'hint: apply(<f>)  [raises]\n   It raises.\n   → Do not.\n\n'
+        'Note: One more thing.\n\n'
+        'stage       items     size    time  in\n'
+        '──────────  ─────  ───────  ──────  ───────────\n'
+        'apply(<f>)  int    12.3 kB  1.2 ms  threads\n'
+        '[]          –                       this thread'
+    )
+
+
+def test_nothing():
+    assert as_text([], [], [], []) == 'Nothing is wrong'
+    assert as_text([ONE, ONE], [], [], []).startswith('2 things to fix\n')
+
+
+def test_html_is_escaped():
+    html = as_html([ONE], [ONE], ['a < b'], [ROW])
+    assert '<f>' not in html
+    assert html.count('apply(&lt;f&gt;)') == 3
+    assert 'a &lt; b' in html
+    assert 'background:transparent' in html
