@@ -5,8 +5,8 @@ to wake each side. A signal may come without need: whichever side wakes up looks
 to sleep, it first says so and then looks once more. That is safe without the GIL, too: there, each change of a deque or
 an attribute takes the lock of that object, so no read comes before the change that is written before it.
 
-Waking a thread costs more than making a cheap batch. So the maker signals at most once a millisecond. The taker, if it
-finds nothing, waits a millisecond for that signal. If that was not enough, it sets `_urgent`, and the maker signals at
+Waking a thread costs more than making a cheap batch. So the maker signals at most once in two milliseconds. The taker,
+if it finds nothing, waits as long for that signal. If that was not enough, it sets `_urgent`, and the maker signals at
 the next pair. The maker sleeps when `depth` pairs are ready, and is woken when half of them are gone. Without a given
 depth, that is the number of pairs made in a few milliseconds, at least two. With a depth in bytes, the maker sleeps if
 one more pair of the size of recent ones would exceed it.
@@ -36,7 +36,7 @@ from .waiting import POLL_SECONDS, StallTimer, Waitable, join, report, signal
 
 __all__ = ['Background']
 
-HOLD = 0.001
+HOLD = 0.002
 """The most seconds for which ready pairs are held back, so that several are handed over at once."""
 AHEAD = 0.004
 """Seconds of work that are kept ready if no depth is given …"""
@@ -103,26 +103,26 @@ class Background:
 
     def made(self) -> Iterator[Pair]:
         """The pairs of the next `make`."""
-        while (entry := self._take()) is not END:
-            if isinstance(entry, _Raised):
-                self._failure = None
-                try:
-                    raise entry.error
-                finally:
-                    del entry  # its traceback holds this frame
-            yield entry
-
-    def _take(self) -> Any:
         ready = self._ready
-        if not ready:
-            self.stall_timer.start()
-        while not ready:
-            self._wait()
-        entry = ready.popleft()
-        if self._full and len(ready) <= self._wake_at:
-            self._full = False
-            signal(self._wake_maker)
-        return entry
+        while True:
+            if not ready:
+                self.stall_timer.start()
+                while not ready:
+                    self._wait()
+            entry = ready.popleft()
+            if self._full and len(ready) <= self._wake_at:
+                self._full = False
+                signal(self._wake_maker)
+            if type(entry) is not tuple:
+                break
+            yield entry
+            del entry
+        if isinstance(entry, _Raised):
+            self._failure = None
+            try:
+                raise entry.error
+            finally:
+                del entry  # its traceback holds this frame
 
     def _wait(self) -> None:
         if not self._wake_taker.acquire(timeout=HOLD) and not self._ready:
@@ -190,7 +190,7 @@ class Background:
 
     def _make(self, pairs: Iterator[Pair]) -> None:
         ready, limit = self._ready, self._limit
-        signalled = started = perf_counter()
+        signalled, count = perf_counter(), 0
         for pair in pairs:
             if self._stopped:
                 return
@@ -198,18 +198,21 @@ class Background:
                 self._measure(pair[1])
             ready.append(pair)
             del pair
+            count += 1
             now = perf_counter()
-            if self._adaptive:
-                seconds = self._cost.add(now - started)
-                self._depth = min(max(int(AHEAD / (seconds + 1e-9)), DEPTHS[0]), DEPTHS[1])
-            if len(ready) >= self._depth if limit is None else self._must_sleep():
-                self._sleep()
-                signalled = started = perf_counter()
+            full = len(ready) >= self._depth if limit is None else self._must_sleep()
+            if not full and not self._urgent and now - signalled < HOLD:
                 continue
-            if self._urgent or now - signalled >= HOLD:
+            if self._adaptive:
+                seconds = self._cost.add((now - signalled) / count)
+                self._depth = min(max(int(AHEAD / (seconds + 1e-9)), DEPTHS[0]), DEPTHS[1])
+                full = len(ready) >= self._depth
+            if full:
+                self._sleep()
+                now = perf_counter()
+            else:
                 signal(self._wake_taker)
-                signalled = now
-            started = now
+            signalled, count = now, 0
 
     def _sleep(self) -> None:
         signal(self._wake_taker)

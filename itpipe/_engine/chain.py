@@ -27,6 +27,7 @@ from itpipe.errors import Dropped
 from .fingerprint import entry_names
 from .functions import NOTHING, Each, ItemFunction
 from .gathering import for_each
+from .indexing import Indices
 from .kinds import kind_of_step
 from .operators import Operator
 from .order import LOOK_UP, check_alike, fused, is_by_count, map_items, planned
@@ -141,7 +142,7 @@ class Chain:
         if stop is None and pools is None:
             self._closing.append(partial(_close_pools, self.stop))
         self._close_later(self.pairs)
-        if not isinstance(self.pairs, (enumerate, zip)) and not (
+        if not isinstance(self.pairs, (enumerate, Indices)) and not (
             self.operators and self.operators[0].step.work is map_items
         ):
             self.pairs = map_items(self.pairs, NOTHING, self.stop)  # to be stopped between items

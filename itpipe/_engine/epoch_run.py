@@ -114,7 +114,8 @@ class EpochRun:
             pair = None
             try:
                 if not self.closed:
-                    pair = self._pull(first=epoch.batch == 0)
+                    pair = next(self._pairs, None) if self._chain is not None else None
+                    pair = pair or self._pull(first=epoch.batch == 0)
             except Exception:
                 if not self.closed:  # if it is, `close` in another thread has interrupted the wait
                     raise
@@ -127,13 +128,19 @@ class EpochRun:
                     self._close_chain()
                     self._chain = None
                 return epoch, END
+            key, batch = pair
             with chain.lock:
-                self._cursor = self.last = Cursor(self._cursor.pass_, epoch.batch + 1, chain, pair[0])
-                chain.received(pair[0])
-            return self._cursor, pair[1]
+                self._cursor = self.last = epoch = Cursor(self._cursor.pass_, epoch.batch + 1, chain, key)
+                chain.last = key
+                if chain.stateful:  # if not, it would do only the line above
+                    chain.received(key)
+            return epoch, batch
 
     def _pull(self, first: bool) -> Pair | None:
-        """The next pair; None if the pass has ended. The first pair of an epoch comes from the next pass then."""
+        """The next pair, where the current pass has none; None if it has ended.
+
+        The first pair of an epoch comes from the next pass then.
+        """
         begun = self._chain is not None or self._cursor.start is not None
         if self._chain is None:
             if not begun and not first:

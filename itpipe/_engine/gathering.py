@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,33 +32,23 @@ class Gather(Each):
     If that raises, the items are looked up one by one, to find out which item raises.
     """
 
-    __slots__ = ('call', 'look_up')
+    __slots__ = ('call', 'look_up', 'rows')
 
     def __init__(self, look_up: LookUp, call: Callable[[list[Any]], Any] | None = None):
         super().__init__(look_up.function)
         self.look_up, self.call = look_up, call
+        self.rows = _rows(look_up.sequence)
 
     def at(self, key: Any) -> Callable[[Any], Any]:
-        def gather(indices: list[int]) -> Any:
-            try:
-                items = self._together(indices)
-            except Exception:
-                items = one_by_one(indices)
-                return items if self.call is None else self.call(items)
-            return list(items) if self.call is None else items
+        return partial(self._gather, key)
 
-        one_by_one = super().at(key)
-        return gather
-
-    def _together(self, indices: list[int]) -> Any:
-        sequence = self.look_up.sequence
-        if is_block(sequence):
-            is_tensor = not isinstance(sequence, np.ndarray)
-            return sequence[indices] if is_tensor else np.asarray(sequence).take(indices, axis=0)
-        items = sequence.__getitems__(indices)
-        if len(items) != len(indices):
-            raise ValueError(f'`__getitems__` gave {len(items)} items for {len(indices)} indices')
-        return items
+    def _gather(self, key: Any, indices: list[int]) -> Any:
+        try:
+            items = self.rows(indices)
+        except Exception:
+            items = super().at(key)(indices)
+            return items if self.call is None else self.call(items)
+        return list(items) if self.call is None else items
 
     def in_pass(self, pass_: int) -> Gather:
         return self
@@ -68,3 +59,20 @@ class Gather(Each):
         plain = type(sequence) in (np.ndarray, np.memmap) and sequence.dtype.kind in 'biufc' and sequence.dtype.isnative
         keeps = plain and self.call is None and getattr(call, 'keeps_block', False)
         return Gather(self.look_up, call) if keeps else None
+
+    def __reduce__(self) -> Any:
+        return Gather, (self.look_up, self.call)
+
+
+def _rows(sequence: Any) -> Callable[[list[int]], Any]:
+    """The function that looks up several items of the sequence together."""
+    if not is_block(sequence):
+        return partial(_get_items, sequence)
+    return partial(np.asarray(sequence).take, axis=0) if isinstance(sequence, np.ndarray) else sequence.__getitem__  # type: ignore[no-any-return]
+
+
+def _get_items(sequence: Any, indices: list[int]) -> Any:
+    items = sequence.__getitems__(indices)
+    if len(items) != len(indices):
+        raise ValueError(f'`__getitems__` gave {len(items)} items for {len(indices)} indices')
+    return items

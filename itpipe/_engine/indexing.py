@@ -5,23 +5,26 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from copy import copy
 from functools import partial
+from itertools import chain, count, islice
 from operator import getitem
 from typing import Any, Self
 
 import numpy as np
 
-from itpipe._core.keys import Key
+from itpipe._core.keys import Batch, Key
 from itpipe._core.notes import note, remark
 from itpipe._core.show import format_value
+from itpipe._core.steps import Pair
 
 from .functions import Blames, ItemFunction
 
 __all__ = [
+    'Indices',
     'LookUp',
     'as_runtime_error',
     'has_index',
@@ -151,6 +154,25 @@ class LookUp(partial[Any], Blames):
 
     def __reduce__(self) -> Any:
         return LookUp, (*self.args, self.described)
+
+
+class Indices(Iterator[Pair]):
+    """The indices of the items from the ordinal `start` on, in pairs with their ordinals, or many at once."""
+
+    def __init__(self, start: int, indices: Iterable[Iterable[int]]):
+        self._ordinals, self._indices = count(start), chain.from_iterable(indices)
+        self._pairs = zip(self._ordinals, self._indices, strict=False)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return self._pairs  # which is faster in a loop
+
+    def __next__(self) -> Pair:
+        return next(self._pairs)
+
+    def batch(self, size: int) -> tuple[Batch, list[int]]:
+        """The next `size` of them, or as many as are left, and the key of them together."""
+        indices = list(islice(self._indices, size))
+        return Batch(islice(self._ordinals, len(indices))), indices
 
 
 def items_from(start: int, sequence: Any, moved: Any = None) -> Iterator[Any]:

@@ -17,7 +17,7 @@ from itpipe._core.show import format_call, format_value, same
 from itpipe._core.steps import Pair
 from itpipe.errors import NotRestartable
 
-from .indexing import LookUp, has_index, index_agrees, is_cheap, length, only_index
+from .indexing import Indices, LookUp, has_index, index_agrees, is_cheap, length, only_index
 from .iterators import is_plain, may_rewind, pick, without_first
 from .run import Run
 from .seeds import Seeds
@@ -100,9 +100,8 @@ class Items:
         """The items from the one at `start` on."""
         return enumerate(self.iterable) if start == 0 and is_plain(self.iterable) else self.follow(start)
 
-    def _read_indices(self, start: int) -> Iterator[Pair]:
-        rest = range(start, length(self.iterable) or 0)
-        return zip(rest, rest, strict=True)
+    def _read_indices(self, start: int) -> Indices:
+        return Indices(start, [range(start, length(self.iterable) or 0)])
 
     def follow(self, start: int, begin: int = 0) -> Iterator[Pair]:
         """The items from the one at `start` on, where the iterable itself begins with the one at `begin`."""

@@ -48,7 +48,8 @@ def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Gene
     if function.keyed:
         for key, value in items:
             yield key, function(key, value)
-            stop.check()
+            if stop.called:
+                stop.check()
         return key
     first, *others = function.calls or [identity]
     for key, value in items:  # the same without a call for each item, which is most of what such a step costs

@@ -26,7 +26,6 @@ class Run(Iterator[B]):
     def __init__(self, chain: Chain):
         self._chain = chain
         self._next = chain.pairs.__next__
-        self._key: Key | None = None
         self._codec: StateCodec | None = None
 
     def __next__(self) -> B:
@@ -44,10 +43,15 @@ class Run(Iterator[B]):
             close_after(error, self.close)
             raise
         chain = self._chain
-        chain.last = self._key = key
+        chain.last = key
         if chain.stateful:  # if not, it would do only the line above
             chain.received(key)
         return value  # type: ignore[no-any-return]
+
+    @property
+    def _key(self) -> Key | None:
+        """The key of the item received last."""
+        return self._chain.last
 
     @property
     def dropped(self) -> list[Dropped]:

@@ -10,7 +10,7 @@ from itpipe._core.show import format_call
 from itpipe._core.steps import Pair
 
 from .functions import ItemFunction
-from .indexing import LookUp
+from .indexing import Indices, LookUp
 from .seeds import Seeds
 from .waiting import Stop
 
@@ -108,7 +108,7 @@ class Numbered:
 
     `read(n)` gives the pairs from the n-th on, `pick` makes single items again. `indices` tells for keys where their
     items lie in what the source draws from. If items can be looked up there, `read_indices(n)` gives the indices from
-    the n-th on, with their keys, and `looked_up` makes items of them; `agrees` says whether these are those of `read`.
+    the n-th on, and `looked_up` makes items of them; `agrees` says whether these are those of `read`.
     """
 
     stateful = False
@@ -120,7 +120,7 @@ class Numbered:
         read: Callable[[int], Iterator[Pair]],
         pick: Callable[[Sequence[Any]], dict[Key, Any]],
         indices: Callable[[Sequence[Any]], list[Any]] = list,
-        read_indices: Callable[[int], Iterator[Pair]] | None = None,
+        read_indices: Callable[[int], Indices] | None = None,
         looked_up: LookUp | None = None,
         agrees: Callable[[], bool] | None = None,
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -11,6 +12,7 @@ from itpipe._core.keys import Batch, Key
 from itpipe._core.notes import note
 from itpipe._core.steps import AS_WRITTEN, STOP, Pair, Stateless
 from itpipe._engine.factories import factory
+from itpipe._engine.indexing import Indices
 from itpipe._engine.stream import Stage
 from itpipe._engine.waiting import Stop
 
@@ -95,13 +97,16 @@ def _plain(name: str, function: Any) -> Any:
 
 
 def _by_size(items: Iterator[Pair], size: int, drop_last: bool) -> Iterator[Pair]:
-    while pairs := list(islice(items, size)):
-        if len(pairs) == size or not drop_last:
-            keys, values = zip(*pairs, strict=True)
-            batch = Batch(keys), list(values)
-            del pairs, values
+    next_batch = items.batch if isinstance(items, Indices) else partial(_next_batch, items)
+    while (batch := next_batch(size))[1]:
+        if len(batch[1]) == size or not drop_last:
             yield batch
-            del batch
+        del batch
+
+
+def _next_batch(items: Iterator[Pair], size: int) -> tuple[Batch, list[Any]]:
+    pairs = list(islice(items, size))
+    return Batch([key for key, _ in pairs]), [value for _, value in pairs]
 
 
 def _by_rule(items: Iterator[Pair], stop: Stop, name: str, rule: Callable[..., Rule], *options: Any) -> Iterator[Pair]:

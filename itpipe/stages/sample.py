@@ -18,7 +18,7 @@ from itpipe._core.rng import BLOCK, Draws, check_seed
 from itpipe._core.show import Counted, format_call, format_step, non_defaults, same
 from itpipe._core.steps import Joins, Pair
 from itpipe._core.weights import check_weights, checksum, upper_edges
-from itpipe._engine.indexing import LookUp, as_runtime_error, is_cheap, length, note_length
+from itpipe._engine.indexing import Indices, LookUp, as_runtime_error, is_cheap, length, note_length
 from itpipe._engine.iterables import Items
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.source import MadeOf, Numbered, Opened, Seeded
@@ -231,10 +231,10 @@ class _Sample:
             note_length(error, sequence, index)
             raise
 
-    def read_indices(self, blocks: Blocks, start: int) -> Iterator[Pair]:
+    def read_indices(self, blocks: Blocks, start: int) -> Indices:
         number, first = divmod(start, self.period)
         arrays = takewhile(len, chain([blocks(number)[first:]], map(blocks, count(number + 1))))
-        return zip(count(start), chain.from_iterable(array.tolist() for array in arrays), strict=False)
+        return Indices(start, (array.tolist() for array in arrays))
 
     def indices(self, blocks: Blocks, keys: Sequence[Any]) -> list[int]:
         found: dict[Any, int] = {}
