@@ -68,7 +68,7 @@ def _rows(sequence: Any) -> Callable[[list[int]], Any]:
     """The function that looks up several items of the sequence together."""
     if not is_block(sequence):
         return partial(_get_items, sequence)
-    return partial(np.asarray(sequence).take, axis=0) if isinstance(sequence, np.ndarray) else sequence.__getitem__  # type: ignore[no-any-return]
+    return partial(np.asarray(sequence).take, axis=0) if isinstance(sequence, np.ndarray) else sequence.__getitem__
 
 
 def _get_items(sequence: Any, indices: list[int]) -> Any:

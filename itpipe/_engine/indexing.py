@@ -163,7 +163,7 @@ class Indices(Iterator[Pair]):
         self._ordinals, self._indices = count(start), chain.from_iterable(indices)
         self._pairs = zip(self._ordinals, self._indices, strict=False)
 
-    def __iter__(self) -> Iterator[Pair]:
+    def __iter__(self) -> Iterator[Pair]:  # noqa: PYI034
         return self._pairs  # which is faster in a loop
 
     def __next__(self) -> Pair:

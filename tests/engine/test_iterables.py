@@ -33,6 +33,8 @@ from itpipe import (
     take,
     unpack,
 )
+from itpipe._core.keys import Batch
+from itpipe._engine.indexing import Indices
 
 
 class Data:
@@ -547,3 +549,23 @@ def test_runs_that_begin_and_end_in_many_threads_at_once_are_all_counted():
     with ThreadPoolExecutor(8) as executor:
         assert all(read == ['a', 'b', 'c'] for read in executor.map(lambda _: list(items), range(1000)))
     assert len(items.source.running) == 0
+
+
+def test_indices_come_in_pairs_or_many_at_once():
+    indices = Indices(3, [[10, 11], [], [12, 13, 14]])
+    assert next(indices) == (3, 10)
+    assert indices.batch(3) == (Batch((4, 5, 6)), [11, 12, 13])
+    assert list(indices) == [(7, 14)]
+    assert indices.batch(2) == (Batch(), [])
+    assert type(indices.batch(2)[0]) is Batch
+
+
+@pytest.mark.parametrize('make', [stream, sample])
+def test_a_run_of_batches_goes_on_within_the_indices(make):
+    batches = make(np.arange(10), seed=0) | take(7) | batch_by(3)
+    direct = make(np.arange(10), seed=0) | batch_by(3)
+    run = iter(direct)
+    first = [next(run), next(run)]
+    assert first == list(batches)[:2]
+    assert run.item_keys == [3, 4, 5]
+    assert next(iter(direct.resume(run.state_dict()))) == next(run)
