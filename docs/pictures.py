@@ -10,6 +10,7 @@ from itpipe import (
     map_at,
     mix,
     parallel_map,
+    plot,
     prefetch,
     sample,
     shuffle,
@@ -77,5 +78,19 @@ def main() -> None:
             path.write_text(text, encoding='utf-8')
 
 
+def before_after() -> None:
+    """The figure of `plot`. Its bits depend on the version of matplotlib, so only `make pictures` draws it."""
+    import numpy as np
+    from scipy import ndimage
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    images, labels = images[:8].reshape(-1, 8, 8), labels[:8]
+    rng = np.random.default_rng(0)
+    shifted = [ndimage.shift(image, rng.uniform(-1, 1, 2), order=1) + rng.normal(0, 2, image.shape) for image in images]
+    plot(before=(images, labels), after=(np.stack(shifted), labels)).savefig(STATIC / 'before-after.png', dpi=80)
+
+
 if __name__ == '__main__':
     main()
+    before_after()

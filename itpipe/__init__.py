@@ -27,6 +27,7 @@ from .stages.zip import zip_with
 
 if _TYPE_CHECKING:
     from .tools.check import check
+    from .tools.plot import plot
 
 __version__ = '0.1.0'
 
@@ -56,6 +57,7 @@ __all__ = [
     'mix',
     'parallel_map',
     'pipe',
+    'plot',
     'prefetch',
     'random_apply',
     'reuse',
@@ -73,7 +75,7 @@ __all__ = [
     'zip_with',
 ]
 
-_TOOLS: dict[str, str] = {'check': 'check'}
+_TOOLS: dict[str, str] = {'check': 'check', 'plot': 'plot'}
 """The modules of the names that are imported when they are first used."""
 
 _publish(globals())
