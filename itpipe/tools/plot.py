@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from itpipe._core.checks import integer
-from itpipe._views.figures import Block, Histogram, Image, Lines, Panel, drawn, limits_of
+from itpipe._views.plots import Block, Histogram, Image, Lines, Panel, drawn, limits_of
 
 from .fields import Field, fields_of, is_mask
 

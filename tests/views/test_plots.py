@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from itpipe._views.figures import Block, Histogram, Image, Lines, drawn, limits_of
+from itpipe._views.plots import Block, Histogram, Image, Lines, drawn, limits_of
 
 pytest.importorskip('matplotlib')
 
