@@ -15,6 +15,7 @@ from .examined import Examined, Running
 from .findings import Finding, Findings
 from .global_states import left_as_they_were
 from .predicted import predicted, size_of
+from .process_trial import tried_in_processes
 from .rules_of_batches import BATCH_RULES
 from .rules_of_data import DATA_HINTS, DATA_RULES
 from .rules_of_functions import FUNCTION_HINTS, FUNCTION_RULES
@@ -32,13 +33,14 @@ HINTS: list[Callable[[Examined], Iterator[Finding]]] = [*DATA_HINTS, *FUNCTION_H
 """Each yields what could be better."""
 
 KINDS = {
-    'batched-twice', 'changes-dataset', 'changes-input', 'combine-without-batch', 'copied-generator',
-    'dict-as-source', 'does-not-combine', 'dtypes-differ', 'empty', 'endless', 'global-generator', 'lazy-result',
-    'length', 'many-workers', 'memory', 'no-batches', 'no-combine', 'no-seed', 'no-state', 'not-finite',
-    'not-picklable', 'not-reproducible', 'not-sharded', 'object-array', 'one-pass', 'oversubscribed', 'overwrites',
-    'path-as-source', 'processes-twice', 'python-in-threads', 'raises', 'raises-again', 'returns-none', 'same-order',
-    'short-epochs', 'shuffle-after-batch', 'slow-in-front', 'small-buffer', 'table-as-source', 'take-before-shuffle',
-    'too-cheap', 'workers-after-batch',
+    'batched-twice', 'blocks-in-process', 'changes-dataset', 'changes-input', 'combine-without-batch',
+    'copied-generator', 'dict-as-source', 'differs-in-process', 'does-not-combine', 'dtypes-differ', 'empty',
+    'endless', 'fails-in-process', 'global-generator', 'lazy-result', 'length', 'many-workers', 'memory',
+    'no-batches', 'no-combine', 'no-seed', 'no-state', 'not-finite', 'not-picklable', 'not-reproducible',
+    'not-sharded', 'object-array', 'one-pass', 'oversubscribed', 'overwrites', 'path-as-source', 'processes-twice',
+    'python-in-threads', 'raises', 'raises-again', 'returns-none', 'same-order', 'short-epochs',
+    'shuffle-after-batch', 'slow-in-front', 'small-buffer', 'table-as-source', 'take-before-shuffle', 'too-cheap',
+    'workers-after-batch',
 }  # fmt: skip
 
 
@@ -85,9 +87,19 @@ def check(
     with left_as_they_were():
         examined = _examined(pipeline, items)
         found = [finding for rule in RULES for finding in rule(examined)]
-        found += not_picklable(examined, everything=bool(processes))
+        found += _in_processes(examined, processes)
         hints = [finding for rule in HINTS for finding in rule(examined)]
         return Findings(_once(found, ignored), _once(hints, ignored), _notes(examined), _table(examined))
+
+
+def _in_processes(examined: Examined, processes: bool | None) -> list[Finding]:
+    """What can't go to processes, or does something else there. Not tried if a function fails here."""
+    found = [*not_picklable(examined, everything=bool(processes))]
+    wanted = any(workers.kind == 'processes' for _, workers in examined.workers) if processes is None else processes
+    failed = any(call.error is not None for seen in examined.stages for call in seen.calls)
+    if wanted and not found and not failed and not examined.trial.untouched:
+        found += tried_in_processes(examined, everything=bool(processes))
+    return found
 
 
 def _ignored(ignore: Any) -> set[str]:
@@ -108,7 +120,7 @@ def _examined(pipeline: Any, items: int) -> Examined:
         made: Stream[Any] = stream(pipeline)
         source, steps, running = made.source, made.steps, None
         seeds, seeded = Seeds(fallback=source.seed), source.seed is not None
-    return Examined(source, steps, seeded, running, Trial(source, steps, seeds, items))
+    return Examined(source, steps, seeds.copy(), seeded, running, Trial(source, steps, seeds, items))
 
 
 def _once(found: Iterable[Finding], ignored: set[str]) -> list[Finding]:

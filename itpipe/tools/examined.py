@@ -13,6 +13,7 @@ from itpipe._core.steps import ItemStep, Step
 from itpipe._engine.branches import Branched
 from itpipe._engine.indexing import length
 from itpipe._engine.order import is_by_count
+from itpipe._engine.seeds import Seeds
 from itpipe._engine.source import Seeded, Source
 from itpipe._workers.opening import Workers
 
@@ -57,6 +58,8 @@ class Examined:
 
     source: Source
     steps: Sequence[Step | ItemStep]
+    seeds: Seeds
+    """Those of the trial, before it."""
     seeded: bool
     running: Running | None
     trial: Trial

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from copy import copy
 from typing import Any, NamedTuple
 
 from itpipe._core.keys import Key, Zipped, as_key
 from itpipe._core.show import format_step
 from itpipe._core.steps import ItemStep, Step
-from itpipe._engine.branches import Branched, Joined, OpenedBranches
+from itpipe._engine.branches import Joined, OpenedBranches
 from itpipe._engine.chain import Chain
 from itpipe._engine.resources import Resource
 from itpipe._engine.seeds import Seeds
@@ -19,6 +18,7 @@ from itpipe._engine.stream import Stream
 from itpipe._engine.waiting import Stop
 
 from .copying import UNKNOWN, copied
+from .rewriting import rewritten
 from .single_steps import single_steps, workers_of
 
 __all__ = ['View', 'views']
@@ -102,22 +102,13 @@ def _snapshot(value: Any) -> Any:
 
 def _one_by_one(stream: Stream[Any], resources: list[Resource]) -> Stream[Any]:
     """The stream with single steps. What its functions get from `setup` is added to `resources`."""
-    given = (workers.resource for step in stream.steps if (workers := workers_of(step)) is not None)
-    resources.extend(resource for resource in given if resource is not None)
-    source = _Plain(_with_branches(stream.source, resources), stream.source)
-    return Stream(source, tuple(step for step, _ in single_steps(stream.steps)))
 
+    def single(steps: tuple[Step | ItemStep, ...]) -> list[Step]:
+        given = (workers.resource for step in steps if (workers := workers_of(step)) is not None)
+        resources.extend(resource for resource in given if resource is not None)
+        return [step for step, _ in single_steps(steps)]
 
-def _with_branches(source: Any, resources: list[Resource]) -> Any:
-    if isinstance(source, Seeded):
-        return Seeded(_with_branches(source.source, resources), source.seed)
-    if not isinstance(source, Branched):
-        return source
-    again: Any = copy(source)
-    again.branches = tuple(_one_by_one(branch, resources) for branch in source.branches)
-    if isinstance(source, Joined):
-        again.left = again.branches[0]
-    return again
+    return rewritten(stream, single, _Plain)
 
 
 class _Plain:
