@@ -21,7 +21,8 @@ from .rules_of_data import DATA_HINTS, DATA_RULES
 from .rules_of_functions import FUNCTION_HINTS, FUNCTION_RULES
 from .rules_of_order import ORDER_HINTS, ORDER_RULES
 from .rules_of_workers import WORKER_HINTS, WORKER_RULES, not_picklable
-from .trial import Seen, Trial
+from .seen import Seen
+from .trial import Trial
 
 __all__ = ['check']
 
@@ -72,7 +73,8 @@ def check(
 
     Raises TypeError for what is neither a stream nor another iterable; TypeError or ValueError for wrong arguments.
 
-    >>> from itpipe import combine, batch_by
+    >>> import numpy as np
+    >>> from itpipe import apply, batch_by, combine
     >>> def brighter(image):
     ...     image += 1
     ...     return image

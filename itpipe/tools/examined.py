@@ -19,8 +19,9 @@ from itpipe._workers.opening import Workers
 
 from .comparing import difference
 from .copying import UNKNOWN, copied
+from .seen import Call, Seen
 from .single_steps import workers_of
-from .trial import Call, Seen, Trial
+from .trial import Trial
 
 __all__ = ['Again', 'Examined', 'Running', 'items_in', 'leaves']
 

@@ -12,7 +12,7 @@ from itpipe._views.described import amount
 from itpipe._workers.cores import count_workers
 
 from .examined import Examined
-from .trial import Seen
+from .seen import Seen
 
 __all__ = ['available', 'predicted', 'size_of']
 

@@ -76,7 +76,7 @@ def tried_in_processes(examined: Examined, everything: bool) -> Iterator[Finding
 def _smaller(step: Any, items: int, everything: bool) -> tuple[Step | ItemStep, ...]:
     """The step as it is tried: with one process, for a few items."""
     if isinstance(step, ItemStep):
-        return parallel_map(Stage((step,)), processes=1).steps if everything else (step,)
+        return parallel_map(Stage((step,)), processes=1).steps if everything else (step,)  # type: ignore[return-value]
     workers = workers_of(step)
     if workers is not None and (workers.kind == 'processes' or (everything and workers.kind != 'executor')):
         functions, _, *rest = step.options

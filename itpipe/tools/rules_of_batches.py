@@ -15,7 +15,7 @@ from .examined import Examined
 from .findings import Finding
 from .predicted import available, predicted
 from .rules_of_functions import is_combiner, new_none
-from .trial import Seen
+from .seen import Seen
 
 __all__ = ['BATCH_RULES']
 

@@ -12,7 +12,7 @@ from itpipe._engine.order import is_by_count
 
 from .examined import Examined
 from .findings import Finding
-from .trial import Seen
+from .seen import Seen
 
 __all__ = ['DATA_HINTS', 'DATA_RULES']
 

@@ -14,7 +14,7 @@ from .comparing import difference
 from .copying import UNKNOWN
 from .examined import Examined
 from .findings import Finding
-from .trial import Seen
+from .seen import Seen
 
 __all__ = ['FUNCTION_HINTS', 'FUNCTION_RULES', 'is_combiner', 'new_none']
 

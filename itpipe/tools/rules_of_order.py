@@ -15,7 +15,7 @@ from itpipe._views.described import amount
 
 from .examined import Examined, items_in
 from .findings import Finding
-from .trial import Seen
+from .seen import Seen
 
 __all__ = ['ORDER_HINTS', 'ORDER_RULES']
 

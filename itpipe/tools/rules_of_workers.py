@@ -18,7 +18,7 @@ from itpipe.errors import NotPicklable
 from .copying import UNKNOWN, copied
 from .examined import Examined
 from .findings import Finding
-from .trial import Seen
+from .seen import Seen
 
 __all__ = ['WORKER_HINTS', 'WORKER_RULES', 'groups', 'not_picklable']
 

@@ -7,20 +7,18 @@ source. Errors of functions are written down, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from itertools import chain, islice
-from time import perf_counter, process_time, thread_time
 from typing import Any, Final
 
-from itpipe._core.keys import Batch, Key, Zipped
+from itpipe._core.keys import Batch, Zipped
 from itpipe._core.show import format_step
-from itpipe._core.steps import Expanding, ItemStep, Opaque, Pair, Stateful, Stateless, Step
+from itpipe._core.steps import Expanding, ItemStep, Opaque, Pair, Stateful, Step
 from itpipe._engine.branches import Branched, Joined
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.kinds import kind_of_step
-from itpipe._engine.order import LOOK_UP, fused, is_by_count, planned
+from itpipe._engine.order import LOOK_UP, is_by_count
 from itpipe._engine.resources import Resource
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.source import Seeded, Source
@@ -28,92 +26,15 @@ from itpipe._engine.waiting import Stop
 from itpipe._workers.failures import Retrying
 from itpipe._workers.opening import Workers
 
-from .copying import UNKNOWN, copied
-from .global_states import GlobalStates
+from .copying import UNKNOWN
+from .placing import who_does_what
+from .seen import Budget, Call, Seen, Watch
 from .single_steps import map_failing, map_one, single_steps, workers_of
 
-__all__ = ['Call', 'Seen', 'Trial']
+__all__ = ['Trial']
 
-SPARE: Final = 30
-"""So many more items are looked at where a stage leaves some out, or asks for more before it gives anything."""
 MOST_SKIPPED: Final = 1000
 """More items than this are not made only to be skipped."""
-
-
-@dataclass(eq=False)
-class Call:
-    """A call of one of the user's functions."""
-
-    key: Key
-    given: Any
-    """A copy of what it got, made before; UNKNOWN if it could not be copied."""
-    got: Any
-    """What it got, which it may have changed."""
-    result: Any = UNKNOWN
-    made: Any = UNKNOWN
-    """A copy of the result, made at once."""
-    seconds: float = 0.0
-    cpu: float = 0.0
-    """Seconds at work in this thread …"""
-    cpu_of_all: float = 0.0
-    """… and in all threads of the process."""
-    drew: tuple[str, ...] = ()
-    """The global generators that it has used."""
-    error: Exception | None = None
-
-
-@dataclass(eq=False)
-class Seen:
-    """What was seen of one stage; a stage of a `parallel_map` of several stages is one, too."""
-
-    stage: str
-    """As it was written."""
-    step: Any
-    """None for a source."""
-    branch: tuple[int, ...]
-    function: ItemFunction | None = None
-    """What is called for an item; None for stages without such a function."""
-    workers: Workers | None = None
-    """Who does it; None for the thread of the run."""
-    sequence: Any = None
-    """What a source looks its items up in, or iterates."""
-    source: Any = None
-    calls: list[Call] = field(default_factory=list)
-    out: list[Pair] = field(default_factory=list)
-    scale: float = 1.0
-    """How many times as many items are in a batch as there were in the trial."""
-    size: int | None = None
-    """How many items a batch of it has in a run."""
-    holds_indices: bool = False
-    """Whether it gets indices in a run, which are looked up behind it."""
-    before: list[Seen] = field(default_factory=list)
-    """The stages that its items come from, in order."""
-
-    @property
-    def is_source(self) -> bool:
-        return self.step is None
-
-    @property
-    def source_is_joined(self) -> bool:
-        """Whether it is a source that is made of streams."""
-        return isinstance(self.source, Branched)
-
-    @property
-    def written(self) -> str:
-        """The name of the step; empty for a source."""
-        return '' if self.step is None else self.step.name
-
-
-class Budget:
-    """How many items a source still gives."""
-
-    def __init__(self, items: int):
-        self.left, self.spare = items, SPARE
-
-    def more(self) -> None:
-        if self.spare:
-            self.spare -= 1
-            self.left += 1
 
 
 class Trial:
@@ -127,7 +48,7 @@ class Trial:
         self.stop = Stop()
         self._closing = ExitStack()
         self._budgets: list[Budget] = []
-        self._state = GlobalStates()
+        self.watch = Watch()
         with self._closing:
             for _ in self._stream(source, steps, seeds, ()):
                 pass
@@ -144,7 +65,7 @@ class Trial:
         """What comes out. All functions are bound now, in reading order, so that they draw what they draw in a run."""
         begun = len(self.stages)
         opened: Any = source.open(seeds, self.stop) if not source.one_shot else None
-        workers, indices = _who_does_what(source, opened, steps, looks_up, complete)
+        workers, indices = who_does_what(source, opened, steps, looks_up, complete)
         pairs = self._source(source, opened, steps, seeds, branch, workers.get(LOOK_UP))
         for step, at in single_steps(steps):
             seen = Seen(format_step(step), step, branch, workers=workers.get(at), before=self.stages[begun:])
@@ -195,8 +116,8 @@ class Trial:
             self._closing.callback(pairs.close)
         while budget.left > 0:
             budget.left -= 1
-            call = Call(None, UNKNOWN, None)  # type: ignore[arg-type]
-            pair = self._timed(call, lambda: next(pairs, None))
+            call = Call(None, UNKNOWN, None)
+            pair = self.watch.timed(call, lambda: next(pairs, None))
             if pair is None:
                 return
             call.key, call.result = pair
@@ -242,7 +163,8 @@ class Trial:
         if isinstance(step, Expanding):
             return self._recorded(seen, self._expanded(seen, operator, pairs))
         own = isinstance(step, Opaque)
-        watched = operator.start(self._asked(seen, pairs, spare=own), None, None)  # type: ignore[arg-type]
+        upstream: Any = None  # which is asked where a run goes on
+        watched = operator.start(self._asked(seen, pairs, spare=own), None, upstream)
         return self._recorded(seen, islice(watched, 4 * self.items if own else None))
 
     def _mapped(self, seen: Seen, pairs: Iterator[Pair]) -> Iterator[Pair]:
@@ -251,14 +173,14 @@ class Trial:
             if resource is not None and n == 0:
                 resource.open()
                 self._closing.callback(resource.close)
-            call = self.call(seen, key, value)
+            call = self.watch.call(seen, key, value)
             if call.error is None:
                 seen.out.append((key, call.result))
                 yield key, call.result
 
     def _filtered(self, seen: Seen, pairs: Iterator[Pair]) -> Iterator[Pair]:
         for key, value in pairs:
-            call = self.call(seen, key, value)
+            call = self.watch.call(seen, key, value)
             if call.error is None and call.result:
                 seen.out.append((key, value))
                 yield key, value
@@ -286,29 +208,22 @@ class Trial:
     def _asked(self, seen: Seen, pairs: Iterator[Pair], spare: bool) -> Iterator[Pair]:
         """The items for a generator of the user's, which may need some before it gives any."""
         while True:
-            self._note(seen)
+            self.watch.note(seen)
             if spare and not seen.out:
                 self._more()
             pair = next(pairs, None)
-            self._state = GlobalStates()
+            self.watch.begin()
             if pair is None:
                 return
             yield pair
 
     def _recorded(self, seen: Seen, pairs: Iterator[Pair]) -> Iterator[Pair]:
-        self._state = GlobalStates()
+        self.watch.begin()
         for pair in pairs:
-            self._note(seen)
+            self.watch.note(seen)
             seen.out.append(pair)
             yield pair
-            self._state = GlobalStates()
-
-    def _note(self, seen: Seen) -> None:
-        """If something was drawn since what was called before, this stage has drawn it."""
-        now = GlobalStates()
-        if isinstance(seen.step, (Opaque, Stateless)) and (drew := self._state.moved(now)):
-            seen.calls.append(Call(None, UNKNOWN, None, drew=drew))  # type: ignore[arg-type]
-        self._state = now
+            self.watch.begin()
 
     def _guarded(self, seen: Seen, pairs: Iterator[Pair]) -> Iterator[Pair]:
         """The pairs up to an error, which is written down."""
@@ -317,7 +232,7 @@ class Trial:
         try:
             yield from pairs
         except Exception as error:
-            seen.calls.append(Call(None, UNKNOWN, None, error=error))  # type: ignore[arg-type]
+            seen.calls.append(Call(None, UNKNOWN, None, error=error))
 
     def _more(self) -> None:
         for budget in self._budgets:
@@ -326,33 +241,6 @@ class Trial:
     def _scale(self, seen: Seen, scale: float) -> None:
         for stage in self.stages[self.stages.index(seen) :]:
             stage.scale = scale
-
-    # Calls
-
-    def call(self, seen: Seen, key: Key, value: Any) -> Call:
-        """Call the function of the stage, and write it down."""
-        assert seen.function is not None
-        call = Call(key, copied(value), value)
-        seen.calls.append(call)
-        function = seen.function
-        try:
-            call.result = self._timed(call, lambda: function(key, value))
-        except Exception as error:
-            call.error = error
-        else:
-            call.made = copied(call.result)
-        return call
-
-    def _timed(self, call: Call, function: Callable[[], Any]) -> Any:
-        before = GlobalStates()
-        begun, cpu, cpu_of_all = perf_counter(), thread_time(), process_time()
-        try:
-            return function()
-        finally:
-            call.seconds, call.cpu = perf_counter() - begun, thread_time() - cpu
-            call.cpu_of_all = process_time() - cpu_of_all
-            self._state = GlobalStates()
-            call.drew = before.moved(self._state)
 
 
 def _of_branch(pairs: Iterator[Pair], n: int) -> Iterator[Pair]:
@@ -374,36 +262,3 @@ def _skipped_at_once(steps: Sequence[Step | ItemStep]) -> int:
         elif not _keeps_places(step):
             break
     return count
-
-
-def _who_does_what(
-    source: Source, opened: Any, steps: Sequence[Step | ItemStep], looks_up: Workers | None, complete: bool
-) -> tuple[dict[int, Workers], set[int]]:
-    """The workers that do the steps, by the steps' indices, and the look-ups, by LOOK_UP; and which steps get indices.
-
-    Of a stream in another one, `looks_up` does the last steps, if it is not `complete`.
-    """
-    together = fused(steps)
-    indices: list[list[int]] = []
-    for n, step in enumerate(steps):
-        if n and isinstance(step, ItemStep) and isinstance(steps[n - 1], ItemStep):
-            indices[-1].append(n)
-        else:
-            indices.append([n])
-    indices.append([LOOK_UP])
-    has_look_up = opened is not None and opened.has_look_up
-    plan = planned(together, has_look_up, source.cheap, has_look_up and opened.gathers, complete)
-    found: dict[int, Workers] = {}
-    with_indices: set[int] = set()
-    for first, own in plan.operators:
-        if plan.looks_up and own != LOOK_UP and LOOK_UP not in first:
-            with_indices |= {*indices[own]}
-        elif LOOK_UP in (*first, own):
-            break
-    for first, own in plan.operators:
-        workers = None if own == LOOK_UP else workers_of(together[own])
-        if workers is not None:
-            found |= {n: workers for index in (*first, own) for n in indices[index]}
-    if looks_up is not None:
-        found |= {n: looks_up for index in plan.left for n in indices[index]}
-    return found, with_indices

@@ -9,11 +9,16 @@ import pytest
 import itpipe
 import itpipe.dpipe
 import itpipe.image
+import itpipe.testing
 
 DOCS = Path(__file__).parents[2] / 'docs'
 PACKAGE = Path(itpipe.__file__).parent
 DIRECTIVE = r'^\.\. auto(?!module)\w+:: itpipe\.([\w.]+)'
-NAMES = [*itpipe.__all__, *(f'image.{name}' for name in itpipe.image.__all__)]
+NAMES = [
+    *itpipe.__all__,
+    *(f'image.{name}' for name in itpipe.image.__all__),
+    *(f'testing.{name}' for name in itpipe.testing.__all__),
+]
 
 
 def test_the_reference_has_every_public_name_once():
@@ -28,7 +33,7 @@ def test_every_page_of_the_reference_is_listed_with_its_names():
         names = re.findall(DIRECTIVE, page.read_text(encoding='utf-8'), re.MULTILINE)
         (row,) = re.findall(rf'^\| \[[^]]+\]\(reference/{page.name}\) \| (.*) \|$', index, re.MULTILINE)
         listed = re.findall(r'`(\w+)`', row)
-        assert Counter(listed) == Counter(name.removeprefix('image.') for name in names) or page.name == 'dpipe.md'
+        assert Counter(listed) == Counter(name.rpartition('.')[2] for name in names) or page.name == 'dpipe.md'
 
 
 def test_the_tutorial_shows_every_public_name():
@@ -36,7 +41,7 @@ def test_the_tutorial_shows_every_public_name():
     code = ''.join(re.findall(r'```python\n(.*?)```', tutorial, re.DOTALL))
     used = re.findall(r'\w+', re.sub(r'(?m)^(>>> )?from \S+ import (\([^)]+\)|.*)', '', code))
     not_for_calls = {'Stage', 'Stream', 'NotPicklable', 'NotRestartable', 'WorkerCrashed', 'Dropped', 'StallWarning'}
-    assert {name.removeprefix('image.') for name in NAMES} - not_for_calls <= set(used)
+    assert {name.rpartition('.')[2] for name in NAMES} - not_for_calls <= set(used)
 
 
 ROOMS = ['', 'tools', 'stages', '_workers', 'integrations', '_engine', '_views', '_core']

@@ -13,8 +13,9 @@ import pytest
 import itpipe
 import itpipe.dpipe
 import itpipe.image
+import itpipe.testing
 
-PACKAGES = [itpipe, itpipe.dpipe, itpipe.image]
+PACKAGES = [itpipe, itpipe.dpipe, itpipe.image, itpipe.testing]
 NAMES = [(package, name) for package in PACKAGES for name in package.__all__]
 
 

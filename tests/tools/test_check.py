@@ -61,10 +61,10 @@ CLOCK = Clock()
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    for module in 'trial', 'examined':
+    for module in 'seen', 'examined':
         monkeypatch.setattr(f'itpipe.tools.{module}.perf_counter', lambda: CLOCK.seconds)
     for name in 'thread_time', 'process_time':
-        monkeypatch.setattr(f'itpipe.tools.trial.{name}', lambda: CLOCK.cpu)
+        monkeypatch.setattr(f'itpipe.tools.seen.{name}', lambda: CLOCK.cpu)
 
 
 class Images:
