@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from typing import Any
+from unittest import mock
 
 import pytest
+from restless import Restless
 from running import LIMIT, AtOnce, Lazily, run_script, session, start_script, wait_until
 
 from itpipe import Infinite, NotPicklable, apply, parallel_map, prefetch
@@ -40,11 +42,19 @@ WAYS = {
     'serial': None,
     'threads': {'threads': 2},
     'processes': {'processes': 2},
+    'found out': {'workers': 'auto'},
     'thread executor': {'executor': 'thread_executor'},
     'process executor': {'executor': 'process_executor'},
     'lazy futures': {'executor': Lazily()},
     'futures at once': {'executor': AtOnce()},
 }
+
+
+@pytest.fixture(scope='module', autouse=True)
+def restless() -> Iterator[None]:
+    """With `workers='auto'`, the workers change all the time."""
+    with mock.patch('itpipe._workers.auto.Tuner', Restless):
+        yield
 
 
 @pytest.fixture(scope='module', params=WAYS)
