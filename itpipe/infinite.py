@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -14,6 +15,7 @@ from ._core.sizes import size
 from ._core.steps import ItemStep
 from ._engine.epochs import Epoch, Epochs
 from ._engine.order import check_alike, dealt
+from ._engine.recording import Recorder, check_path
 from ._engine.run import keys_of
 from ._engine.stream import Stage, Stream, as_stage, no_stage, pipe
 from .integrations.distributed import rank_of
@@ -37,6 +39,8 @@ __all__ = ['Infinite']
 B = TypeVar('B', covariant=True)
 STALL_TIMEOUT = 60.0
 """Seconds."""
+MAX_TEXT = 2000
+"""Characters of what an `Infinite` looks like in a record."""
 
 
 @no_stage('it takes the stream, `Infinite(stream)`')
@@ -139,6 +143,8 @@ class Infinite(Generic[B]):
         threads: int | None = None,
         processes: int | None = None,
         workers: Literal['auto'] | None = None,
+        record: str | os.PathLike[str] | None = None,
+        digest: bool = False,
         **combiner_kwargs: Any,
     ) -> None: ...
     def __init__(
@@ -157,6 +163,8 @@ class Infinite(Generic[B]):
         threads: int | None = None,
         processes: int | None = None,
         workers: Literal['auto'] | None = None,
+        record: str | os.PathLike[str] | None = None,
+        digest: bool = False,
         **combiner_kwargs: Any,
     ):
         for name in combiner_kwargs:
@@ -178,20 +186,31 @@ class Infinite(Generic[B]):
             given = 'combiner' if combiner is not combine else next(iter(combiner_kwargs))
             raise TypeError(f'Infinite: `{given}` goes with `batch_size`{did_you_mean(given)}')
         steps = self._stream.steps
-        if shard is not None:
-            share = rank_of('Infinite', shard)
+        share = None if shard is None else rank_of('Infinite', shard)
+        if share is not None:
             steps = dealt(steps, shard_step('Infinite', share, 'repeat' if even is None else even))
         elif even is not None:
             raise TypeError('Infinite: `even` goes with `shard`')
         seed, restart = check_seed('Infinite', seed), truth('Infinite', 'restart', restart)
         options = {
             'batches_per_epoch': batches_per_epoch, 'prefetch': prefetch, 'seed': seed, 'shard': shard, 'even': even,
-            'restart': restart or None, 'stall_timeout': stall_timeout,
+            'restart': restart or None, 'stall_timeout': stall_timeout, 'record': record, 'digest': digest or None,
         }  # fmt: skip
         defaults = {'stall_timeout': STALL_TIMEOUT}
         self._options = {name: value for name, value in options.items() if value != defaults.get(name)}
-        self._epochs = Epochs(self._stream.source, steps, seed, ahead, stall_timeout, batches_per_epoch, restart)
+        recorder = self._recorder(record, truth('Infinite', 'digest', digest), share)
+        self._epochs = Epochs(
+            self._stream.source, steps, seed, ahead, stall_timeout, batches_per_epoch, restart, recorder
+        )
         check_alike('Infinite', self._stream.source, steps, self._epochs.seeded)
+
+    def _recorder(self, record: Any, digest: bool, share: tuple[int, int] | None) -> Recorder | None:
+        if record is None:
+            if digest:
+                raise TypeError('Infinite: `digest` goes with `record`')
+            return None
+        path = check_path(record, None if share is None else share[0])
+        return Recorder(path, digest, {'infinite': repr(self)[:MAX_TEXT]})
 
     @property
     def batches_per_epoch(self) -> int | None:

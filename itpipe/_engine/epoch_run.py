@@ -18,6 +18,7 @@ from .background import Background
 from .chain import Chain
 from .checkpoint import Position
 from .pools import Pools
+from .recording import RunRecord
 from .seeds import Seeds
 from .source import Source
 from .threads import close_outside
@@ -79,6 +80,7 @@ class EpochRun:
         self.closed = False
         self.epochs: list[None] = []
         """As many as epochs are being iterated. Of two threads that add to a number at once, one may be lost."""
+        self.record: RunRecord | None = None
         self.entropy = start.entropy
         self._cursor = Cursor(start.pass_, start.batch, start=start.in_pass)
         self.last = self._cursor
@@ -229,6 +231,8 @@ class EpochRun:
                 warn_still_running('thread that iterates')
         finally:
             self._pools.close()
+            if self.record is not None:
+                self.record.end()
             self._pairs = iter(())  # it may hold the last batch, and a closed run is kept to tell where it stood
 
     def drop(self) -> None:

@@ -20,6 +20,7 @@ from itpipe.errors import Dropped
 from .chain import is_running, item_again
 from .checkpoint import Position, StateCodec
 from .epoch_run import Cursor, EpochRun
+from .recording import Recorder
 from .seeds import Seeds
 from .source import Source
 from .stacks import user_stacklevel
@@ -45,10 +46,11 @@ class Epochs:
         stall_timeout: float | None,
         batches_per_epoch: int | None,
         restart: bool,
+        recorder: Recorder | None = None,
     ):
         self.source, self.steps, self.seed = source, steps, seed
         self.prefetch, self.stall_timeout = prefetch, stall_timeout
-        self.batches_per_epoch, self.restart = batches_per_epoch, restart
+        self.batches_per_epoch, self.restart, self.recorder = batches_per_epoch, restart, recorder
         self.warned_of_restart = False
         """Whether Lightning's callback has warned of it."""
         self._next_start: Position | None = None
@@ -68,6 +70,7 @@ class Epochs:
         """The batches of the next epoch."""
         run, most = self._start(), self.batches_per_epoch
         epoch = run.next_epoch()
+        record = None if run.record is None else run.record.epoch()
         try:
             run.epochs.append(None)
             while most is None or epoch.batch < most:
@@ -80,6 +83,8 @@ class Epochs:
                 if batch is END:
                     self._warn_if_short(run, epoch)
                     return
+                if record is not None:
+                    record.received(epoch, batch)
                 yield batch
                 del batch
             run.next_epoch()
@@ -118,9 +123,11 @@ class Epochs:
                 start = self._next_start = self._next_start or self._beginning()
                 self.dropped = deque(maxlen=MAX_DROPPED)
                 early = self.source.early and not self.restart
+                record = self.recorder and self.recorder.begin(self.codec, start, self.dropped)
                 self.run = EpochRun(
                     self.source, self.steps, self.seed, self.prefetch, self.stall_timeout, self.dropped, start, early
                 )
+                self.run.record = record
                 self.run.finalizer = weakref.finalize(self, self.run.drop)
                 self._next_start = Position(start.entropy) if self.restart else None
                 self._running.add(self.run)

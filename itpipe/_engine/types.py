@@ -7,6 +7,7 @@ So such stages have types of their own, with a generic `|`. At runtime each of t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sized
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypedDict, TypeVar
 
@@ -87,6 +88,8 @@ class Running(TypedDict, total=False):
     threads: int | None
     processes: int | None
     workers: Literal['auto'] | None
+    record: str | os.PathLike[str] | None
+    digest: bool
 
 
 # ---------------------------------------------------------------------------------------------------------------------

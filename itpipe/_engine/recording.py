@@ -1,0 +1,302 @@
+"""The record of a run: which items were in each batch that was received, in a file, see `record_frames`.
+
+Each write goes to the system at once, so that it outlives the process. If batches come fast, one of them waits for the
+next one: to write takes longer than all else here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import threading
+import warnings
+import weakref
+from collections import deque
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+
+from itpipe._core.digests import digest
+from itpipe._core.keys import Key
+from itpipe._core.record_frames import BEGIN, batch_frame, json_frame, place_frame
+from itpipe._core.show import shortened
+from itpipe._core.version import VERSION
+from itpipe.errors import Dropped
+
+from .stacks import user_stacklevel
+from .state_checks import Position
+
+if TYPE_CHECKING:
+    from .checkpoint import StateCodec
+    from .epoch_run import Cursor
+
+__all__ = ['Recorder', 'RunRecord', 'check_path']
+
+FAST: Final = 100e-6
+"""Seconds. A batch that comes sooner behind the one before may wait for the next one before it is written."""
+WHERE: Final = 'Infinite: `record`'
+_Batch: TypeAlias = 'tuple[float, Key, int | None]'
+"""The seconds since the batch before, the key, the digest."""
+
+
+def check_path(path: Any, rank: int | None = None) -> str:
+    """The path of a record as an absolute one, with a name of its own for each rank.
+
+    Raises TypeError, ValueError or OSError if no record can be begun or continued there.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(path := os.fspath(path), str):
+        raise TypeError(f'{WHERE} must be the path of a file, got {type(path).__name__}')
+    path = os.path.abspath(path)
+    if rank is not None:
+        root, ending = os.path.splitext(path)
+        path = f'{root}.rank{rank}{ending}'
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, f'{WHERE} needs a folder that is there', path)
+    if not os.path.exists(path):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f'{WHERE} needs a folder that can be written to', path)
+        return path
+    _check_file(path, os.stat(path))
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, f'{WHERE} must be a file that can be read and written', path)
+    with open(path, 'rb') as file:
+        _check_head(path, file.read(len(BEGIN)))
+    return path
+
+
+def _check_file(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f'{WHERE} must be the path of a file, got {path!r}')
+
+
+def _check_head(path: str, head: bytes) -> None:
+    if head != BEGIN[: len(head)]:
+        raise ValueError(f'{WHERE} is a file that is not a record, got {path!r}; give another path')
+
+
+class Recorder:
+    """Writes the record of an `Infinite`. The file is open while a run lasts.
+
+    If a write fails, it warns and records no more, and the run goes on. Only what fails when it is first opened is
+    raised.
+    """
+
+    def __init__(self, path: str, digests: bool, about: dict[str, Any]):
+        self.path, self.digests, self.about = path, digests, about
+        self._opened = self._failed = False
+        self._set_up()
+
+    def __reduce__(self) -> Any:
+        return Recorder, (self.path, self.digests, self.about)
+
+    def _set_up(self) -> None:
+        self._lock = threading.RLock()  # the garbage collector may end a run within any call
+        self._file: int | None = None
+        self._begun = self._running = 0
+        """How many runs were begun in this section, and how many of them last."""
+        self._waiting: _Batch | None = None
+        """A batch that is not written yet."""
+        self._epoch: EpochRecord | None = None
+        """That of the batch before."""
+        self._before = 0.0
+        """When that came."""
+
+    def begin(self, codec: StateCodec, start: Position, dropped: deque[Dropped]) -> RunRecord:
+        """Begin a run, and open the file if it is not open.
+
+        Raises OSError, RuntimeError or ValueError if the file cannot be opened for the first time.
+        """
+        with self._lock:
+            try:
+                if self._file is None and not self._failed:
+                    self._open({'pipeline': codec.text, 'shard': codec.shard})
+                run = RunRecord(self, self._begun + 1, dropped)
+                self._write_json(
+                    run=run.number, time=_now(), entropy=start.entropy, resumed=start != Position(start.entropy)
+                )
+            except Exception as error:
+                if not self._opened:
+                    raise
+                self._fail(error)
+            self._before = perf_counter()
+            self._begun += 1
+            self._running += 1
+            return run
+
+    def _open(self, pipeline: dict[str, Any]) -> None:
+        try:
+            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, 'O_CLOEXEC', 0), 0o666)
+            try:
+                _check_file(self.path, os.fstat(file))
+                _check_head(self.path, os.read(file, len(BEGIN)))
+                self._keep_others_out(file)
+                _write(file, BEGIN + json_frame(_process() | pipeline | self.about))
+            except BaseException:
+                os.close(file)
+                raise
+        except OSError as error:
+            raise type(error)(error.errno, f'{WHERE} cannot be written: {error.strerror}', self.path) from None
+        if not self._opened and hasattr(os, 'register_at_fork'):
+            os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
+        self._opened = True
+        self._file = file
+
+    def _keep_others_out(self, file: int) -> None:
+        """Let no other Infinite write to it, in whichever process. On a file system without locks, nothing is done."""
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except OSError as error:
+            if error.errno == errno.EWOULDBLOCK:
+                raise RuntimeError(
+                    f'{WHERE} is being written by another Infinite: {self.path!r}; give each its own file'
+                ) from None
+
+    def received(self, epoch: EpochRecord, cursor: Cursor, value: Any) -> None:
+        """Write that this batch, behind which the cursor stands, was received in the epoch."""
+        with self._lock:
+            if self._file is None:
+                return
+            try:
+                if self._epoch is not epoch or cursor.batch != epoch.next or cursor.pass_ != epoch.pass_:
+                    self._write_place(epoch, cursor)
+                epoch.next += 1
+                if len(epoch.run.dropped) != epoch.run.seen:
+                    self._write_dropped(epoch.run)
+                now = perf_counter()
+                seconds, self._before = now - self._before, now
+                batch = seconds, cursor.key, digest(value) if self.digests else None
+                if self._waiting is not None or seconds > FAST:
+                    self._flush(batch)
+                else:
+                    self._waiting = batch
+            except Exception as error:
+                self._fail(error)
+
+    def _write_place(self, epoch: EpochRecord, cursor: Cursor) -> None:
+        self._flush()
+        self._write(place_frame(epoch.run.number, epoch.number, cursor.pass_, cursor.batch - 1))
+        self._epoch, epoch.pass_, epoch.next = epoch, cursor.pass_, cursor.batch
+
+    def _write_dropped(self, run: RunRecord) -> None:
+        self._flush()
+        dropped = list(run.dropped.copy())
+        new, run.seen = dropped[run.seen :], len(dropped)
+        self._write_json(run=run.number, dropped=[[each.ordinal, each.stage, shortened(each.error)] for each in new])
+
+    def _write_json(self, **fields: Any) -> None:
+        self._write(json_frame(fields))
+
+    def _flush(self, batch: _Batch | None = None) -> None:
+        """Write the batch that waits, and this one."""
+        before, self._waiting = self._waiting, None
+        if before is None or batch is None:
+            if one := before or batch:
+                self._write(batch_frame(*one))
+        else:
+            self._write(batch_frame(*before, *batch))
+
+    def _write(self, data: bytes) -> None:
+        if self._file is not None and (written := os.write(self._file, data)) < len(data):
+            _write(self._file, data[written:])  # which raises why that was not all
+
+    def begin_epoch(self, run: RunRecord) -> EpochRecord:
+        """What writes the batches of the next epoch of the run."""
+        with self._lock:
+            epoch = EpochRecord(run, run.epochs)
+            run.epochs += 1
+            if self._file is not None and os.fstat(self._file).st_nlink == 0:
+                self._fail(FileNotFoundError(errno.ENOENT, 'the file was removed', self.path))
+            return epoch
+
+    def end(self, run: RunRecord) -> None:
+        """The run has ended. Close the file if it was the last one."""
+        with self._lock:
+            self._running -= 1
+            if self._file is None:
+                return
+            try:
+                if len(run.dropped) != run.seen:
+                    self._write_dropped(run)
+                self._flush()
+            except Exception as error:
+                self._fail(error)
+            if self._running == 0 and self._file is not None:
+                os.close(self._file)
+                self._set_up()
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        file, self._file = self._file, None
+        self._waiting = None
+        if file is not None:
+            with suppress(OSError):
+                os.close(file)
+        warnings.warn(
+            f'{WHERE} cannot be written any more, and the run goes on without it: {error}',
+            RuntimeWarning,
+            stacklevel=user_stacklevel(),
+        )
+
+
+class RunRecord:
+    """A run in the record."""
+
+    __slots__ = ('dropped', 'epochs', 'number', 'recorder', 'seen')
+
+    def __init__(self, recorder: Recorder, number: int, dropped: deque[Dropped]):
+        self.recorder, self.number, self.dropped = recorder, number, dropped
+        self.epochs = self.seen = 0
+
+    def epoch(self) -> EpochRecord:
+        """What writes the batches of the next epoch."""
+        return self.recorder.begin_epoch(self)
+
+    def end(self) -> None:
+        """The run has ended."""
+        self.recorder.end(self)
+
+
+class EpochRecord:
+    """An epoch in the record: `received(cursor, batch)` writes what was received in it."""
+
+    __slots__ = ('next', 'number', 'pass_', 'received', 'run')
+
+    def __init__(self, run: RunRecord, number: int):
+        self.run, self.number = run, number
+        self.pass_ = self.next = -1
+        self.received = partial(run.recorder.received, self)
+
+
+def _let_go(recorder: weakref.ref[Recorder]) -> None:
+    """In a fork of the process: close the file, or its lock would outlive the parent."""
+    if (copied := recorder()) is not None and (file := copied._file) is not None:
+        copied._set_up()
+        os.close(file)
+
+
+def _write(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec='milliseconds')
+
+
+def _process() -> dict[str, Any]:
+    """What the bits may depend on besides the pipeline."""
+    versions = {'itpipe': VERSION, 'python': sys.version.split()[0], 'numpy': np.__version__}
+    if (torch := sys.modules.get('torch')) is not None:
+        versions['torch'] = str(getattr(torch, '__version__', ''))
+    return {'versions': versions, 'platform': f'{sys.platform} {os.uname().machine}', 'pid': os.getpid()}
