@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from ._core.public import publish as _publish
-from ._core.version import VERSION as __version__  # noqa: N811
+from ._core.version import VERSION as _VERSION
 from ._engine.merging import merge_states
 from ._engine.stream import Stage, Stream, pipe, stream
 from .errors import Dropped, NotPicklable, NotRestartable, StallWarning, WorkerCrashed
@@ -30,6 +30,7 @@ if _TYPE_CHECKING:
     from .tools.check import check
     from .tools.plot import plot
 
+__version__ = _VERSION
 
 __all__ = [
     'Dropped',

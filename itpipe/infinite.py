@@ -15,7 +15,7 @@ from ._core.sizes import size
 from ._core.steps import ItemStep
 from ._engine.epochs import Epoch, Epochs
 from ._engine.order import check_alike, dealt
-from ._engine.recording import Recorder, check_path
+from ._engine.recording import Recorder, check_path, recording
 from ._engine.run import keys_of
 from ._engine.stream import Stage, Stream, as_stage, no_stage, pipe
 from .integrations.distributed import rank_of
@@ -91,11 +91,18 @@ class Infinite(Generic[B]):
     `batch_size` and `batches_per_epoch` are those of one rank. All ranks need the same seed, and the same data in the
     same order.
 
+    With `record='run.log'` it writes into that file which items were in each batch that you received. The command
+    `itpipe` makes any of these batches again, says what each epoch held, and where two runs differ first. With
+    `digest=True` it also writes a digest of each batch, by which other bits are noticed. A file that is there is
+    continued. With `shard`, each rank has a file of its own, such as `run.rank1.log`. If writing fails, a warning says
+    so, once, and the run goes on without it. See the page "See inside a run".
+
     It can be pickled before it has started. If a process is forked after the start, the new process must `close()` it
     before using it, or make its own.
 
-    Raises TypeError or ValueError for wrong arguments. While iterating, raises what your functions raise, unchanged and
-    after the batches before it, and `NotRestartable` if the source has ended and cannot be iterated again.
+    Raises TypeError or ValueError for wrong arguments, and OSError if `record` cannot be written. While iterating,
+    raises what your functions raise, unchanged and after the batches before it, and `NotRestartable` if the source has
+    ended and cannot be iterated again.
 
     >>> batch_iter = Infinite(range(16), abs, batch_size=4, batches_per_epoch=2)
     >>> len(batch_iter)
@@ -198,19 +205,16 @@ class Infinite(Generic[B]):
         }  # fmt: skip
         defaults = {'stall_timeout': STALL_TIMEOUT}
         self._options = {name: value for name, value in options.items() if value != defaults.get(name)}
-        recorder = self._recorder(record, truth('Infinite', 'digest', digest), share)
+        if truth('Infinite', 'digest', digest) and record is None:
+            raise TypeError('Infinite: `digest` goes with `record`')
+        about = {'infinite': repr(self)[:MAX_TEXT], 'batches_per_epoch': batches_per_epoch, 'restart': restart}
+        recorder = None
+        if record is not None and recording.get():
+            recorder = Recorder(check_path(record, share and share[0]), digest, about)
         self._epochs = Epochs(
             self._stream.source, steps, seed, ahead, stall_timeout, batches_per_epoch, restart, recorder
         )
         check_alike('Infinite', self._stream.source, steps, self._epochs.seeded)
-
-    def _recorder(self, record: Any, digest: bool, share: tuple[int, int] | None) -> Recorder | None:
-        if record is None:
-            if digest:
-                raise TypeError('Infinite: `digest` goes with `record`')
-            return None
-        path = check_path(record, None if share is None else share[0])
-        return Recorder(path, digest, {'infinite': repr(self)[:MAX_TEXT]})
 
     @property
     def batches_per_epoch(self) -> int | None:

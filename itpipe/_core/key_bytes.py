@@ -50,7 +50,7 @@ def keys_from(data: bytes, at: int, count: int) -> tuple[list[Any], int]:
     Raises LookupError, ValueError or struct.error if they are cut off, or not those of keys.
 
     >>> keys_from(keys_to_bytes(Batch((5, (3, 0)))), 0, 1)
-    ([(5, (3, 0))], 11)
+    ([(5, (3, 0))], 15)
     """
     size, at = data[at], at + 1
     keys, at = _read(data, at, count * size if size else count)

@@ -16,7 +16,7 @@ section begins behind that.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from struct import Struct, error
 from typing import Any, Final, NamedTuple
 
@@ -28,6 +28,8 @@ __all__ = ['BEGIN', 'Frame', 'batch_frame', 'frames', 'json_frame', 'place_frame
 BEGIN: Final = b'\n\x00\xffitpipe record 1\xff\x00\n'
 """It is in no frame: JSON is ASCII here, and bytes of keys would have to be these by chance."""
 JSON, PLACE, BATCHES, DIGESTED = 1, 2, 3, 4
+END: Final = b'\xff'
+"""The last byte of a frame of batches: what was cut off may have zeros behind it."""
 LENGTH: Final = Struct('<BI')
 AT: Final = Struct('<BHIII')
 ONE, ONE_DIGESTED = Struct('<BBe'), Struct('<BBeI')
@@ -63,11 +65,11 @@ def batch_frame(seconds: float, key: Key, digest: int | None, *second: Any) -> b
     try:
         if not second:
             head = ONE.pack(kind, 1, seconds) if digest is None else ONE_DIGESTED.pack(kind, 1, seconds, digest)
-            return head + keys_to_bytes(key)
+            return head + keys_to_bytes(key) + END
         seconds2, key2, digest2 = second
         if digest is None:
-            return TWO.pack(kind, 2, seconds, seconds2) + keys_to_bytes(key, key2)
-        return TWO_DIGESTED.pack(kind, 2, seconds, seconds2, digest, digest2) + keys_to_bytes(key, key2)
+            return TWO.pack(kind, 2, seconds, seconds2) + keys_to_bytes(key, key2) + END
+        return TWO_DIGESTED.pack(kind, 2, seconds, seconds2, digest, digest2) + keys_to_bytes(key, key2) + END
     except OverflowError:  # it was left alone for a day
         rest = (min(second[0], LONGEST), *second[1:]) if second else ()
         return batch_frame(min(seconds, LONGEST), key, digest, *rest)
@@ -100,5 +102,7 @@ def _frame(data: bytes, at: int) -> tuple[Frame, int]:
     form = ((ONE, ONE_DIGESTED), (TWO, TWO_DIGESTED))[count - 1][kind == DIGESTED]
     _, _, *fields = form.unpack_from(data, at)
     keys, at = keys_from(data, at + form.size, count)
+    if data[at] != END[0]:
+        raise ValueError('cut off')
     digests = fields[count:] or [None] * count
-    return Frame(batches=list(zip(fields[:count], digests, keys, strict=True))), at
+    return Frame(batches=list(zip(fields[:count], digests, keys, strict=True))), at + 1

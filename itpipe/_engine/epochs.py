@@ -84,7 +84,7 @@ class Epochs:
                     self._warn_if_short(run, epoch)
                     return
                 if record is not None:
-                    record.received(epoch, batch)
+                    record.received(epoch.pass_, epoch.batch, epoch.key, batch)
                 yield batch
                 del batch
             run.next_epoch()
@@ -123,7 +123,8 @@ class Epochs:
                 start = self._next_start = self._next_start or self._beginning()
                 self.dropped = deque(maxlen=MAX_DROPPED)
                 early = self.source.early and not self.restart
-                record = self.recorder and self.recorder.begin(self.codec, start, self.dropped)
+                recorder = self.recorder
+                record = None if recorder is None else recorder.begin(self.codec, start, self.dropped)
                 self.run = EpochRun(
                     self.source, self.steps, self.seed, self.prefetch, self.stall_timeout, self.dropped, start, early
                 )

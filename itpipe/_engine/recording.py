@@ -15,6 +15,7 @@ import warnings
 import weakref
 from collections import deque
 from contextlib import suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter
@@ -34,10 +35,11 @@ from .state_checks import Position
 
 if TYPE_CHECKING:
     from .checkpoint import StateCodec
-    from .epoch_run import Cursor
 
-__all__ = ['Recorder', 'RunRecord', 'check_path']
+__all__ = ['Recorder', 'RunRecord', 'check_path', 'recording']
 
+recording: ContextVar[bool] = ContextVar('recording', default=True)
+"""False where an `Infinite` with `record` shall be made, but nothing be recorded."""
 FAST: Final = 100e-6
 """Seconds. A batch that comes sooner behind the one before may wait for the next one before it is written."""
 WHERE: Final = 'Infinite: `record`'
@@ -45,14 +47,14 @@ _Batch: TypeAlias = 'tuple[float, Key, int | None]'
 """The seconds since the batch before, the key, the digest."""
 
 
-def check_path(path: Any, rank: int | None = None) -> str:
+def check_path(given: Any, rank: int | None = None) -> str:
     """The path of a record as an absolute one, with a name of its own for each rank.
 
     Raises TypeError, ValueError or OSError if no record can be begun or continued there.
     """
-    if not isinstance(path, (str, os.PathLike)) or not isinstance(path := os.fspath(path), str):
-        raise TypeError(f'{WHERE} must be the path of a file, got {type(path).__name__}')
-    path = os.path.abspath(path)
+    if not isinstance(given, (str, os.PathLike)) or isinstance(os.fspath(given), bytes):
+        raise TypeError(f'{WHERE} must be the path of a file, got {type(given).__name__}')
+    path = str(os.path.abspath(given))
     if rank is not None:
         root, ending = os.path.splitext(path)
         path = f'{root}.rank{rank}{ending}'
@@ -91,6 +93,7 @@ class Recorder:
     def __init__(self, path: str, digests: bool, about: dict[str, Any]):
         self.path, self.digests, self.about = path, digests, about
         self._opened = self._failed = False
+        self._id = os.urandom(4).hex()
         self._set_up()
 
     def __reduce__(self) -> Any:
@@ -137,7 +140,7 @@ class Recorder:
                 _check_file(self.path, os.fstat(file))
                 _check_head(self.path, os.read(file, len(BEGIN)))
                 self._keep_others_out(file)
-                _write(file, BEGIN + json_frame(_process() | pipeline | self.about))
+                _write(file, BEGIN + json_frame(_process() | pipeline | self.about | {'id': self._id}))
             except BaseException:
                 os.close(file)
                 raise
@@ -162,31 +165,31 @@ class Recorder:
                     f'{WHERE} is being written by another Infinite: {self.path!r}; give each its own file'
                 ) from None
 
-    def received(self, epoch: EpochRecord, cursor: Cursor, value: Any) -> None:
-        """Write that this batch, behind which the cursor stands, was received in the epoch."""
+    def received(self, epoch: EpochRecord, pass_: int, batch: int, key: Any, value: Any) -> None:
+        """Write that the batch with this key was received, as the `batch`-th of the epoch, counted from 1."""
         with self._lock:
             if self._file is None:
                 return
             try:
-                if self._epoch is not epoch or cursor.batch != epoch.next or cursor.pass_ != epoch.pass_:
-                    self._write_place(epoch, cursor)
+                if self._epoch is not epoch or batch != epoch.next or pass_ != epoch.pass_:
+                    self._write_place(epoch, pass_, batch)
                 epoch.next += 1
                 if len(epoch.run.dropped) != epoch.run.seen:
                     self._write_dropped(epoch.run)
                 now = perf_counter()
                 seconds, self._before = now - self._before, now
-                batch = seconds, cursor.key, digest(value) if self.digests else None
+                received = seconds, key, digest(value) if self.digests else None
                 if self._waiting is not None or seconds > FAST:
-                    self._flush(batch)
+                    self._flush(received)
                 else:
-                    self._waiting = batch
+                    self._waiting = received
             except Exception as error:
                 self._fail(error)
 
-    def _write_place(self, epoch: EpochRecord, cursor: Cursor) -> None:
+    def _write_place(self, epoch: EpochRecord, pass_: int, batch: int) -> None:
         self._flush()
-        self._write(place_frame(epoch.run.number, epoch.number, cursor.pass_, cursor.batch - 1))
-        self._epoch, epoch.pass_, epoch.next = epoch, cursor.pass_, cursor.batch
+        self._write(place_frame(epoch.run.number, epoch.number, pass_, batch - 1))
+        self._epoch, epoch.pass_, epoch.next = epoch, pass_, batch
 
     def _write_dropped(self, run: RunRecord) -> None:
         self._flush()
@@ -268,7 +271,7 @@ class RunRecord:
 
 
 class EpochRecord:
-    """An epoch in the record: `received(cursor, batch)` writes what was received in it."""
+    """An epoch in the record: `received(pass, batches so far, key, batch)` writes what was received in it."""
 
     __slots__ = ('next', 'number', 'pass_', 'received', 'run')
 

@@ -6,7 +6,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {
+    '__main__.py': 'tools/test_command.py',
     '_core/public.py': 'project/test_public_names.py',
+    '_core/version.py': 'tools/test_command.py',
     '_engine/branches.py': 'stages/test_zip.py',
     '_engine/chain.py': 'whole/test_resume.py',
     '_engine/epoch_run.py': 'test_infinite.py',

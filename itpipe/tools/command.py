@@ -1,0 +1,338 @@
+"""The command `itpipe`: recorded runs and pipelines, looked into from a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from itpipe._core.show import format_steps
+from itpipe._core.version import VERSION
+from itpipe._engine.recording import recording
+from itpipe._views.leaves import lines
+from itpipe.errors import NotRestartable
+
+from .pipelines import Pipeline, found, opened
+from .records import Training, chosen, read
+
+__all__ = ['main']
+
+PIPELINE = """
+PIPELINE is where an Infinite or a stream is, or a function that takes no argument and returns one: module:name, or
+file.py:name. That module is imported, so a script should train under `if __name__ == '__main__':` only.
+"""
+LOG = """
+LOG is a file that `Infinite(…, record='run.log')` has written. It may hold several runs; the last one is taken, or
+that of --run.
+"""
+STATUS = 'exit status: 0 all is well; 1 something was found; 2 the command cannot be carried out'
+
+
+class _Wrong(Exception):
+    """The command cannot be carried out as it was given."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out the command with these arguments, by default those of the process; returns the exit status."""
+    given = _parser().parse_args(arguments)
+    try:
+        return int(given.run(given))
+    except _Wrong as error:
+        sys.stderr.write(f'itpipe {given.command}: {error}\n')
+        return 2
+    except BrokenPipeError:  # as of `itpipe … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='itpipe',
+        description='Looks into pipelines, and into runs that `Infinite(…, record=…)` has recorded.',
+        epilog=f'`itpipe COMMAND --help` explains a command, with an example.\n\n{STATUS}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--version', action='version', version=f'itpipe {VERSION}')
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+
+    def add(run: Callable[[Any], int], short: str, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            run.__name__.strip('_'), help=short, description=text.strip(), epilog=STATUS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        command.set_defaults(run=run)
+        return command
+
+    command = add(
+        _replay,
+        'make a batch of a recorded run again',
+        f"""
+Makes a batch of a recorded run again, bit for bit, in this process: what the loop received at step N. The batches
+before it are not made. Shows its parts, and says whether it is the same if the run was recorded with digest=True.
+
+    itpipe replay run.log --pipeline train.py:batches --step 340
+    itpipe replay run.log --pipeline train.py:batches --step -1 --save last.npz
+{LOG}{PIPELINE}""",
+    )
+    _log(command)
+    _pipeline(command, required=True)
+    command.add_argument(
+        '--step', type=int, required=True, metavar='N', help='which batch, counted from 0; -1 is the last'
+    )
+    command.add_argument(
+        '--save', type=Path, metavar='FILE', help='save it: arrays to FILE.npz, anything to FILE.pkl (by pickle)'
+    )
+
+    command = add(
+        _diff,
+        'find the first step at which two recorded runs differ',
+        f"""
+Finds the first step at which two recorded runs differ: in the items, or in their bits, if both were recorded with
+digest=True. Versions, options and pipelines that differ come first. With --pipeline, the batch there is made again, to
+find the stage. Give it twice if the runs had different code: first that of A, then that of B.
+
+    itpipe diff yesterday.log today.log
+    itpipe diff a.log b.log --pipeline train.py:batches
+    itpipe diff a.log b.log --pipeline old/train.py:batches --pipeline new/train.py:batches
+{PIPELINE}""",
+    )
+    command.add_argument('a', metavar='A', help='a record')
+    command.add_argument('b', metavar='B', help='another one')
+    _pipeline(command, action='append', default=[])
+
+    command = add(
+        _report,
+        'say what each epoch of a recorded run held',
+        f"""
+Says what each epoch of a recorded run held: batches, items and how many times each came, items that were dropped, and
+the time. Items are told apart by their numbers in the order of the source. With --pipeline it is by their places in the
+data, which is something else after `sample`, for example.
+
+    itpipe report run.log
+    itpipe report run.log --pipeline train.py:batches
+{LOG}{PIPELINE}""",
+    )
+    _log(command)
+    _pipeline(command)
+
+    command = add(
+        _show,
+        'list or draw the stages of a pipeline',
+        f"""
+Lists the stages of a pipeline, or draws what will run where, and in which workers.
+
+    itpipe show train.py:batches
+    itpipe show train.py:batches --save pipeline.svg
+    itpipe show train.py:batches --mermaid
+{PIPELINE}""",
+    )
+    command.add_argument('pipeline', metavar='PIPELINE')
+    command.add_argument('--save', type=Path, metavar='FILE', help='save the picture: .svg, or .mmd for Mermaid')
+    command.add_argument('--mermaid', action='store_true', help='print the picture as Mermaid, for Markdown')
+
+    command = add(
+        _check,
+        'find what is wrong with a pipeline',
+        f"""
+Sends a few items through a pipeline and says what is wrong, at which stage, and what to do. The exit status is 1 if
+something is, so it can be a step of a test or of a job that is about to start.
+
+    itpipe check train.py:batches
+    itpipe check train.py:batches --processes --ignore no-seed
+{PIPELINE}""",
+    )
+    command.add_argument('pipeline', metavar='PIPELINE')
+    command.add_argument(
+        '--items', type=int, default=2, metavar='N', help='how many items of each source; 2 by default'
+    )
+    command.add_argument(
+        '--processes', action='store_true', default=None, help='also try whether all of it could go to processes'
+    )
+    command.add_argument('--ignore', action='append', default=[], metavar='KIND', help='leave such findings out')
+    return parser
+
+
+def _log(command: argparse.ArgumentParser) -> None:
+    command.add_argument('log', metavar='LOG')
+    command.add_argument('--run', type=int, dest='number', metavar='N', help='which run of the file, counted from 1')
+
+
+def _pipeline(command: argparse.ArgumentParser, **options: Any) -> None:
+    command.add_argument('--pipeline', metavar='PIPELINE', help='where the pipeline is', **options)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The commands. Each returns the exit status.
+
+
+def _replay(given: Any) -> int:
+    from .replay import ENDINGS, places, replayed, save, step_of, where
+
+    if given.save is not None and given.save.suffix not in ENDINGS:
+        raise _Wrong(f'--save needs a file that ends with {" or ".join(ENDINGS)}, got {str(given.save)!r}')
+    training = _training(given.log, given.number)
+    with _opened(given.pipeline, training) as pipeline:
+        try:
+            step_of(training, given.step)
+        except LookupError as error:
+            raise _Wrong(error) from None
+        _say(where(training, given.step))
+        try:
+            batch = replayed(training, given.step, pipeline)
+        except (LookupError, NotRestartable, ValueError) as error:
+            raise _Wrong(f'{given.pipeline} does not have these items: {error}') from error
+        if found_at := places(training, given.step, pipeline):
+            _say(f'places in the data: {found_at}')
+    for line in lines(batch.value):
+        _say(f'  {line}')
+    if given.save is not None:
+        try:
+            save(batch.value, given.save)
+        except (OSError, ValueError) as error:
+            raise _Wrong(f'the batch cannot be saved: {error}') from None
+        _say(f'saved to {given.save}')
+    if batch.same is None:
+        _say('no digest was recorded, so it is not known whether it has the same bits')
+    else:
+        _say('it has the bits that were recorded' if batch.same else 'it has OTHER bits than were recorded')
+    return batch.same is False
+
+
+def _diff(given: Any) -> int:
+    from .compare import first_difference, header_differences, stage_of
+
+    if len(given.pipeline) > 2:
+        raise _Wrong('give --pipeline once, or twice: that of A and that of B')
+    a, b = _training(given.a, None), _training(given.b, None)
+    for line in header_differences(a, b):
+        _say(line)
+    found = first_difference(a, b)
+    both = min(len(a.steps), len(b.steps))
+    if found is None:
+        digests = all(step.digest is not None for t in (a, b) for step in t.steps[:both])
+        _say(f'no difference in {both} steps: the same items{" and the same bits" if digests else ""}')
+        if not digests:
+            _say('bits were not compared: record with digest=True for that')
+        if len(a.steps) != len(b.steps):
+            longer = 'a' if len(a.steps) > both else 'b'
+            _say(f'{longer} goes on to step {max(len(a.steps), len(b.steps)) - 1}')
+        return 0
+    _say(f'the first difference is at step {found.step}: {found.what}')
+    if given.pipeline:
+        with _opened(given.pipeline[0], a) as mine, _opened(given.pipeline[-1], b) as theirs:
+            try:
+                _say(stage_of(a, b, found.step, mine, theirs))
+            except (LookupError, NotRestartable, ValueError) as error:
+                raise _Wrong(f'the batches cannot be made again: {error}') from error
+    return 1
+
+
+def _report(given: Any) -> int:
+    from .report import report
+
+    trainings = _trainings(given.log)
+    if given.number is not None:
+        trainings = [_training(given.log, given.number)]
+    if given.pipeline is None:
+        _say('\n'.join(report(trainings)))
+        return 0
+    with _opened(given.pipeline, trainings[-1]) as pipeline:
+        try:
+            text = '\n'.join(report(trainings, pipeline))
+        except (LookupError, RuntimeError, ValueError) as error:
+            raise _Wrong(f'{given.pipeline} does not tell where the items lie: {error}') from error
+    _say(text)
+    return 0
+
+
+def _show(given: Any) -> int:
+    with _opened(given.pipeline) as pipeline:
+        if given.save is None and not given.mermaid:
+            _say('\n| '.join([repr(pipeline.source), *format_steps(pipeline.steps)]))
+            return 0
+        picture = pipeline.value.draw()
+        if given.mermaid:
+            _say(picture.mermaid)
+        if given.save is not None:
+            try:
+                picture.save(given.save)
+            except (OSError, ValueError) as error:
+                raise _Wrong(error) from None
+            _say(f'saved to {given.save}')
+    return 0
+
+
+def _check(given: Any) -> int:
+    from .check import check
+
+    if given.items < 1:
+        raise _Wrong(f'--items must be at least 1, got {given.items}')
+    with _opened(given.pipeline) as pipeline:
+        try:
+            check([], ignore=given.ignore)
+        except ValueError as error:
+            raise _Wrong(str(error).partition(': ')[2]) from None
+        findings = check(pipeline.value, given.items, processes=given.processes, ignore=given.ignore)
+    _say(repr(findings))
+    return int(bool(findings))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f'{text}\n')
+
+
+def _trainings(path: str) -> list[Training]:
+    try:
+        trainings = read(path)
+        chosen(trainings, None)
+    except (OSError, ValueError, LookupError) as error:
+        raise _Wrong(f'{path}: {getattr(error, "strerror", None) or error}') from None
+    return trainings
+
+
+def _training(path: str, number: int | None) -> Training:
+    try:
+        return chosen(_trainings(path), number)
+    except LookupError as error:
+        raise _Wrong(f'{path}: {error}') from None
+
+
+@contextmanager
+def _opened(name: str, training: Training | None = None) -> Iterator[Pipeline]:
+    """The pipeline with this name, closed in the end; says in what it differs from that of the training."""
+    rank, ranks = (training and training.header['shard']) or (0, 1)
+    ours = {name: str(n) for name, n in (('RANK', rank), ('WORLD_SIZE', ranks)) if name not in os.environ}
+    os.environ.update(ours)  # for `shard='env'`
+    token = recording.set(False)
+    try:
+        try:
+            pipeline = opened(found(name))
+        except (LookupError, TypeError, ValueError) as error:
+            if error.__traceback__ is not None and _is_ours(error):
+                raise _Wrong(error) from None
+            raise
+        try:
+            if training is not None and (difference := pipeline.differs(training.header['pipeline'])):
+                sys.stderr.write(f'note: the record is that of another pipeline, {difference}\n')
+            yield pipeline
+        finally:
+            pipeline.close()
+    finally:
+        recording.reset(token)
+        for name in ours:
+            del os.environ[name]
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether it was raised by the look for the pipeline, rather than by its code."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and Path(last.tb_frame.f_code.co_filename).name == 'pipelines.py'
