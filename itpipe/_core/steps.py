@@ -19,6 +19,7 @@ from .keys import Batch, Key, is_count, is_pair
 __all__ = [
     'AS_WRITTEN',
     'HIDDEN',
+    'METER',
     'STOP',
     'EachStep',
     'Elsewhere',
@@ -55,6 +56,18 @@ class _Stop:
 
 STOP: Final = _Stop()
 """Among a step's options: stands for what ends the waits of the run, see `waiting.Stop`."""
+
+
+class _Meter:
+    def __repr__(self) -> str:
+        return 'METER'
+
+    def __reduce__(self) -> str:
+        return 'METER'
+
+
+METER: Final = _Meter()
+"""Among a step's options: stands for its meter, see `meters.Meter`. Its work then counts what comes in by itself."""
 
 
 class _AsWritten:
@@ -180,9 +193,10 @@ class Step:
     """What the four kinds have in common.
 
     `work(items, *options)` is a generator from pairs to pairs. Some options are replaced when a run begins: a `Seed` by
-    `Draws`, a tuple of `ItemStep`s by an `ItemFunction`, `STOP` by the run's own `Stop`, and `AS_WRITTEN` by the text
-    that the step prints. This text is `name(*args, **kwargs)`; `factory` fills these in, also for an `ItemStep` of the
-    same name. `fingerprint` is what must be the same where a run goes on, by default this text.
+    `Draws`, a tuple of `ItemStep`s by an `ItemFunction`, `STOP` by the run's own `Stop`, `METER` by the step's own
+    `Meter`, and `AS_WRITTEN` by the text that the step prints. This text is `name(*args, **kwargs)`; `factory` fills
+    these in, also for an `ItemStep` of the same name. `fingerprint` is what must be the same where a run goes on, by
+    default this text.
     """
 
     name: str
@@ -218,6 +232,11 @@ class Step:
     def same_key(self) -> bool:
         """Whether each item keeps its key."""
         return False
+
+    @property
+    def apart(self) -> bool:
+        """Whether what comes in is made in a thread of its own."""
+        return self.elsewhere is not None and self.elsewhere.kind == 'thread'
 
     @property
     def itemwise(self) -> bool:

@@ -30,6 +30,7 @@ from itpipe._core.notes import close_after
 from itpipe._core.sizes import Bytes
 from itpipe._core.steps import Pair
 
+from .meters import Meter
 from .stacks import format_stack, stack_of
 from .threads import Thread
 from .waiting import POLL_SECONDS, StallTimer, Waitable, join, report, signal
@@ -56,7 +57,8 @@ class _Raised:
 class Background:
     """A thread that is started at the first `run`, and is the same for all later ones."""
 
-    def __init__(self, name: str, depth: int | None = None):
+    def __init__(self, name: str, depth: int | None = None, meter: Meter | None = None):
+        self.meter = meter or Meter()
         self.name, self.where = name, f'thread {name}'
         self.stall_timer = StallTimer()
         self.upstream: list[Waitable] = []
@@ -65,6 +67,8 @@ class Background:
         self._depth = depth or DEPTHS[0] if self._limit is None else MAX_READY
         self._adaptive = depth is None
         self._wake_at = 0
+        self.meter.values = self._values
+        self.meter.capacity = lambda: None if self._limit is not None else self._depth
         self._holdings: deque[Holding] = deque()
         self._held = Held()
         self._expected, self._cost = MovingAverage(0.1), MovingAverage(0.1)
@@ -82,6 +86,10 @@ class Background:
         self._thread: threading.Thread | None = None
 
     # The taker's side
+
+    def _values(self) -> list[Any]:
+        """What is ready."""
+        return [entry[1] for entry in self._ready.copy() if type(entry) is tuple]
 
     def run(self, pairs: Iterator[Pair], close: Callable[[], None] = lambda: None) -> Iterator[Pair]:
         """The same pairs, made in the thread. It calls `close` when they end, fail or are stopped."""
@@ -108,7 +116,7 @@ class Background:
             if not ready:
                 self.stall_timer.start()
                 while not ready:
-                    self._wait()
+                    self.meter.wait(self._wait)
             entry = ready.popleft()
             if self._full and len(ready) <= self._wake_at:
                 self._full = False
@@ -189,19 +197,30 @@ class Background:
             raise
 
     def _make(self, pairs: Iterator[Pair]) -> None:
-        ready, limit = self._ready, self._limit
+        ready, limit, meter = self._ready, self._limit, self.meter
+        probe = meter.upstream
+        meter.taken = meter.taken or 0
         signalled, count = perf_counter(), 0
+        if probe.left <= 0:
+            probe.begin()
         for pair in pairs:
             if self._stopped:
                 return
+            probe.left -= 1
+            if probe.on:
+                probe.charge(meter.before)
+                probe.end()
             if limit is not None:
                 self._measure(pair[1])
             ready.append(pair)
             del pair
             count += 1
+            meter.taken += 1
             now = perf_counter()
             full = len(ready) >= self._depth if limit is None else self._must_sleep()
             if not full and not self._urgent and now - signalled < HOLD:
+                if probe.left <= 0:
+                    probe.begin()
                 continue
             if self._adaptive:
                 seconds = self._cost.add((now - signalled) / count)
@@ -213,13 +232,15 @@ class Background:
             else:
                 signal(self._wake_taker)
             signalled, count = now, 0
+            if probe.left <= 0:
+                probe.begin()
 
     def _sleep(self) -> None:
         signal(self._wake_taker)
         while self._must_sleep() and not self._stopped:
             self._full = True
             if len(self._ready) > self._wake_at and not self._stopped:  # looked at again, see `_wait`
-                self._wake_maker.acquire()
+                self.meter.wait_full(self._wake_maker.acquire)
         self._full = False
 
     def _must_sleep(self) -> bool:
@@ -256,6 +277,7 @@ class Background:
         if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
+        self.meter.forget()
         self.stop()
         with self._starting:
             pass

@@ -17,6 +17,7 @@ from .chain import Chain
 from .fingerprint import fingerprint
 from .functions import Blames, ItemFunction, Keyed
 from .iterators import is_iterable
+from .ledgers import Ledger
 from .seeds import Seeds
 from .source import MadeOf, Opened
 from .state_checks import check_position, key_test
@@ -169,6 +170,7 @@ class OpenedBranches:
 
     def __init__(self, source: Any, seeds: Seeds, stop: Stop):
         self.source, self.seeds, self.stop = source, seeds, stop
+        self.ledger = Ledger()
         self.chains: dict[int, Chain] = {}
         self.log: deque[tuple[Any, Any]] = deque()
         self.at: Any = None
@@ -188,13 +190,15 @@ class OpenedBranches:
             self.log = deque(maxlen=0)
         positions = [None] * len(self.source.branches) if entry is None else entry['branches']
         for n, (branch, position) in enumerate(zip(self.source.branches, positions, strict=True)):
-            self.chains[n] = self.chain(branch, self.seeds, position)
+            self.chains[n] = self.chain(branch, self.seeds, position, n)
         self.at = self.start_at(entry)
         return self.closing(self.run(self.at))
 
-    def chain(self, branch: Stream[Any], seeds: Seeds, position: Any) -> Chain:
-        seeds = seeds.branch(branch.source.seed)
-        return Chain(branch.source, branch.steps, seeds, self.stop, position, self.tracked, complete=self.complete)
+    def chain(self, branch: Stream[Any], seeds: Seeds, position: Any, n: int = 0) -> Chain:
+        seeds, ledger = seeds.branch(branch.source.seed), self.ledger.branch(n)
+        return Chain(
+            branch.source, branch.steps, seeds, self.stop, position, self.tracked, complete=self.complete, ledger=ledger
+        )
 
     def start_at(self, entry: dict[str, Any] | None) -> Any:
         """Where `run` starts: at the beginning, or what the entry says of it."""

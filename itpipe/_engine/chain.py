@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from itpipe._core.keys import END, Key, as_key, describe
 from itpipe._core.show import format_step
-from itpipe._core.steps import STOP, ItemStep, Opaque, Pair, State, Stateful, Stateless, Step, UserStateful
+from itpipe._core.steps import METER, STOP, ItemStep, Opaque, Pair, State, Stateful, Stateless, Step, UserStateful
 from itpipe.errors import Dropped
 
 from .fingerprint import entry_names
@@ -29,6 +29,8 @@ from .functions import NOTHING, Each, ItemFunction
 from .gathering import for_each
 from .indexing import Indices
 from .kinds import kind_of_step
+from .ledgers import Ledger
+from .meters import Meter, passed
 from .operators import Operator
 from .order import LOOK_UP, check_alike, fused, is_by_count, map_items, planned
 from .pools import Pools
@@ -78,7 +80,9 @@ class Chain:
         dropped: deque[Dropped] | None = None,
         complete: bool = True,
         pools: Pools | None = None,
+        ledger: Ledger | None = None,
     ):
+        self.ledger = ledger or Ledger()
         self.seeds, self.stop = seeds, stop or Stop(dropped, pools)
         self.described, self._first_seeds = (source, steps), seeds.copy()
         check_alike('shard', source, steps, seeds.seeded)
@@ -90,6 +94,8 @@ class Chain:
         plan = planned(steps, self.source.has_look_up, source.cheap, self.source.gathers, complete)
         if plan.looks_up and not self.source.split():
             plan = planned(steps, has_look_up=False, complete=complete)
+        meters = self.ledger.lay_out(source, [index != LOOK_UP and steps[index].apart for _, index in plan.operators])
+        self.source.ledger = self.ledger
         # random steps of one name are counted in reading order, those of the source first
         self.pairs = self.source.start(None if state is None else state['source'])
 
@@ -97,7 +103,7 @@ class Chain:
             return kind_of_step(step)(step, seeds, self.stop, tracked)
 
         operators = [at_work(step, tracked and index >= opaque) for index, step in enumerate(steps)]
-        operators.append(at_work(Stateless('look_up', map_items, (NOTHING, STOP), itemwise=True)))  # at LOOK_UP
+        operators.append(at_work(Stateless('look_up', map_items, (NOTHING, STOP, METER), itemwise=True)))  # at LOOK_UP
 
         def function(indices: Sequence[int]) -> ItemFunction:
             result = NOTHING
@@ -145,11 +151,19 @@ class Chain:
         if not isinstance(self.pairs, (enumerate, Indices)) and not (
             self.operators and self.operators[0].step.work is map_items
         ):
-            self.pairs = map_items(self.pairs, NOTHING, self.stop)  # to be stopped between items
+            self.pairs = map_items(self.pairs, NOTHING, self.stop, Meter())  # to be stopped between items
         entries = {} if state is None else state['steps']
         for index, operator in enumerate(self.operators):
             entry = entries.get(names.get(operator))
+            operator.meter = meters[index]
+            operator.meter.what = operator.step, operator.options
+            if not operator.counts:
+                self.pairs = passed(self.pairs, operator.meter)
+                self._close_later(self.pairs)
             self.pairs = operator.start(self.pairs, entry, _Upstream(self, index))
+            self._close_later(self.pairs)
+        if self.ledger.out is not None:
+            self.pairs = passed(self.pairs, self.ledger.out)
             self._close_later(self.pairs)
         if stop is None:
             self._closing.append(self.stop)  # called first: it ends the waits, so closing the rest does not hang

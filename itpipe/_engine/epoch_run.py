@@ -8,6 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from itpipe._core.keys import END, Key
@@ -17,6 +18,8 @@ from itpipe.errors import Dropped
 from .background import Background
 from .chain import Chain
 from .checkpoint import Position
+from .ledgers import Ledger
+from .meters import Meter
 from .pools import Pools
 from .recording import RunRecord
 from .seeds import Seeds
@@ -67,8 +70,14 @@ class EpochRun:
         self._pid = os.getpid()
         self._source, self._steps, self._seed = source, steps, seed
         self._stall_timeout, self._dropped = stall_timeout, dropped
-        self._background = None if prefetch == 0 else Background('itpipe-Infinite', prefetch)
-        if self._background is not None:
+        self.ledger = Ledger()
+        self._consumer = self.ledger.consumer
+        self._consumer.clocked = True
+        self._background = None
+        if prefetch != 0:
+            self.ledger.buffer = Meter()
+            self.ledger.buffer.upstream = self.ledger.probe
+            self._background = Background('itpipe-Infinite', prefetch, self.ledger.buffer)
             self._background.stall_timer = StallTimer('no batch has come out of Infinite', stall_timeout)
         self._early = early
         """Whether the thread goes on with the next pass while the last batches of one are taken."""
@@ -110,10 +119,15 @@ class EpochRun:
             self._batches_before = 0
             return self._cursor
 
-    def next(self, epoch: Cursor) -> tuple[Cursor, Any]:
-        """The next batch of the epoch, and the cursor behind it. Instead of a batch, END if the pass has ended."""
+    def next(self, epoch: Cursor, asked: float, worked: float) -> tuple[Cursor, Any]:
+        """The next batch of the epoch, and the cursor behind it. Instead of a batch, END if the pass has ended.
+
+        It was `asked` for at this time, after the loop had `worked` for so long on the batch before.
+        """
         with self._lock:
-            pair = None
+            consumer, pair = self._consumer, None
+            consumer.worked += worked
+            consumer.state, consumer.since = 'waits', asked
             try:
                 if not self.closed:
                     pair = next(self._pairs, None) if self._chain is not None else None
@@ -123,6 +137,8 @@ class EpochRun:
                     raise
             chain = self._chain
             if pair is None or chain is None:
+                consumer.waited += perf_counter() - asked
+                consumer.state = ''
                 if self.closed:
                     self._close_chain()
                 elif chain is not None:
@@ -136,6 +152,13 @@ class EpochRun:
                 chain.last = key
                 if chain.stateful:  # if not, it would do only the line above
                     chain.received(key)
+            now = perf_counter()
+            consumer.waited += now - asked
+            consumer.taken += 1
+            consumer.state, consumer.since = 'works', now
+            if self.ledger.first is None:
+                consumer.first = consumer.waited
+                self.ledger.first = self.ledger.frozen()
             return epoch, batch
 
     def _pull(self, first: bool) -> Pair | None:
@@ -161,10 +184,11 @@ class EpochRun:
         return pair
 
     def _begin(self, cursor: Cursor) -> None:
+        self.ledger.started = self.ledger.started or perf_counter()
         self._close_chain()
         self._chain = None
         if self._background is None:
-            self._pairs, _ = self._work(self._open(cursor))
+            self._pairs = self.ledger.timed(self._work(self._open(cursor))[0])
         else:
             if not self._asked:  # its warnings tell where the caller is
                 self._background.make(partial(self._work, self._open(cursor)))
@@ -177,7 +201,10 @@ class EpochRun:
     def _open(self, cursor: Cursor) -> Chain:
         seeds = Seeds(self._seed, cursor.pass_, self._source.seed, self.entropy)
         pools = self._pools if self._source.lasting else None
-        chain = Chain(self._source, self._steps, seeds, state=cursor.start, dropped=self._dropped, pools=pools)
+        chain = Chain(
+            self._source, self._steps, seeds,
+            state=cursor.start, dropped=self._dropped, pools=pools, ledger=self.ledger,
+        )  # fmt: skip
         self._opened.append(chain)
         return chain
 
@@ -230,6 +257,7 @@ class EpochRun:
             else:
                 warn_still_running('thread that iterates')
         finally:
+            self.ledger.end()
             self._pools.close()
             if self.record is not None:
                 self.record.end()

@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from itpipe._core.keys import END
 from itpipe._core.notes import close_after
@@ -25,6 +26,9 @@ from .seeds import Seeds
 from .source import Source
 from .stacks import user_stacklevel
 from .waiting import MAX_DROPPED
+
+if TYPE_CHECKING:
+    from .stats import Stats
 
 __all__ = ['Epoch', 'Epochs']
 
@@ -69,14 +73,14 @@ class Epochs:
     def batches(self) -> Iterator[Any]:
         """The batches of the next epoch."""
         run, most = self._start(), self.batches_per_epoch
-        epoch = run.next_epoch()
+        epoch, worked, asked = run.next_epoch(), 0.0, perf_counter()
         record = None if run.record is None else run.record.epoch()
         try:
             run.epochs.append(None)
             while most is None or epoch.batch < most:
                 run.check_process()
                 try:
-                    epoch, batch = run.next(epoch)
+                    epoch, batch = run.next(epoch, asked, worked)
                 except BaseException as error:
                     close_after(error, partial(self._end, run))
                     raise
@@ -85,11 +89,15 @@ class Epochs:
                     return
                 if record is not None:
                     record.received(epoch.pass_, epoch.batch, epoch.key, batch)
+                received = perf_counter()
                 yield batch
                 del batch
+                asked = perf_counter()
+                worked = asked - received
             run.next_epoch()
         finally:
             run.epochs.pop()
+            run.ledger.consumer.state = ''
             if self.restart:
                 run.rewind()
                 self._end(run)
@@ -159,6 +167,12 @@ class Epochs:
             self._next_start = Position((self._next_start or self._beginning()).entropy)
         else:
             self._start().next_epoch()
+
+    def stats(self) -> Stats:
+        """What the run that was started last has done so far."""
+        from .collecting import collect, nothing_yet  # it takes time, and not everybody needs it
+
+        return nothing_yet() if self.run is None else collect(self.run.ledger)
 
     @cached_property
     def codec(self) -> StateCodec:

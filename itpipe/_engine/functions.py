@@ -11,8 +11,9 @@ from itpipe._core.keys import Key
 from itpipe._core.notes import note
 from itpipe._core.rng import Draws, generator
 from itpipe._core.show import format_step
-from itpipe._core.steps import AS_WRITTEN, STOP, EachStep, Function, ItemStep, Seed, Step
+from itpipe._core.steps import AS_WRITTEN, METER, STOP, EachStep, Function, ItemStep, Seed, Step
 
+from .meters import Meter
 from .seeds import Seeds, StepSeed
 from .waiting import Stop
 
@@ -146,6 +147,9 @@ class ItemFunction:
     def stop(self) -> None:
         """Break what waits within a call; from any thread."""
 
+    def count_retries(self, retried: list[None]) -> None:
+        """Put something there each time that a call is made again. Only in this process."""
+
     def __call__(self, key: Key, value: Any) -> Any:
         call = None
         try:
@@ -246,4 +250,6 @@ def bind_option(option: Any, step: Step, seeds: Seeds, stop: Stop) -> Any:
         return item_function((item._replace(**arguments) if item.name == step.name else item for item in option), seeds)
     if option is AS_WRITTEN:
         return format_step(step)
+    if option is METER:
+        return Meter()  # for what is made again; that of the run takes its place where that starts
     return stop if option is STOP else option

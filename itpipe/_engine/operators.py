@@ -17,9 +17,10 @@ from typing import Any, Protocol
 from itpipe._core.key_codes import decode, encode
 from itpipe._core.keys import END, Key, is_count
 from itpipe._core.show import format_step
-from itpipe._core.steps import Pair
+from itpipe._core.steps import METER, Pair
 
 from .functions import ItemFunction, bind_option
+from .meters import Meter
 from .seeds import Seeds
 from .stacks import user_stacklevel
 from .waiting import Stop
@@ -43,6 +44,8 @@ class Operator:
     def __init__(self, step: Any, seeds: Seeds, stop: Stop, tracked: bool = True):
         self.step = step
         self.options = tuple(bind_option(option, step, seeds, stop) for option in step.options)
+        self.meter = Meter()
+        """What it counts; set before `start`."""
         self.entry: Any = None
         self.log: deque[Any] = deque(maxlen=None if tracked else 0)
         """What it remembers of what the consumer has not received yet."""
@@ -52,9 +55,19 @@ class Operator:
         own, *options = self.options
         self.options = (own.after(function), *options)
 
+    @property
+    def running_options(self) -> tuple[Any, ...]:
+        """The options for what runs, rather than for what is made again."""
+        return tuple(self.meter if isinstance(option, Meter) else option for option in self.options)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts by itself what comes in."""
+        return METER in self.step.options
+
     def start(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         """The pairs that come out, from the beginning or from the entry of another run."""
-        return self.step.work(items, *self.options)  # type: ignore[no-any-return]
+        return self.step.work(items, *self.running_options)  # type: ignore[no-any-return]
 
     def consumed(self, key: Any) -> Any:
         """The consumer has what was made of `key`; returns up to which key this had consumed then, None for no news."""

@@ -10,9 +10,10 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from itpipe._core.keys import END
-from itpipe._core.steps import STOP, ItemStep, Pair, Stateful, Stateless, Step, draws, identity
+from itpipe._core.steps import METER, STOP, ItemStep, Pair, Stateful, Stateless, Step, draws, identity
 
 from .functions import ItemFunction
+from .meters import Meter
 from .waiting import Stop
 
 if TYPE_CHECKING:
@@ -39,20 +40,29 @@ def fused(steps: Sequence[Step | ItemStep]) -> list[Step]:
 
 
 def _map_step(steps: list[ItemStep]) -> Stateless:
-    return Stateless('map_items', map_items, (tuple(steps), STOP), itemwise=True)
+    return Stateless('map_items', map_items, (tuple(steps), STOP, METER), itemwise=True)
 
 
-def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Generator[Pair, None, Any]:
+def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop, meter: Meter) -> Generator[Pair, None, Any]:
     """What the function makes of the items; returns the key of the last one, END if there was none."""
     key: Any = END
+    probe, before = meter.probe, meter.before
     if function.keyed:
         for key, value in items:
-            yield key, function(key, value)
+            if probe.on:
+                probe.charge(before)
+            value = function(key, value)
+            if probe.on:
+                probe.charge(meter)
+            yield key, value
+            del value
             if stop.called:
                 stop.check()
         return key
     first, *others = function.calls or [identity]
     for key, value in items:  # the same without a call for each item, which is most of what such a step costs
+        if probe.on:
+            probe.charge(before)
         call = first
         try:
             value = first(value)
@@ -65,6 +75,8 @@ def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Gene
             raise
         if stop.called:
             stop.check()
+        if probe.on:
+            probe.charge(meter)
         yield key, value
         del value
     return key

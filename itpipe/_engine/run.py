@@ -14,6 +14,9 @@ from .chain import B, Chain, is_running
 from .checkpoint import Position, StateCodec
 from .threads import close_outside
 
+if TYPE_CHECKING:
+    from .stats import Stats
+
 __all__ = ['Run', 'keys_of']
 
 
@@ -26,9 +29,13 @@ class Run(Iterator[B]):
     def __init__(self, chain: Chain):
         self._chain = chain
         self._next = chain.pairs.__next__
+        self._probe = chain.ledger.probe
         self._codec: StateCodec | None = None
 
     def __next__(self) -> B:
+        probe = self._probe
+        if probe.left <= 0:
+            self._chain.ledger.ask()
         try:
             key, value = self._next()
         except StopIteration:
@@ -42,7 +49,10 @@ class Run(Iterator[B]):
                 ) from None
             close_after(error, self.close)
             raise
+        probe.left -= 1
         chain = self._chain
+        if probe.on:
+            probe.charge(chain.ledger.last)
         chain.last = key
         if chain.stateful:  # if not, it would do only the line above
             chain.received(key)
@@ -57,6 +67,24 @@ class Run(Iterator[B]):
     def dropped(self) -> list[Dropped]:
         """The items that `on_error` has left out so far, at most the last 10,000."""
         return list(self._chain.stop.dropped.copy())
+
+    def stats(self) -> Stats:
+        """What the run has done so far: what each stage did, what limits it, and what would help.
+
+        It can be called at any time, from any thread; after the end, it is what had been done then.
+
+        >>> from itpipe import batch_by
+        >>> run = iter(range(6) | batch_by(2))
+        >>> next(run), next(run)
+        ([0, 1], [2, 3])
+        >>> run.stats().loop.items
+        2
+
+        See also: `Infinite.stats`.
+        """
+        from .collecting import collect  # it takes time, and not everybody needs it
+
+        return collect(self._chain.ledger)
 
     def state_dict(self) -> State:
         """Where the run stands: behind the item received last. JSON can hold it, and `Stream.resume` takes it.
@@ -95,6 +123,7 @@ class Run(Iterator[B]):
 
     def close(self) -> None:
         """End the run and close everything upstream, the source included. A second call does nothing."""
+        self._chain.ledger.end()
         self._chain.close()
 
     def __del__(self) -> None:

@@ -65,6 +65,8 @@ class MadeOf(NamedTuple):
 class Opened(Protocol):
     """A source at work."""
 
+    ledger: Any
+    """What the run counts, a `Ledger`; set before `start`."""
     stateful: bool
     tracked: bool
     """Whether `commit` will be called. If not, nothing has to be remembered for it. Set before `start`."""
@@ -111,6 +113,7 @@ class Numbered:
     the n-th on, and `looked_up` makes items of them; `agrees` says whether these are those of `read`.
     """
 
+    ledger: Any = None
     stateful = False
     tracked = True
     log = ()

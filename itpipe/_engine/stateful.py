@@ -44,6 +44,10 @@ class StatefulOperator(Operator):
         self.position: list[Any] = [None]
         self.replica: Iterator[Pair] = iter(())
 
+    @property
+    def counts(self) -> bool:
+        return self.step.replay is None or super().counts
+
     def start(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         step = self.step
         state = deepcopy(step.state) if entry is None else revived(entry)
@@ -65,16 +69,29 @@ class StatefulOperator(Operator):
         else:
             if slots:
                 slots[:] = [pair for pair in slots if pair[1] is not _MISSING]
-            pairs = self.step.work(items, state, self.log, *self.options)
+            pairs = self.step.work(items, state, self.log, *self.running_options)
         if any(value is _MISSING for _, value in slots):
             pairs = (pair for pair in pairs if pair[1] is not _MISSING)
-        yield from pairs
+        if self.step.replay is None:
+            self.meter.values = lambda: [value for _, value in list(slots)]
+        try:
+            yield from pairs
+        finally:
+            self.meter.forget()
 
     def _logged(self, items: Iterator[Pair]) -> Iterator[Pair]:
-        log = self.log
+        log, meter = self.log, self.meter
+        probe, before = meter.probe, meter.before
+        taken = meter.taken or 0
         for pair in items:
             log.append(pair[0])
+            taken += 1
+            meter.taken = taken
+            if probe.on:
+                probe.charge(before)
             yield pair
+            if probe.on:
+                probe.charge(meter)
         log.append(END)
 
     def _replayed(self) -> Iterator[Pair]:

@@ -11,6 +11,7 @@ from itpipe._core.keys import Key
 from itpipe._core.nbytes import nbytes
 from itpipe._core.notes import noted
 from itpipe._engine.functions import ItemFunction
+from itpipe._engine.meters import Meter
 from itpipe.errors import NotPicklable
 
 from .cores import usable_cores
@@ -138,6 +139,7 @@ class Auto(Pool):
             pool = self._pools[setting] = self._new(setting)
         else:
             pool.begin(self.function)
+        pool.attach(self.meter)
         if self._watches:
             pool.watch()
         if self._stopped:  # only now, from another thread
@@ -162,6 +164,10 @@ class Auto(Pool):
 
     # -----------------------------------------------------------------------------------------------------------------
     # Passes, stalls and the end
+
+    def attach(self, meter: Meter) -> None:
+        super().attach(meter)
+        self._pool.attach(meter)
 
     def begin(self, function: ItemFunction) -> None:
         super().begin(function)

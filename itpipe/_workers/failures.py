@@ -12,6 +12,7 @@ from itpipe._core.keys import Key, ordinals
 from itpipe._core.notes import note
 from itpipe._core.tracebacks import add_note, own, related, without_values
 from itpipe._engine.functions import ItemFunction
+from itpipe._engine.meters import Meter
 from itpipe.errors import Dropped, WorkerCrashed
 
 __all__ = ['SKIPPED', 'Failures', 'OnError', 'Policy', 'Retries', 'Retrying', 'policy_of', 'retries_of']
@@ -90,17 +91,18 @@ def policy_of(where: str, on_error: Any, max_errors: Any) -> Policy | None:
 class Retrying(ItemFunction):
     """A function of an item that is called again after some errors, in the same worker."""
 
-    __slots__ = ('function', 'retries', 'stopped')
+    __slots__ = ('function', 'retried', 'retries', 'stopped')
 
     def __init__(self, function: ItemFunction, retries: Retries):
         super().__init__(function.calls, function.names, function.lead, function.pass_)
         self.place, self.resource = function.place, function.resource
         self.function, self.retries = function, retries
         self.stopped = Event()
+        self.retried: list[None] = []
 
     def in_pass(self, pass_: int) -> ItemFunction:
         function = Retrying(self.function.in_pass(pass_), self.retries)
-        function.stopped = self.stopped
+        function.stopped, function.retried = self.stopped, self.retried
         return function
 
     def __call__(self, key: Key, value: Any) -> Any:
@@ -110,10 +112,14 @@ class Retrying(ItemFunction):
             except self.retries.on:
                 if self.stopped.wait(min(self.retries.backoff * 2.0 ** min(n, 64), MAX_BACKOFF)):
                     raise
+                self.retried.append(None)
         return self.function(key, value)
 
     def stop(self) -> None:
         self.stopped.set()
+
+    def count_retries(self, retried: list[None]) -> None:
+        self.retried = retried
 
     def __reduce__(self) -> Any:
         return Retrying, (self.function, self.retries)
@@ -122,7 +128,8 @@ class Retrying(ItemFunction):
 class Failures:
     """Applies the policy of a stage to the errors in a run."""
 
-    def __init__(self, policy: Policy, stage: str, dropped: deque[Dropped], function: ItemFunction):
+    def __init__(self, policy: Policy, stage: str, dropped: deque[Dropped], function: ItemFunction, meter: Meter):
+        self.meter = meter
         self.policy, self.stage, self.dropped = policy, stage, dropped
         self._first, _ = function.split()
         self.keeps_items = callable(policy.on_error)
@@ -132,6 +139,7 @@ class Failures:
     def outcome(self, error: Exception, key: Key, item: Any) -> Any:
         """What goes out instead of a result, SKIPPED if nothing does; or raises the error."""
         self.count += 1
+        self.meter.errors += 1
         on_error, allowed = self.policy
         if allowed is not None and self.count > self._limit(allowed):
             add_note(error, f'itpipe: with {self.count} errors, there were more than `max_errors={allowed}` allows')
@@ -154,6 +162,7 @@ class Failures:
         for each in related(error):  # the error is kept, but not what the function worked on
             BaseException.with_traceback(each, without_values(own(each, '__traceback__')))
         self.dropped.append(Dropped(ordinal, self.stage, error))
+        self.meter.dropped += 1
         return SKIPPED
 
     def _item(self, error: Exception, key: Key, item: Any) -> Any:

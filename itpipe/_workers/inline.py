@@ -12,6 +12,7 @@ from itpipe._core.averages import MovingAverage
 from itpipe._core.keys import END, Key
 from itpipe._core.steps import Pair
 from itpipe._engine.functions import ItemFunction
+from itpipe._engine.meters import Meter
 from itpipe._engine.order import map_items
 
 from .failures import SKIPPED
@@ -82,12 +83,17 @@ class InlinePolicy:
 
 
 def call_inline(
-    items: Iterator[Pair], function: ItemFunction, policy: InlinePolicy, failures: Failures | None, stop: Stop
+    items: Iterator[Pair],
+    function: ItemFunction,
+    policy: InlinePolicy,
+    failures: Failures | None,
+    stop: Stop,
+    meter: Meter,
 ) -> Iterator[Pair]:
     """What the function makes of the items, without those left out, until the policy ends inline mode."""
-    one_by_one = partial(_map_items, function=function, failures=failures, stop=stop)
+    one_by_one = partial(_map_items, function=function, failures=failures, stop=stop, meter=meter)
     plain = failures is None and type(function) is ItemFunction
-    group: Any = partial(map_items, function=function, stop=stop) if plain else one_by_one
+    group: Any = partial(map_items, function=function, stop=stop, meter=meter) if plain else one_by_one
     count = 1
     while policy.active:
         begun = perf_counter()
@@ -104,15 +110,21 @@ def _map_items(
     function: ItemFunction,
     failures: Failures | None,
     stop: Stop,
+    meter: Meter,
     policy: InlinePolicy | None = None,
 ) -> Generator[Pair, None, Any]:
     """As `map_items`, for any function and with failures. A policy times the calls, and may end them."""
     key: Any = END
+    probe, before = meter.probe, meter.before
     for key, value in items:
+        if probe.on:
+            probe.charge(before)
         begun = perf_counter()
         value = _call(function, key, value, failures, stop)
         if policy is not None:
             policy.record_inline(perf_counter() - begun)
+        if probe.on:
+            probe.charge(meter)
         if value is not SKIPPED:
             yield key, value
         del value

@@ -20,6 +20,7 @@ from itpipe._core.nbytes import nbytes
 from itpipe._core.notes import noted
 from itpipe._core.sizes import Bytes
 from itpipe._engine.functions import ItemFunction
+from itpipe._engine.meters import Meter
 from itpipe._engine.waiting import POLL_SECONDS, StallTimer, signal
 from itpipe.errors import NotPicklable
 
@@ -52,10 +53,14 @@ class Pool:
     None, each worker opens it in its own thread before its first call, and closes it in the end.
     """
 
+    unit = 'workers'
+    """What its workers are."""
     copies = False
     """Whether the workers get copies of the items."""
 
     def __init__(self, size: int, function: ItemFunction, in_flight: int | None = None):
+        self.meter = Meter()
+        """What its workers do is counted there, see `attach`."""
         self._use = Use()
         self._memory: MemoryBudget | None = None
         self.in_flight = in_flight
@@ -79,6 +84,11 @@ class Pool:
         """Begin the next pass, with the function as it is in that."""
         self.function = function
         self._stopped = False  # not before: the end of the last pass may stop it when it is resting already
+
+    def attach(self, meter: Meter) -> None:
+        """Count there what the workers do from now on."""
+        self.meter, meter.size, meter.unit = meter, self.size, self.unit
+        self.function.count_retries(meter.retried)
 
     def rest(self) -> None:
         """Forget the tasks that were not taken; what workers are busy with comes to nothing. For the run's thread."""
@@ -216,7 +226,7 @@ class Pool:
         """Wait until the task is settled, `ANY` if one is, or the pool stopped; for so long at most."""
         self._awaited = task
         if not (self._use.done if task is ANY else task.settled) and not self._stopped:
-            self._sleep(seconds)  # it may wake up for an earlier signal
+            self.meter.wait(self._sleep, seconds)  # it may wake up for an earlier signal
         self._awaited = None
 
     def _sleep(self, seconds: float) -> None:
@@ -230,6 +240,11 @@ class Pool:
     def watch(self) -> None:
         """From now on, tasks are taken by `next_done`, in the order in which they are settled."""
         self._use.done = deque()
+
+    @property
+    def done(self) -> list[Task]:
+        """The tasks that `next_done` would return."""
+        return [] if self._use.done is None else list(self._use.done.copy())
 
     @property
     def any_done(self) -> bool:

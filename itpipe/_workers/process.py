@@ -37,8 +37,9 @@ class WorkerProcess:
     the pool's lock, or where it says so.
     """
 
-    def __init__(self, name: str, arena: Arena, calls_left: float):
-        self.name, self.calls_left = name, calls_left
+    def __init__(self, number: int, arena: Arena, calls_left: float):
+        self.number, self.calls_left = number, calls_left
+        self.name = f'itpipe-process-{number}'
         self.calls: deque[Call] = deque()
         self.answered_at = self._given_at = self._set_up_at = 0.0
         self.is_connected = False

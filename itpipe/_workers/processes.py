@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 from itpipe._engine.functions import ItemFunction
+from itpipe._engine.meters import Meter
 from itpipe._engine.waiting import GRACE, join
 
 from .cores import count_workers
@@ -45,6 +46,7 @@ class Processes(Pool):
     """Processes that call the function."""
 
     copies = True
+    unit = 'processes'
 
     def __init__(
         self,
@@ -129,6 +131,10 @@ class Processes(Pool):
 
     # -----------------------------------------------------------------------------------------------------------------
     # Between two passes
+
+    def attach(self, meter: Meter) -> None:
+        super().attach(meter)
+        self._workforce.meter = meter
 
     def begin(self, function: ItemFunction) -> None:
         super().begin(function)

@@ -27,6 +27,8 @@ __all__ = ['Threads']
 class Threads(Pool):
     """Threads that call the function. Each of the first tasks starts one."""
 
+    unit = 'threads'
+
     def __init__(self, count: int, function: ItemFunction, in_flight: int | None = None):
         super().__init__(count_workers(count), function, in_flight)
         self.inline = InlinePolicy(calibrated=function.resource is not None)
@@ -38,11 +40,11 @@ class Threads(Pool):
     def _send(self, task: Task, value: Any) -> None:
         self._tasks.put((self.function, task, value))
         if len(self._threads) < self.size:
-            name = f'itpipe-{len(self._threads)}'
-            self._threads.append(Thread(self._serve, name))
+            number = len(self._threads)
+            self._threads.append(Thread(self._serve, f'itpipe-{number}', number))
             self._threads[-1].start()
 
-    def _serve(self) -> None:
+    def _serve(self, number: int) -> None:
         with suppress(Exception):  # of a library that is of no concern to the function
             limit_openmp(self.size)
         resource, failure = self.function.resource, None
@@ -62,10 +64,13 @@ class Threads(Pool):
                 try:
                     value = function(task.key, value)
                 except BaseException as error:
+                    self.meter.worked(number, perf_counter() - begun)
                     self._settle(task, error=error)
                 else:
+                    seconds = perf_counter() - begun
+                    self.meter.worked(number, seconds)
                     if resource is None:  # where there is one, calls cannot be made inline
-                        self.inline.record(perf_counter() - begun)
+                        self.inline.record(seconds)
                     self._settle(task, value)
             del entry, function, task, value
         self._tasks.put(None)  # so that the next thread ends, too

@@ -17,6 +17,7 @@ from itpipe._core.keys import END
 from itpipe._core.notes import close_after, note, noted
 from itpipe._core.steps import HIDDEN, Pair, State
 from itpipe._engine.functions import ItemFunction
+from itpipe._engine.meters import Meter
 from itpipe._engine.waiting import Stop
 
 from .failures import SKIPPED, Failures, Policy
@@ -42,6 +43,10 @@ class _InOrder:
         self.tasks: deque[Task] = deque()
         self.ended = False
         self.error: Exception | None = None
+
+    def values(self) -> list[Any]:
+        """The results that are ready."""
+        return [task.value for task in self.tasks.copy() if task.settled]
 
     def pull(self) -> Pair | None:
         """The next item, or None if there is none."""
@@ -101,6 +106,9 @@ class _AsCompleted(_InOrder):
         state['slots'].clear()  # or they are held as long as the run lasts
         pool.watch()
 
+    def values(self) -> list[Any]:
+        return [task.value for task in self.pool.done]
+
     def pull(self) -> Pair | None:
         if self.again:
             return self.again.popleft()
@@ -158,29 +166,43 @@ def replay_unordered(log: deque[Any], position: list[Any], state: State) -> Iter
 
 
 def _map(
-    window_over: Callable[[Pool], _InOrder], function: ItemFunction, workers: Workers, policy: Policy | None, stop: Stop
+    window_over: Callable[[Pool], _InOrder],
+    function: ItemFunction,
+    workers: Workers,
+    policy: Policy | None,
+    stop: Stop,
+    meter: Meter,
 ) -> Iterator[Pair]:
     pool = workers.open(function, stop)
+    pool.attach(meter)
     leave = pool.close if stop.pools is None else partial(stop.pools.give_back, pool)
-    failures = None if policy is None else Failures(policy, pool.where, stop.dropped, function)
+    failures = None if policy is None else Failures(policy, pool.where, stop.dropped, function, meter)
     keep = failures is not None and failures.keeps_items
     window, inline = window_over(pool), pool.inline
     pending, slow = 0, False
+    probe, before, meter.pending = meter.probe, meter.before, 0
+    meter.values, meter.capacity = window.values, lambda: pool.max_pending
     stop.add(pool)
     try:
         while True:
             while pool.can_submit(pending) and not inline.active and not (slow and window.is_ready()):
+                if probe.on:
+                    probe.charge(meter)
                 begun = perf_counter()
-                if (pair := window.pull()) is None:
+                pair = window.pull()
+                if probe.on:
+                    probe.charge(before)
+                if pair is None:
                     break
                 slow = perf_counter() - begun > HELD
                 window.add(task := pool.submit(*pair, keep=keep))
                 del pair
                 pending += 1
+                meter.pending = pending
                 if not inline.calibrated and pending == 1:
                     pool.try_out(task)
             if inline.active and pool.can_submit(pending):
-                yield from call_inline(window.inline_items(), pool.function, inline, failures, stop)
+                yield from call_inline(window.inline_items(), pool.function, inline, failures, stop, meter)
                 if not inline.active:
                     continue
             if not pending:
@@ -189,6 +211,7 @@ def _map(
                 continue
             task = window.take()
             pending -= 1
+            meter.pending = pending
             if (value := _result(pool, task, failures)) is not SKIPPED:
                 yield task.key, value
             del value
@@ -202,6 +225,7 @@ def _map(
     else:
         leave()
     finally:
+        meter.forget()
         stop.remove(pool)
 
 

@@ -13,6 +13,7 @@ from math import inf
 from time import perf_counter
 from typing import Protocol
 
+from itpipe._engine.meters import Meter
 from itpipe._engine.threads import Helpers
 
 from .crashes import CrashPolicy, Overdue
@@ -55,6 +56,8 @@ class Workforce:
     ):
         self._launcher, self._arena, self._crashes = launcher, arena, crashes
         self._max_tasks, self._close_resources, self._settle = max_tasks or inf, close_resources, settle
+        self.meter = Meter()
+        """What the processes do is counted there."""
         self.lock = threading.Lock()
         """Held for the dispatcher, the arena, and what is sent to processes."""
         self.query_lock = threading.Lock()
@@ -115,6 +118,7 @@ class Workforce:
                 for call, answer in zip(worker.take_answered(len(answers)), answers, strict=True):
                     settled.append((call.task, answer))
                 self.dispatcher.answered(worker, len(answers), seconds)
+                self.meter.worked(worker.number, seconds, len(answers))
             worker.send()
         if worker.calls_left <= 0 and not worker.calls:
             worker.ended = True
@@ -139,7 +143,8 @@ class Workforce:
 
     def _start_worker(self) -> WorkerProcess | None:
         workers = self.dispatcher.workers
-        worker = WorkerProcess(f'itpipe-process-{len(workers)}', self._arena, self._max_tasks)
+        number = min({*range(len(workers) + 1)} - {worker.number for worker in workers})
+        worker = WorkerProcess(number, self._arena, self._max_tasks)
         try:
             self.hub.start()
             self.helpers.start(worker.name, self._start, worker)
@@ -187,6 +192,7 @@ class Workforce:
                 calls.remove(given_up.call)
                 self._arena.release(given_up.call.buffers)
             self.dispatcher.workers.remove(worker)
+            self.meter.restarts += not self.closing
             self.dispatcher.put_back([call for call in calls if not self.is_over(call)])
             self.dispatcher.hand_out()
         if given_up is not None:

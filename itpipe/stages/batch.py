@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 from itpipe._core.checks import integer, is_function, number, truth
 from itpipe._core.keys import Batch, Key
 from itpipe._core.notes import note
-from itpipe._core.steps import AS_WRITTEN, STOP, Pair, Stateless
+from itpipe._core.steps import AS_WRITTEN, METER, STOP, Pair, Stateless
 from itpipe._engine.factories import factory
 from itpipe._engine.indexing import Indices
+from itpipe._engine.meters import Meter
 from itpipe._engine.stream import Stage
 from itpipe._engine.waiting import Stop
 
@@ -74,7 +75,7 @@ def batch_by(
         if limit is not None or cost is not None or padded:
             raise ValueError('batch_by: `limit`, `cost` and `padded` do not go with `size`')
         if not callable(size):
-            return _lists(_by_size, integer('batch_by', 'size', size, least=1), drop_last)
+            return _lists(_by_size, integer('batch_by', 'size', size, least=1), drop_last, METER)
         if drop_last:
             raise ValueError('batch_by: `drop_last` goes with an int `size` only')
         return _lists(_by_rule, STOP, AS_WRITTEN, _predicate, _plain('size', size))
@@ -96,12 +97,18 @@ def _plain(name: str, function: Any) -> Any:
     return is_function('batch_by', name, function)
 
 
-def _by_size(items: Iterator[Pair], size: int, drop_last: bool) -> Iterator[Pair]:
+def _by_size(items: Iterator[Pair], size: int, drop_last: bool, meter: Meter) -> Iterator[Pair]:
+    probe, before = meter.probe, meter.before
     next_batch = items.batch if isinstance(items, Indices) else partial(_next_batch, items)
     while (batch := next_batch(size))[1]:
+        if probe.on:
+            probe.charge(before)
+        meter.taken = (meter.taken or 0) + len(batch[1])
         if len(batch[1]) == size or not drop_last:
             yield batch
         del batch
+        if probe.on:
+            probe.charge(meter)
 
 
 def _next_batch(items: Iterator[Pair], size: int) -> tuple[Batch, list[Any]]:

@@ -10,7 +10,7 @@ from itpipe._core.checks import integer, is_function, one_of, truth
 from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
-from itpipe._core.steps import STOP, EachStep, Elsewhere, ItemStep, Stateful, Stateless, Step, identity
+from itpipe._core.steps import METER, STOP, EachStep, Elsewhere, ItemStep, Stateful, Stateless, Step, identity
 from itpipe._engine.factories import factory, function_of
 from itpipe._engine.order import is_by_count
 from itpipe._engine.resources import Resource, with_setup
@@ -218,7 +218,7 @@ def parallel_map(
     opened = Workers(
         where, given, limit, max_crashes, max_tasks_per_worker, stall_timeout, resource, tries, timeout, restart
     )
-    options = (steps, opened, policy, STOP)
+    options = (steps, opened, policy, STOP, METER)
     itemwise = policy is None
     elsewhere = Elsewhere(where, given, limit, _written(whole, args, kwargs))  # type: ignore[arg-type]
     if ordered:

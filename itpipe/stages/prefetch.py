@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from itpipe._core.sizes import size
-from itpipe._core.steps import STOP, Elsewhere, Pair, Stateless
+from itpipe._core.steps import METER, STOP, Elsewhere, Pair, Stateless
 from itpipe._engine.background import Background
 from itpipe._engine.factories import factory
+from itpipe._engine.meters import Meter
 from itpipe._engine.stream import Stage
 from itpipe._engine.threads import close_outside
 from itpipe._engine.waiting import Stop
@@ -37,14 +38,14 @@ def prefetch(n: int | str) -> Same:
     """
     depth = size('prefetch', 'n', n)
     step = Stateless(
-        'prefetch', _prefetch, (STOP, depth), gives='same', fingerprint='', itemwise=True,
+        'prefetch', _prefetch, (STOP, METER, depth), gives='same', fingerprint='', itemwise=True,
         elsewhere=Elsewhere('thread', limit=depth),
     )  # fmt: skip
     return Same((step,))
 
 
-def _prefetch(items: Iterator[Pair], stop: Stop, n: int) -> Iterator[Pair]:
-    background = Background('itpipe-prefetch', depth=n)
+def _prefetch(items: Iterator[Pair], stop: Stop, meter: Meter, n: int) -> Iterator[Pair]:
+    background = Background('itpipe-prefetch', n, meter)
     stop.add(background)
     try:
         yield from background.run(items)

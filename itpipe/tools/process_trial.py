@@ -83,7 +83,7 @@ def _smaller(step: Any, items: int, everything: bool) -> tuple[Step | ItemStep, 
         one = workers._replace(kind='processes', given=1, in_flight=None)
         return (replace(step, options=(functions, one, *rest)),)
     if is_by_count(step):
-        return (replace(step, options=(min(step.options[0], items), False)),)
+        return (replace(step, options=(min(step.options[0], items), False, *step.options[2:])),)
     if step.name in ('shuffle', 'take', 'prefetch') or step.share is not None:
         return ()
     return (step,)

@@ -13,8 +13,6 @@ from itpipe._engine.epochs import Epochs
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.source import Source
 from itpipe._engine.stream import Stage, Stream, stream
-from itpipe._engine.waiting import Stop
-from itpipe._workers.failures import Policy
 from itpipe._workers.opening import Workers
 from itpipe._workers.seeding import SeedGlobals
 from itpipe.infinite import Infinite
@@ -132,7 +130,7 @@ def _in_mode(steps: Sequence[Step | ItemStep], mode: str) -> Iterator[Step | Ite
 
 
 def _with_workers(step: Any, workers: Workers, mode: str) -> Step:
-    functions, _, policy, stop = step.options
+    functions, _, *rest = step.options
     unordered = isinstance(step, Stateful)
     if mode == 'serial' and not unordered:
         return replace(step, work=_serial, in_workers=False)  # type: ignore[no-any-return]
@@ -142,7 +140,7 @@ def _with_workers(step: Any, workers: Workers, mode: str) -> Step:
     changed = workers._replace(
         kind=kind, given=count, in_flight=1 if unordered else None, max_tasks=None, timeout=None, restart=False
     )
-    return replace(step, options=(functions, changed, policy, stop))  # type: ignore[no-any-return]
+    return replace(step, options=(functions, changed, *rest))  # type: ignore[no-any-return]
 
 
 def _items(functions: Any) -> Iterator[Any]:
@@ -150,15 +148,13 @@ def _items(functions: Any) -> Iterator[Any]:
         yield from getattr(function, 'steps', (function,))
 
 
-def _serial(
-    items: Iterator[Pair], function: ItemFunction, workers: Workers, policy: Policy | None, stop: Stop
-) -> Iterator[Pair]:
+def _serial(items: Iterator[Pair], function: ItemFunction, workers: Workers, *rest: Any) -> Iterator[Pair]:
     """What `parallel_map` gives, without workers."""
     if workers.resource is None:
-        yield from map_failing(items, function, workers, policy, stop)
+        yield from map_failing(items, function, workers, *rest)
         return
     workers.resource.open()
     try:
-        yield from map_failing(items, function, workers, policy, stop)
+        yield from map_failing(items, function, workers, *rest)
     finally:
         workers.resource.close()

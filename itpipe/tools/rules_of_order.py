@@ -131,7 +131,7 @@ def short_epochs(examined: Examined) -> Iterator[Finding]:
     items = items_in(examined.source)
     if not plain or len(batches) != 1 or items is None or items == 0:
         return
-    size, drop_last = batches[0].options
+    size, drop_last, *_ = batches[0].options
     count = items // size if drop_last else -(-items // size)
     name = next(seen.stage for seen in examined.stages if seen.step is not None and is_by_count(seen.step))
     running = examined.running

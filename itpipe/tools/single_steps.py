@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from itpipe._core.steps import STOP, EachStep, ItemStep, Pair, Stateless, Step
+from itpipe._core.steps import METER, STOP, EachStep, ItemStep, Pair, Stateless, Step
 from itpipe._engine.functions import ItemFunction
+from itpipe._engine.meters import Meter
 from itpipe._engine.order import map_items
 from itpipe._engine.waiting import Stop
 from itpipe._workers.failures import SKIPPED, Failures, Policy, Retrying
@@ -40,13 +41,13 @@ def workers_of(step: Step | ItemStep) -> Workers | None:
 
 def _alone(item: ItemStep, step: Step | ItemStep) -> Stateless:
     args, kwargs = (step.args, step.kwargs) if item.name == step.name else (item.args, item.kwargs)
-    return Stateless(item.name, map_one, ((item,), STOP), args=args, kwargs=kwargs, itemwise=True)
+    return Stateless(item.name, map_one, ((item,), STOP, METER), args=args, kwargs=kwargs, itemwise=True)
 
 
 def _in_this_thread(before: list[tuple[Step, int]], step: Step, n: int) -> list[tuple[Step, int]]:
-    functions, workers, policy, _ = step.options
+    functions, workers, policy, *_ = step.options
     if policy is not None or workers.retries is not None:
-        options = (functions, workers, policy, STOP)
+        options = (functions, workers, policy, STOP, METER)
         return [*before, (Stateless(step.name, map_failing, options, args=step.args, kwargs=step.kwargs), n)]
     if not isinstance(functions[0], EachStep):
         return [*before, *((_alone(item, step), n) for item in functions)]
@@ -57,17 +58,22 @@ def _in_this_thread(before: list[tuple[Step, int]], step: Step, n: int) -> list[
     return [*before, *items, (replace(batches, hidden=False), at), *behind]
 
 
-def map_one(items: Iterator[Pair], function: ItemFunction, stop: Stop) -> Iterator[Pair]:
+def map_one(items: Iterator[Pair], function: ItemFunction, stop: Stop, meter: Meter) -> Iterator[Pair]:
     """`map_items` by another name, so that the plan of a run leaves the step alone."""
-    return map_items(items, function, stop)
+    return map_items(items, function, stop, meter)
 
 
 def map_failing(
-    items: Iterator[Pair], function: ItemFunction, workers: Workers, policy: Policy | None, stop: Stop
+    items: Iterator[Pair],
+    function: ItemFunction,
+    workers: Workers,
+    policy: Policy | None,
+    stop: Stop,
+    meter: Meter,
 ) -> Iterator[Pair]:
     """What `parallel_map` with `on_error` or `retries` gives."""
     called = function if workers.retries is None else Retrying(function, workers.retries)
-    failures = None if policy is None else Failures(policy, function.where, stop.dropped, function)
+    failures = None if policy is None else Failures(policy, function.where, stop.dropped, function, meter)
     for key, value in items:
         try:
             result = called(key, value)

@@ -1,0 +1,210 @@
+"""The stats of a run, made of what its meters have counted."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import Any, TypeAlias
+
+from itpipe._core.memory import Held
+from itpipe._core.show import format_step
+
+from .figures import LoopFigures, StageFigures
+from .functions import NOTHING, ItemFunction
+from .ledgers import Ledger
+from .meters import Meter, Probe
+from .order import map_items
+from .stats import Stats
+
+__all__ = ['collect', 'nothing_yet']
+
+MEASURED = 64
+"""Of so many values that are held the bytes are estimated. The others count as much on average."""
+
+Spent: TypeAlias = 'defaultdict[Probe, float]'
+"""Seconds that threads have spent at the stages so far."""
+
+
+def nothing_yet() -> Stats:
+    """The stats of a run that has not started."""
+    return Stats(0.0, (), LoopFigures(0, 0.0, 0.0, 0.0))
+
+
+def collect(ledger: Ledger) -> Stats:
+    """What has been done so far. From any thread, at any time."""
+    if not ledger.started:
+        return nothing_yet()
+    now = ledger.ended or perf_counter()
+    rows = _Rows(ledger, now)
+    first = None if ledger.first is None else collect(ledger.first)
+    if first is not None and len(first.stages) != len(rows.stages):
+        first = None
+    consumer = ledger.consumer
+    if consumer.clocked:
+        waited, worked = consumer.seconds(now)
+        loop = LoopFigures(consumer.taken, waited, worked, consumer.first)
+    else:
+        waited, worked = rows.waited, consumer.meter.seconds
+        loop = LoopFigures(ledger.made, waited, worked, waited if first is None else first.loop.waited)
+    return Stats(now - ledger.started, tuple(rows.stages), loop, first)
+
+
+class _Rows:
+    """The stages in the order in which items pass them."""
+
+    def __init__(self, ledger: Ledger, now: float):
+        self.now = now
+        self.stages: list[StageFigures] = []
+        self._meters: list[Meter] = []
+        self._labels: Counter[str] = Counter()
+        spent = self._add(ledger, 0)
+        self.waited = spent[ledger.last.probe]
+        """Seconds of the thread that drives the last stages."""
+        threads: dict[Probe, int] = {}
+        if ledger.buffer is None:
+            threads[ledger.last.probe] = 0
+            spent[ledger.last.probe] += ledger.consumer.seconds(now)[1] + ledger.consumer.meter.seconds
+        else:
+            self._append(ledger.buffer, ledger.made, 'buffer', 0, Probe())
+            self.stages[-2] = replace(self.stages[-2], behind=len(self.stages) - 1)
+            threads[ledger.buffer.probe] = 0
+        for meter in reversed(self._meters):
+            threads.setdefault(meter.probe, len(threads))
+            if meter.upstream is not meter.probe:
+                spent[meter.upstream] += self._full(meter)
+        for n, meter in enumerate(self._meters):
+            stage = self.stages[n]
+            downstream = spent[meter.probe] - stage.upstream - stage.seconds - stage.waited
+            if stage.kind == 'buffer':
+                stage = replace(stage, upstream=stage.waited, downstream=stage.full)
+            else:
+                stage = replace(stage, downstream=max(0.0, downstream))
+            self.stages[n] = replace(stage, thread=threads[meter.probe])
+
+    def _add(self, ledger: Ledger, depth: int) -> Spent:
+        """The stages of a ledger, those of the streams that its source is made of before it."""
+        spent: Spent = defaultdict(float)
+        ends = []
+        came = 0
+        for branch in ledger.branches:
+            if branch.source.what is not None:
+                for probe, seconds in self._add(branch, depth + 1).items():
+                    spent[probe] += seconds
+                ends.append(len(self.stages) - 1)
+                came += branch.made
+        outs = self._outs(ledger)
+        for n, (meter, out) in enumerate(zip([ledger.source, *ledger.stages], outs, strict=True)):
+            kind = 'source' if n == 0 else 'buffer' if meter.apart else 'workers' if meter.size else 'stage'
+            more = sum(branch.out.seconds for branch in ledger.branches if branch.out is not None) if n == 0 else 0.0
+            self._append(meter, out, kind, depth, meter.probe, spent[meter.probe], more)
+            spent[meter.probe] += self.stages[-1].seconds + self.stages[-1].waited
+            if n > 0:
+                self.stages[-2] = replace(self.stages[-2], behind=len(self.stages) - 1)
+            else:
+                source = len(self.stages) - 1
+                for end in ends:
+                    self.stages[end] = replace(self.stages[end], behind=source)
+                if ends:
+                    self.stages[source] = replace(self.stages[source], items_in=came)
+        return spent
+
+    def _outs(self, ledger: Ledger) -> list[int]:
+        """How many came out of the source and of each stage."""
+        outs = [ledger.made]
+        for meter in reversed(ledger.stages):
+            outs.append(outs[-1] + meter.held + meter.dropped if meter.taken is None else meter.taken)
+        return outs[::-1]
+
+    def _full(self, meter: Meter) -> float:
+        return meter.full + self._until_now(meter.full_since)
+
+    def _waited(self, meter: Meter) -> float:
+        return meter.waited + self._until_now(meter.waiting_since)
+
+    def _until_now(self, since: float) -> float:
+        return max(0.0, self.now - since) if since else 0.0
+
+    def _append(
+        self, meter: Meter, out: int, kind: str, depth: int, probe: Probe, upstream: float = 0.0, more: float = 0.0
+    ) -> None:
+        held = meter.held
+        came = out + held + meter.dropped if meter.taken is None else meter.taken
+        if meter.what is None:  # what is ready for the loop
+            out = came - held
+        workers = [entry for _, entry in sorted(meter.workers.items())]
+        self._meters.append(meter)
+        self.stages.append(
+            StageFigures(
+                name=_name(meter.what),
+                label=self._unique(_label(meter.what)),
+                kind=kind,
+                thread=0,
+                depth=depth,
+                behind=None,
+                items_in=came,
+                items_out=out,
+                gone=came - held,
+                seconds=meter.seconds + more,
+                upstream=upstream,
+                downstream=0.0,
+                waited=self._waited(meter),
+                full=self._full(meter),
+                calls=int(sum(calls for _, calls in workers)),
+                worker_seconds=tuple(seconds for seconds, _ in workers),
+                workers=meter.size,
+                unit=meter.unit,
+                held=held,
+                capacity=meter.capacity(),
+                held_bytes=_bytes_of(meter.values()),
+                errors=meter.errors,
+                dropped=meter.dropped,
+                retries=len(meter.retried),
+                restarts=meter.restarts,
+            )
+        )
+
+    def _unique(self, label: str) -> str:
+        """The name, with a number where there are several of that name."""
+        self._labels[label] += 1
+        return label if self._labels[label] == 1 else f'{label}#{self._labels[label]}'
+
+
+def _name(what: Any) -> str:
+    """What runs in a step looks like, with the steps that it does before its own."""
+    if not isinstance(what, tuple):
+        return 'ready' if what is None else repr(what)
+    step, options = what
+    function = options[0] if options and isinstance(options[0], ItemFunction) else NOTHING
+    names = function.names if step.work is map_items else function.names[: function.lead]
+    own = [] if step.work is map_items else [format_step(step)]
+    return ' | '.join([name or 'look-up' for name in names] + own)
+
+
+def _label(what: Any) -> str:
+    """The name of a step; of item-wise ones together, all names."""
+    if not isinstance(what, tuple):
+        return 'ready' if what is None else 'source'
+    step, options = what
+    names = options[0].names if step.work is map_items else [format_step(step)]
+    return '+'.join(map(_called, names))
+
+
+def _called(name: str) -> str:
+    """The name of a step, or of the only function that it calls."""
+    function = re.match(r'(?:apply|parallel_map)\((?:[\w.]+\.)?(\w+)[,)]', name)
+    return function[1] if function else name.partition('(')[0] or 'look_up'
+
+
+def _bytes_of(values: Sequence[Any]) -> int | None:
+    """About how many bytes the values hold; None if that cannot be said."""
+    held = Held()
+    some = values[:: max(1, -(-len(values) // MEASURED))]
+    try:
+        for value in some:
+            held.add(value)
+    except Exception:  # another thread may be changing them
+        return None
+    return held.total * len(values) // len(some) if some else 0

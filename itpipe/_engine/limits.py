@@ -1,0 +1,165 @@
+"""What limits the rate of a run, and what would help.
+
+A run is as fast as the slowest of those that work beside each other: each thread, the workers of each `parallel_map`,
+and the loop, which is a thread by itself or does what the first stages need as well. For each of them, the seconds are
+known that it works for one of the items that the loop gets. With more workers, these are fewer. So the next one limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from itpipe._views.figures import share
+
+from .figures import LoopFigures, StageFigures
+
+__all__ = ['Limits', 'Resource']
+
+CLEAR = 0.05
+"""A gain that is worth to be told."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Something that works beside the others."""
+
+    label: str
+    name: str
+    seconds: float
+    """Seconds for one item of the loop."""
+    workers: int = 0
+    unit: str = ''
+    thread: int | None = None
+    parts: tuple[tuple[StageFigures, float], ...] = field(default=())
+    """Of a thread: its stages, each with its seconds."""
+
+    def with_more(self, more: int) -> Resource:
+        """It, if it had so many more workers."""
+        return replace(self, seconds=self.seconds * self.workers / (self.workers + more), workers=self.workers + more)
+
+
+class Limits:
+    """What limits the rate in the time of these figures."""
+
+    def __init__(self, stages: Sequence[StageFigures], loop: LoopFigures):
+        found = _resources(stages, loop) if loop.items > 0 else []
+        self.resources = sorted(found, key=lambda each: -each.seconds)
+
+    @property
+    def slowest(self) -> Resource | None:
+        """What limits the rate; None if that cannot be said yet."""
+        return self.resources[0] if self.resources and self.resources[0].seconds > 0 else None
+
+    @property
+    def name(self) -> str:
+        """Its name: of a thread, that of the stage that takes most of the time."""
+        slowest = self.slowest
+        if slowest is None:
+            return ''
+        return slowest.label if slowest.thread is None else _largest(slowest)[0]
+
+    def gain(self, stage: str, more: int) -> float:
+        """The share by which the rate grows if a stage has so many more workers."""
+        for resource in self.resources:
+            if resource.workers and stage in (resource.label, resource.name):
+                return self._gain(resource, resource.with_more(more))
+        known = ', '.join(repr(resource.label) for resource in self.resources if resource.workers) or 'none'
+        raise ValueError(f'Stats.gain: `stage` must be one that has workers ({known}), got {stage!r}')
+
+    def _gain(self, old: Resource, *new: Resource) -> float:
+        left = [other.seconds for other in self.resources if other is not old]
+        now = self.resources[0].seconds
+        return now / max([*left, *(each.seconds for each in new)]) - 1
+
+    @property
+    def advice(self) -> str:
+        slowest = self.slowest
+        if slowest is None:
+            return ''
+        if slowest.workers:
+            return self._more_workers(slowest)
+        if slowest.thread is None:
+            return self._loop(slowest)
+        return self._thread(slowest)
+
+    def _more_workers(self, pool: Resource) -> str:
+        more = 1
+        while more < pool.workers and pool.with_more(more).seconds > self._second:
+            more += 1
+        gain = self._gain(pool, pool.with_more(more))
+        if gain < CLEAR:
+            return f'`{pool.label}` limits, and others nearly so: more {pool.unit} alone do not help.'
+        unit = pool.unit if more > 1 else pool.unit.removesuffix('s')
+        return f'`{pool.label}` limits: with {more} more {unit} about +{share(gain)}.'
+
+    @property
+    def _second(self) -> float:
+        return self.resources[1].seconds if len(self.resources) > 1 else 0.0
+
+    def _loop(self, loop: Resource) -> str:
+        if not self._second or loop.seconds / self._second > 10:
+            return 'The loop limits: data could come more than 10 times as fast.'
+        return f'The loop limits: data could come {loop.seconds / self._second:.2g} times as fast.'
+
+    def _thread(self, thread: Resource) -> str:
+        name, seconds, kind = _largest(thread)
+        rest = thread.seconds - seconds
+        if name == 'loop':
+            split = replace(thread, seconds=seconds), replace(thread, seconds=rest)
+            gain = self._gain(thread, *split)
+            help_ = f'`Infinite`, or `prefetch` as the last stage, would prepare data meanwhile: about +{share(gain)}.'
+            return f'The loop limits, and the stages run in its thread. {help_ if gain >= CLEAR else ""}'.rstrip()
+        where = 'the thread of the loop' if thread.thread == 0 else 'one thread'
+        if kind == 'stage':
+            split = replace(thread, seconds=rest), replace(thread, seconds=seconds / 2)
+            gain = self._gain(thread, *split)
+            if gain >= CLEAR:
+                how = 'with 2 workers, as by `parallel_map` or `Infinite(…, threads=2)`,'
+                return f'`{name}` limits, in {where}: {how} about +{share(gain)}.'
+        split = replace(thread, seconds=rest), replace(thread, seconds=seconds)
+        gain = self._gain(thread, *split)
+        if gain >= CLEAR:
+            return f'`{name}` limits, in {where}: with a `prefetch` behind it about +{share(gain)}.'
+        return f'`{name}` limits: what is behind it could take items faster.'
+
+
+def _largest(thread: Resource) -> tuple[str, float, str]:
+    """Label, seconds and kind of what takes most of the time of a thread."""
+    stage, seconds = max(thread.parts, key=lambda part: part[1], default=(None, 0.0))
+    loop = thread.seconds - sum(part for _, part in thread.parts)
+    if stage is None or loop > seconds:
+        return 'loop', loop, 'loop'
+    return stage.label, seconds, stage.kind
+
+
+def _resources(stages: Sequence[StageFigures], taken: LoopFigures) -> list[Resource]:
+    loop = taken.worked / taken.items
+    threads: dict[int, list[tuple[StageFigures, float]]] = {}
+    result = []
+    for stage in stages:
+        used = _used(stages, stage, taken.items) / taken.items
+        if stage.workers and stage.calls > 0:
+            each = sum(stage.worker_seconds) / stage.calls
+            seconds = each * used / stage.workers
+            result.append(Resource(stage.label, stage.name, seconds, stage.workers, stage.unit))
+        if stage.kind != 'buffer' and stage.items_out > 0:
+            seconds = stage.seconds / stage.items_out * used
+            threads.setdefault(stage.thread, []).append((stage, seconds))
+    for thread, parts in threads.items():
+        seconds = sum(part for _, part in parts) + (loop if thread == 0 else 0.0)
+        result.append(Resource(f'thread {thread}', f'thread {thread}', seconds, thread=thread, parts=tuple(parts)))
+    if 0 not in threads:
+        result.append(Resource('loop', 'loop', loop))
+    return result
+
+
+def _used(stages: Sequence[StageFigures], stage: StageFigures, items: int) -> float:
+    """How many of the items that came out are in what the loop has received."""
+    if stage.behind is None:
+        return min(stage.items_out, items)
+    taker = stages[stage.behind]
+    if taker.items_out <= 0:
+        return 0.0
+    gone = stage.items_out if taker.kind == 'source' else taker.gone
+    return gone * _used(stages, taker, items) / taker.items_out

@@ -1,0 +1,196 @@
+"""What a run counts while it runs, in one place: a `Meter` for each stage, a `Probe` for each thread.
+
+To look at the clock at each stage for each item would take as long as a cheap stage does. So counts are exact, and so
+are waits, which are long. But of what the stages of a thread do, only one item in many is timed. When it comes to that
+item, the probe of the thread is `on`. Then each boundary between two stages that is passed says whose the time since
+the last boundary was. The time of this item counts for all that came since the last one that was timed.
+
+How many these are depends on how long they take. All items are timed where that costs nothing, as in a run of slow
+ones. It is a number of items, not a time: else items that follow a slow one would be chosen more often than others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import copy
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from itpipe._core.averages import MovingAverage
+from itpipe._core.steps import Pair
+
+if TYPE_CHECKING:
+    from .waiting import Stop
+
+__all__ = ['Meter', 'Probe', 'passed']
+
+SHARE = 0.004
+"""The share of a thread's time that its probe may take."""
+MARK = 2e-7
+"""Seconds that it takes to look at the clock once."""
+
+
+class Probe:
+    """The clock of one thread of a run. Only that thread changes it."""
+
+    __slots__ = ('_average', '_before', '_ended', '_marks', '_random', '_skipped', 'left', 'on', 'since', 'weight')
+
+    def __init__(self) -> None:
+        self.on = False
+        """Whether what is being made is timed."""
+        self.left = 0
+        """How many are made before the next one that is timed. If there are none, `begin` is called before it is asked
+        for. When it has come, this is counted down."""
+        self.since = 0.0
+        """Up to when the time is accounted for."""
+        self.weight = 0
+        """How many the one that is timed stands for."""
+        self._before = self._skipped = self._marks = 0
+        self._ended, self._random = 0.0, 1
+        self._average = MovingAverage(0.3)
+
+    @property
+    def made(self) -> int:
+        """How many were made."""
+        return self._before + self._skipped - self.left
+
+    def frozen(self) -> Probe:
+        """One that has made as many."""
+        probe = Probe()
+        probe._before = self.made
+        return probe
+
+    def begin(self) -> None:
+        """Time what is made next, because none are left."""
+        self.weight = self._skipped + 1
+        self._before, self._skipped, self.left, self._marks = self.made, 0, 0, 0
+        self.since = perf_counter()
+        if not self._ended:
+            self._ended = self.since
+        self.on = True
+
+    def charge(self, meter: Meter) -> None:
+        """The time since the last boundary was that of this stage."""
+        now = perf_counter()
+        meter.seconds += (now - self.since) * self.weight
+        self.since = now
+        self._marks += 1
+
+    def end(self) -> None:
+        """It is made. All of its time has been charged."""
+        self.on, self._before = False, self.made
+        seconds = self._average.add((self.since - self._ended) / self.weight)
+        self._ended = self.since
+        self._random = (self._random * 1103515245 + 12345) % (
+            1 << 31
+        )  # else a rhythm of the items may be met each time
+        spread = 0.5 + self._random / (1 << 31)
+        self.left = self._skipped = int(self._marks * MARK / (SHARE * seconds + 1e-12) * spread)
+
+
+class Meter:
+    """What one stage has done so far.
+
+    Only the thread of the stage adds to it, apart from `workers`, in which each worker has an entry of its own, and
+    `retried`, whose length counts.
+    """
+
+    def __init__(self, probe: Probe | None = None, before: Meter | None = None):
+        self.probe, self.before = probe or Probe(), before or self
+        self.upstream = Probe()
+        """The probe of the thread that makes what is taken here, if that is another one."""
+        self.what: Any = None
+        """The step and its options, or a source: what it looks like."""
+        self.apart = False
+        """Whether what comes in is made by another thread."""
+        self.taken: int | None = None
+        """How many came in. None if that is as many as came out, are held, or were left out."""
+        self.seconds = 0.0
+        """Seconds at work in the thread of the stage, as the probe has them."""
+        self.waited, self.waiting_since = 0.0, 0.0
+        """Seconds in which that thread waited here, for workers or for the thread before it, and since when it does so
+        again."""
+        self.full, self.full_since = 0.0, 0.0
+        """Seconds in which the thread before it waited because enough is held, and since when it does so again."""
+        self.forget()
+        self.size, self.unit = 0, ''
+        """How many workers there are at most, and what they are: threads, processes or workers."""
+        self.workers: dict[int, list[float]] = {}
+        """For each worker: seconds of its calls, and how many these were."""
+        self.errors = self.dropped = self.restarts = 0
+        self.retried: list[None] = []
+
+    def wait(self, sleep: Callable[..., object], *args: Any) -> None:
+        """Wait, by calling this: the time is no work of this stage."""
+        probe = self.probe
+        if probe.on:
+            probe.charge(self)
+        begun = self.waiting_since = perf_counter()
+        try:
+            sleep(*args)
+        finally:
+            now = perf_counter()
+            self.waiting_since = 0.0
+            self.waited += now - begun
+            if probe.on:
+                probe.since = now
+
+    def wait_full(self, sleep: Callable[..., object]) -> None:
+        """Wait, by calling this, until less is held. For the thread that makes what is held."""
+        begun = self.full_since = perf_counter()
+        try:
+            sleep()
+        finally:
+            self.full_since = 0.0
+            self.full += perf_counter() - begun
+
+    def forget(self) -> None:
+        """Nothing is held any more."""
+        self.pending: int | None = None
+        """How many are held; None if as many as `values`."""
+        self.values: Callable[[], list[Any]] = list
+        """What is held and can be seen."""
+        self.capacity: Callable[[], int | None] = _no_limit
+        """How many may be held at most."""
+
+    @property
+    def held(self) -> int:
+        """How many are held."""
+        return len(self.values()) if self.pending is None else self.pending
+
+    def frozen(self) -> Meter:
+        """It as it is now."""
+        meter = copy(self)
+        meter.workers = {number: entry[:] for number, entry in list(self.workers.items())}
+        meter.retried, meter.pending = self.retried[:], self.held
+        meter.values, meter.capacity = list, _no_limit
+        return meter
+
+    def worked(self, worker: int, seconds: float, calls: int = 1) -> None:
+        """A worker has made so many calls."""
+        entry = self.workers.get(worker)
+        if entry is None:
+            entry = self.workers[worker] = [0.0, 0]
+        entry[0] += seconds
+        entry[1] += calls
+
+
+def _no_limit() -> None:
+    return None
+
+
+def passed(items: Iterator[Pair], meter: Meter, stop: Stop | None = None) -> Iterator[Pair]:
+    """The pairs that come into a stage that does not count them by itself. With `stop`, it can be stopped between."""
+    probe, before = meter.probe, meter.before
+    taken = meter.taken or 0
+    for pair in items:
+        taken += 1
+        meter.taken = taken
+        if probe.on:
+            probe.charge(before)
+        if stop is not None and stop.called:
+            stop.check()
+        yield pair
+        del pair
+        if probe.on:
+            probe.charge(meter)

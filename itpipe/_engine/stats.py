@@ -1,0 +1,146 @@
+"""What a run has done up to a moment, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from itpipe._views.figures import bytes_of, count, plural, rate, seconds, share
+from itpipe._views.tables import html_table, text_table
+
+from .figures import LoopFigures, StageFigures
+from .limits import Limits
+
+__all__ = ['Stats']
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a run has done so far.
+
+    It prints as a table, in notebooks too. `later - earlier` is what was done between the two. `as_dict()` is a dict of
+    numbers, for logging. It does not change: to see more, call `stats()` again.
+    """
+
+    elapsed: float
+    """Seconds since the first item was asked for, up to the end of the run."""
+    stages: tuple[StageFigures, ...]
+    loop: LoopFigures
+    first: Stats | None = None
+    """What had been done when the first item was received: the start is not typical for the rest."""
+    threads: int = 1
+    """How many threads there are besides workers, that of the loop included."""
+
+    def __sub__(self, earlier: Stats) -> Stats:
+        if not isinstance(earlier, Stats):
+            return NotImplemented
+        if len(earlier.stages) != len(self.stages):  # those of before the start
+            return self
+        stages = tuple(late.since(early) for late, early in zip(self.stages, earlier.stages, strict=True))
+        loop = self.loop.since(earlier.loop)
+        return replace(self, elapsed=self.elapsed - earlier.elapsed, stages=stages, loop=loop, first=None)
+
+    @property
+    def rate(self) -> float:
+        """Items, or batches, that the loop received in a second."""
+        return self.loop.items / self.elapsed if self.elapsed else 0.0
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What limits the rate."""
+        stats = self if self.first is None else self - self.first
+        return Limits(stats.stages, stats.loop)
+
+    @property
+    def bottleneck(self) -> str:
+        """What limits the rate: the label of a stage, `'loop'`, or empty if it is not known yet."""
+        return self.limits.name
+
+    @property
+    def advice(self) -> str:
+        """What limits the rate, and what would help."""
+        return self.limits.advice
+
+    def gain(self, stage: str, more: int) -> float:
+        """By which share the rate would grow if a stage with workers had so many more of them, such as 0.38.
+
+        `stage` is the `label` or the `name` of the stage. All else stays as it was in the time that was measured. That
+        the machine has only so many cores is not considered.
+
+        Raises ValueError if there is no such stage with workers.
+        """
+        return self.limits.gain(stage, more)
+
+    def as_dict(self) -> dict[str, float]:
+        """All numbers by their names, such as `'parallel_map/items_out'`, for Prometheus, TensorBoard and others."""
+        numbers: dict[str, float] = {
+            'elapsed': self.elapsed,
+            'rate': self.rate,
+            'loop/items': self.loop.items,
+            'loop/waited': self.loop.waited,
+            'loop/worked': self.loop.worked,
+            'loop/waiting_share': self.loop.waiting_share,
+        }
+        for stage in self.stages:
+            for name in (
+                'items_in', 'items_out', 'seconds', 'upstream', 'downstream', 'waited', 'full', 'calls', 'workers',
+                'held', 'held_bytes', 'errors', 'dropped', 'retries', 'restarts',
+            ):  # fmt: skip
+                if (value := getattr(stage, name)) is not None:
+                    numbers[f'{stage.label}/{name}'] = value
+            numbers[f'{stage.label}/worker_seconds'] = sum(stage.worker_seconds)
+            numbers[f'{stage.label}/rate'] = stage.items_out / self.elapsed if self.elapsed else 0.0
+        return numbers
+
+    def __str__(self) -> str:
+        return text_table(self._title, COLUMNS, self._rows(), self.advice)
+
+    def _repr_html_(self) -> str:
+        return html_table(self._title, COLUMNS, self._rows(), self.advice)
+
+    @property
+    def _title(self) -> str:
+        loop = self.loop
+        if not self.elapsed:
+            return 'not started yet'
+        title = f'{plural(loop.items, "item")} in {seconds(self.elapsed)}, {rate(self.rate)} a second'
+        if loop.waited + loop.worked > loop.first:
+            title += f'; the loop waited {share(loop.waiting_share)} of the time'
+        return title + (f', and {seconds(loop.first)} for the first' if loop.first else '')
+
+    def _rows(self) -> list[list[str]]:
+        loop, rows = self.loop, [self._row(stage) for stage in self.stages]
+        busy = loop.worked / (loop.waited + loop.worked) if loop.worked else 0.0
+        rows.append(
+            ['the loop', count(loop.items), rate(self.rate), seconds(loop.worked), share(busy), seconds(loop.waited)]
+        )
+        return [[*row, *[''] * (len(COLUMNS) - len(row))] for row in rows]
+
+    def _row(self, stage: StageFigures) -> list[str]:
+        total = stage.seconds + stage.waited + stage.upstream + stage.downstream
+        works, of = seconds(stage.seconds), share(stage.seconds / total if total else 0.0)
+        if stage.workers:
+            works = f'{seconds(sum(stage.worker_seconds))} + {works}'
+            available = self.elapsed * stage.workers
+            busy = share(sum(stage.worker_seconds) / available if available else 0.0)
+            of = f'{busy} of {stage.workers} {stage.unit if stage.workers > 1 else stage.unit.removesuffix("s")}'
+        counts = {
+            'error': stage.errors, 'left out': stage.dropped, 'retry': stage.retries, 'restart': stage.restarts
+        }  # fmt: skip
+        trouble = ', '.join(plural(number, what) for what, number in counts.items() if number)
+        held = '' if stage.capacity is None and not stage.held else count(stage.held)
+        return [
+            '  ' * stage.depth + stage.name,
+            count(stage.items_out),
+            rate(stage.items_out / self.elapsed if self.elapsed else 0.0),
+            works,
+            of,
+            seconds(stage.upstream),
+            seconds(stage.downstream),
+            held if stage.capacity is None else f'{held} of {count(stage.capacity)}',
+            bytes_of(stage.held_bytes) if stage.held_bytes else '',
+            trouble,
+        ]
+
+
+COLUMNS = ['stage', 'items', 'a second', 'works', 'busy', 'waits before', 'waits behind', 'held', 'bytes', 'trouble']

@@ -1,0 +1,109 @@
+"""What limits a run, and what would help: by figures that are given, and by runs of which the times are known."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from itpipe._engine.figures import LoopFigures, StageFigures
+from itpipe._engine.stats import Stats
+
+EMPTY = StageFigures(
+    name='', label='', kind='stage', thread=1, depth=0, behind=None, items_in=0, items_out=0, gone=0, seconds=0.0,
+    upstream=0.0, downstream=0.0, waited=0.0, full=0.0, calls=0, worker_seconds=(), workers=0, unit='', held=0,
+    capacity=None, held_bytes=0, errors=0, dropped=0, retries=0, restarts=0,
+)  # fmt: skip
+
+
+def stats(*stages: dict[str, Any], items: int = 100, worked: float = 0.0) -> Stats:
+    """Stats of these stages, one behind the other."""
+    made = []
+    for n, stage in enumerate(stages):
+        count = stage.get('items_out', items)
+        rest = {'items_in': count, 'items_out': count, 'gone': count, 'behind': n + 1 if n + 1 < len(stages) else None}
+        made.append(replace(EMPTY, label=stage['name'], **rest | stage))
+    return Stats(100.0, tuple(made), LoopFigures(items, 100.0 - worked, worked, 0.0))
+
+
+def pool(name: str, seconds: float, workers: int, **more: Any) -> dict[str, Any]:
+    each = (seconds / workers,) * workers
+    return {'name': name, 'workers': workers, 'worker_seconds': each, 'calls': 100, 'unit': 'threads'} | more
+
+
+def test_more_workers_until_the_next_one_limits():
+    made = stats({'name': 'source', 'kind': 'source', 'seconds': 60.0}, pool('load', 300.0, 3))
+    assert made.bottleneck == 'load'
+    assert made.gain('load', 1) == pytest.approx(1 / 3)
+    assert made.gain('load', 2) == pytest.approx(2 / 3)
+    assert made.gain('load', 30) == pytest.approx(2 / 3)
+    assert made.advice == '`load` limits: with 2 more threads about +67 %.'
+
+
+def test_no_more_than_twice_the_workers_are_advised():
+    assert stats(pool('load', 100.0, 1)).advice == '`load` limits: with 1 more thread about +100 %.'
+
+
+def test_two_that_are_as_slow():
+    made = stats(pool('load', 200.0, 2), pool('augment', 198.0, 2))
+    assert made.advice == '`load` limits, and others nearly so: more threads alone do not help.'
+
+
+def test_a_stage_in_the_thread_beside_the_loop():
+    made = stats({'name': 'source', 'kind': 'source', 'seconds': 20.0}, {'name': 'f', 'seconds': 80.0}, worked=40.0)
+    assert made.bottleneck == 'f'
+    assert made.advice.endswith('with 2 workers, as by `parallel_map` or `Infinite(…, threads=2)`, about +150 %.')
+
+
+def test_a_source_that_nothing_helps():
+    made = stats({'name': 'disk', 'kind': 'source', 'seconds': 90.0}, {'name': 'f', 'seconds': 1.0})
+    assert (made.bottleneck, made.advice) == ('disk', '`disk` limits: what is behind it could take items faster.')
+
+
+def test_a_source_that_should_run_beside_the_rest():
+    made = stats({'name': 'disk', 'kind': 'source', 'seconds': 50.0}, {'name': 'f', 'seconds': 40.0})
+    assert made.advice == '`disk` limits, in one thread: with a `prefetch` behind it about +80 %.'
+
+
+def test_a_loop_that_is_slower_than_its_data():
+    made = stats({'name': 'source', 'kind': 'source', 'seconds': 20.0}, worked=90.0)
+    assert (made.bottleneck, made.advice) == ('loop', 'The loop limits: data could come 4.5 times as fast.')
+    made = stats({'name': 'source', 'kind': 'source', 'seconds': 0.1}, worked=90.0)
+    assert made.advice == 'The loop limits: data could come more than 10 times as fast.'
+
+
+def test_a_loop_that_does_all_by_itself():
+    made = stats({'name': 'source', 'kind': 'source', 'thread': 0, 'seconds': 40.0}, worked=60.0)
+    assert made.advice == (
+        'The loop limits, and the stages run in its thread. `Infinite`, or `prefetch` as the last stage, would prepare'
+        ' data meanwhile: about +67 %.'
+    )
+
+
+def test_only_what_the_loop_has_received_counts():
+    """Twice as many items were loaded as have come out: of each, the time is what it is."""
+    made = stats(
+        pool('load', 400.0, 2, items_in=200, items_out=200, gone=200, calls=200),
+        {'name': 'f', 'items_in': 200, 'held': 100, 'gone': 100},
+    )
+    (load,) = [each for each in made.limits.resources if each.label == 'load']
+    assert load.seconds == pytest.approx(1)
+
+
+def test_items_that_make_batches():
+    made = stats(
+        pool('load', 300.0, 1, items_in=3200, items_out=3200, gone=3200, calls=3200),
+        {'name': 'batch_by', 'items_in': 3200, 'items_out': 100, 'gone': 3200},
+    )
+    (load,) = [each for each in made.limits.resources if each.label == 'load']
+    assert load.seconds == pytest.approx(3)
+
+
+def test_a_stage_without_workers_has_no_gain():
+    made = stats(pool('load', 300.0, 3), {'name': 'f', 'seconds': 1.0})
+    with pytest.raises(ValueError, match="^Stats.gain: `stage` must be one that has workers \\('load'\\), got 'f'$"):
+        made.gain('f', 1)
+
+
+def test_nothing_is_said_of_a_run_that_has_given_nothing():
+    made = stats(pool('load', 300.0, 3), items=0)
+    assert (made.bottleneck, made.advice) == ('', '')
