@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from itpipe._engine.functions import item_function
+from itpipe._engine.meters import Meter
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.stream import itemwise
 from itpipe._engine.waiting import Stop
@@ -26,7 +27,7 @@ class Run:
     def __init__(self, items: Any, ordered: bool, slots: Any = (), f: Callable[[Any], Any] = lambda x: x * x):
         self.stop, self.log = Stop(), deque[Any]()
         function = item_function(itemwise('f', f).steps, Seeds())
-        options = function, Workers('threads', 2, 3, 2, None, None, None, None), None, self.stop
+        options = function, Workers('threads', 2, 3, 2, None, None, None, None), None, self.stop, Meter()
         pairs = iter(items)
         if ordered:
             self.pairs: Any = map_ordered(pairs, *options)
