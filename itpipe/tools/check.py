@@ -36,12 +36,12 @@ HINTS: list[Callable[[Examined], Iterator[Finding]]] = [*DATA_HINTS, *FUNCTION_H
 KINDS = {
     'batched-twice', 'blocks-in-process', 'changes-dataset', 'changes-input', 'combine-without-batch',
     'copied-generator', 'dict-as-source', 'differs-in-process', 'does-not-combine', 'dtypes-differ', 'empty',
-    'endless', 'fails-in-process', 'global-generator', 'lazy-result', 'length', 'many-workers', 'memory',
-    'no-batches', 'no-combine', 'no-seed', 'no-state', 'not-finite', 'not-picklable', 'not-reproducible',
-    'not-sharded', 'object-array', 'one-pass', 'oversubscribed', 'overwrites', 'path-as-source', 'processes-twice',
-    'python-in-threads', 'raises', 'raises-again', 'returns-none', 'same-order', 'short-epochs',
-    'shuffle-after-batch', 'slow-in-front', 'small-buffer', 'table-as-source', 'take-before-shuffle', 'too-cheap',
-    'workers-after-batch',
+    'endless', 'fails-in-process', 'global-generator', 'has-more', 'lazy-result', 'length', 'lengths-differ',
+    'many-workers', 'memory', 'no-batches', 'no-combine', 'no-seed', 'no-state', 'not-batched', 'not-finite',
+    'not-picklable', 'not-reproducible', 'not-sharded', 'object-array', 'one-pass', 'oversubscribed', 'overwrites',
+    'path-as-source', 'processes-twice', 'python-in-threads', 'raises', 'raises-again', 'returns-none', 'same-order',
+    'short-epochs', 'shuffle-after-batch', 'slow-in-front', 'small-buffer', 'table-as-source', 'take-before-shuffle',
+    'too-cheap', 'unordered', 'workers-after-batch',
 }  # fmt: skip
 
 
@@ -62,10 +62,11 @@ def check(
     - stages in an order that is rarely meant, and a stream without an end and without `batches_per_epoch`.
 
     `items` is the number of items that are looked at, of each source. Up to 30 more are looked at if stages leave some
-    out, and the last one is looked up. Each function is called about `items` times, and a few times more with copies of
-    the same items: once if it is slow, at most four times if it takes less than 5 ms. The items are the first ones of a
-    run, with the same random numbers. Buffers are passed by, and batches are made of what is there. Of an iterator no
-    item is taken, as it could not be put back. The global random generators are left as they were.
+    out. With an index, the last item and one behind it are looked up, too. Each function is called about `items` times,
+    and a few times more with copies of the same items: once if it is slow, at most four times if it takes less than
+    5 ms. The items are the first ones of a run, with the same random numbers. Buffers are passed by, and batches are
+    made of what is there. Of an iterator no item is taken, as it could not be put back. What functions and datasets
+    keep in attributes of their own is not kept, and the global random generators are left as they were.
 
     `processes` says whether functions are also tried in a real process, which takes a second or so: by default if the
     pipeline has processes; True for all functions, to see whether they could go there; False for no process.
@@ -126,6 +127,7 @@ def _examined(pipeline: Any, items: int) -> Examined:
 
 
 def _once(found: Iterable[Finding], ignored: set[str]) -> list[Finding]:
+    found = (finding._replace(stage=' '.join(finding.stage.split())) for finding in found)
     return list(dict.fromkeys(finding for finding in found if finding.kind not in ignored))
 
 

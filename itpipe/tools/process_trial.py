@@ -21,6 +21,7 @@ from itpipe.stages.parallel import parallel_map
 from .comparing import difference
 from .examined import Examined
 from .findings import Finding
+from .own_copies import with_own_data, with_own_functions
 from .rewriting import rewritten
 from .single_steps import workers_of
 
@@ -38,9 +39,9 @@ def tried_in_processes(examined: Examined, everything: bool) -> Iterator[Finding
 
     def smaller(steps: tuple[Step | ItemStep, ...]) -> Iterator[Step | ItemStep]:
         for step in steps:
-            yield from _smaller(step, examined.trial.items, everything)
+            yield from _smaller(with_own_functions(step), examined.trial.items, everything)
 
-    small = rewritten(Stream(examined.source, tuple(examined.steps)), smaller)
+    small = rewritten(Stream(examined.source, tuple(examined.steps)), smaller, lambda source, _: with_own_data(source))
     chain = Chain(small.source, small.steps, examined.seeds.copy(), tracked=False)
     came: list[tuple[Key, Any]] = []
     errors: list[Exception] = []

@@ -90,9 +90,11 @@ def _mixed(values: list[Any], place: str) -> tuple[str, list[str]] | None:
 
 
 def makes_objects(examined: Examined) -> Iterator[Finding]:
-    if any(new_none(seen) for seen in examined.stages if not seen.is_source):
+    if any(new_none(seen) is not None for seen in examined.stages if not seen.is_source):
         return  # that is why
     for seen in examined.stages:
+        if seen.is_source and any(value is None for _, value in seen.out):
+            return
         for call in seen.calls:
             if is_combiner(seen) and call.error is None and (found := _objects(call.result, '')):
                 place, names = found

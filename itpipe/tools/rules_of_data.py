@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from itpipe._core.steps import Opaque
+from itpipe._core.steps import ItemStep, Opaque
 from itpipe._engine.indexing import is_cheap, length
 from itpipe._engine.order import is_by_count
 
-from .examined import Examined
+from .examined import Examined, items_in
 from .findings import Finding
 from .seen import Seen
+from .trial import data_of
 
 __all__ = ['DATA_HINTS', 'DATA_RULES']
 
@@ -30,7 +31,7 @@ def lies_about_its_length(examined: Examined) -> Iterator[Finding]:
             problem = f'Its length raises {type(error).__name__}: {error}.'
             yield Finding('length', seen.stage, problem, 'Let `__len__` return the number of items.')
             continue
-        if not size:
+        if not size or _is_table(data):
             continue
         found = len(seen.out)
         first = next((call for call in seen.calls if isinstance(call.error, IndexError)), None)
@@ -85,10 +86,39 @@ def is_text(examined: Examined) -> Iterator[Finding]:
 
 def is_table(examined: Examined) -> Iterator[Finding]:
     for seen in _leaves(examined):
-        if hasattr(seen.sequence, 'iloc') and hasattr(seen.sequence, 'columns'):
+        if _is_table(seen.sequence):
             problem = 'Iterating over a table gives the names of its columns, not its rows.'
             fix = "Give its rows: `table.to_dict('records')`, or `sample(range(len(table))) | table.iloc.__getitem__`."
             yield Finding('table-as-source', seen.stage, problem, fix)
+
+
+def _is_table(data: Any) -> bool:
+    return hasattr(data, 'iloc') and hasattr(data, 'columns')
+
+
+def lengths_differ(examined: Examined) -> Iterator[Finding]:
+    for seen in examined.stages:
+        if not seen.source_is_joined or seen.source.name != 'zip_with' or seen.source.strict:
+            continue
+        plain = [branch for branch in seen.source.branches if all(isinstance(step, ItemStep) for step in branch.steps)]
+        sizes = [items_in(branch.source) for branch in plain if type(data_of(branch.source)) is not range]
+        known = [size for size in sizes if size is not None]
+        if len(set(known)) > 1:
+            problem = f'The streams have {" and ".join(map(str, known))} items. It ends with the shortest.'
+            fix = 'Let them have as many, or say `strict=True`, which makes it an error.'
+            yield Finding('lengths-differ', seen.stage, problem, fix)
+
+
+def leaves_out_everything(examined: Examined) -> Iterator[Finding]:
+    sources = [seen for seen in examined.stages if seen.is_source]
+    all_seen = all(len(seen.out) == items_in(seen.source) for seen in sources if not seen.source_is_joined)
+    for seen in examined.stages:
+        if seen.written == 'take' and seen.step.options[0] == 0:
+            yield Finding('empty', seen.stage, 'It lets no item pass.', 'Give the number of items to take.')
+        failed = any(call.error is not None for call in seen.calls)
+        if seen.written == 'filter_by' and all_seen and seen.calls and not seen.out and not failed:
+            problem = f'It leaves out all {len(seen.calls)} items that there are.'
+            yield Finding('empty', seen.stage, problem, 'Look at the predicate: it is true for the items to keep.')
 
 
 def has_batches(examined: Examined) -> Iterator[Finding]:
@@ -116,6 +146,16 @@ def has_batches(examined: Examined) -> Iterator[Finding]:
             batches = None
 
 
+def has_more(examined: Examined) -> Iterator[Finding]:
+    """A hint: there is an item behind the last one, and it is not so that there is one at any index."""
+    for seen in _leaves(examined):
+        data = seen.sequence
+        size = length(data) if seen.function is not None and not is_cheap(data) and not _is_table(data) else None
+        if size and _last(data, size + 1) is None and isinstance(_last(data, 4 * size + 100), (IndexError, KeyError)):
+            problem = f'By its length it has {size} items, but there is another one at {size}.'
+            yield Finding('has-more', seen.stage, problem, 'If that is not meant, let `__len__` count them all.')
+
+
 def is_dict(examined: Examined) -> Iterator[Finding]:
     """A hint."""
     for seen in _leaves(examined):
@@ -137,5 +177,7 @@ def reads_an_iterator(examined: Examined) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-DATA_RULES = [lies_about_its_length, is_empty, is_text, is_table, has_batches]
-DATA_HINTS = [is_dict, reads_an_iterator]
+DATA_RULES = [
+    lies_about_its_length, is_empty, is_text, is_table, lengths_differ, leaves_out_everything, has_batches,
+]  # fmt: skip
+DATA_HINTS = [is_dict, reads_an_iterator, has_more]

@@ -14,7 +14,7 @@ from .comparing import difference
 from .copying import UNKNOWN
 from .examined import Examined
 from .findings import Finding
-from .seen import Seen
+from .seen import Call, Seen
 
 __all__ = ['FUNCTION_HINTS', 'FUNCTION_RULES', 'is_combiner', 'new_none']
 
@@ -62,7 +62,7 @@ def raises_in_another_thread(examined: Examined) -> Iterator[Finding]:
 def global_generators(examined: Examined) -> Iterator[Finding]:
     for seen in examined.stages:
         names = dict.fromkeys(name for call in seen.calls for name in call.drew)
-        if not names:
+        if not names or _draws_for_its_workers(seen):
             continue
         used = ' and '.join(f'`{name}`' for name in names)
         if seen.is_source:
@@ -79,11 +79,17 @@ def global_generators(examined: Examined) -> Iterator[Finding]:
         yield Finding('global-generator', seen.stage, problem, fix)
 
 
+def _draws_for_its_workers(seen: Seen) -> bool:
+    """Whether it is a DataLoader of torch, which always draws a seed for workers, and gives items in their order."""
+    is_loader = seen.is_source and type(seen.sequence).__name__ == 'DataLoader'
+    return is_loader and type(getattr(seen.sequence, 'sampler', None)).__name__ == 'SequentialSampler'
+
+
 def not_reproducible(examined: Examined) -> Iterator[Finding]:
     changers = _changers(examined)
     for seen, again in examined.again.items():
         found = next((call for call in again if call.differs is not None), None)
-        if found is None or any(call.drew for call in seen.calls):
+        if found is None or any(call.drew for call in seen.calls) or any(call.error is not None for call in again):
             continue
         item = describe(found.first.key)
         if seen.is_source and changers:
@@ -110,8 +116,7 @@ def _change(seen: Seen) -> str | None:
     """What the function changes in its items."""
     if seen.is_source or seen.function is None:
         return None
-    calls = (call for call in seen.calls if call.given is not UNKNOWN)
-    return next((found for call in calls if (found := difference(call.given, call.got)) is not None), None)
+    return next((call.changed for call in seen.calls if call.changed is not None), None)
 
 
 def changes_its_input(examined: Examined) -> Iterator[Finding]:
@@ -135,9 +140,30 @@ def changes_its_input(examined: Examined) -> Iterator[Finding]:
 def overwrites(examined: Examined) -> Iterator[Finding]:
     for seen, again in examined.again.items():
         if any(call.overwrites for call in again):
-            problem = 'It gives the same memory again: the item before is overwritten when the next one is made.'
-            fix = 'Let it return a copy, or a new array for each item.'
-            yield Finding('overwrites', seen.stage, problem, fix)
+            yield _overwrites(seen)
+    for seen in examined.stages:
+        if seen.is_source and seen.function is None and any(map(_is_overwritten, seen.calls, seen.calls[1:])):
+            yield _overwrites(seen)
+
+
+def _overwrites(seen: Seen) -> Finding:
+    problem = 'It gives the same memory again: the item before is overwritten when the next one is made.'
+    return Finding('overwrites', seen.stage, problem, 'Let it return a copy, or a new array for each item.')
+
+
+def _is_overwritten(one: Call, other: Call) -> bool:
+    """Whether two items are in the same memory, though they are not the same."""
+    known = one.made is not UNKNOWN and other.made is not UNKNOWN
+    return known and _same_memory(one.result, other.result) and difference(one.made, other.made) is not None
+
+
+def _same_memory(a: Any, b: Any, depth: int = 3) -> bool:
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.size > 0 and np.may_share_memory(a, b)
+    if hasattr(a, 'untyped_storage'):
+        return a is b or bool(a.numel() and hasattr(b, 'data_ptr') and a.data_ptr() == b.data_ptr())
+    parts = list(zip(_elements(a), _elements(b), strict=False))
+    return depth > 0 and any(_same_memory(x, y, depth - 1) for (_, x), (_, y) in parts)
 
 
 def returns_none(examined: Examined) -> Iterator[Finding]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from math import inf
 from typing import Any, Final
 
+from itpipe._core.keys import Batch
 from itpipe._core.nbytes import nbytes
-from itpipe._core.steps import ItemStep, Opaque, Step, draws
+from itpipe._core.show import format_step
+from itpipe._core.steps import ItemStep, Opaque, Stateful, Step, draws
 from itpipe._engine.branches import Branched
 from itpipe._engine.order import fused, is_by_count
 from itpipe._engine.source import Seeded
@@ -45,7 +48,7 @@ def taken_before_shuffle(examined: Examined) -> Iterator[Finding]:
     taken = None
     for seen in _main(examined):
         if seen.written == 'take':
-            taken = seen
+            taken = seen if seen.step.options[0] <= (items_in(examined.source) or inf) / 2 else None
         elif seen.written == 'batch_by':
             taken = None
         elif seen.written == 'shuffle' and taken is not None:
@@ -204,7 +207,25 @@ def starts_again(examined: Examined) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def not_ordered(examined: Examined) -> Iterator[Finding]:
+    for step, _ in examined.workers:
+        if isinstance(step, Stateful):
+            problem = 'With `ordered=False`, items come as they are ready: in another order in each run.'
+            fix = 'Leave it out if runs have to be reproducible; items that take long do not hold up many others.'
+            yield Finding('unordered', format_step(step), problem, fix)
+
+
+def not_batched(examined: Examined) -> Iterator[Finding]:
+    main = _main(examined)
+    has_batches = any(isinstance(key, Batch) for seen in main for key, _ in seen.out)
+    looked_up = main and main[0].function is not None
+    may_batch = has_batches or any(isinstance(seen.step, Opaque) for seen in main) or not any(seen.out for seen in main)
+    if examined.running is not None and looked_up and not may_batch:
+        problem = 'Its items are single items of the dataset: there is no `batch_size`, and no `batch_by`.'
+        yield Finding('not-batched', examined.running.name, problem, 'Give `Infinite` `batch_size=…`.')
+
+
 ORDER_RULES = [
     shuffled_batches, taken_before_shuffle, workers_get_batches, not_sharded, never_ends, short_epochs,
 ]  # fmt: skip
-ORDER_HINTS = [no_seed, small_buffers, shuffled_validation, starts_again]
+ORDER_HINTS = [no_seed, small_buffers, shuffled_validation, starts_again, not_ordered, not_batched]

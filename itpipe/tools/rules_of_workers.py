@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Final
 
-from itpipe._engine.functions import NOTHING
+from itpipe._engine.functions import NOTHING, ItemFunction
+from itpipe._engine.indexing import LookUp
 from itpipe._views.described import duration
 from itpipe._workers.cores import count_workers, usable_cores
 from itpipe._workers.opening import Workers
@@ -42,7 +43,7 @@ def not_picklable(examined: Examined, everything: bool = False) -> Iterator[Find
     for seen in examined.stages:
         if seen.function is None or (not everything and (seen.workers is None or seen.workers.kind != 'processes')):
             continue
-        function = NOTHING.after(seen.function) if seen.is_source else seen.function
+        function = _unused(seen)
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter('always')
@@ -60,6 +61,14 @@ def not_picklable(examined: Examined, everything: bool = False) -> Iterator[Find
     for workers, stages in groups(examined):
         if workers.kind == 'processes':
             yield from _items(stages)
+
+
+def _unused(seen: Seen) -> ItemFunction:
+    """What would be sent: what the trial has not used, which may have opened something."""
+    if seen.unused is not None:
+        return seen.unused
+    fresh: Any = LookUp(seen.original, seen.stage)
+    return NOTHING.after(fresh.function)
 
 
 def _items(stages: list[Seen]) -> Iterator[Finding]:
@@ -147,7 +156,7 @@ def oversubscribed(examined: Examined) -> Iterator[Finding]:
             )
             fix = 'Let native code use one thread (`threadpoolctl.threadpool_limits(1)`, `torch.set_num_threads(1)`).'
             yield Finding('oversubscribed', slowest.stage, problem, fix)
-        elif count > 4 * cores:
+        elif count > (8 if workers.kind == 'threads' else 4) * cores:
             problem = f'It computes, and {workers.kind}={workers.given} are more than {cores} cores can run.'
             fix = f'Give as many as there are cores, `{workers.kind}=-1`; more only help functions that wait.'
             yield Finding('oversubscribed', slowest.stage, problem, fix)

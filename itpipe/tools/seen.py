@@ -13,6 +13,7 @@ from itpipe._engine.branches import Branched
 from itpipe._engine.functions import ItemFunction
 from itpipe._workers.opening import Workers
 
+from .comparing import difference
 from .copying import UNKNOWN, copied
 from .global_states import GlobalStates
 
@@ -40,6 +41,8 @@ class Call:
     """Seconds at work in this thread …"""
     cpu_of_all: float = 0.0
     """… and in all threads of the process."""
+    changed: str | None = None
+    """What it changed in what it got."""
     drew: tuple[str, ...] = ()
     """The global generators that it has used."""
     error: Exception | None = None
@@ -56,11 +59,15 @@ class Seen:
     branch: tuple[int, ...]
     function: ItemFunction | None = None
     """What is called for an item; None for stages without such a function."""
+    unused: ItemFunction | None = None
+    """The same function, of the user's own objects, which the trial leaves alone. None for a source."""
     workers: Workers | None = None
     """Who does it; None for the thread of the run."""
     sequence: Any = None
     """What a source looks its items up in, or iterates."""
     source: Any = None
+    original: Any = None
+    """The `sequence` that is the user's own; that of the trial is a copy."""
     calls: list[Call] = field(default_factory=list)
     out: list[Pair] = field(default_factory=list)
     scale: float = 1.0
@@ -128,6 +135,7 @@ class Watch:
             call.error = error
         else:
             call.made = copied(call.result)
+            call.changed = None if call.given is UNKNOWN else difference(call.given, value)
         return call
 
     def timed(self, call: Call, function: Callable[[], Any]) -> Any:

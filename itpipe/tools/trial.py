@@ -26,7 +26,8 @@ from itpipe._engine.waiting import Stop
 from itpipe._workers.failures import Retrying
 from itpipe._workers.opening import Workers
 
-from .copying import UNKNOWN
+from .copying import UNKNOWN, copied
+from .own_copies import with_own_data, with_own_functions
 from .placing import who_does_what
 from .seen import Budget, Call, Seen, Watch
 from .single_steps import map_failing, map_one, single_steps, workers_of
@@ -63,15 +64,18 @@ class Trial:
         complete: bool = True,
     ) -> Iterator[Pair]:
         """What comes out. All functions are bound now, in reading order, so that they draw what they draw in a run."""
-        begun = len(self.stages)
+        begun, given, source = len(self.stages), source, with_own_data(source)
         opened: Any = source.open(seeds, self.stop) if not source.one_shot else None
         workers, indices = who_does_what(source, opened, steps, looks_up, complete)
         pairs = self._source(source, opened, steps, seeds, branch, workers.get(LOOK_UP))
+        self.stages[-1].original = data_of(given)
         for step, at in single_steps(steps):
             seen = Seen(format_step(step), step, branch, workers=workers.get(at), before=self.stages[begun:])
             seen.holds_indices = at in indices
             self.stages.append(seen)
-            pairs = self._guarded(seen, self._stage(seen, step, seeds, pairs))
+            unused = kind_of_step(step)(step, seeds.copy(), self.stop, tracked=False).options
+            seen.unused = unused[0] if unused and isinstance(unused[0], ItemFunction) else None
+            pairs = self._guarded(seen, self._stage(seen, with_own_functions(step), seeds, pairs))
         return pairs
 
     # Sources
@@ -89,7 +93,7 @@ class Trial:
             self.stages.append(seen)
             return self._recorded(seen, pairs)
         seen = Seen(repr(source), None, branch, workers=workers, source=described)
-        seen.sequence = getattr(described, 'sequence', getattr(described, 'iterable', None))
+        seen.sequence = data_of(described)
         self.stages.append(seen)
         if source.one_shot:
             self.untouched.append(seen.stage)
@@ -121,6 +125,7 @@ class Trial:
             if pair is None:
                 return
             call.key, call.result = pair
+            call.made = copied(pair[1])
             seen.calls.append(call)
             seen.out.append(pair)
             yield pair
@@ -241,6 +246,13 @@ class Trial:
     def _scale(self, seen: Seen, scale: float) -> None:
         for stage in self.stages[self.stages.index(seen) :]:
             stage.scale = scale
+
+
+def data_of(source: Any) -> Any:
+    """What a source looks its items up in, or iterates."""
+    while isinstance(source, Seeded):
+        source = source.source
+    return getattr(source, 'sequence', getattr(source, 'iterable', None))
 
 
 def _of_branch(pairs: Iterator[Pair], n: int) -> Iterator[Pair]:

@@ -39,6 +39,7 @@ ELSEWHERE = {
     'tools/copying.py': 'tools/test_check.py',
     'tools/examined.py': 'tools/test_check.py',
     'tools/findings.py': 'tools/test_check.py',
+    'tools/own_copies.py': 'tools/test_check.py',
     'tools/placing.py': 'tools/test_check.py',
     'tools/predicted.py': 'tools/test_check.py',
     'tools/rules_of_batches.py': 'tools/test_check.py',

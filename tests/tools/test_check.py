@@ -232,6 +232,48 @@ def in_database():
     return lambda image: connection.execute('select 1').fetchone() and image
 
 
+class OneBuffer:
+    """It yields the same memory for each item."""
+
+    def __iter__(self):
+        memory = np.zeros(3)
+        for n in range(9):
+            memory[:] = n
+            yield memory
+
+
+class BufferedItems(Images):
+    def __init__(self):
+        super().__init__()
+        self.memory = np.zeros(3)
+
+    def __getitem__(self, index):
+        self.memory[:] = index
+        return self.memory
+
+
+class Restricted(Images):
+    def __len__(self):
+        return 10
+
+
+class Lazy(Images):
+    """It opens a file when it is first asked."""
+
+    file = None
+
+    def __getitem__(self, index):
+        self.file = self.file or threading.Lock()
+        return super().__getitem__(index)
+
+    def scaled(self, item):
+        self.file = self.file or threading.Lock()
+        return scaled(item[0]), item[1]
+
+    def __call__(self, item):
+        return self.scaled(item)
+
+
 class Slow(Files):
     def __iter__(self):
         for item in super().__iter__():
@@ -288,6 +330,11 @@ PLANTED = [
     (lambda: batches(RandomItems()), 'global-generator', '<RandomItems>'),
     (lambda: batches([]), 'empty', '[]'),
     (lambda: batches(Images(), shuffle(10), skip(100)), 'empty', '<Images>'),
+    (lambda: batches(OneBuffer(), seed=None), 'overwrites', '<OneBuffer>'),
+    (lambda: batches(BufferedItems()), 'overwrites', '<BufferedItems>'),
+    (lambda: batches(stream(range(9)) | filter_by(lambda x: x > 100)), 'empty', 'filter_by(<lambda>)'),
+    (lambda: batches(stream(range(9)) | take(0)), 'empty', 'take(0)'),
+    (lambda: batches(stream(Images()) | zip_with(Images(60))), 'lengths-differ', 'zip_with(<Images>)'),
     (lambda: batches('/data/train'), 'path-as-source', '/data/train'),
     (lambda: batches(Table(), combiner=list), 'table-as-source', '<Table>'),
     (lambda: batches(stream(Images()) | batch_by(4) | combine), 'batched-twice', 'batch_by(4)'),
@@ -397,6 +444,9 @@ HINTS_PLANTED = [
     (lambda: batches(iter([1, 2])), 'one-pass', 'iterator'),
     (lambda: stream(Files(1000)) | apply(tuple) | shuffle(10, seed=0), None, ''),
     (lambda: batches(Images(5000), shuffle(10)), 'small-buffer', 'shuffle(10)'),
+    (lambda: batches(Restricted()), 'has-more', '<Restricted>'),
+    (lambda: Infinite(Images()), 'not-batched', 'Infinite(<Images>)'),
+    (lambda: stream(Images()) | parallel_map(len, threads=1, ordered=False), 'unordered', 'parallel_map(len'),
     (lambda: batches(Images(), shuffle(10), restart=True), 'same-order', 'shuffle(10)'),
     (lambda: stream(Images()) | stage(list)(), 'no-state', 'list()'),
     (lambda: stream(Images()) | map_at(0, lambda x: np.log(x * 0.0)), 'not-finite', 'map_at(0, <lambda>)'),
@@ -554,9 +604,21 @@ def test_few_items_are_looked_at():
         return item
 
     check(batches(Data(), shuffle(50), count), items=3)
-    assert set(looked_up) == {0, 1, 2, 63}
+    assert set(looked_up) == {0, 1, 2, 63, 64}  # the last one, and one that should not be there
     assert set(called) == {0, 1, 2}
     assert len(called) <= 15
+
+
+def test_what_opens_itself_is_not_opened_by_looking():
+    data, function, method = Lazy(), Lazy(), Lazy()
+    by_id = Lazy()
+    pipeline = mix(
+        stream(data) | function | method.scaled,
+        load_by_random_id(by_id.__getitem__, ids=range(5)),
+        seed=0,
+    )
+    assert check(pipeline | parallel_map(unpack(lambda image, label: image.sum()), processes=1)) == []
+    assert [each.file for each in (data, function, method, by_id)] == [None] * 4
 
 
 def test_a_slow_function_is_called_again_once():
