@@ -28,6 +28,7 @@ from .stages.zip import zip_with
 
 if _TYPE_CHECKING:
     from .tools.check import check
+    from .tools.headspace import headspace
     from .tools.plot import plot
 
 __version__ = _VERSION
@@ -51,6 +52,7 @@ __all__ = [
     'cycle',
     'filter_by',
     'flatten',
+    'headspace',
     'load_by_random_id',
     'map_all',
     'map_at',
@@ -76,7 +78,7 @@ __all__ = [
     'zip_with',
 ]
 
-_TOOLS: dict[str, str] = {'check': 'check', 'plot': 'plot'}
+_TOOLS: dict[str, str] = {'check': 'check', 'headspace': 'headspace', 'plot': 'plot'}
 """The modules of the names that are imported when they are first used."""
 
 _publish(globals())

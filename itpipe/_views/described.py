@@ -1,4 +1,4 @@
-"""What a value is, in one line: its type, structure, shapes and dtypes; and numbers of bytes and seconds in words."""
+"""What a value is, in one line: its type, structure, shapes and dtypes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
-__all__ = ['amount', 'described', 'duration']
+__all__ = ['described']
 
 MOST: Final = 6
 """So many elements of a container are described."""
@@ -90,27 +90,3 @@ def _joined(parts: Any) -> str:
             break
         found.append(part)
     return ', '.join(found)
-
-
-def amount(size: float) -> str:
-    """A number of bytes in words.
-
-    >>> amount(0), amount(999), amount(150_528), amount(2.5e9)
-    ('0 B', '999 B', '151 kB', '2.5 GB')
-    """
-    units = ['B', 'kB', 'MB', 'GB', 'TB']
-    while size >= 999.5 and len(units) > 1:
-        size /= 1000
-        del units[0]
-    unit = units[0]
-    return f'{size:.0f} {unit}' if unit == 'B' or size >= 99.5 else f'{size:.3g} {unit}'
-
-
-def duration(seconds: float) -> str:
-    """A number of seconds in words.
-
-    >>> duration(0), duration(3.2e-6), duration(0.0152), duration(2)
-    ('0 µs', '3.2 µs', '15 ms', '2 s')
-    """
-    factor, unit = (1e6, 'µs') if seconds < 1e-3 else (1e3, 'ms') if seconds < 1 else (1, 's')
-    return f'{seconds * factor:.2g} {unit}' if seconds * factor < 99.5 else f'{seconds * factor:.0f} {unit}'

@@ -7,7 +7,8 @@ from html import escape
 from textwrap import fill
 from typing import Any, Final
 
-from .described import amount, duration
+from .figures import bytes_of
+from .figures import seconds as seconds_of
 
 __all__ = ['as_html', 'as_text']
 
@@ -50,7 +51,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     size, seconds = row['bytes'], row['seconds']
     return [
         row['stage'], row['items'],
-        '' if size is None else amount(size), '' if seconds is None else duration(seconds), row['where'],
+        '' if size is None else bytes_of(size), '' if seconds is None else seconds_of(seconds), row['where'],
     ]  # fmt: skip
 
 

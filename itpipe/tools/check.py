@@ -7,8 +7,9 @@ from typing import Any
 
 from itpipe._core.checks import integer
 from itpipe._engine.seeds import Seeds
-from itpipe._engine.stream import Stream, stream
-from itpipe._views.described import amount, described
+from itpipe._engine.stream import Stream, no_stage, stream
+from itpipe._views.described import described
+from itpipe._views.figures import bytes_of
 from itpipe.infinite import Infinite
 
 from .examined import Examined, Running
@@ -45,6 +46,7 @@ KINDS = {
 }  # fmt: skip
 
 
+@no_stage('it takes the stream, `check(stream)`')
 def check(
     pipeline: Iterable[Any], items: int = 2, *, processes: bool | None = None, ignore: str | Iterable[str] = ()
 ) -> Findings:
@@ -145,7 +147,7 @@ def _notes(examined: Examined) -> list[str]:
             )
     total, parts = predicted(examined)
     if total and examined.running is not None:
-        notes.append(f'The run holds about {amount(total)}: {"; ".join(part.what for part in parts if part.size)}.')
+        notes.append(f'The run holds about {bytes_of(total)}: {"; ".join(part.what for part in parts if part.size)}.')
     return notes
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from itpipe._core.nbytes import nbytes
 from itpipe._core.sizes import Bytes
-from itpipe._views.described import amount
+from itpipe._views.figures import bytes_of
 from itpipe._workers.cores import count_workers
 
 from .examined import Examined
@@ -41,7 +41,7 @@ def predicted(examined: Examined) -> tuple[float, list[Part]]:
         step: Any = seen.step
         if seen.written in ('shuffle', 'reuse') and not seen.holds_indices:
             held = next((option for option in step.options if isinstance(option, int)), 0)
-            parts.append(Part(seen.stage, held * size, f'the buffer of {held} items of {amount(size)}'))
+            parts.append(Part(seen.stage, held * size, f'the buffer of {held} items of {bytes_of(size)}'))
     for workers, last in _last_of_workers(examined):
         size, count = size_of(last) or 0.0, count_workers(workers.given) if isinstance(workers.given, int) else 1
         ahead = workers.in_flight
@@ -49,14 +49,14 @@ def predicted(examined: Examined) -> tuple[float, list[Part]]:
             parts.append(Part(last.stage, min(float(ahead), 64 * count * size), 'what `in_flight` allows'))
         else:
             number = 2 * count if ahead is None else ahead
-            parts.append(Part(last.stage, number * size, f'{number} results of {amount(size)} of workers'))
+            parts.append(Part(last.stage, number * size, f'{number} results of {bytes_of(size)} of workers'))
     if examined.running is not None and main:
         size, ahead = size_of(main[-1]) or 0.0, examined.running.prefetch
         if isinstance(ahead, Bytes):
             parts.append(Part(main[-1].stage, max(float(ahead), size) + 2 * size, 'what `prefetch` allows'))
         else:
             number = 2 + (PREFETCH if ahead is None else ahead)
-            parts.append(Part(main[-1].stage, number * size, f'{number} batches of {amount(size)}'))
+            parts.append(Part(main[-1].stage, number * size, f'{number} batches of {bytes_of(size)}'))
     elif main:
         parts.append(Part(main[-1].stage, size_of(main[-1]) or 0.0, 'a batch'))
     return sum(part.size for part in parts), parts

@@ -13,7 +13,7 @@ from itpipe._core.show import format_step
 from itpipe._core.steps import State, Step
 from itpipe._engine.branches import Branched, Joined
 from itpipe._engine.source import Seeded
-from itpipe._engine.stream import Stream
+from itpipe._engine.stream import Stream, no_stage
 
 from .comparing import difference
 from .reruns import MODES, Made, Rerun, maker
@@ -24,6 +24,7 @@ MOST: Final = 400
 """So many items of a stage are compared, at most, to find out which one is to blame."""
 
 
+@no_stage('it takes the stream, `check_resume(stream)`')
 def check_resume(pipeline: Any, modes: Sequence[str] = ('serial', 'threads'), batches: int = 10) -> None:
     """Raise AssertionError if a stream or an `Infinite` does not go on exactly where it was stopped.
 

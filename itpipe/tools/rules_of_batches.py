@@ -9,7 +9,8 @@ import numpy as np
 
 from itpipe._core.keys import Batch
 from itpipe._core.steps import Stateful
-from itpipe._views.described import amount, described
+from itpipe._views.described import described
+from itpipe._views.figures import bytes_of
 
 from .examined import Examined
 from .findings import Finding
@@ -145,8 +146,8 @@ def too_much_memory(examined: Examined) -> Iterator[Finding]:
     if total > SHARE * free:
         stage, size, what = max(parts, key=lambda part: part[1])
         problem = (
-            f'The run will hold about {amount(total)}, and {amount(free)} are available. Most of it, {amount(size)},'
-            f' is {what}.'
+            f'The run will hold about {bytes_of(total)}, and {bytes_of(free)} are available. Most of it is {what}:'
+            f' {bytes_of(size)}.'
         )
         fix = 'Make batches or buffers smaller, or limit them in bytes: `prefetch="1GB"`, `in_flight="1GB"`.'
         yield Finding('memory', stage, problem, fix)

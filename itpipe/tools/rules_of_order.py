@@ -14,7 +14,7 @@ from itpipe._core.steps import ItemStep, Opaque, Stateful, Step, draws
 from itpipe._engine.branches import Branched
 from itpipe._engine.order import fused, is_by_count
 from itpipe._engine.source import Seeded
-from itpipe._views.described import amount
+from itpipe._views.figures import bytes_of
 
 from .examined import Examined, items_in
 from .findings import Finding
@@ -73,7 +73,7 @@ def workers_get_batches(examined: Examined) -> Iterator[Finding]:
             size = seen.scale * max((nbytes(call.got) for call in seen.calls), default=0)
             if made_here and size > LARGE and seen.workers.kind in ('processes', 'executor'):
                 problem = (
-                    f'Its workers get whole batches of about {amount(size)}, whose items are made one after the other'
+                    f'Its workers get whole batches of about {bytes_of(size)}, whose items are made one after the other'
                     ' in the thread of the run, and are sent there and back.'
                 )
                 fix = (

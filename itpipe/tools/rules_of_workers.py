@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from itpipe._engine.functions import NOTHING, ItemFunction
 from itpipe._engine.indexing import LookUp
-from itpipe._views.described import duration
+from itpipe._views.figures import seconds as seconds_of
 from itpipe._workers.cores import count_workers, usable_cores
 from itpipe._workers.opening import Workers
 from itpipe._workers.pickling import dumps_call, dumps_function, pack, result_of
@@ -114,8 +114,8 @@ def slow_in_front(examined: Examined) -> Iterator[Finding]:
         if total > max(LEAST, 1.5 * share) and front:
             slowest = max(front, key=lambda seen: front[seen])
             problem = (
-                f'It takes {duration(front[slowest])} for each item of the workers behind it, in the thread of the'
-                f' run. They need one every {duration(share)}, so they wait.'
+                f'It takes {seconds_of(front[slowest])} for each item of the workers behind it, in the thread of the'
+                f' run. They need one every {seconds_of(share)}, so they wait.'
             )
             yield Finding('slow-in-front', slowest.stage, problem, _to_workers(slowest, workers))
 
@@ -199,7 +199,7 @@ def python_in_threads(examined: Examined) -> Iterator[Finding]:
             if call is None or call.seconds < 0.002 or call.cpu < COMPUTES * call.seconds or seen.function is None:
                 continue
             if call.given is not UNKNOWN and _is_python(seen, call):
-                problem = f'It takes {duration(call.seconds)} of pure Python, which one thread runs at a time.'
+                problem = f'It takes {seconds_of(call.seconds)} of pure Python, which one thread runs at a time.'
                 yield Finding('python-in-threads', seen.stage, problem, 'Use `processes` in the place of `threads`.')
 
 
@@ -237,7 +237,7 @@ def too_cheap(examined: Examined) -> Iterator[Finding]:
             continue
         times = [examined.seconds[seen] for seen in stages if seen in examined.seconds]
         if times and 0 < sum(times) < 20e-6:
-            problem = f'It takes {duration(sum(times))} an item, less than sending one to a process.'
+            problem = f'It takes {seconds_of(sum(times))} an item, less than sending one to a process.'
             fix = 'Leave out the `parallel_map`, or let each process make whole batches.'
             yield Finding('too-cheap', stages[-1].stage, problem, fix)
 

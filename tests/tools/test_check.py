@@ -673,6 +673,8 @@ def test_kinds_can_be_left_out():
 
 
 def test_wrong_arguments():
+    with pytest.raises(TypeError, match=r'`check` cannot stand right of `\|`: it takes the stream, `check\(stream\)`'):
+        stream(range(3)) | check
     with pytest.raises(ValueError, match=r'^check: `items` must be at least 1, got 0$'):
         check(range(3), items=0)
     with pytest.raises(TypeError, match=r'^stream: what stands left of `\|` must be iterable, got int$'):

@@ -13,7 +13,7 @@ class Found(NamedTuple):
 
 
 ONE = Found('raises', 'apply(<f>)', 'It raises.', 'Do not.')
-ROW = {'stage': 'apply(<f>)', 'items': 'int', 'bytes': 12_300, 'seconds': 0.0012, 'where': 'threads'}
+ROW = {'stage': 'apply(<f>)', 'items': 'int', 'bytes': 12_300, 'seconds': 0.012, 'where': 'threads'}
 EMPTY = {'stage': '[]', 'items': '–', 'bytes': None, 'seconds': None, 'where': 'this thread'}
 
 
@@ -24,10 +24,10 @@ def test_text():
         'hint: apply(<f>)  [raises]\n   It raises.\n   → Do not.\n\n'
         'hint: apply(<f>)  [raises]\n   It raises.\n   → Do not.\n\n'
         'Note: One more thing.\n\n'
-        'stage       items     size    time  in\n'
-        '──────────  ─────  ───────  ──────  ───────────\n'
-        'apply(<f>)  int    12.3 kB  1.2 ms  threads\n'
-        '[]          –                       this thread'
+        'stage       items     size   time  in\n'
+        '──────────  ─────  ───────  ─────  ───────────\n'
+        'apply(<f>)  int    12.3 kB  12 ms  threads\n'
+        '[]          –                      this thread'
     )
 
 
