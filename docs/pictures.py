@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
+from scipy import ndimage
+
 from itpipe import (
     Infinite,
     Stream,
@@ -80,8 +83,6 @@ def main() -> None:
 
 def before_after() -> None:
     """The figure of `plot`. Its bits depend on the version of matplotlib, so only `make pictures` draws it."""
-    import numpy as np
-    from scipy import ndimage
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -91,6 +92,33 @@ def before_after() -> None:
     plot(before=(images, labels), after=(np.stack(shifted), labels)).savefig(STATIC / 'before-after.png', dpi=80)
 
 
+class Waves:
+    """Images that are made when they are looked up."""
+
+    def __len__(self):
+        return 50_000
+
+    def __getitem__(self, index):
+        return np.sin(np.hypot(*np.indices((64, 64))) * index / 1e5), index % 10
+
+    def __repr__(self):
+        return 'waves'
+
+
+def rotate(image, rng):
+    return ndimage.rotate(image, rng.uniform(-20, 20), reshape=False, order=1)
+
+
+def running() -> None:
+    """A run with its figures, which differ from run to run; so only `make pictures` draws it."""
+    items = sample(Waves(), seed=0) | parallel_map(map_at(0, with_rng(rotate)), threads=2) | shuffle(100)
+    with Infinite(items, batch_size=32, batches_per_epoch=200) as batch_iter:
+        for images, _ in batch_iter:
+            np.fft.fft2(images)  # in the place of a training step
+        batch_iter.draw().save(STATIC / 'running.svg')
+
+
 if __name__ == '__main__':
     main()
     before_after()
+    running()

@@ -434,6 +434,9 @@ class Infinite(Generic[B]):
     def draw(self) -> Picture:
         """A picture of the pipeline as it will run: what in the background thread, and what in which workers.
 
+        If it has run, the picture has figures: how many items came out of each stage, what share of the time it was
+        busy, and what limits. It is that of the moment: for another one, draw again.
+
         Notebooks show it, and also the `Infinite` itself in this way. `picture.save('pipeline.svg')` writes a file,
         `picture.svg` and `picture.mermaid` are texts. Nothing runs for it, and no item is looked up.
 
@@ -463,7 +466,7 @@ class Infinite(Generic[B]):
         if self.restart:
             epoch += ', and each begins again'
         epochs = self._epochs
-        return draw_infinite(epochs.source, epochs.steps, epochs.prefetch, epoch, shortened(self))
+        return draw_infinite(epochs.source, epochs.steps, epochs.prefetch, epoch, shortened(self), epochs.stats())
 
     def _repr_html_(self) -> str:
         return self.draw()._repr_html_()

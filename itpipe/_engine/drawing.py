@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from itpipe._core.show import format_call, format_step, format_value
 from itpipe._core.sizes import Bytes
 from itpipe._core.steps import Elsewhere, ItemStep, Joins, Step
-from itpipe._views.parts import Box, Flow, Inputs, Node
+from itpipe._views.parts import Box, Figures, Flow, Inputs, Node
 from itpipe._views.picture import Picture
 
+from .drawn_stats import figures_of
 from .indexing import length
 from .order import LOOK_UP, Plan, fused, is_by_count, map_items, planned
 from .seeds import Seeds
 from .source import MadeOf, Seeded, Source
 from .waiting import Stop
 
+if TYPE_CHECKING:
+    from .stats import Stats
+
 __all__ = ['draw_infinite', 'draw_stage', 'draw_stream']
 
 OF_WORKERS: Final = ('threads', 'processes', 'executor', 'workers', 'in_flight')
 """Options of a `parallel_map` that have a place of their own in the picture."""
+Rows: TypeAlias = Iterator[Figures]
+NO_ROWS: Final[Rows] = iter(())
 OF_STREAM: Final = 'what the item of each stream needs'
 
 
@@ -32,17 +39,22 @@ def draw_stream(source: Source, steps: Sequence[Step | ItemStep], title: str) ->
 
 
 def draw_infinite(
-    source: Source, steps: Sequence[Step | ItemStep], prefetch: int | None, epoch: str, title: str
+    source: Source, steps: Sequence[Step | ItemStep], prefetch: int | None, epoch: str, title: str, stats: Stats
 ) -> Picture:
-    """A picture of an `Infinite` with this limit; `epoch` says what an epoch is."""
-    flow, _ = _stream(source, steps)
-    loop = Node('for batch in batch_iter:', (epoch,), 'loop')
+    """A picture of an `Infinite` with this limit; `epoch` says what an epoch is. If it has run, it has figures."""
+    figures, of_loop = figures_of(stats)
+    rows = iter(figures)
+    flow, _ = _stream(source, steps, rows=rows)
+    ready_now = None if prefetch == 0 else next(rows, None)
+    if figures and (next(rows, None) is not None):  # other stages run, as where an index does not agree
+        flow, ready_now = _stream(source, steps)[0], None
+    loop = Node('for batch in batch_iter:', (epoch,), 'loop', figures=of_loop)
     if prefetch == 0:
         return Picture((Box("the loop's thread", (*flow, loop)),), title)
     ready = 'as many batches ready as it makes in 4 ms'
     if prefetch is not None:
         ready = f'up to {_amount(prefetch, "batch")} ready'
-    return Picture((Box('background thread', flow, holds=ready), loop), title)
+    return Picture((Box('background thread', flow, holds=ready, figures=ready_now), loop), title)
 
 
 def draw_stage(steps: Sequence[Step | ItemStep | Joins], title: str) -> Picture:
@@ -68,46 +80,49 @@ def _steps(flow: Flow, steps: Sequence[Step | ItemStep]) -> Flow:
     return _operators(flow, one_by_one, planned(one_by_one, has_look_up=False), ())
 
 
-def _stream(source: Source, steps: Sequence[Step | ItemStep], complete: bool = True) -> tuple[Flow, tuple[Node, ...]]:
-    """The parts of a stream, and what it leaves to whom its items go."""
+def _stream(
+    source: Source, steps: Sequence[Step | ItemStep], complete: bool = True, rows: Rows = NO_ROWS
+) -> tuple[Flow, tuple[Node, ...]]:
+    """The parts of a stream, and what it leaves to whom its items go. `rows` are the figures of its stages."""
     one_by_one = fused(steps)
     has_look_up = gathers = False
     with suppress(Exception):  # such as that of an iterator that had its one run
         opened = source.open(Seeds(), Stop())
         has_look_up, gathers = opened.has_look_up, opened.gathers
     plan = planned(one_by_one, has_look_up, source.cheap, gathers, complete)
-    flow, look_up = _source(source, plan.looks_up)
+    flow, look_up = _source(source, plan.looks_up, rows)
     if gathers and any(is_by_count(one_by_one[n]) for first in _all_first(plan) for n in first if n != LOOK_UP):
         look_up = tuple(Node(node.title, (*node.notes, 'all of a batch at once'), node.kind) for node in look_up)
     left = tuple(_done(plan.left, one_by_one, look_up))
-    return _operators(flow, one_by_one, plan, look_up), left
+    return _operators(flow, one_by_one, plan, look_up, rows), left
 
 
 def _all_first(plan: Plan) -> list[tuple[int, ...]]:
     return [*(first for first, _ in plan.operators), plan.left]
 
 
-def _source(source: Source, split: bool) -> tuple[Flow, tuple[Node, ...]]:
+def _source(source: Source, split: bool, rows: Rows) -> tuple[Flow, tuple[Node, ...]]:
     """The parts of a source, and of its look-up, if it gives indices."""
     made_of: MadeOf | None = getattr(source, 'made_of', None)
     if made_of is None:
         if isinstance(source, Seeded) and hasattr(source.source, 'made_of'):
-            flow, look_up = _source(source.source, split)
+            flow, look_up = _source(source.source, split, rows)
             return (*flow, Node(format_call('stream', (), {'seed': source.seed}))), look_up
-        notes = [f'{count:,} item{"s" * (count != 1)}' for count in _count(source)]
-        node = Node(_shown(source), (*notes, *(['gives their indices'] if split else [])), 'source')
+        notes = [_amount(count) for count in _count(source)] + ['gives their indices'] * split
+        node = Node(_shown(source), tuple(notes), 'source', figures=next(rows, None))
         return (node,), (Node('look the item up', kind='look-up'),)
     if made_of.how == 'places':
-        flow, look_up = _source(made_of.streams[0].source, split=True)
-        return (
-            *flow,
-            Node(made_of.call, ('orders the indices',) if split else ('orders the indices', 'looks the items up')),
-        ), look_up
-    flows, left = zip(*(_stream(each.source, each.steps, complete=not split) for each in made_of.streams), strict=True)
+        flow, look_up = _source(made_of.streams[0].source, True, NO_ROWS)
+        notes = ['orders the indices'] + ['looks the items up'] * (not split)
+        return (*flow, Node(made_of.call, tuple(notes), figures=next(rows, None))), look_up
+    streams = [_stream(each.source, each.steps, not split, rows) for each in made_of.streams]
+    flows, left = zip(*streams, strict=True)
+    figures = next(rows, None)
     if made_of.how == 'again':
-        return (Box('again and again', flows[0], 'again', made_of.call),), left[0]
+        return (Box('again and again', flows[0], 'again', made_of.call, figures=figures),), left[0]
     ways = tuple(f'{n}: {" | ".join(map(_in_short, nodes)) or "nothing"}' for n, nodes in enumerate(left))
-    return (Inputs(flows, made_of.labels), Node(made_of.call)), (Node(OF_STREAM, ways, 'look-up'),) if any(left) else ()
+    look_up = (Node(OF_STREAM, ways, 'look-up'),) if any(left) else ()
+    return (Inputs(flows, made_of.labels), Node(made_of.call, figures=figures)), look_up
 
 
 def _in_short(node: Node) -> str:
@@ -137,24 +152,31 @@ def _written(step: Step | ItemStep) -> str:
         return f'{step.name}(…)'
 
 
-def _operators(flow: Flow, steps: Sequence[Step], plan: Plan, look_up: tuple[Node, ...]) -> Flow:
+def _operators(flow: Flow, steps: Sequence[Step], plan: Plan, look_up: tuple[Node, ...], rows: Rows = NO_ROWS) -> Flow:
     """The flow, and behind it what the plan runs."""
     indices = plan.looks_up
     for first, own in plan.operators:
         before = _done(first, steps, look_up)
-        indices = indices and not first
-        if own == LOOK_UP:
-            flow = (*flow, *before)
-            continue
-        step = steps[own]
-        if step.elsewhere is None:
-            flow = (*flow, *before, *_nodes(step, indices))
-        elif step.elsewhere.kind == 'thread':
-            ahead = f'up to {_amount(step.elsewhere.limit or 1)} ahead'
-            flow = (Box('a thread of its own', flow, call=_written(step), holds=ahead),)
+        indices, figures = indices and not first, next(rows, None)
+        elsewhere = None if own == LOOK_UP else steps[own].elsewhere
+        if elsewhere is None:
+            nodes = before if own == LOOK_UP else [*before, *_nodes(steps[own], indices)]
+            flow = (*flow, *_counted(nodes, figures))
+        elif elsewhere.kind == 'thread':
+            ahead = f'up to {_amount(elsewhere.limit or 1)} ahead'
+            flow = (Box('a thread of its own', flow, call=_written(steps[own]), holds=ahead, figures=figures),)
         else:
-            flow = (*flow, _workers(step, step.elsewhere, before))
+            flow = (*flow, replace(_workers(steps[own], elsewhere, before), figures=figures))
     return flow
+
+
+def _counted(nodes: list[Node], figures: Figures | None) -> list[Node]:
+    """The nodes of one step, the last with its figures."""
+    if not nodes or figures is None:
+        return nodes
+    if len(nodes) > 1:
+        figures = replace(figures, text=f'{len(nodes)} together: {figures.text}')
+    return [*nodes[:-1], replace(nodes[-1], figures=figures)]
 
 
 def _done(indices: Iterable[int], steps: Sequence[Step], look_up: tuple[Node, ...]) -> list[Node]:

@@ -165,7 +165,7 @@ def _lines(part: Node | Box, depth: int) -> _Lines:
     for note in part.notes:
         lines.add(note, 'note')
     if part.figures is not None:
-        lines.add(part.figures.text, 'limits' if part.figures.limits else 'figures')
+        lines.add(str(part.figures), 'limits' if part.figures.limits else 'figures')
     return lines
 
 

@@ -57,7 +57,7 @@ class _Writer:
 
 def _lines(part: Node | Box) -> str:
     """What is said of a part besides its title."""
-    figures = [] if part.figures is None else [part.figures.text]
+    figures = [] if part.figures is None else [str(part.figures)]
     return '<br/>'.join(map(_shown, filter(None, [part.holds, *part.notes, *figures])))
 
 

@@ -18,6 +18,9 @@ class Figures:
     limits: bool = False
     """Whether it is the bottleneck."""
 
+    def __str__(self) -> str:
+        return f'bottleneck: {self.text}' if self.limits else self.text
+
 
 @dataclass(frozen=True)
 class Node:

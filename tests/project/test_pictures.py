@@ -8,6 +8,8 @@ from running import module_of
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / 'docs' / '_static'
+OF_RUNS = {'running', 'before-after'}
+"""Those that are not the same each time."""
 PICTURES = module_of(ROOT / 'docs' / 'pictures.py')
 
 
@@ -19,4 +21,6 @@ def test_a_picture_is_up_to_date(name: str) -> None:
 
 def test_every_picture_is_shown_and_every_shown_one_is_drawn() -> None:
     pages = '\n'.join(page.read_text(encoding='utf-8') for page in [ROOT / 'README.md', *ROOT.glob('docs/*.md')])
-    assert set(re.findall(r'_static/([\w-]+)\.svg\)', pages)) == PICTURES.PICTURES.keys()
+    shown = set(re.findall(r'_static/([\w-]+)\.(?:svg|png)\)', pages)) - {'resume'}
+    assert shown == {*PICTURES.PICTURES, *OF_RUNS}
+    assert {path.stem for path in STATIC.iterdir()} == {*shown, 'resume'}
