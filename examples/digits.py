@@ -1,4 +1,4 @@
-"""Trains a classifier of handwritten digits, in numpy, on batches that itpipe makes in the background.
+"""Trains a classifier of handwritten digits, in numpy, on batches that itpipe makes meanwhile; shows where time goes.
 
 The digits are the 1,797 that scikit-learn ships; with `--mnist DIR`, those of MNIST, where torchvision has put them.
 """
@@ -8,29 +8,31 @@ import argparse
 import gzip
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from scipy import ndimage
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from itpipe import Infinite, batch_by, combine, map_at, parallel_map, sample, with_rng
+from itpipe import Infinite, batch_by, combine, map_at, plot, sample, with_rng
 from itpipe.image import zoom_to_shape
 
 SHAPE = 16, 16
 BATCH_SIZE = 32
 BATCHES_PER_EPOCH = 100
 WANTED = 0.95
+TIMED = 50
+"""Batches that are made without workers, to see how long a serial loop would have waited."""
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--epochs', type=int, default=10, help='how many to train (default: %(default)s)')
     parser.add_argument('--mnist', type=Path, metavar='DIR', help='train on DIR/MNIST/raw/*-ubyte[.gz]')
-    parser.add_argument('--out', type=Path, default='digits.png', help='the picture to draw (default: %(default)s)')
+    parser.add_argument('--out', type=Path, default='digits.png', help='the picture of a batch (default: %(default)s)')
     args = parser.parse_args()
     if args.epochs < 1:
         parser.error('--epochs must be at least 1')
@@ -44,36 +46,52 @@ def main():
 
     pixels = np.stack([image for image, _ in train[:1000]])
     to_size = map_at(0, zoom_to_shape, SHAPE)  # element 0 of a pair (image, label) is the image
-    to_scale = map_at(0, standardize, mean=pixels.mean(), std=pixels.std())
+    to_scale = map_at(0, standardize, mean=float(pixels.mean()), std=float(pixels.std()))
     augment = map_at(0, with_rng(shift_and_noise))
 
-    batches = (
-        sample(train, seed=0)  # endless pairs; the seed is also that of whatever is random further on
-        | parallel_map(to_size | to_scale | augment, threads=2)
-        | batch_by(BATCH_SIZE)  # lists of 32 pairs
-        | combine  # two arrays: 32 images, 32 labels
-    )
+    items = sample(train, seed=0)  # endless pairs; the seed is also that of whatever is random further on
     test_images, test_labels = combine(test | to_size | to_scale)
 
-    model = Classifier(pixels=SHAPE[0] * SHAPE[1], hidden=1024, classes=10, seed=0)
-    losses, accuracies, seconds = [], [], 0
-    # BLAS in one thread: it leaves the other cores to the batches, and gives the same bits on any number of them.
-    with Infinite(batches, batches_per_epoch=BATCHES_PER_EPOCH) as batch_iter, threadpool_limits(1):
-        timed = Timed(batch_iter)
+    model = Classifier(pixels=SHAPE[0] * SHAPE[1], hidden=3072, classes=10, seed=0)
+    losses, accuracies = [], []
+    batch_iter = Infinite(
+        items,
+        to_size,
+        to_scale,
+        augment,
+        batch_size=BATCH_SIZE,
+        batches_per_epoch=BATCHES_PER_EPOCH,
+        processes=2,  # make whole batches, while this one trains
+    )
+    # BLAS in one thread leaves the other cores to the processes, and gives the same bits on any number of them.
+    with batch_iter, threadpool_limits(1):
         for epoch in range(args.epochs):
-            start = time.perf_counter()
-            for images, labels in tqdm(timed, f'epoch {epoch + 1:2}', leave=False):
+            for images, labels in tqdm(batch_iter, f'epoch {epoch + 1:2}', leave=False):
                 losses.append(model.train_step(images, labels))
-            seconds += time.perf_counter() - start
             accuracies.append(np.mean(model.predict(test_images) == test_labels))
             loss = np.mean(losses[-BATCHES_PER_EPOCH:])
             print(f'epoch {epoch + 1:2}: loss {loss:.3f}, test accuracy {accuracies[-1]:.4f}')
+        stats, pipeline = batch_iter.stats(), batch_iter.draw()
+    print(f'test accuracy at the end: {accuracies[-1]:.4f}\n')
 
-    print(f'test accuracy at the end: {accuracies[-1]:.4f}')
+    serial = items | to_size | to_scale | augment | batch_by(BATCH_SIZE) | combine
+    begin = time.perf_counter()
+    batches = list(islice(serial, TIMED))
+    alone = (time.perf_counter() - begin) / TIMED * len(losses)
+    print(f'{stats}\n')
+    loop = stats.loop
+    seconds = loop.waited + loop.worked
     print(f'trained on {len(losses):,} batches in {seconds:.1f} s')
-    print(f'of that, waited for data: {timed.waited:.2f} s ({timed.waited / seconds:.1%})')
-    draw(next(iter(batches)), losses, accuracies).savefig(args.out, dpi=120)
-    print(f'drew {args.out}')
+    print(
+        f'of that, waited for data: {loop.waited:.2f} s ({loop.waited / seconds:.1%}),'
+        f' {loop.first:.2f} s of it for the first batch, while the processes started'
+    )
+    print(f'a serial loop would have waited about {alone:.1f} s ({alone / (alone + loop.worked):.1%})\n')
+
+    before, after = combine(list(islice(items, 8))), tuple(part[:8] for part in batches[0])
+    plot(before=before, after=after, title='Augmentation').savefig(args.out, dpi=120)
+    pipeline.save(args.out.with_suffix('.svg'))
+    print(f'drew {args.out} and {args.out.with_suffix(".svg")}')
     if accuracies[-1] <= WANTED:
         sys.exit(f'the test accuracy, {accuracies[-1]:.4f}, is not over {WANTED}')
 
@@ -134,27 +152,6 @@ class Classifier:
             weight -= rate * mean / (np.sqrt(square) + 1e-8)
 
 
-class Timed:
-    """Passes batches on, and counts the seconds spent waiting for them."""
-
-    def __init__(self, batches):
-        self.batches = batches
-        self.waited = 0
-
-    def __len__(self):
-        return len(self.batches)
-
-    def __iter__(self):
-        batches = iter(self.batches)
-        while True:
-            start = time.perf_counter()
-            batch = next(batches, None)
-            self.waited += time.perf_counter() - start
-            if batch is None:
-                return
-            yield batch
-
-
 def split_digits():
     """Pairs (image, label) to train on, and to test on: the 1,797 digits, a fifth of them held out."""
     digits = load_digits()
@@ -186,33 +183,6 @@ def read_idx(folder, name):
         raise ValueError(f'{path} is not an IDX file of bytes')
     shape = np.frombuffer(data, '>i4', count=data[3], offset=4)
     return np.frombuffer(data, np.uint8, offset=4 + shape.nbytes).reshape(shape)
-
-
-def draw(batch, losses, accuracies):
-    """A figure of a batch, and of how the training went."""
-    figure = Figure(figsize=(13, 5.2), layout='constrained')
-    left, right = figure.subfigures(1, 2, width_ratios=(1.3, 1))
-
-    left.suptitle('The first batch, as the model gets it', fontweight='bold')
-    for axes, image, label in zip(left.subplots(4, 8).flat, *batch, strict=True):
-        axes.imshow(image, cmap='gray', vmin=-1.5, vmax=2.5)
-        axes.set_title(label, fontsize=10, pad=3)
-        axes.set_axis_off()
-
-    right.suptitle('Learning', fontweight='bold')
-    above, below = right.subplots(2, sharex=True)
-    epochs = np.arange(1, len(accuracies) + 1)
-    means = np.reshape(losses, (len(epochs), -1)).mean(1)
-    above.plot(np.arange(1, len(losses) + 1) / BATCHES_PER_EPOCH, losses, color='tab:blue', alpha=0.3, lw=0.8)
-    above.plot(epochs - 0.5, means, 'o-', color='tab:blue', label='mean of an epoch')
-    above.set(yscale='log', ylabel='training loss')
-    above.legend(frameon=False)
-    below.plot(epochs, accuracies, 'o-', color='tab:orange', label=f'at last {accuracies[-1]:.4f}')
-    below.axhline(WANTED, color='gray', ls='--', lw=1)
-    below.set(xlabel='epoch', ylabel='test accuracy', xlim=(0, None), ylim=(None, 1.002))
-    below.xaxis.get_major_locator().set_params(integer=True)
-    below.legend(frameon=False)
-    return figure
 
 
 if __name__ == '__main__':

@@ -87,4 +87,8 @@ def test_a_model_that_has_not_learned_is_a_failure(digits, raw, monkeypatch, cap
     with pytest.raises(SystemExit, match=r'^the test accuracy, 0\.\d{4}, is not over 0\.95$'):
         run(digits, monkeypatch, '--mnist', tmp_path, '--epochs', 1, '--out', tmp_path / 'noise.png')
     assert (tmp_path / 'noise.png').read_bytes().startswith(b'\x89PNG')
-    assert capsys.readouterr().out.startswith('40 images to train on, 10 to test on\nepoch  1: loss ')
+    assert (tmp_path / 'noise.svg').read_text().startswith('<svg ')
+    printed = capsys.readouterr().out
+    assert printed.startswith('40 images to train on, 10 to test on\nepoch  1: loss ')
+    for text in 'waits behind', ' limits', 'waited for data: ', 'a serial loop would have waited about ', 'drew ':
+        assert text in printed
