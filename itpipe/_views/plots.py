@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ['Block', 'Histogram', 'Image', 'Lines', 'Panel', 'drawn', 'limits_of']
+__all__ = ['Block', 'Histogram', 'Image', 'Lines', 'Panel', 'Steps', 'drawn', 'limits_of']
 
 Array: TypeAlias = 'np.ndarray[Any, Any]'
 COLORS: Final = ('#e8871e', '#0969da')
@@ -41,7 +41,18 @@ class Histogram(NamedTuple):
     labels: tuple[str, ...] = ('',)
 
 
-Panel: TypeAlias = Image | Lines | Histogram
+class Steps(NamedTuple):
+    """Values, each of which holds from the step before up to its own."""
+
+    steps: Sequence[int]
+    values: Sequence[float]
+    what: str
+    """What they are."""
+    most: float | None = None
+    """The end of the axis, if they are shares of something."""
+
+
+Panel: TypeAlias = Image | Lines | Histogram | Steps
 
 
 class Block(NamedTuple):
@@ -94,7 +105,7 @@ def _columns(block: Block) -> int:
 def _size(block: Block) -> tuple[float, float]:
     """Width and height in inches."""
     panel = block.rows[0][1][0][1]
-    width, height = {Image: (1.5, 1.5), Lines: (2.6, 1.7), Histogram: (3.2, 2.4)}[type(panel)]
+    width, height = {Image: (1.5, 1.5), Lines: (2.6, 1.7), Histogram: (3.2, 2.4), Steps: (7.0, 1.9)}[type(panel)]
     if isinstance(panel, Image):
         height = min(max(width * panel.values.shape[0] / panel.values.shape[1], 0.5), 4)
     titles = max(title.count('\n') + 1 if title else 0 for _, panels in block.rows for title, _ in panels)
@@ -127,8 +138,13 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
                 ax.plot(channel, color=f'C{n}' if several else color, lw=1, label=label if n == 0 else '')
         ax.tick_params(labelsize=7)
         _add_legend(ax, panel.labels)
-    else:
+    elif isinstance(panel, Histogram):
         _draw_histogram(ax, panel)
+    else:
+        ax.stairs(panel.values, [0, *panel.steps], color=COLORS[1], fill=True, alpha=0.25)
+        ax.stairs(panel.values, [0, *panel.steps], color=COLORS[1], baseline=None)
+        ax.set(xlabel='steps', ylabel=panel.what, xlim=(0, panel.steps[-1]), ylim=(0, panel.most))
+        ax.tick_params(labelsize=8)
 
 
 def _draw_image(ax: Axes, panel: Image) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from itpipe._core.checks import integer
-from itpipe._views.plots import Block, Histogram, Image, Lines, Panel, drawn, limits_of
+from itpipe._engine.stats import Stats
+from itpipe._views.plots import Block, Histogram, Image, Lines, Panel, Steps, drawn, limits_of
 
 from .fields import Field, fields_of, is_mask
 
@@ -49,6 +51,9 @@ def plot(
     - 1D arrays with at least 8 values, and those with up to 4 channels, are sequences, drawn as lines;
     - all else is one histogram for all items, and so are numbers and texts where nothing else is there.
 
+    `batch` may also be a list of `stats()`, taken while a training went on, such as every 100 steps. Then the share of
+    time in which the loop waited, and the steps in a second, are drawn over the steps.
+
     At most `n` items are drawn; by default 16 images, 4 volumes or 9 sequences. `plot(before=…, after=…)` draws each
     item twice, one below the other, or as two lines. Histograms lie over each other.
 
@@ -76,12 +81,35 @@ def plot(
     if n is not None:
         integer('plot', 'n', n, least=1)
     integer('plot', 'slices', slices, least=1)
+    if isinstance(batch, list) and batch and isinstance(batch[0], Stats):
+        return drawn(Figure, _history(batch), title)
     if batch is not None:
         versions = {'': fields_of('plot', 'batch', batch)}
     else:
         versions = {name: fields_of('plot', name, value) for name, value in (('before', before), ('after', after))}
         _check_alike(*versions.values())
     return drawn(Figure, _Blocks([*versions.values()], tuple(versions), n, slices).made(), title)
+
+
+def _history(all_stats: list[Any]) -> list[Block]:
+    """What was done from each of the stats to the next one."""
+    steps, waited, rates = [0], [], []
+    for before, now in pairwise([None, *all_stats]):
+        if not isinstance(now, Stats):
+            raise TypeError(f'plot: `batch` must have nothing else beside stats, got {type(now).__name__}')
+        # with `restart` and after `close`, they begin again
+        goes_on = before is not None and before.elapsed <= now.elapsed and before.loop.items <= now.loop.items
+        since = now - before if goes_on else now
+        if since.loop.items > 0:
+            steps.append(steps[-1] + since.loop.items)
+            waited.append(100 * since.loop.waiting_share)
+            rates.append(since.rate)
+    if not waited:
+        raise ValueError('plot: `batch` must have stats of a run in which there were steps')
+    return [
+        Block('', [('', [('', Steps(steps[1:], waited, 'waited, % of the time', 100))])]),
+        Block('', [('', [('', Steps(steps[1:], rates, 'steps in a second'))])]),
+    ]
 
 
 def _check_alike(before: list[Field], after: list[Field]) -> None:

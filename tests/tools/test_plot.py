@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from itpipe import plot
+from itpipe import Infinite, plot
+from itpipe._engine.figures import LoopFigures
+from itpipe._engine.stats import Stats
 
 pytest.importorskip('matplotlib')
 
@@ -144,6 +146,44 @@ def test_figures_are_drawn_without_pyplot(batch: Any) -> None:
 def test_wrong_arguments(given: Any, options: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         plot(*given, **options)
+
+
+def taken(items: int, waited: float, worked: float, first: float = 0.0) -> Stats:
+    return Stats(waited + worked, (), LoopFigures(items, waited, worked, first))
+
+
+def curves(figure: Any) -> list[tuple[list[float], list[float]]]:
+    return [
+        (data.edges.tolist(), data.values.tolist()) for axes in figure.axes for data in [axes.patches[0].get_data()]
+    ]
+
+
+def test_stats_are_the_waits_over_the_steps() -> None:
+    """Between one and the next; the wait for the first batch of all is no waiting share."""
+    history = [taken(10, 5.0, 5.0, first=5.0), taken(10, 5.0, 5.0, first=5.0), taken(30, 10.0, 10.0, first=5.0)]
+    figure = plot(history, title='a run')
+    assert curves(figure) == [([0, 10, 30], [0, 50]), ([0, 10, 30], [1, 2])]
+    assert [axes.get_ylabel() for axes in figure.axes] == ['waited, % of the time', 'steps in a second']
+    again = [taken(10, 1.0, 3.0), taken(4, 1.0, 1.0)]
+    assert curves(plot(again))[0] == ([0, 10, 14], [25, 50])
+    assert figure._repr_png_().startswith(b'\x89PNG')
+
+
+def test_stats_of_a_run() -> None:
+    history = []
+    with Infinite(range(100), batch_size=5) as batch_iter:
+        history.append(batch_iter.stats())
+        for _ in range(3):
+            list(batch_iter)
+            history.append(batch_iter.stats())
+    assert curves(plot(history))[0][0] == [0, 20, 40, 60]
+
+
+def test_stats_without_steps() -> None:
+    with pytest.raises(ValueError, match='^plot: `batch` must have stats of a run in which there were steps$'):
+        plot([Infinite([1]).stats()])
+    with pytest.raises(TypeError, match='^plot: `batch` must have nothing else beside stats, got int$'):
+        plot([taken(1, 1.0, 1.0), 3])
 
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
