@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
+
+from itpipe._core.blocks import SMALLEST, empty
 
 from .functions import NOTHING, Each, ItemFunction
 from .indexing import LookUp, is_block
@@ -68,7 +71,19 @@ def _rows(sequence: Any) -> Callable[[list[int]], Any]:
     """The function that looks up several items of the sequence together."""
     if not is_block(sequence):
         return partial(_get_items, sequence)
-    return partial(np.asarray(sequence).take, axis=0) if isinstance(sequence, np.ndarray) else sequence.__getitem__
+    if not isinstance(sequence, np.ndarray):
+        return sequence.__getitem__  # type: ignore[no-any-return]
+    array = np.asarray(sequence)
+    row = max(1, array.itemsize * math.prod(array.shape[1:]))
+    return partial(_take, array, -(-SMALLEST // row))
+
+
+def _take(array: Any, large: int, indices: list[int]) -> Any:
+    """These rows of the array; so many are `large`."""
+    if len(indices) < large or max(indices) >= len(array):
+        return array.take(indices, axis=0)
+    out = empty((len(indices), *array.shape[1:]), array.dtype)
+    return array.take(indices, axis=0, out=out, mode='clip')  # in another mode it would be made elsewhere, and copied
 
 
 def _get_items(sequence: Any, indices: list[int]) -> Any:

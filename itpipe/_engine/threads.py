@@ -6,7 +6,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
+
+from itpipe._core.blocks import Blocks
 
 __all__ = ['Helpers', 'Thread', 'block_interrupts', 'check_running', 'close_outside']
 
@@ -15,7 +18,18 @@ class Thread(threading.Thread):
     """A thread that the interpreter does not wait for."""
 
     def __init__(self, call: Callable[..., object], name: str, *args: Any):
-        super().__init__(target=call, name=name, args=args, daemon=True)
+        super().__init__(name=name, daemon=True)
+        self._call = partial(call, *args)
+        self.blocks = Blocks()
+        """The memory of large arrays that are made in it."""
+
+    def run(self) -> None:
+        """What the thread does."""
+        try:
+            self._call()
+        finally:
+            del self._call  # it may refer to the thread
+            self.blocks.close()
 
     def start(self) -> None:
         """Start it. Raises RuntimeError if the interpreter is shutting down."""

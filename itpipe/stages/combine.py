@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
+from itpipe._core.blocks import empty
 from itpipe._engine.stream import Stage, itemwise
 
 from .array_likes import as_arrays, is_array_like
@@ -161,7 +162,7 @@ def _is_exact(array: Array, kinds: Kinds) -> bool:
 def stack(arrays: Sequence[Array], path: Path) -> Array:
     """The arrays, which must have equal shapes, on a new first axis."""
     shape = arrays[0].shape
-    out = np.empty((len(arrays), *shape), common_dtype(arrays, path))
+    out = empty((len(arrays), *shape), common_dtype(arrays, path))
     try:
         if not shape:
             np.stack(arrays, out=out, casting='unsafe')  # `common_dtype` has checked that no value changes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from itpipe._core.blocks import empty, lends
 from itpipe._core.checks import integer, not_async, number, truth
 from itpipe._engine.stream import Stage, itemwise
 
@@ -159,17 +160,17 @@ def _pad(options: dict[str, Any], item: Any, arrays: Sequence[Array], path: Path
 def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any], value: Any, path: Path) -> tuple[Array, bool]:
     """An array for the batch, and whether it is filled with the padding value already."""
     if callable(value):
-        return np.empty(shape, dtype), False
+        return empty(shape, dtype), False
     zero = type(value) is int and value == 0
     if not (zero and dtype.kind in 'biufc'):  # all of these can hold a zero
         _checked(value, dtype, path)
-    # The system provides large blocks of zeros without writing them. Any other value is fastest to write shortly before
+    # The system provides fresh blocks of zeros without writing them. Any other value is fastest to write shortly before
     # the arrays are copied, while the memory is in the cache: all at once if it fits there, otherwise item by item.
-    if zero:
+    if zero and lends(shape, dtype) is None:
         return np.zeros(shape, dtype), True
     if math.prod(shape) * dtype.itemsize <= CACHE:
         return np.full(shape, value, dtype), True
-    return np.empty(shape, dtype), False
+    return empty(shape, dtype), False
 
 
 def _checked(value: Any, dtype: np.dtype[Any], path: Path, item: str = 'an item') -> Any:
