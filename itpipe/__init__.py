@@ -30,6 +30,7 @@ if _TYPE_CHECKING:
     from .tools.check import check
     from .tools.headspace import headspace
     from .tools.plot import plot
+    from .tools.watch import watch
 
 __version__ = _VERSION
 
@@ -73,12 +74,13 @@ __all__ = [
     'stream',
     'take',
     'unpack',
+    'watch',
     'with_rng',
     'zip_apply',
     'zip_with',
 ]
 
-_TOOLS: dict[str, str] = {'check': 'check', 'headspace': 'headspace', 'plot': 'plot'}
+_TOOLS: dict[str, str] = {'check': 'check', 'headspace': 'headspace', 'plot': 'plot', 'watch': 'watch'}
 """The modules of the names that are imported when they are first used."""
 
 _publish(globals())

@@ -14,6 +14,7 @@ from ._core.show import format_value, shortened
 from ._core.sizes import size
 from ._core.steps import ItemStep
 from ._engine.epochs import Epoch, Epochs
+from ._engine.lengths import count_items
 from ._engine.order import check_alike, dealt
 from ._engine.recording import Recorder, check_path, recording
 from ._engine.run import keys_of
@@ -235,9 +236,13 @@ class Infinite(Generic[B]):
         return Epoch(self._epochs.batches())
 
     def __len__(self) -> int:
-        if self.batches_per_epoch is None:
-            raise TypeError('Infinite: there is no len() without `batches_per_epoch`')
-        return self.batches_per_epoch
+        """How many batches an epoch has: `batches_per_epoch`, or as many as one pass over the source gives.
+
+        Raises TypeError, with the reason, if that is not known.
+        """
+        if self.batches_per_epoch is not None:
+            return self.batches_per_epoch
+        return count_items('Infinite', self._epochs.source, self._epochs.steps)
 
     def __bool__(self) -> bool:
         return True  # also where there is no len()

@@ -124,11 +124,14 @@ def test_len_is_what_tqdm_shows(infinite: Any) -> None:
     assert '7/7' in output.getvalue()
 
 
-def test_without_batches_per_epoch_there_is_no_len(infinite: Any) -> None:
+def test_without_batches_per_epoch_len_is_that_of_a_pass(infinite: Any) -> None:
     batch_iter = infinite(range(3))
-    with raises(TypeError, 'Infinite: there is no len() without `batches_per_epoch`'):
-        len(batch_iter)
-    assert list(batch_iter) == [0, 1, 2]  # which asks for a len(), too
+    assert len(batch_iter) == 3
+    assert list(batch_iter) == [0, 1, 2]
+    endless = infinite(iter(range(3)))
+    with raises(TypeError, 'Infinite: there is no len(), as <range_iterator> does not say how many items it has'):
+        len(endless)
+    assert list(endless) == [0, 1, 2]  # which asks for a len(), too
 
 
 def test_after_a_break_the_next_epoch_goes_on_with_the_next_batch(infinite: Any) -> None:

@@ -213,6 +213,8 @@ class Step:
     elsewhere: Elsewhere | None = None
     capacity: int | None = None
     """How many items it may hold, if it has a buffer."""
+    counts: Callable[[int], int] | None = None
+    """How many items come out if so many come in, where it does not keep their number but that is known."""
 
     remembers: ClassVar[bool] = False
     """Whether the last key that it gave is not all that there is to remember: it has an entry in the position."""
@@ -227,6 +229,11 @@ class Step:
     def has_key(self, key: Any, upstream: Callable[[Any], bool]) -> bool:
         """Whether such a key can come out, by its form; `upstream` tells it of the step before."""
         return upstream(key)
+
+    @property
+    def counted(self) -> Callable[[int], int] | None:
+        """How many items come out if so many come in; None if that is not known before."""
+        return self.counts or (int if self.itemwise else None)
 
     @property
     def same_key(self) -> bool:

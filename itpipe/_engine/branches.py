@@ -74,6 +74,10 @@ class Branched:
     def cheap(self) -> bool:
         return all(branch.source.cheap for branch in self.branches)
 
+    def length(self) -> int:
+        """How many items there are in all branches; raises TypeError if one does not say."""
+        return sum(map(len, self.branches))
+
     def open(self, seeds: Seeds, stop: Stop) -> Opened:
         return self.opened(self, seeds, stop)
 

@@ -157,7 +157,7 @@ class Chain:
             entry = entries.get(names.get(operator))
             operator.meter = meters[index]
             operator.meter.what = operator.step, operator.options
-            if not operator.counts:
+            if not operator.counts_itself:
                 self.pairs = passed(self.pairs, operator.meter)
                 self._close_later(self.pairs)
             self.pairs = operator.start(self.pairs, entry, _Upstream(self, index))

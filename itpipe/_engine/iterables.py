@@ -70,6 +70,13 @@ class Items:
     def cheap(self) -> bool:
         return is_cheap(self.iterable) or has_states(self.iterable) or not self.indexed()
 
+    def length(self) -> int:
+        """How many items it has; raises TypeError if it does not say."""
+        count = None if self.one_shot else length(self.iterable)
+        if count is None:
+            raise TypeError(f'{format_value(self.iterable)} does not say how many items it has')
+        return count
+
     def indexed(self) -> bool:
         """Whether its items are looked up rather than read again."""
         return only_index(self.iterable) or (not self.reread and has_index(self.iterable))

@@ -61,7 +61,7 @@ class Operator:
         return tuple(self.meter if isinstance(option, Meter) else option for option in self.options)
 
     @property
-    def counts(self) -> bool:
+    def counts_itself(self) -> bool:
         """Whether it counts by itself what comes in."""
         return METER in self.step.options
 

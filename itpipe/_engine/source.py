@@ -178,6 +178,10 @@ class Seeded:
     def cheap(self) -> bool:
         return self.source.cheap
 
+    def length(self) -> int:
+        length: Callable[[], int] = self.source.length  # type: ignore[attr-defined]
+        return length()
+
     def open(self, seeds: Seeds, stop: Stop) -> Opened:
         return self.source.open(seeds, stop)
 

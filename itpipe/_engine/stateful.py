@@ -45,8 +45,8 @@ class StatefulOperator(Operator):
         self.replica: Iterator[Pair] = iter(())
 
     @property
-    def counts(self) -> bool:
-        return self.step.replay is None or super().counts
+    def counts_itself(self) -> bool:
+        return self.step.replay is None or super().counts_itself
 
     def start(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         step = self.step

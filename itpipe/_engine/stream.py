@@ -15,6 +15,7 @@ from .checkpoint import StateCodec
 from .functions import item_function
 from .iterables import Items
 from .iterators import is_iterable
+from .lengths import count_items
 from .order import fused, is_by_count
 from .run import Run
 from .seeds import Seeds
@@ -170,6 +171,21 @@ class Stream(Generic[B]):
 
     def __iter__(self) -> Run[B]:
         return Run(Chain(self.source, self.steps, Seeds(fallback=self.source.seed)))
+
+    def __len__(self) -> int:
+        """How many items come out, where that is known before: of data with a `len()`, through stages that keep or
+        divide the number of items, and `take`, `skip`, `shard` and `reuse`.
+
+        Raises TypeError, with the reason, where it is not known.
+
+        >>> from itpipe import batch_by, shuffle
+        >>> len(range(100) | shuffle(9) | batch_by(8))
+        13
+        """
+        return count_items('Stream', self.source, self.steps)
+
+    def __bool__(self) -> bool:
+        return True  # also where there is no len()
 
     def resume(self, state: dict[str, Any], strict: bool = True) -> Run[B]:
         """A run that goes on, bit for bit, from the place at which a run returned `state` from `state_dict()`.

@@ -88,7 +88,12 @@ def batch_by(
 
 
 def _lists(work: Any, *options: Any) -> Lists:
-    return Lists((Stateless('batch_by', work, options, gives='lists', by_count=work is _by_size),))
+    counts = partial(_count_lists, *options[:2]) if work is _by_size else None
+    return Lists((Stateless('batch_by', work, options, gives='lists', by_count=work is _by_size, counts=counts),))
+
+
+def _count_lists(size: int, drop_last: bool, items: int) -> int:
+    return items // size if drop_last else -(-items // size)
 
 
 def _plain(name: str, function: Any) -> Any:

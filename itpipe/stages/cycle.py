@@ -155,6 +155,11 @@ class _Cycle(Joined):
     def made_of(self) -> MadeOf:
         return super().made_of._replace(how='again')
 
+    def length(self) -> int:
+        if self.n is None:
+            raise TypeError('`cycle` has no end')
+        return self.n * len(self.left)
+
     def key_test(self) -> Callable[[Any], bool]:
         test = key_test(self.left.source, self.left.steps)
         return lambda key: _has_pass(key, self.n) and test(key[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from operator import mul
 from typing import TYPE_CHECKING
 
 from itpipe._core.checks import integer
@@ -56,7 +57,9 @@ def shuffle(buffer_size: int | None = None, seed: int | None = None, *, name: st
     size = integer('shuffle', 'buffer_size', buffer_size, least=1)
     options = (Seed(step_name('shuffle', name=name), check_seed('shuffle', seed)), size)
     state: State = {'t': 0, 'slots': []}
-    return Same((Stateful('shuffle', _shuffle, options, state=state, clock=('t',), gives='same', capacity=size),))
+    return Same(
+        (Stateful('shuffle', _shuffle, options, state=state, clock=('t',), counts=int, gives='same', capacity=size),)
+    )
 
 
 @factory
@@ -88,7 +91,7 @@ def reuse(
     step = Stateful(
         'reuse', _reuse, (Seed(step_name('reuse', name=name), check_seed('reuse', seed)), *sizes),
         state={'t': 0, 'due': 0, 'slots': [], 'counts': []}, clock=('t', 'due'), beside=('counts',),
-        gives='repeated', fits=partial(_fits_reuse, sizes[1]), capacity=sizes[0],
+        counts=partial(mul, sizes[1]), gives='repeated', fits=partial(_fits_reuse, sizes[1]), capacity=sizes[0],
     )  # fmt: skip
     return Same((step,))
 

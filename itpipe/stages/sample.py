@@ -250,6 +250,9 @@ class _Sample:
         look_up = LookUp(self.sequence, self.__repr__).function
         return {key: look_up(key, index) for key, index in zip(keys, self.indices(blocks, keys), strict=True)}
 
+    def length(self) -> int:
+        raise TypeError(f'`{self.name}` gives items without end')
+
     def key_test(self) -> Callable[[Any], bool]:
         return lambda key: isinstance(key, int)
 
@@ -290,6 +293,9 @@ class _Shuffled(_Sample):
 
     def blocks(self) -> Callable[[Draws, int], np.ndarray[Any, Any]]:
         return lambda draws, number: permuted(draws.step, self.size, number * BLOCK, (number + 1) * BLOCK)
+
+    def length(self) -> int:
+        return self.size
 
     def key_test(self) -> Callable[[Any], bool]:
         return lambda key: isinstance(key, int) and key < self.size

@@ -83,7 +83,20 @@ def take(n: int) -> Same:
     """
     count = integer('take', 'n', n, least=0)
     fits = partial(_within, 'taken', count)
-    return Same((Stateful('take', _take, (count,), state={'taken': 0}, gives='same', fits=fits, positional=True),))
+    return Same(
+        (
+            Stateful(
+                'take',
+                _take,
+                (count,),
+                state={'taken': 0},
+                gives='same',
+                fits=fits,
+                positional=True,
+                counts=partial(min, count),
+            ),
+        )
+    )
 
 
 @factory
@@ -102,12 +115,17 @@ def skip(n: int) -> Same:
     step = Stateful(
         'skip', _skip, (count,),
         state={'skipped': 0}, gives='same', replay=_replay_skip, fits=fits, positional=True,
+        counts=partial(_count_rest, count),
     )  # fmt: skip
     return Same((step,))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What runs
+
+
+def _count_rest(n: int, items: int) -> int:
+    return max(0, items - n)
 
 
 def _within(name: str, most: int, state: State) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -66,7 +67,15 @@ def shard_step(where: str, share: tuple[int, int], even: Even) -> Stateful:
         'shard', _shard, (*share, even), args=share, kwargs={} if even == 'keep' else {'even': even},
         state={'dealt': Dealing().field(), 'slots': []}, gives='same',
         replay=_replay_shard, fits=is_dealing, positional=True, share=share,
+        counts=partial(_count_share, *share, even),
     )  # fmt: skip
+
+
+def _count_share(index: int, count: int, even: Even, items: int) -> int:
+    whole, left = divmod(items, count)
+    if even == 'keep':
+        return whole + (index < left)
+    return whole + (even == 'repeat' and left > 0)
 
 
 def _shard(items: Iterator[Pair], state: State, log: deque[Any], index: int, count: int, even: Even) -> Iterator[Pair]:

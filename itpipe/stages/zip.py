@@ -113,6 +113,9 @@ class _OpenedZip(OpenedBranches):
 class _Zip(Joined):
     opened = _OpenedZip
 
+    def length(self) -> int:
+        return min(map(len, self.branches))
+
     @property
     def strict(self) -> bool:
         return bool(self.step.kwargs)
