@@ -7,15 +7,15 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from itpipe._core.show import format_call, format_step, format_value
-from itpipe._core.sizes import Bytes
-from itpipe._core.steps import Elsewhere, ItemStep, Joins, Step
+from itpipe._core.show import format_call
+from itpipe._core.steps import ItemStep, Joins, Step
 from itpipe._views.parts import Box, Figures, Flow, Inputs, Node
 from itpipe._views.picture import Picture
 
 from .drawn_stats import figures_of
+from .drawn_steps import amount, nodes_of, workers_of, written
 from .indexing import length
-from .order import LOOK_UP, Plan, fused, is_by_count, map_items, planned
+from .order import LOOK_UP, Plan, fused, is_by_count, planned
 from .seeds import Seeds
 from .source import MadeOf, Seeded, Source
 from .waiting import Stop
@@ -25,36 +25,55 @@ if TYPE_CHECKING:
 
 __all__ = ['draw_infinite', 'draw_stage', 'draw_stream']
 
-OF_WORKERS: Final = ('threads', 'processes', 'executor', 'workers', 'in_flight')
-"""Options of a `parallel_map` that have a place of their own in the picture."""
 Rows: TypeAlias = Iterator[Figures]
 NO_ROWS: Final[Rows] = iter(())
 OF_STREAM: Final = 'what the item of each stream needs'
 
 
-def draw_stream(source: Source, steps: Sequence[Step | ItemStep], title: str) -> Picture:
-    """A picture of the stream, which runs in the thread that iterates over it."""
-    flow, _ = _stream(source, steps)
-    return Picture((Box("the loop's thread", (*flow, Node('for item in stream:', kind='loop'))),), title)
+def draw_stream(source: Source, steps: Sequence[Step | ItemStep], title: str, stats: Stats | None = None) -> Picture:
+    """A picture of the stream, which runs in the thread that iterates over it; with the figures of a run."""
+    flow, _, figures = _with_figures(source, steps, stats, buffers=0)
+    loop = Node('for item in stream:', kind='loop', figures=figures)
+    return Picture((Box("the loop's thread", (*flow, loop)),), title)
 
 
 def draw_infinite(
     source: Source, steps: Sequence[Step | ItemStep], prefetch: int | None, epoch: str, title: str, stats: Stats
 ) -> Picture:
     """A picture of an `Infinite` with this limit; `epoch` says what an epoch is. If it has run, it has figures."""
-    figures, of_loop = figures_of(stats)
-    rows = iter(figures)
-    flow, _ = _stream(source, steps, rows=rows)
-    ready_now = None if prefetch == 0 else next(rows, None)
-    if figures and (next(rows, None) is not None):  # other stages run, as where an index does not agree
-        flow, ready_now = _stream(source, steps)[0], None
-    loop = Node('for batch in batch_iter:', (epoch,), 'loop', figures=of_loop)
+    flow, ready_now, figures = _with_figures(source, steps, stats, buffers=0 if prefetch == 0 else 1)
+    loop = Node('for batch in batch_iter:', (epoch,), 'loop', figures=figures)
     if prefetch == 0:
         return Picture((Box("the loop's thread", (*flow, loop)),), title)
     ready = 'as many batches ready as it makes in 4 ms'
     if prefetch is not None:
-        ready = f'up to {_amount(prefetch, "batch")} ready'
+        ready = f'up to {amount(prefetch, "batch")} ready'
     return Picture((Box('background thread', flow, holds=ready, figures=ready_now), loop), title)
+
+
+def _with_figures(
+    source: Source, steps: Sequence[Step | ItemStep], stats: Stats | None, buffers: int
+) -> tuple[Flow, Figures | None, Figures | None]:
+    """The parts of a stream, the figures of the buffer behind it, if there is one, and those of the loop."""
+    figures, of_loop = ([], None) if stats is None else figures_of(stats)
+    rows = _Counted(figures)
+    flow, _ = _stream(source, steps, rows=rows)
+    if rows.asked + buffers == len(figures):
+        return flow, next(rows, None), of_loop
+    # Before the start; or other stages run, as where an index does not give what iterating does.
+    return _stream(source, steps)[0], None, of_loop
+
+
+class _Counted(Iterator[Figures]):
+    """The figures of the stages, and how many were asked for."""
+
+    def __init__(self, figures: list[Figures]):
+        self._left = iter(figures)
+        self.asked = 0
+
+    def __next__(self) -> Figures:
+        self.asked += 1
+        return next(self._left)
 
 
 def draw_stage(steps: Sequence[Step | ItemStep | Joins], title: str) -> Picture:
@@ -108,7 +127,7 @@ def _source(source: Source, split: bool, rows: Rows) -> tuple[Flow, tuple[Node, 
         if isinstance(source, Seeded) and hasattr(source.source, 'made_of'):
             flow, look_up = _source(source.source, split, rows)
             return (*flow, Node(format_call('stream', (), {'seed': source.seed}))), look_up
-        notes = [_amount(count) for count in _count(source)] + ['gives their indices'] * split
+        notes = [amount(count) for count in _count(source)] + ['gives their indices'] * split
         node = Node(_shown(source), tuple(notes), 'source', figures=next(rows, None))
         return (node,), (Node('look the item up', kind='look-up'),)
     if made_of.how == 'places':
@@ -145,13 +164,6 @@ def _shown(source: Source) -> str:
         return f'<{type(getattr(source, "iterable", source)).__name__}>'
 
 
-def _written(step: Step | ItemStep) -> str:
-    try:
-        return format_step(step)
-    except Exception:  # that of an argument
-        return f'{step.name}(…)'
-
-
 def _operators(flow: Flow, steps: Sequence[Step], plan: Plan, look_up: tuple[Node, ...], rows: Rows = NO_ROWS) -> Flow:
     """The flow, and behind it what the plan runs."""
     indices = plan.looks_up
@@ -160,13 +172,13 @@ def _operators(flow: Flow, steps: Sequence[Step], plan: Plan, look_up: tuple[Nod
         indices, figures = indices and not first, next(rows, None)
         elsewhere = None if own == LOOK_UP else steps[own].elsewhere
         if elsewhere is None:
-            nodes = before if own == LOOK_UP else [*before, *_nodes(steps[own], indices)]
+            nodes = before if own == LOOK_UP else [*before, *nodes_of(steps[own], indices)]
             flow = (*flow, *_counted(nodes, figures))
         elif elsewhere.kind == 'thread':
-            ahead = f'up to {_amount(elsewhere.limit or 1)} ahead'
-            flow = (Box('a thread of its own', flow, call=_written(steps[own]), holds=ahead, figures=figures),)
+            ahead = f'up to {amount(elsewhere.limit or 1)} ahead'
+            flow = (Box('a thread of its own', flow, call=written(steps[own]), holds=ahead, figures=figures),)
         else:
-            flow = (*flow, replace(_workers(steps[own], elsewhere, before), figures=figures))
+            flow = (*flow, replace(workers_of(steps[own], elsewhere, before), figures=figures))
     return flow
 
 
@@ -186,53 +198,5 @@ def _done(indices: Iterable[int], steps: Sequence[Step], look_up: tuple[Node, ..
         if index == LOOK_UP:
             done += look_up
         elif not is_by_count(steps[index]):
-            done += _nodes(steps[index], indices=False)
+            done += nodes_of(steps[index], indices=False)
     return done
-
-
-def _nodes(step: Step, indices: bool) -> list[Node]:
-    """A step as it was written: item-wise ones, which are done together, one by one."""
-    if step.work is map_items:
-        return [Node(_written(each)) for each in step.options[0]]
-    if step.hidden:
-        return []
-    notes: tuple[str, ...] = ()
-    if step.share is not None:
-        notes = (f'the items of rank {step.share[0]} of {step.share[1]}',)
-    if step.capacity is not None:
-        held = f'up to {_amount(step.capacity, "index" if indices else "item")}'
-        return [Node(_written(step), notes, holds=held)]
-    return [Node(_written(step), ('of indices',) if indices and not notes else notes)]
-
-
-def _workers(step: Step, elsewhere: Elsewhere, before: list[Node]) -> Box:
-    """The workers of a `parallel_map`, around what they do."""
-    inside = [*before, *(Node(_written(each)) for each in elsewhere.steps)]
-    own = {name for each in elsewhere.steps for name in each.kwargs}
-    options = {name: value for name, value in step.kwargs.items() if name not in {*OF_WORKERS, *own}}
-    held = 'as many in flight as needed'
-    if elsewhere.limit is not None:
-        held = f'up to {_amount(elsewhere.limit)} in flight'
-    return Box(
-        _who(elsewhere.kind, elsewhere.given), tuple(inside), 'workers', step.name,
-        tuple(f'{name}={format_value(value)}' for name, value in options.items()), held,
-    )  # fmt: skip
-
-
-def _who(kind: str, given: Any) -> str:
-    if kind == 'executor':
-        return f'executor {type(given).__name__}'
-    if kind == 'workers':
-        return 'threads or processes, whichever are faster'
-    if given < 0:
-        return f'{kind} on all cores' + (f' but {-1 - given}' if given < -1 else '')
-    return f'{given} {kind}' if given != 1 else f'1 {kind.removesuffix("s").removesuffix("e")}'
-
-
-def _amount(limit: int, what: str = 'item') -> str:
-    more = {'item': 'items', 'batch': 'batches', 'index': 'indices'}[what]
-    if isinstance(limit, Bytes):
-        sizes = ((10**12, 'TB'), (10**9, 'GB'), (10**6, 'MB'), (10**3, 'kB'), (1, 'B'))
-        size, unit = next((size, unit) for size, unit in sizes if limit >= size)
-        return f'{limit / size:.3g} {unit} of {more}'
-    return f'{limit:,} {what if limit == 1 else more}'

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import Batch, Key, ordinals
 from itpipe._core.notes import close_after
+from itpipe._core.show import format_steps, shortened
 from itpipe._core.steps import State
 from itpipe.errors import Dropped
 
@@ -15,6 +16,8 @@ from .checkpoint import Position, StateCodec
 from .threads import close_outside
 
 if TYPE_CHECKING:
+    from itpipe._views.picture import Picture
+
     from .stats import Stats
 
 __all__ = ['Run', 'keys_of']
@@ -85,6 +88,16 @@ class Run(Iterator[B]):
         from .collecting import collect  # it takes time, and not everybody needs it
 
         return collect(self._chain.ledger)
+
+    def draw(self) -> Picture:
+        """A picture of the stream, with what each stage has done so far, and what limits.
+
+        See also: `Stream.draw`, `Run.stats`.
+        """
+        from .drawing import draw_stream
+
+        source, steps = self._chain.described
+        return draw_stream(source, steps, ' | '.join([shortened(source), *format_steps(steps)]), self.stats())
 
     def state_dict(self) -> State:
         """Where the run stands: behind the item received last. JSON can hold it, and `Stream.resume` takes it.

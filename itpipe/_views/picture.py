@@ -18,7 +18,7 @@ class Picture:
     Notebooks show it. `svg` is the text of an SVG file, which follows the light or dark mode of its viewer. `mermaid`,
     and `str(picture)`, is the text of a Mermaid flowchart, for Markdown. It does not change when the pipeline goes on.
 
-    See also: `Stream.draw`, `Stage.draw`, `Infinite.draw`.
+    See also: `Stream.draw`, `Stage.draw`, `Infinite.draw`, `Run.draw`.
     """
 
     def __init__(self, flow: Flow, title: str):

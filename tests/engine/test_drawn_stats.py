@@ -113,6 +113,30 @@ def test_each_stage_that_is_counted_has_its_figures(pipeline: Any, ahead: int | 
     assert sum(text.startswith('holds') for text in drawn) == sum(stage.kind == 'buffer' for stage in made.stages)
 
 
+def test_a_run_of_a_stream_is_drawn_with_its_figures() -> None:
+    pipeline = range(8) | apply(abs) | batch_by(2)
+    run = iter(pipeline)
+    assert next(run) == [0, 1]
+    title = run.draw()._title
+    list(run)
+    texts = [part.figures.text for part in parts_of(run.draw()._flow) if part.figures is not None]
+    assert [text.partition(',')[0] for text in texts] == ['8 out', '8 out', '4 out', '4 taken']
+    assert title == 'range(0, 8) | apply(abs) | batch_by(2)'
+    assert ' out' not in str(pipeline.draw())
+
+
+class Letters(Dataset):
+    def __iter__(self) -> Any:
+        return iter('ab')
+
+
+def test_where_other_stages_run_than_is_drawn_there_are_only_figures_of_the_loop() -> None:
+    """Nothing is read for a picture: so it is not known there that the index gives other items than iterating."""
+    with Infinite(Letters() | shuffle(2) | batch_by(1), prefetch=0) as batch_iter:
+        assert sorted(batch_iter) == [['a'], ['b']]
+    assert [text.partition(',')[0] for text in shown(batch_iter)] == ['2 taken']
+
+
 def test_the_bottleneck_is_marked() -> None:
     figures = Figures('3 out', 0.5, limits=True)
     assert str(figures) == 'bottleneck: 3 out'

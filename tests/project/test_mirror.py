@@ -12,6 +12,7 @@ ELSEWHERE = {
     '_engine/branches.py': 'stages/test_zip.py',
     '_engine/chain.py': 'whole/test_resume.py',
     '_engine/collecting.py': 'engine/test_stats.py',
+    '_engine/drawn_steps.py': 'engine/test_drawing.py',
     '_engine/epoch_run.py': 'test_infinite.py',
     '_engine/epochs.py': 'test_infinite.py',
     '_engine/factories.py': 'engine/test_stream.py',
