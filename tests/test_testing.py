@@ -4,7 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from reference import build
 from running import raises
+from strategies import examples, executors, pipes
 
 import itpipe.testing
 from itpipe import (
@@ -26,6 +29,8 @@ from itpipe import (
     zip_with,
 )
 from itpipe.testing import check_resume
+
+__all__ = ['executors']  # a fixture
 
 
 class Data:
@@ -128,6 +133,13 @@ GOOD = {
 @pytest.mark.parametrize('make', GOOD.values(), ids=GOOD)
 def test_what_goes_on_exactly(make):
     check_resume(make)
+
+
+@pytest.mark.filterwarnings('ignore:itpipe. nothing is known of')
+@examples(200)
+@given(made=pipes(one_shot=False))
+def test_any_pipeline_goes_on_exactly(made, executors):
+    check_resume(build(made, executors), batches=5)
 
 
 @pytest.mark.parametrize(

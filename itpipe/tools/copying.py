@@ -5,7 +5,12 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any, Final
 
-__all__ = ['UNKNOWN', 'copied']
+from itpipe._core.nbytes import owners_in
+
+__all__ = ['UNKNOWN', 'copied', 'own_bytes']
+
+MOST: Final = 1 << 28
+"""Bytes; what is larger is not copied."""
 
 
 class _Unknown:
@@ -18,8 +23,14 @@ UNKNOWN: Final = _Unknown()
 
 
 def copied(value: Any) -> Any:
-    """A copy that shares nothing with the value; UNKNOWN if there is none."""
+    """A copy that shares nothing with the value; UNKNOWN if there is none, or if it would be very large."""
     try:
-        return deepcopy(value)
+        return deepcopy(value) if own_bytes(value) <= MOST else UNKNOWN
     except Exception:
         return UNKNOWN
+
+
+def own_bytes(value: Any) -> int:
+    """An estimate of the bytes that a copy of the value would take: of a view, only what it shows."""
+    small, owners = owners_in(value, copied=True)
+    return small + sum(size for size, _ in owners.values())

@@ -6,11 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from itpipe._core.nbytes import nbytes
 from itpipe._core.sizes import Bytes
 from itpipe._views.figures import bytes_of
 from itpipe._workers.cores import count_workers
 
+from .copying import own_bytes
 from .examined import Examined
 from .seen import Seen
 
@@ -28,7 +28,7 @@ class Part(NamedTuple):
 
 def size_of(seen: Seen) -> float | None:
     """The bytes of an item or batch behind the stage; None if there was none."""
-    sizes = [nbytes(value) for _, value in seen.out]
+    sizes = [own_bytes(value) for _, value in seen.out]
     return seen.scale * sum(sizes) / len(sizes) if sizes else None
 
 

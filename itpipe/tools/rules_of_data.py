@@ -42,7 +42,7 @@ def lies_about_its_length(examined: Examined) -> Iterator[Finding]:
                 f'By its length it has {size} items, but the last one, at {size - 1}, raises'
                 f' {type(last).__name__}: {last}.'
             )
-        elif seen.function is None and found < min(size, examined.trial.items) and not _has_errors(seen):
+        elif seen.ended and found < size and not _has_errors(seen):
             problem = f'By its length it has {size} items, but it gave {found} and ended.'
         else:
             continue

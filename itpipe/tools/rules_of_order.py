@@ -8,7 +8,6 @@ from math import inf
 from typing import Any, Final
 
 from itpipe._core.keys import Batch
-from itpipe._core.nbytes import nbytes
 from itpipe._core.show import format_step
 from itpipe._core.steps import ItemStep, Opaque, Stateful, Step, draws
 from itpipe._engine.branches import Branched
@@ -16,6 +15,7 @@ from itpipe._engine.order import fused, is_by_count
 from itpipe._engine.source import Seeded
 from itpipe._views.figures import bytes_of
 
+from .copying import own_bytes
 from .examined import Examined, items_in
 from .findings import Finding
 from .seen import Seen
@@ -70,7 +70,7 @@ def workers_get_batches(examined: Examined) -> Iterator[Finding]:
             batches = None
         elif batches is not None and seen.workers is not None and seen.calls:
             made_here = all(stage.workers is None for stage in seen.before)
-            size = seen.scale * max((nbytes(call.got) for call in seen.calls), default=0)
+            size = seen.scale * max((own_bytes(call.got) for call in seen.calls), default=0)
             if made_here and size > LARGE and seen.workers.kind in ('processes', 'executor'):
                 problem = (
                     f'Its workers get whole batches of about {bytes_of(size)}, whose items are made one after the other'

@@ -72,6 +72,8 @@ class Seen:
     out: list[Pair] = field(default_factory=list)
     scale: float = 1.0
     """How many times as many items are in a batch as there were in the trial."""
+    ended: bool = False
+    """Whether a source has given all that it has."""
     size: int | None = None
     """How many items a batch of it has in a run."""
     holds_indices: bool = False

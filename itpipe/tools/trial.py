@@ -123,6 +123,7 @@ class Trial:
             call = Call(None, UNKNOWN, None)
             pair = self.watch.timed(call, lambda: next(pairs, None))
             if pair is None:
+                seen.ended = True
                 return
             call.key, call.result = pair
             call.made = copied(pair[1])
@@ -199,7 +200,8 @@ class Trial:
             yield Batch(key for key, _ in part), [value for _, value in part]
 
     def _skipped(self, seen: Seen, pairs: Iterator[Pair], count: int) -> Iterator[Pair]:
-        if all(_keeps_places(stage.step) for stage in seen.before[1:]):
+        source, *others = [stage for stage in seen.before if stage.branch == seen.branch]
+        if not source.source_is_joined and all(_keeps_places(stage.step) for stage in others):
             return pairs  # they were skipped at the source
         for budget in self._budgets:
             budget.left += min(count, MOST_SKIPPED)

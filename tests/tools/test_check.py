@@ -7,6 +7,9 @@ import threading
 
 import numpy as np
 import pytest
+from hypothesis import given
+from reference import build
+from strategies import examples, executors, pipes
 
 from itpipe import (
     Infinite,
@@ -39,6 +42,8 @@ from itpipe import (
 )
 from itpipe.tools import predicted
 from itpipe.tools.check import HINTS, KINDS, RULES
+
+__all__ = ['executors']  # a fixture
 
 SEED = 0
 
@@ -581,6 +586,25 @@ GOOD = {
 def test_a_good_pipeline_gives_no_finding(made):
     found = check(made(), processes=False)
     assert found == [], found
+
+
+@examples(200)
+@given(made=pipes())
+def test_any_pipeline_can_be_checked(made, executors):
+    found = check(build(made, executors), processes=False)
+    assert all(finding.kind in KINDS for finding in [*found, *found.hints])
+    assert repr(found)
+    assert found._repr_html_()
+
+
+def test_a_source_that_is_not_read_to_its_end_does_not_lie():
+    assert not check(stream({'a': 1, 'b': 2}) | zip_with({'c': 3}, range(5)), ignore='lengths-differ')
+
+
+def test_views_of_memory_take_what_they_show():
+    large = np.zeros((10**7,), np.float32)
+    found = check(Infinite(range(100), lambda n: large[n : n + 10], batch_size=4))
+    assert [row['bytes'] for row in found.table] == [0, 40, 160, 160]
 
 
 def test_an_iterator_is_not_touched():

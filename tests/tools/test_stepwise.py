@@ -1,9 +1,13 @@
 """What an item was after each stage, whatever made it."""
 
+import itertools
 from functools import partial
 
 import numpy as np
 import pytest
+from hypothesis import given
+from reference import bits, build
+from strategies import examples, executors, pipes
 
 from itpipe import (
     Infinite,
@@ -28,6 +32,8 @@ from itpipe import (
 from itpipe._core.keys import Batch
 from itpipe._engine.seeds import Seeds
 from itpipe.tools.stepwise import views
+
+__all__ = ['executors']  # a fixture
 
 
 class Data:
@@ -83,6 +89,18 @@ def test_the_last_view_is_what_the_run_gave(made):
         last = views_of(made, key)[-1]
         assert list(last.values) == [key]
         np.testing.assert_array_equal(last.values[key], value)
+    run.close()
+
+
+@pytest.mark.usefixtures('executors')
+@examples(200)
+@given(made=pipes(one_shot=False))
+def test_the_last_view_of_any_pipeline(made, executors):
+    pipeline = build(made, executors)
+    run = iter(pipeline)
+    for value in itertools.islice(run, 5):
+        key = run._chain.last
+        assert bits(views_of(pipeline, key)[-1].values[key]) == bits(value)
     run.close()
 
 
