@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from textwrap import fill
@@ -9,18 +10,22 @@ from typing import Any, Final
 
 from .figures import bytes_of
 from .figures import seconds as seconds_of
+from .tables import shorten
 
 __all__ = ['as_html', 'as_text']
 
 WIDTH: Final = 110
-STAGE: Final = 48
-"""Characters of a stage in the table."""
+STAGE: Final = 44
+"""Characters of a stage in the table …"""
+ITEMS: Final = 60
+"""… and of its items."""
 COLUMNS: Final = ('stage', 'items', 'size', 'time', 'in')
 
 _STYLE: Final = (
     'border-collapse:collapse;font-family:var(--jp-code-font-family,monospace);font-size:90%;color:inherit;'
     'background:transparent'
 )
+_CELL: Final = 'text-align:left;padding:0 1.2em 0 0'
 
 
 def as_text(
@@ -42,7 +47,7 @@ def _summary(findings: Sequence[Any], hints: Sequence[Any]) -> str:
 
 
 def _finding(number: str, finding: Any) -> str:
-    head = f'{number} {_short(finding.stage, WIDTH - 30)}  [{finding.kind}]'
+    head = f'{number} {shorten(finding.stage, WIDTH - 30)}  [{finding.kind}]'
     problem = fill(finding.problem, WIDTH, initial_indent='   ', subsequent_indent='   ')
     return '\n'.join([head, problem, fill(f'→ {finding.fix}', WIDTH, initial_indent='   ', subsequent_indent='     ')])
 
@@ -57,7 +62,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def _lines(table: Sequence[dict[str, Any]]) -> list[str]:
     rows = [[*COLUMNS], *map(_cells, table)]
-    rows = [[_short(row[0], STAGE), _short(row[1], STAGE), *row[2:]] for row in rows]
+    rows = [[_indented(row[0]), shorten(row[1], ITEMS), *row[2:]] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     right = {2, 3}
     lines = [
@@ -70,9 +75,9 @@ def _lines(table: Sequence[dict[str, Any]]) -> list[str]:
     return [lines[0], '  '.join('─' * width for width in widths), *lines[1:]]
 
 
-def _short(text: str, width: int) -> str:
-    text = ' '.join(text.split())
-    return text if len(text) <= width else f'{text[: width - 1]}…'
+def _indented(text: str) -> str:
+    depth = len(text) - len(text.lstrip())
+    return ' ' * depth + shorten(text, STAGE - depth)
 
 
 def as_html(
@@ -83,16 +88,27 @@ def as_html(
     for title, found in ('', findings), ('hint: ', hints):
         entries = ''.join(
             f'<li>{title}<code>{escape(finding.stage)}</code> <small>[{escape(finding.kind)}]</small><br>'
-            f'{escape(finding.problem)}<br>→ {escape(finding.fix)}</li>'
+            f'{_marked(finding.problem)}<br>→ {_marked(finding.fix)}</li>'
             for finding in found
         )
         parts.append(f'<{"ul" if title else "ol"}>{entries}</{"ul" if title else "ol"}>' if entries else '')
-    parts += [f'<p><i>{escape(note)}</i></p>' for note in notes]
+    parts += [f'<p><i>{_marked(note)}</i></p>' for note in notes]
     if table:
-        head = ''.join(f'<th style="text-align:left">{name}</th>' for name in COLUMNS)
+        head = ''.join(f'<th style="{_CELL}">{name}</th>' for name in COLUMNS)
         body = ''.join(
-            f'<tr>{"".join(f"""<td style="text-align:left">{escape(cell)}</td>""" for cell in _cells(row))}</tr>'
+            f'<tr>{"".join(f"""<td style="{_CELL}">{_kept(cell)}</td>""" for cell in _cells(row))}</tr>'
             for row in table
         )
         parts.append(f'<table style="{_STYLE}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
     return f'<div>{"".join(parts)}</div>'
+
+
+def _marked(text: str) -> str:
+    """Code between backticks as code."""
+    return re.sub('`([^`]*)`', r'<code>\1</code>', escape(text))
+
+
+def _kept(text: str) -> str:
+    """With the spaces that it begins with."""
+    stripped = text.lstrip()
+    return '&nbsp;' * (len(text) - len(stripped)) + escape(stripped)

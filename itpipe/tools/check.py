@@ -65,10 +65,11 @@ def check(
 
     `items` is the number of items that are looked at, of each source. Up to 30 more are looked at if stages leave some
     out. With an index, the last item and one behind it are looked up, too. Each function is called about `items` times,
-    and a few times more with copies of the same items: once if it is slow, at most four times if it takes less than
-    5 ms. The items are the first ones of a run, with the same random numbers. Buffers are passed by, and batches are
-    made of what is there. Of an iterator no item is taken, as it could not be put back. What functions and datasets
-    keep in attributes of their own is not kept, and the global random generators are left as they were.
+    and a few times more with copies of the same items: once if it is slow, up to three times if it takes less than
+    5 ms. The items are the first ones of a run, with the same random numbers. If all of this takes less than 0.1 s,
+    they are also made with those of the next two passes. Buffers are passed by, and batches are made of what is there.
+    Of an iterator no item is taken, as it could not be put back. What functions and datasets keep in attributes of
+    their own is not kept, and the global random generators are left as they were.
 
     `processes` says whether functions are also tried in a real process, which takes a second or so: by default if the
     pipeline has processes; True for all functions, to see whether they could go there; False for no process.

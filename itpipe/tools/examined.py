@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final
 
-from itpipe._core.steps import ItemStep, Step
+from itpipe._core.steps import ItemStep, Step, draws
 from itpipe._engine.branches import Branched
 from itpipe._engine.indexing import length
 from itpipe._engine.order import is_by_count
@@ -29,6 +29,8 @@ CHEAP: Final = 0.005
 """Seconds; functions that take less are called again several times."""
 SLOW: Final = 0.25
 """Seconds; of one that takes longer, only one item is made again."""
+QUICK: Final = 0.1
+"""Seconds; if a trial took less, its items are made in other passes, too."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Examined:
     seconds: dict[Seen, float] = field(default_factory=dict)
     """The least that a call took."""
     again: dict[Seen, list[Again]] = field(default_factory=dict)
+    others: list[Trial] = field(default_factory=list)
+    """The same items in other passes, where other random numbers are drawn for them."""
 
     def __post_init__(self) -> None:
         threaded = self.running is not None and self.running.prefetch != 0
@@ -78,6 +82,20 @@ class Examined:
             times = [call.seconds for call in seen.calls if call.error is None and call.seconds]
             if times:
                 self.seconds[seen] = min([self.seconds.get(seen, times[0]), *times])
+
+        self._draw_again()
+
+    def _draw_again(self) -> None:
+        is_random = getattr(self.source, 'random', False) or any(map(draws, self.steps))
+        seconds = sum(call.seconds for seen in self.trial.stages for call in seen.calls)
+        if is_random and self.source.early and seconds < QUICK:
+            for pass_ in range(1, 3):
+                self.others.append(Trial(self.source, self.steps, self.seeds.copy().in_pass(pass_), self.trial.items))
+
+    def calls(self, seen: Seen) -> list[Call]:
+        """Its calls in all passes."""
+        at = self.stages.index(seen)
+        return [call for trial in [self.trial, *self.others] for call in trial.stages[at].calls]
 
     def _call_again(self, seen: Seen) -> None:
         again = self.again[seen] = []
@@ -91,7 +109,7 @@ class Examined:
             least = min(call.seconds for call in calls)
             made: list[tuple[Again, Any, Any]] = []
             for call in calls if least < SLOW else calls[:1]:
-                for _ in range(4 if least < CHEAP else 1):
+                for _ in range(3 if least < CHEAP else 1):
                     once_more = Again(call)
                     again.append(once_more)
                     given, begun = copied(call.given), perf_counter()

@@ -16,7 +16,7 @@ from .examined import Examined
 from .findings import Finding
 from .predicted import available, predicted
 from .rules_of_functions import is_combiner, new_none
-from .seen import Seen
+from .seen import Call, Seen
 
 __all__ = ['BATCH_RULES']
 
@@ -26,10 +26,10 @@ SHARE: Final = 0.5
 
 def does_not_combine(examined: Examined) -> Iterator[Finding]:
     for seen in examined.stages:
-        call = next((call for call in seen.calls if call.error is not None and is_combiner(seen)), None)
+        call = _failed(examined, seen) if is_combiner(seen) else None
         if call is None:
             continue
-        text = str(call.error)
+        text = str(call.error).partition(': ')[2] or str(call.error)
         if not isinstance(call.got, list) and not _has_batches(seen):
             yield _combines_single_items(seen)
             continue
@@ -40,6 +40,20 @@ def does_not_combine(examined: Examined) -> Iterator[Finding]:
         else:
             fix = 'Let a stage in front of it make them alike, or keep them as lists with `combine_lists`.'
         yield Finding('does-not-combine', seen.stage, f'The items do not make a batch: {text}.'.replace('..', '.'), fix)
+
+
+def _failed(examined: Examined, seen: Seen) -> Call | None:
+    """A call of a combiner that failed, or that fails for all items together that it got in several passes."""
+    calls = examined.calls(seen)
+    failed = next((call for call in calls if call.error is not None), None)
+    if failed is not None or not calls or seen.function is None:
+        return failed
+    together = [item for call in calls if isinstance(call.got, list) for item in call.got]
+    try:
+        seen.function(calls[0].key, together or [0])
+    except Exception as error:
+        return Call(None, together, together, error=error)
+    return None
 
 
 def _has_batches(seen: Seen) -> bool:

@@ -31,7 +31,7 @@ def is_combiner(seen: Seen) -> bool:
 
 def raises(examined: Examined) -> Iterator[Finding]:
     for seen in examined.stages:
-        for call in seen.calls:
+        for call in examined.calls(seen):
             if call.error is None or is_combiner(seen):
                 continue
             item = '' if call.key is None else f' for {describe(call.key)}'

@@ -170,6 +170,10 @@ def cropped(item):
     return image[:, : 4 + label], label
 
 
+def randomly_cropped(image, rng):
+    return image[:, : 4 + rng.integers(4)]
+
+
 def grey_or_color(item):
     image, label = item
     return {'image': image} if label % 2 else {'image': image, 'label': label}
@@ -326,6 +330,7 @@ PLANTED = [
     (lambda: stream(Images()) | unpack(lambda x, y: (x for _ in range(y))) | batch_by(4), 'lazy-result', 'unpack'),
     (lambda: batches(Images(), map_at(0, scaled), map_at(0, Buffer())), 'overwrites', 'map_at(0, <Buffer>)'),
     (lambda: batches(Images(), cropped), 'does-not-combine', 'apply(combine)'),
+    (lambda: batches(Images(), map_at(0, with_rng(randomly_cropped))), 'does-not-combine', 'apply(combine)'),
     (lambda: batches(Images(), grey_or_color), 'does-not-combine', 'apply(combine)'),
     (lambda: batches(Images(), sometimes_float), 'dtypes-differ', 'apply(combine)'),
     (lambda: batches(Images(), map_at(0, PIL)), 'object-array', 'apply(combine)'),
@@ -630,7 +635,7 @@ def test_few_items_are_looked_at():
     check(batches(Data(), shuffle(50), count), items=3)
     assert set(looked_up) == {0, 1, 2, 63, 64}  # the last one, and one that should not be there
     assert set(called) == {0, 1, 2}
-    assert len(called) <= 15
+    assert len(called) <= 18
 
 
 def test_what_opens_itself_is_not_opened_by_looking():
@@ -671,7 +676,7 @@ def test_the_random_numbers_are_those_of_the_run():
     run = iter(pipeline)
     next(run), next(run)
     run.close()
-    assert looked == set(got)
+    assert set(got) < looked  # and those of the next passes
 
 
 def test_generators_are_closed():
