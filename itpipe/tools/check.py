@@ -21,7 +21,8 @@ from .rules_of_batches import BATCH_RULES
 from .rules_of_data import DATA_HINTS, DATA_RULES
 from .rules_of_functions import FUNCTION_HINTS, FUNCTION_RULES
 from .rules_of_order import ORDER_HINTS, ORDER_RULES
-from .rules_of_workers import WORKER_HINTS, WORKER_RULES, not_picklable
+from .rules_of_pickling import not_picklable
+from .rules_of_workers import WORKER_HINTS, WORKER_RULES
 from .seen import Seen
 from .trial import Trial
 
@@ -38,11 +39,11 @@ KINDS = {
     'batched-twice', 'blocks-in-process', 'changes-dataset', 'changes-input', 'combine-without-batch',
     'copied-generator', 'dict-as-source', 'differs-in-process', 'does-not-combine', 'dtypes-differ', 'empty',
     'endless', 'fails-in-process', 'global-generator', 'has-more', 'lazy-result', 'length', 'lengths-differ',
-    'many-workers', 'memory', 'no-batches', 'no-combine', 'no-seed', 'no-state', 'not-batched', 'not-finite',
-    'not-picklable', 'not-reproducible', 'not-sharded', 'object-array', 'one-pass', 'oversubscribed', 'overwrites',
-    'path-as-source', 'processes-twice', 'python-in-threads', 'raises', 'raises-again', 'returns-none', 'same-order',
-    'short-epochs', 'shuffle-after-batch', 'slow-in-front', 'small-buffer', 'table-as-source', 'take-before-shuffle',
-    'too-cheap', 'unordered', 'workers-after-batch',
+    'many-workers', 'memory', 'no-batches', 'no-combine', 'no-seed', 'no-state', 'no-workers', 'not-batched',
+    'not-finite', 'not-picklable', 'not-reproducible', 'not-sharded', 'object-array', 'one-pass', 'oversubscribed',
+    'overwrites', 'path-as-source', 'processes-twice', 'python-in-threads', 'raises', 'raises-again', 'returns-none',
+    'same-augmentation', 'same-order', 'shared-file', 'short-epochs', 'shuffle-after-batch', 'slow-in-front',
+    'small-buffer', 'table-as-source', 'take-before-shuffle', 'too-cheap', 'unordered', 'workers-after-batch',
 }  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from typing import Any, Final
 from itpipe._core.steps import ItemStep, Step, draws
 from itpipe._engine.branches import Branched
 from itpipe._engine.indexing import length
-from itpipe._engine.order import is_by_count
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.source import Seeded, Source
 from itpipe._workers.opening import Workers
@@ -141,10 +140,13 @@ class Examined:
         return [(step, workers) for step, workers in found if workers is not None]
 
     @property
-    def batch_size(self) -> int | None:
-        """The size of the batches that come out; None if they have none, or there are none."""
-        sizes = [step.options[0] for step in self.steps if isinstance(step, Step) and is_by_count(step)]
-        return sizes[-1] if sizes else None
+    def groups(self) -> list[tuple[Workers, list[Seen]]]:
+        """The workers, each with the stages that they do."""
+        found: dict[int, tuple[Workers, list[Seen]]] = {}
+        for seen in self.stages:
+            if seen.workers is not None:
+                found.setdefault(id(seen.workers), (seen.workers, []))[1].append(seen)
+        return list(found.values())
 
 
 def _run(function: Any, in_thread: bool) -> None:

@@ -198,6 +198,16 @@ def shuffled_validation(examined: Examined) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
+def augmented_before_reuse(examined: Examined) -> Iterator[Finding]:
+    for n, seen in enumerate(examined.stages):
+        before = [stage for stage in seen.before if _draws(stage.step) and stage.function is not None]
+        after = [stage for stage in examined.stages[n + 1 :] if _draws(stage.step)]
+        if seen.written == 'reuse' and before and not after:
+            problem = f'It gives an item several times with the random numbers of `{before[-1].stage}` before it.'
+            fix = 'Put that behind it: then each repetition has random numbers of its own.'
+            yield Finding('same-augmentation', seen.stage, problem, fix)
+
+
 def starts_again(examined: Examined) -> Iterator[Finding]:
     for seen in examined.stages:
         if type(seen.step) is Opaque:
@@ -228,4 +238,12 @@ def not_batched(examined: Examined) -> Iterator[Finding]:
 ORDER_RULES = [
     shuffled_batches, taken_before_shuffle, workers_get_batches, not_sharded, never_ends, short_epochs,
 ]  # fmt: skip
-ORDER_HINTS = [no_seed, small_buffers, shuffled_validation, starts_again, not_ordered, not_batched]
+ORDER_HINTS = [
+    augmented_before_reuse,
+    no_seed,
+    small_buffers,
+    shuffled_validation,
+    starts_again,
+    not_ordered,
+    not_batched,
+]

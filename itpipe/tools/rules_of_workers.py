@@ -1,109 +1,34 @@
-"""Rules about workers: what can't be sent to them, and what keeps them waiting."""
+"""Rules about workers: what keeps them waiting, and what they get in each other's way with."""
 
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterator
+from io import IOBase
 from itertools import pairwise
 from typing import Any, Final
 
-from itpipe._engine.functions import NOTHING, ItemFunction
-from itpipe._engine.indexing import LookUp
 from itpipe._views.figures import seconds as seconds_of
 from itpipe._workers.cores import count_workers, usable_cores
 from itpipe._workers.opening import Workers
-from itpipe._workers.pickling import dumps_call, dumps_function, pack, result_of
-from itpipe.errors import NotPicklable
 
 from .copying import UNKNOWN, copied
 from .examined import Examined
 from .findings import Finding
 from .seen import Seen
 
-__all__ = ['WORKER_HINTS', 'WORKER_RULES', 'groups', 'not_picklable']
+__all__ = ['WORKER_HINTS', 'WORKER_RULES']
 
 LEAST: Final = 0.001
 """Seconds; what takes less keeps nobody waiting."""
+SLOW: Final = 0.005
+"""Seconds; workers help where an item takes longer."""
 COMPUTES: Final = 0.3
 """The share of its time that a function is at work, at least, if it computes. On a busy machine it may be small."""
 
 
-def groups(examined: Examined) -> list[tuple[Workers, list[Seen]]]:
-    """The workers, each with the stages that they do."""
-    found: dict[int, tuple[Workers, list[Seen]]] = {}
-    for seen in examined.stages:
-        if seen.workers is not None:
-            found.setdefault(id(seen.workers), (seen.workers, []))[1].append(seen)
-    return list(found.values())
-
-
-def not_picklable(examined: Examined, everything: bool = False) -> Iterator[Finding]:
-    """What can't be pickled of what goes to processes; of `everything`, what could not if it went there."""
-    for seen in examined.stages:
-        if seen.function is None or (not everything and (seen.workers is None or seen.workers.kind != 'processes')):
-            continue
-        function = _unused(seen)
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter('always')
-                dumps_function(function, _leave_out)
-        except NotPicklable as error:
-            fix = 'Open or make it in the process: in the function itself, or by `setup=…`; or use threads.'
-            if seen.is_source:
-                fix = "Open what it needs in `__getitem__`, when it is first called; use threads, or `lookups='main'`."
-            yield Finding('not-picklable', seen.stage, _without_hint(error), fix)
-            continue
-        if caught and not everything:
-            problem = str(caught[0].message).partition(': use ')[0].partition(': ')[2]
-            fix = 'Take the generator of the item instead: `with_rng(f)` calls `f(item, rng=…)`.'
-            yield Finding('copied-generator', seen.stage, f'In it, {problem}.', fix)
-    for workers, stages in groups(examined):
-        if workers.kind == 'processes':
-            yield from _items(stages)
-
-
-def _unused(seen: Seen) -> ItemFunction:
-    """What would be sent: what the trial has not used, which may have opened something."""
-    if seen.unused is not None:
-        return seen.unused
-    fresh: Any = LookUp(seen.original, seen.stage)
-    return NOTHING.after(fresh.function)
-
-
-def _items(stages: list[Seen]) -> Iterator[Finding]:
-    called = [seen for seen in stages if seen.calls and seen.function is not None]
-    if not called:
-        return
-    first, last = called[0], called[-1]
-    given = next((call for call in first.calls if call.error is None), None)
-    if given is not None and not first.is_source:
-        try:
-            dumps_call(given.key, given.got, _leave_out)
-        except NotPicklable as error:
-            fix = 'Make it in the process, of a path or an index; or use threads.'
-            yield Finding('not-picklable', first.stage, _without_hint(error), fix)
-    made = next((call for call in last.calls if call.error is None), None)
-    if made is not None and (packed := pack(lambda: made.result, buffer_callback=_leave_out)).failed:
-        try:
-            result_of(packed)
-        except Exception as error:
-            fix = 'Return arrays, numbers and other plain data; or use threads.'
-            yield Finding('not-picklable', last.stage, _without_hint(error), fix)
-
-
-def _without_hint(error: Exception) -> str:
-    text = str(error)
-    text = text[: text.rfind('): ') + 1] or text
-    return f'{text[0].upper()}{text[1:]}.'
-
-
-def _leave_out(_: Any) -> None:
-    """Buffers are not pickled."""
-
-
 def slow_in_front(examined: Examined) -> Iterator[Finding]:
-    for workers, stages in groups(examined):
+    for workers, stages in examined.groups:
         first = next((seen for seen in stages if seen.calls), None)
         if first is None or not isinstance(workers.given, int):
             continue
@@ -139,9 +64,24 @@ def _to_workers(seen: Seen, workers: Workers) -> str:
     )
 
 
+def one_file_for_all(examined: Examined) -> Iterator[Finding]:
+    for seen in examined.stages:
+        if not seen.is_source or seen.workers is None or seen.workers.kind != 'threads' or abs(seen.workers.given) < 2:
+            continue
+        held = getattr(seen.sequence, '__dict__', {})
+        name = next((name for name, value in held.items() if isinstance(value, IOBase)), None)
+        if name is not None:
+            problem = (
+                f'Several threads look items up in it, and read from its one open file, `{name}`, at the same time:'
+                ' one moves the place where another one reads.'
+            )
+            fix = 'Open the file in `__getitem__`, keep one for each thread (`threading.local`), or use processes.'
+            yield Finding('shared-file', seen.stage, problem, fix)
+
+
 def oversubscribed(examined: Examined) -> Iterator[Finding]:
     cores = usable_cores()
-    for workers, stages in groups(examined):
+    for workers, stages in examined.groups:
         if not isinstance(workers.given, int):
             continue
         count = count_workers(workers.given)
@@ -177,9 +117,20 @@ def _good(seen: Seen) -> list[Any]:
 # Hints
 
 
+def no_workers(examined: Examined) -> Iterator[Finding]:
+    if examined.running is None or examined.workers or not examined.seconds:
+        return
+    slowest = max(examined.seconds, key=lambda seen: examined.seconds[seen])
+    if (seconds := examined.seconds[slowest]) > SLOW and slowest.function is not None:
+        problem = f'It takes {seconds_of(seconds)} for an item, and all items are made one after the other.'
+        yield Finding(
+            'no-workers', slowest.stage, problem, "Give `Infinite` `threads=…`, `processes=…` or `workers='auto'`."
+        )
+
+
 def many_workers(examined: Examined) -> Iterator[Finding]:
     cores = usable_cores()
-    for workers, stages in groups(examined):
+    for workers, stages in examined.groups:
         if workers.kind == 'processes' and count_workers(workers.given) > 4 * cores:
             problem = (
                 f'processes={workers.given} on {cores} core{"s" * (cores != 1)}: more only help functions that wait.'
@@ -190,7 +141,7 @@ def many_workers(examined: Examined) -> Iterator[Finding]:
 def python_in_threads(examined: Examined) -> Iterator[Finding]:
     if not getattr(sys, '_is_gil_enabled', lambda: True)():
         return
-    for workers, stages in groups(examined):
+    for workers, stages in examined.groups:
         if workers.kind != 'threads' or abs(workers.given) < 2:
             continue
         for seen in stages:
@@ -232,7 +183,7 @@ def _is_python(seen: Seen, call: Any) -> bool:
 
 
 def too_cheap(examined: Examined) -> Iterator[Finding]:
-    for workers, stages in groups(examined):
+    for workers, stages in examined.groups:
         if workers.kind != 'processes' or any(seen.written == 'batch_by' for seen in stages):
             continue
         times = [examined.seconds[seen] for seen in stages if seen in examined.seconds]
@@ -243,7 +194,7 @@ def too_cheap(examined: Examined) -> Iterator[Finding]:
 
 
 def twice_to_processes(examined: Examined) -> Iterator[Finding]:
-    found = [(workers, stages) for workers, stages in groups(examined) if workers.kind == 'processes']
+    found = [(workers, stages) for workers, stages in examined.groups if workers.kind == 'processes']
     for (_, first), (_, second) in pairwise(found):
         between = [seen for seen in second[0].before if seen not in first[-1].before and seen is not first[-1]]
         if not between and first[-1] in second[0].before:
@@ -259,5 +210,5 @@ def twice_to_processes(examined: Examined) -> Iterator[Finding]:
             )
 
 
-WORKER_RULES = [slow_in_front, oversubscribed]
-WORKER_HINTS = [many_workers, python_in_threads, too_cheap, twice_to_processes]
+WORKER_RULES = [slow_in_front, oversubscribed, one_file_for_all]
+WORKER_HINTS = [no_workers, many_workers, python_in_threads, too_cheap, twice_to_processes]

@@ -47,6 +47,7 @@ ELSEWHERE = {
     'tools/rules_of_data.py': 'tools/test_check.py',
     'tools/rules_of_functions.py': 'tools/test_check.py',
     'tools/rules_of_order.py': 'tools/test_check.py',
+    'tools/rules_of_pickling.py': 'tools/test_check.py',
     'tools/rules_of_workers.py': 'tools/test_check.py',
     'tools/reruns.py': 'test_testing.py',
     'tools/resuming.py': 'test_testing.py',

@@ -1,5 +1,6 @@
 """What is planted is found and named, and good pipelines give no finding."""
 
+import io
 import itertools
 import random
 import sqlite3
@@ -261,6 +262,16 @@ class BufferedItems(Images):
         return self.memory
 
 
+class OneFile(Images):
+    def __init__(self):
+        super().__init__()
+        self.file = io.BytesIO(bytes(1000))
+
+    def __getitem__(self, index):
+        self.file.seek(index)
+        return np.frombuffer(self.file.read(8), np.uint8)
+
+
 class Restricted(Images):
     def __len__(self):
         return 10
@@ -345,6 +356,7 @@ PLANTED = [
     (lambda: batches(stream(range(9)) | filter_by(lambda x: x > 100)), 'empty', 'filter_by(<lambda>)'),
     (lambda: batches(stream(range(9)) | take(0)), 'empty', 'take(0)'),
     (lambda: batches(stream(Images()) | zip_with(Images(60))), 'lengths-differ', 'zip_with(<Images>)'),
+    (lambda: batches(OneFile(), threads=2), 'shared-file', '<OneFile>'),
     (lambda: batches('/data/train'), 'path-as-source', '/data/train'),
     (lambda: batches(Table(), combiner=list), 'table-as-source', '<Table>'),
     (lambda: batches(stream(Images()) | batch_by(4) | combine), 'batched-twice', 'batch_by(4)'),
@@ -442,6 +454,15 @@ def test_python_in_threads_is_a_hint():
     assert waiting.hints == []
 
 
+def waiting(item):
+    CLOCK.wait(0.02)
+    return item
+
+
+def combine_two(item):
+    return item[0]
+
+
 def cheap(item):
     CLOCK.work(10e-6)
     return item
@@ -454,6 +475,11 @@ HINTS_PLANTED = [
     (lambda: batches(iter([1, 2])), 'one-pass', 'iterator'),
     (lambda: stream(Files(1000)) | apply(tuple) | shuffle(10, seed=0), None, ''),
     (lambda: batches(Images(5000), shuffle(10)), 'small-buffer', 'shuffle(10)'),
+    (lambda: batches(Images(), waiting), 'no-workers', 'apply(waiting)'),
+    (
+        lambda: batches(stream(Files()) | map_at(0, with_rng(noisy)) | reuse(4, 2) | combine_two),
+        'same-augmentation', 'reuse(4, 2)',
+    ),
     (lambda: batches(Restricted()), 'has-more', '<Restricted>'),
     (lambda: Infinite(Images()), 'not-batched', 'Infinite(<Images>)'),
     (lambda: stream(Images()) | parallel_map(len, threads=1, ordered=False), 'unordered', 'parallel_map(len'),
