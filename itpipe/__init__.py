@@ -28,6 +28,8 @@ from .stages.zip import zip_with
 
 if _TYPE_CHECKING:
     from .tools.check import check
+    from .tools.debug import debug
+    from .tools.explain import explain
     from .tools.headspace import headspace
     from .tools.plot import plot
     from .tools.watch import watch
@@ -51,6 +53,8 @@ __all__ = [
     'combine_pad',
     'concat',
     'cycle',
+    'debug',
+    'explain',
     'filter_by',
     'flatten',
     'headspace',
@@ -80,7 +84,7 @@ __all__ = [
     'zip_with',
 ]
 
-_TOOLS: dict[str, str] = {'check': 'check', 'headspace': 'headspace', 'plot': 'plot', 'watch': 'watch'}
+_TOOLS: dict[str, str] = {name: name for name in ('check', 'debug', 'explain', 'headspace', 'plot', 'watch')}
 """The modules of the names that are imported when they are first used."""
 
 _publish(globals())

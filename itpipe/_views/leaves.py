@@ -68,6 +68,8 @@ def _text(value: Any) -> str:
         array = np.asarray(value)
     except Exception:  # it may lie on a device, or be of a type that numpy does not have
         return head
+    if array.ndim == 0:
+        return f'{head}: {_short(array[()]) if array.dtype.kind in "OUS" else array[()]}'
     if array.size <= FEW:
         return f'{head}: {" ".join(np.array2string(array, precision=6).split())}' if array.size else head
     if array.dtype.kind not in 'biuf':

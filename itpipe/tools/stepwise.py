@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from itpipe._engine.waiting import Stop
 from .copying import UNKNOWN, copied
 from .rewriting import rewritten
 from .single_steps import single_steps, workers_of
+from .wrapping import noting, with_generators
 
 __all__ = ['View', 'views']
 
@@ -33,28 +34,48 @@ class View(NamedTuple):
     """The items that were asked for, or what they are made of, by their keys."""
     branch: tuple[int, ...] = ()
     """In which stream it is, where streams are put together: `(1,)` is the second one of a `mix`."""
+    drawn: tuple[str, ...] = ()
+    """The random numbers that its functions have drawn, as calls of the generator and what these gave."""
+    at: int = -1
+    """Which of all steps of the pipeline it is, as `change` of `views` counts them; -1 for a source."""
 
 
-def views(source: Source, steps: Sequence[Step | ItemStep], seeds: Seeds, key: Any) -> list[View]:
+def views(
+    source: Source,
+    steps: Sequence[Step | ItemStep],
+    seeds: Seeds,
+    key: Any,
+    change: Callable[[int, Step], Step] = lambda _, step: step,
+) -> list[View]:
     """The item or batch with this key after the source and after each stage, up to the last one that gives such a key.
 
     The stages of a `parallel_map` are views of their own, and run in this thread, without timeouts. In front of a batch
     come all its items; in front of `mix`, `zip_with`, `concat` and `cycle` come the views of the streams that the item
     is made of. Nothing is known of what stands before a `stage` of the user's own. The values are copies, where they
-    can be copied.
+    can be copied. `change` may put another step in the place of each, and gets its number.
 
     An item that a stage leaves out is missing from there on. Raises ValueError for what is not a key of this stream,
     and what the functions of the stages raise.
     """
     key = as_key(key)
     seen: dict[tuple[int, int], dict[Key, Any]] = {}
+    drawn: dict[tuple[int, int], list[str]] = {}
+    notes: list[str] = []
+    single: list[Step] = []
+    wrap = noting(notes)
+
+    def prepared(step: Step) -> Step:
+        single.append(with_generators(change(len(single), step), wrap))
+        return single[-1]
 
     def look(chain: Any, index: int, values: dict[Key, Any]) -> None:
         seen.setdefault((id(chain), index), {}).update((key, _snapshot(value)) for key, value in values.items())
+        drawn.setdefault((id(chain), index), []).extend(notes)
+        notes.clear()
 
     with ExitStack() as closing:
         resources: list[Resource] = []
-        described = _one_by_one(Stream(source, tuple(steps)), resources)
+        described = _one_by_one(Stream(source, tuple(steps)), resources, prepared)
         for resource in resources:
             resource.open()
             closing.callback(resource.close)
@@ -67,10 +88,16 @@ def views(source: Source, steps: Sequence[Step | ItemStep], seeds: Seeds, key: A
             raise ValueError(f'there is no item with the key {key!r}')
         stop.made_again = look
         chain.recompute(last, [key])
-        return list(_views(chain, seen, ()))
+        numbers = {id(step): number for number, step in enumerate(single)}
+        return [
+            view._replace(drawn=tuple(drawn[place]), at=numbers.get(id(step), -1))
+            for view, place, step in _views(chain, seen, ())
+        ]
 
 
-def _views(chain: Chain, seen: dict[tuple[int, int], dict[Key, Any]], branch: tuple[int, ...]) -> Iterator[View]:
+def _views(
+    chain: Chain, seen: dict[tuple[int, int], dict[Key, Any]], branch: tuple[int, ...]
+) -> Iterator[tuple[View, tuple[int, int], Step | None]]:
     source: Any = chain.source
     of_source = seen.get((id(chain), -1), {})
     if isinstance(source, OpenedBranches):
@@ -79,10 +106,10 @@ def _views(chain: Chain, seen: dict[tuple[int, int], dict[Key, Any]], branch: tu
             yield from _views(source.branch(n), seen, (*branch, n))
     if (id(chain), -1) in seen:
         described: Any = chain.described[0]
-        yield View(_name(described.written), of_source, branch)
+        yield View(_name(described.written), of_source, branch), (id(chain), -1), None
     for index, operator in enumerate(chain.operators):
         if (id(chain), index) in seen:
-            yield View(format_step(operator.step), seen[id(chain), index], branch)
+            yield View(format_step(operator.step), seen[id(chain), index], branch), (id(chain), index), operator.step
 
 
 def _name(source: Any) -> str:
@@ -100,13 +127,13 @@ def _snapshot(value: Any) -> Any:
 # The same stream with an operator for each stage
 
 
-def _one_by_one(stream: Stream[Any], resources: list[Resource]) -> Stream[Any]:
-    """The stream with single steps. What its functions get from `setup` is added to `resources`."""
+def _one_by_one(stream: Stream[Any], resources: list[Resource], prepared: Callable[[Step], Step]) -> Stream[Any]:
+    """The stream with single steps, each prepared. What its functions get from `setup` is added to `resources`."""
 
     def single(steps: tuple[Step | ItemStep, ...]) -> list[Step]:
         given = (workers.resource for step in steps if (workers := workers_of(step)) is not None)
         resources.extend(resource for resource in given if resource is not None)
-        return [step for step, _ in single_steps(steps)]
+        return [prepared(step) for step, _ in single_steps(steps)]
 
     return rewritten(stream, single, _Plain)
 
