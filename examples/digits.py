@@ -30,7 +30,7 @@ TIMED = 50
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--epochs', type=int, default=10, help='how many to train (default: %(default)s)')
+    parser.add_argument('--epochs', type=int, default=8, help='how many to train (default: %(default)s)')
     parser.add_argument('--mnist', type=Path, metavar='DIR', help='train on DIR/MNIST/raw/*-ubyte[.gz]')
     parser.add_argument('--out', type=Path, default='digits.png', help='the picture of a batch (default: %(default)s)')
     args = parser.parse_args()
