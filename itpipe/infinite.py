@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from ._core.checks import integer, one_of, positive, truth
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from ._engine.stats import Stats
+    from ._engine.tracing import Tracing
     from ._engine.types import AnyFunction, Running
     from ._views.picture import Picture
     from .errors import Dropped
@@ -263,7 +265,7 @@ class Infinite(Generic[B]):
     def stats(self) -> Stats:
         """What the run has done so far: what each stage did, how long the loop waited, what limits, what would help.
 
-        It can be called at any time, from any thread, and takes about 0.1 ms. After the end, it is what had been done
+        It can be called at any time, from any thread, and takes about 0.2 ms. After the end, it is what had been done
         then; before the first batch, it is empty. With `restart=True`, it is that of the last epoch.
 
         >>> with Infinite(range(64), abs, batch_size=4, threads=2) as batch_iter:
@@ -276,6 +278,27 @@ class Infinite(Generic[B]):
         See also: `watch`, which shows it while it runs.
         """
         return self._epochs.stats()
+
+    def trace(self, path: str | PathLike[str], limit: int = 100_000) -> Tracing:
+        """Write a trace of what runs while a `with` block does, which Perfetto (https://ui.perfetto.dev) opens.
+
+        It is in the Trace Event Format of Chrome, as JSON. There is a track for each thread and process, with what it
+        does and where it waits, and one for each buffer, with how many items it holds. Arrows join what was done for
+        the same item. The file is written when the block ends. It has the last `limit` spans, of about 200 bytes each.
+        Of stages that take microseconds, only one item in many is shown.
+
+        Raises TypeError or ValueError for a `limit` that is not a positive int, and OSError if the file cannot be
+        opened.
+
+        >>> with Infinite(range(8), abs, batch_size=4) as batch_iter, batch_iter.trace('run.json'):  # doctest: +SKIP
+        ...     for batch in batch_iter:
+        ...         train(batch)
+
+        See also: `stats`.
+        """
+        from ._engine.tracing import Tracing  # it takes time, and not everybody needs it
+
+        return Tracing('Infinite.trace', path, limit, self._epochs.show)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the training stands: after the batch received last, no matter how many are made ahead.

@@ -208,7 +208,7 @@ class Background:
                 return
             probe.left -= 1
             if probe.on:
-                probe.charge(meter.before)
+                probe.charge(meter.before, pair[0])
                 probe.end()
             if limit is not None:
                 self._measure(pair[1])
@@ -216,6 +216,8 @@ class Background:
             del pair
             count += 1
             meter.taken += 1
+            if meter.trace is not None:
+                meter.trace.count(meter, len(ready))
             now = perf_counter()
             full = len(ready) >= self._depth if limit is None else self._must_sleep()
             if not full and not self._urgent and now - signalled < HOLD:

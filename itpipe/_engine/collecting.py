@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from time import perf_counter
 from typing import Any, TypeAlias
 
@@ -19,7 +18,7 @@ from .meters import Meter, Probe
 from .order import map_items
 from .stats import Stats
 
-__all__ = ['collect', 'nothing_yet']
+__all__ = ['collect', 'name_of', 'nothing_yet']
 
 MEASURED = 64
 """Of so many values that are held the bytes are estimated. The others count as much on average."""
@@ -39,7 +38,7 @@ def collect(ledger: Ledger) -> Stats:
         return nothing_yet()
     now = ledger.ended or perf_counter()
     rows = _Rows(ledger, now)
-    first = None if ledger.first is None else collect(ledger.first)
+    first = None if ledger.first is None else _once(ledger.first)
     if first is not None and len(first.stages) != len(rows.stages):
         first = None
     consumer = ledger.consumer
@@ -49,7 +48,14 @@ def collect(ledger: Ledger) -> Stats:
     else:
         waited, worked = rows.waited, consumer.meter.seconds
         loop = LoopFigures(ledger.made, waited, worked, waited if first is None else first.loop.waited)
-    return Stats(now - ledger.started, tuple(rows.stages), loop, first)
+    return Stats(now - ledger.started, rows.stages, loop, first)
+
+
+def _once(ledger: Ledger) -> Stats:
+    """The stats of what does not change any more."""
+    if ledger.stats is None:
+        ledger.stats = collect(ledger)
+    return ledger.stats  # type: ignore[no-any-return]
 
 
 class _Rows:
@@ -57,7 +63,7 @@ class _Rows:
 
     def __init__(self, ledger: Ledger, now: float):
         self.now = now
-        self.stages: list[StageFigures] = []
+        self._rows: list[dict[str, Any]] = []
         self._meters: list[Meter] = []
         self._labels: Counter[str] = Counter()
         spent = self._add(ledger, 0)
@@ -68,21 +74,21 @@ class _Rows:
             threads[ledger.last.probe] = 0
             spent[ledger.last.probe] += ledger.consumer.seconds(now)[1] + ledger.consumer.meter.seconds
         else:
-            self._append(ledger.buffer, ledger.made, 'buffer', 0, Probe())
-            self.stages[-2] = replace(self.stages[-2], behind=len(self.stages) - 1)
+            self._append(ledger.buffer, ledger.made, 'buffer', 0)
+            self._rows[-2]['behind'] = len(self._rows) - 1
             threads[ledger.buffer.probe] = 0
         for meter in reversed(self._meters):
             threads.setdefault(meter.probe, len(threads))
             if meter.upstream is not meter.probe:
                 spent[meter.upstream] += self._full(meter)
-        for n, meter in enumerate(self._meters):
-            stage = self.stages[n]
-            downstream = spent[meter.probe] - stage.upstream - stage.seconds - stage.waited
-            if stage.kind == 'buffer':
-                stage = replace(stage, upstream=stage.waited, downstream=stage.full)
+        for meter, row in zip(self._meters, self._rows, strict=True):
+            row['thread'] = threads[meter.probe]
+            if row['kind'] == 'buffer':
+                row['upstream'], row['downstream'] = row['waited'], row['full']
             else:
-                stage = replace(stage, downstream=max(0.0, downstream))
-            self.stages[n] = replace(stage, thread=threads[meter.probe])
+                rest = spent[meter.probe] - row['upstream'] - row['seconds'] - row['waited']
+                row['downstream'] = max(0.0, rest)
+        self.stages = tuple(StageFigures(**row) for row in self._rows)
 
     def _add(self, ledger: Ledger, depth: int) -> Spent:
         """The stages of a ledger, those of the streams that its source is made of before it."""
@@ -93,22 +99,22 @@ class _Rows:
             if branch.source.what is not None:
                 for probe, seconds in self._add(branch, depth + 1).items():
                     spent[probe] += seconds
-                ends.append(len(self.stages) - 1)
+                ends.append(self._rows[-1])
                 came += branch.made
         outs = self._outs(ledger)
         for n, (meter, out) in enumerate(zip([ledger.source, *ledger.stages], outs, strict=True)):
             kind = 'source' if n == 0 else 'buffer' if meter.apart else 'workers' if meter.size else 'stage'
-            more = sum(branch.out.seconds for branch in ledger.branches if branch.out is not None) if n == 0 else 0.0
-            self._append(meter, out, kind, depth, meter.probe, spent[meter.probe], more)
-            spent[meter.probe] += self.stages[-1].seconds + self.stages[-1].waited
+            self._append(meter, out, kind, depth)
+            row, at = self._rows[-1], len(self._rows) - 1
             if n > 0:
-                self.stages[-2] = replace(self.stages[-2], behind=len(self.stages) - 1)
-            else:
-                source = len(self.stages) - 1
+                self._rows[-2]['behind'] = at
+            elif ends:
+                row['items_in'] = came
+                row['seconds'] += sum(branch.out.seconds for branch in ledger.branches if branch.out is not None)
                 for end in ends:
-                    self.stages[end] = replace(self.stages[end], behind=source)
-                if ends:
-                    self.stages[source] = replace(self.stages[source], items_in=came)
+                    end['behind'] = at
+            row['upstream'] = spent[meter.probe]
+            spent[meter.probe] += row['seconds'] + row['waited']
         return spent
 
     def _outs(self, ledger: Ledger) -> list[int]:
@@ -127,44 +133,40 @@ class _Rows:
     def _until_now(self, since: float) -> float:
         return max(0.0, self.now - since) if since else 0.0
 
-    def _append(
-        self, meter: Meter, out: int, kind: str, depth: int, probe: Probe, upstream: float = 0.0, more: float = 0.0
-    ) -> None:
-        held = meter.held
+    def _append(self, meter: Meter, out: int, kind: str, depth: int) -> None:
+        held, values = meter.held, meter.values()
         came = out + held + meter.dropped if meter.taken is None else meter.taken
-        if meter.what is None:  # what is ready for the loop
-            out = came - held
+        if meter.names is None:
+            meter.names = name_of(meter.what), _label(meter.what)
         workers = [entry for _, entry in sorted(meter.workers.items())]
         self._meters.append(meter)
-        self.stages.append(
-            StageFigures(
-                name=_name(meter.what),
-                label=self._unique(_label(meter.what)),
-                kind=kind,
-                thread=0,
-                depth=depth,
-                behind=None,
-                items_in=came,
-                items_out=out,
-                gone=came - held,
-                seconds=meter.seconds + more,
-                upstream=upstream,
-                downstream=0.0,
-                waited=self._waited(meter),
-                full=self._full(meter),
-                calls=int(sum(calls for _, calls in workers)),
-                worker_seconds=tuple(seconds for seconds, _ in workers),
-                workers=meter.size,
-                unit=meter.unit,
-                held=held,
-                capacity=meter.capacity(),
-                held_bytes=_bytes_of(meter.values()),
-                errors=meter.errors,
-                dropped=meter.dropped,
-                retries=len(meter.retried),
-                restarts=meter.restarts,
-            )
-        )
+        self._rows.append({
+            'name': meter.names[0],
+            'label': self._unique(meter.names[1]),
+            'kind': kind,
+            'thread': 0,
+            'depth': depth,
+            'behind': None,
+            'items_in': came,
+            'items_out': came - held if meter.what is None else out,  # None: what is ready for the loop
+            'gone': came - held,
+            'seconds': meter.seconds,
+            'upstream': 0.0,
+            'downstream': 0.0,
+            'waited': self._waited(meter),
+            'full': self._full(meter),
+            'calls': int(sum(calls for _, calls in workers)),
+            'worker_seconds': tuple(seconds for seconds, _ in workers),
+            'workers': meter.size,
+            'unit': meter.unit,
+            'held': held,
+            'capacity': meter.capacity(),
+            'held_bytes': _bytes_of(values) if values else 0,
+            'errors': meter.errors,
+            'dropped': meter.dropped,
+            'retries': len(meter.retried),
+            'restarts': meter.restarts,
+        })  # fmt: skip
 
     def _unique(self, label: str) -> str:
         """The name, with a number where there are several of that name."""
@@ -172,10 +174,10 @@ class _Rows:
         return label if self._labels[label] == 1 else f'{label}#{self._labels[label]}'
 
 
-def _name(what: Any) -> str:
+def name_of(what: Any) -> str:
     """What runs in a step looks like, with the steps that it does before its own."""
     if not isinstance(what, tuple):
-        return 'ready' if what is None else repr(what)
+        return 'ready' if what is None else what if isinstance(what, str) else repr(what)
     step, options = what
     function = options[0] if options and isinstance(options[0], ItemFunction) else NOTHING
     names = function.names if step.work is map_items else function.names[: function.lead]
@@ -207,4 +209,4 @@ def _bytes_of(values: Sequence[Any]) -> int | None:
             held.add(value)
     except Exception:  # another thread may be changing them
         return None
-    return held.total * len(values) // len(some) if some else 0
+    return held.total * len(values) // len(some)

@@ -156,6 +156,10 @@ class EpochRun:
             consumer.waited += now - asked
             consumer.taken += 1
             consumer.state, consumer.since = 'works', now
+            if self.ledger.trace is not None:
+                if worked:
+                    self.ledger.trace.add('work', consumer.meter, asked - worked, asked)
+                self.ledger.trace.add('ask', consumer.meter, asked, now, key)
             if self.ledger.first is None:
                 consumer.first = consumer.waited
                 self.ledger.first = self.ledger.frozen()

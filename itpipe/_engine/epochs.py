@@ -21,6 +21,7 @@ from itpipe.errors import Dropped
 from .chain import is_running, item_again
 from .checkpoint import Position, StateCodec
 from .epoch_run import Cursor, EpochRun
+from .meters import Shows
 from .recording import Recorder
 from .seeds import Seeds
 from .source import Source
@@ -63,6 +64,8 @@ class Epochs:
         self._set_up()
 
     def _set_up(self) -> None:
+        self.trace: Shows | None = None
+        """Where what runs is shown, too."""
         self.run: EpochRun | None = None
         """The run that was started last. It may be closed."""
         self._running: set[EpochRun] = set()
@@ -137,6 +140,7 @@ class Epochs:
                     self.source, self.steps, self.seed, self.prefetch, self.stall_timeout, self.dropped, start, early
                 )
                 self.run.record = record
+                self.run.ledger.show(self.trace)
                 self.run.finalizer = weakref.finalize(self, self.run.drop)
                 self._next_start = Position(start.entropy) if self.restart else None
                 self._running.add(self.run)
@@ -167,6 +171,12 @@ class Epochs:
             self._next_start = Position((self._next_start or self._beginning()).entropy)
         else:
             self._start().next_epoch()
+
+    def show(self, trace: Shows | None) -> None:
+        """Show all that happens in this trace, too; None: no more."""
+        self.trace = trace
+        if self.run is not None:
+            self.run.ledger.show(trace)
 
     def stats(self) -> Stats:
         """What the run that was started last has done so far."""
@@ -221,7 +231,7 @@ class Epochs:
         return {
             name: value
             for name, value in self.__dict__.items()
-            if name not in ('run', '_running', '_starting', 'dropped', 'codec')
+            if name not in ('run', '_running', '_starting', 'dropped', 'codec', 'trace')
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from itpipe._core.steps import Pair
 
-from .meters import Meter, Probe
+from .meters import Meter, Probe, Shows
 
 __all__ = ['Consumer', 'Ledger']
 
@@ -21,6 +21,7 @@ class Consumer:
 
     def __init__(self) -> None:
         self.meter = Meter()
+        self.meter.what = 'the loop'
         """What it takes to work on them, where the probe has it."""
         self.clocked = False
         """Whether all of its time is known, not only what the probe has."""
@@ -54,16 +55,29 @@ class Ledger:
         """That of what takes the items of this stream, if a source is made of it."""
         self.consumer = Consumer()
         self.started = self.ended = 0.0
+        self.trace: Shows | None = None
         self.first: Ledger | None = None
         """It as it was when the first of all had come out."""
+        self.stats: Any = None
+        """What it comes to, where it does not change any more."""
 
     def branch(self, number: int) -> Ledger:
         """The ledger of a stream that the source is made of."""
         while len(self.branches) <= number:
             branch = Ledger(self.source.probe)
             branch.out = Meter(self.source.probe)
+            branch.trace = self.trace
             self.branches.append(branch)
         return self.branches[number]
+
+    def show(self, trace: Shows | None) -> None:
+        """Show all that happens in this trace, too; None: no more."""
+        self.trace = trace
+        for meter in filter(None, (self.source, *self.stages, self.buffer, self.out, self.consumer.meter)):
+            meter.trace = meter.probe.trace = meter.upstream.trace = trace
+        self.probe.trace = trace
+        for branch in self.branches:
+            branch.show(trace)
 
     def ask(self) -> None:
         """The loop asks for the next item, whose stages run in its own thread. The probe has to begin or to end."""
@@ -87,7 +101,7 @@ class Ledger:
                 return
             probe.left -= 1
             if probe.on:
-                probe.charge(self.last)
+                probe.charge(self.last, pair[0])
                 probe.end()
             yield pair
             del pair
@@ -101,6 +115,7 @@ class Ledger:
     def frozen(self) -> Ledger:
         """It as it is now."""
         ledger = copy(self)
+        ledger.trace = ledger.stats = None
         ledger.probe = self.probe.frozen()
         ledger.branches = [branch.frozen() for branch in self.branches]
         ledger.source, ledger.stages = self.source.frozen(), [meter.frozen() for meter in self.stages]
@@ -145,4 +160,5 @@ class Ledger:
                 meter.before, before = before, meter
             for end in filter(None, (self.buffer, self.out)):
                 end.before = before
+            self.show(self.trace)
         return self.stages

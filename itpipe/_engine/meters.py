@@ -14,26 +14,53 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import copy
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from itpipe._core.averages import MovingAverage
+from itpipe._core.keys import Key
 from itpipe._core.steps import Pair
 
 if TYPE_CHECKING:
     from .waiting import Stop
 
-__all__ = ['Meter', 'Probe', 'passed']
+__all__ = ['Meter', 'Probe', 'Shows', 'passed']
 
 SHARE = 0.004
 """The share of a thread's time that its probe may take."""
-MARK = 2e-7
-"""Seconds that it takes to look at the clock once."""
+MARK = 4e-7
+"""Seconds that it takes to look at the clock once …"""
+TRACED = 4
+"""… and so many times as long if that is shown in a trace."""
+
+
+class Shows(Protocol):
+    """What shows each time that is measured, see `tracing.Trace`."""
+
+    def add(
+        self, kind: str, meter: Meter, begun: float, ended: float, key: Key | None = None, process: int | None = None
+    ) -> None:
+        """In this time something was done, or waited for, in this thread, or in the process with this number."""
+
+    def count(self, meter: Meter, held: int) -> None:
+        """So many items are held now."""
 
 
 class Probe:
     """The clock of one thread of a run. Only that thread changes it."""
 
-    __slots__ = ('_average', '_before', '_ended', '_marks', '_random', '_skipped', 'left', 'on', 'since', 'weight')
+    __slots__ = (
+        '_average',
+        '_before',
+        '_ended',
+        '_marks',
+        '_random',
+        '_skipped',
+        'left',
+        'on',
+        'since',
+        'trace',
+        'weight',
+    )
 
     def __init__(self) -> None:
         self.on = False
@@ -43,6 +70,8 @@ class Probe:
         for. When it has come, this is counted down."""
         self.since = 0.0
         """Up to when the time is accounted for."""
+        self.trace: Shows | None = None
+        """Where what is timed is shown, too."""
         self.weight = 0
         """How many the one that is timed stands for."""
         self._before = self._skipped = self._marks = 0
@@ -69,9 +98,11 @@ class Probe:
             self._ended = self.since
         self.on = True
 
-    def charge(self, meter: Meter) -> None:
-        """The time since the last boundary was that of this stage."""
+    def charge(self, meter: Meter, key: Key | None = None) -> None:
+        """The time since the last boundary was that of this stage, maybe for the pair with this key."""
         now = perf_counter()
+        if self.trace is not None:
+            self.trace.add('work', meter, self.since, now, key)
         meter.seconds += (now - self.since) * self.weight
         self.since = now
         self._marks += 1
@@ -85,7 +116,8 @@ class Probe:
             1 << 31
         )  # else a rhythm of the items may be met each time
         spread = 0.5 + self._random / (1 << 31)
-        self.left = self._skipped = int(self._marks * MARK / (SHARE * seconds + 1e-12) * spread)
+        marks = self._marks if self.trace is None else TRACED * self._marks
+        self.left = self._skipped = int(marks * MARK / (SHARE * seconds + 1e-12) * spread)
 
 
 class Meter:
@@ -97,10 +129,14 @@ class Meter:
 
     def __init__(self, probe: Probe | None = None, before: Meter | None = None):
         self.probe, self.before = probe or Probe(), before or self
+        self.trace: Shows | None = None
+        """Where the waits here, and the calls of workers, are shown, too."""
         self.upstream = Probe()
         """The probe of the thread that makes what is taken here, if that is another one."""
         self.what: Any = None
         """The step and its options, or a source: what it looks like."""
+        self.names: tuple[str, str] | None = None
+        """Its name and its short name, if they have been asked for."""
         self.apart = False
         """Whether what comes in is made by another thread."""
         self.taken: int | None = None
@@ -132,6 +168,8 @@ class Meter:
             now = perf_counter()
             self.waiting_since = 0.0
             self.waited += now - begun
+            if self.trace is not None:
+                self.trace.add('wait', self, begun, now)
             if probe.on:
                 probe.since = now
 
@@ -141,8 +179,11 @@ class Meter:
         try:
             sleep()
         finally:
+            now = perf_counter()
             self.full_since = 0.0
-            self.full += perf_counter() - begun
+            self.full += now - begun
+            if self.trace is not None:
+                self.trace.add('full', self, begun, now)
 
     def forget(self) -> None:
         """Nothing is held any more."""
@@ -166,13 +207,17 @@ class Meter:
         meter.values, meter.capacity = list, _no_limit
         return meter
 
-    def worked(self, worker: int, seconds: float, calls: int = 1) -> None:
-        """A worker has made so many calls."""
+    def worked(self, worker: int, seconds: float, calls: int = 1, key: Key | None = None) -> None:
+        """A worker has made so many calls, the first of them for the item with this key."""
         entry = self.workers.get(worker)
         if entry is None:
             entry = self.workers[worker] = [0.0, 0]
         entry[0] += seconds
         entry[1] += calls
+        if self.trace is not None:
+            now = perf_counter()
+            self.trace.add('call', self, now - seconds, now, key, worker if self.unit == 'processes' else None)
+            self.trace.count(self, self.held)
 
 
 def _no_limit() -> None:
@@ -187,7 +232,7 @@ def passed(items: Iterator[Pair], meter: Meter, stop: Stop | None = None) -> Ite
         taken += 1
         meter.taken = taken
         if probe.on:
-            probe.charge(before)
+            probe.charge(before, pair[0])
         if stop is not None and stop.called:
             stop.check()
         yield pair

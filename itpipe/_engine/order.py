@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from itpipe._core.keys import END
+from itpipe._core.keys import END, Key
 from itpipe._core.steps import METER, STOP, ItemStep, Pair, Stateful, Stateless, Step, draws, identity
 
 from .functions import ItemFunction
@@ -46,23 +46,23 @@ def _map_step(steps: list[ItemStep]) -> Stateless:
 def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop, meter: Meter) -> Generator[Pair, None, Any]:
     """What the function makes of the items; returns the key of the last one, END if there was none."""
     key: Any = END
-    probe, before = meter.probe, meter.before
+    probe = meter.probe
     if function.keyed:
         for key, value in items:
             if probe.on:
-                probe.charge(before)
-            value = function(key, value)
-            if probe.on:
-                probe.charge(meter)
-            yield key, value
-            del value
+                yield from _timed(key, value, function, stop, meter)
+                del value
+                continue
+            yield key, function(key, value)
             if stop.called:
                 stop.check()
         return key
     first, *others = function.calls or [identity]
     for key, value in items:  # the same without a call for each item, which is most of what such a step costs
         if probe.on:
-            probe.charge(before)
+            yield from _timed(key, value, function, stop, meter)
+            del value
+            continue
         call = first
         try:
             value = first(value)
@@ -75,11 +75,18 @@ def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop, meter: 
             raise
         if stop.called:
             stop.check()
-        if probe.on:
-            probe.charge(meter)
         yield key, value
         del value
     return key
+
+
+def _timed(key: Key, value: Any, function: ItemFunction, stop: Stop, meter: Meter) -> Iterator[Pair]:
+    meter.probe.charge(meter.before, key)
+    value = function(key, value)
+    if stop.called:
+        stop.check()
+    meter.probe.charge(meter, key)
+    yield key, value
 
 
 def running(steps: Sequence[Step]) -> list[int]:

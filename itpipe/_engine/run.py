@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import Batch, Key, ordinals
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from itpipe._views.picture import Picture
 
     from .stats import Stats
+    from .tracing import Tracing
 
 __all__ = ['Run', 'keys_of']
 
@@ -55,7 +57,7 @@ class Run(Iterator[B]):
         probe.left -= 1
         chain = self._chain
         if probe.on:
-            probe.charge(chain.ledger.last)
+            probe.charge(chain.ledger.last, key)
         chain.last = key
         if chain.stateful:  # if not, it would do only the line above
             chain.received(key)
@@ -98,6 +100,23 @@ class Run(Iterator[B]):
 
         source, steps = self._chain.described
         return draw_stream(source, steps, ' | '.join([shortened(source), *format_steps(steps)]), self.stats())
+
+    def trace(self, path: str | PathLike[str], limit: int = 100_000) -> Tracing:
+        """Write a trace of what runs while a `with` block does, which Perfetto (https://ui.perfetto.dev) opens.
+
+        It is in the Trace Event Format of Chrome, as JSON. There is a track for each thread and process, with what it
+        does and where it waits, and one for each buffer, with how many items it holds. Arrows join what was done for
+        the same item. The file is written when the block ends. It has the last `limit` spans, of about 200 bytes each.
+        Of stages that take microseconds, only one item in many is shown.
+
+        Raises TypeError or ValueError for a `limit` that is not a positive int, and OSError if the file cannot be
+        opened.
+
+        See also: `stats`.
+        """
+        from .tracing import Tracing  # it takes time, and not everybody needs it
+
+        return Tracing('Run.trace', path, limit, self._chain.ledger.show)
 
     def state_dict(self) -> State:
         """Where the run stands: behind the item received last. JSON can hold it, and `Stream.resume` takes it.

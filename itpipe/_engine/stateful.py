@@ -88,7 +88,7 @@ class StatefulOperator(Operator):
             taken += 1
             meter.taken = taken
             if probe.on:
-                probe.charge(before)
+                probe.charge(before, pair[0])
             yield pair
             if probe.on:
                 probe.charge(meter)

@@ -118,13 +118,13 @@ def _map_items(
     probe, before = meter.probe, meter.before
     for key, value in items:
         if probe.on:
-            probe.charge(before)
+            probe.charge(before, key)
         begun = perf_counter()
         value = _call(function, key, value, failures, stop)
         if policy is not None:
             policy.record_inline(perf_counter() - begun)
         if probe.on:
-            probe.charge(meter)
+            probe.charge(meter, key)
         if value is not SKIPPED:
             yield key, value
         del value

@@ -64,11 +64,11 @@ class Threads(Pool):
                 try:
                     value = function(task.key, value)
                 except BaseException as error:
-                    self.meter.worked(number, perf_counter() - begun)
+                    self.meter.worked(number, perf_counter() - begun, key=task.key)
                     self._settle(task, error=error)
                 else:
                     seconds = perf_counter() - begun
-                    self.meter.worked(number, seconds)
+                    self.meter.worked(number, seconds, key=task.key)
                     if resource is None:  # where there is one, calls cannot be made inline
                         self.inline.record(seconds)
                     self._settle(task, value)

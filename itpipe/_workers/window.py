@@ -191,7 +191,7 @@ def _map(
                 begun = perf_counter()
                 pair = window.pull()
                 if probe.on:
-                    probe.charge(before)
+                    probe.charge(before, pair and pair[0])
                 if pair is None:
                     break
                 slow = perf_counter() - begun > HELD

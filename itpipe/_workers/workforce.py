@@ -115,10 +115,10 @@ class Workforce:
                 worker.is_set_up = True
                 self._crashes.record_start()
             else:
-                for call, answer in zip(worker.take_answered(len(answers)), answers, strict=True):
-                    settled.append((call.task, answer))
+                calls = worker.take_answered(len(answers))
+                settled.extend((call.task, answer) for call, answer in zip(calls, answers, strict=True))
                 self.dispatcher.answered(worker, len(answers), seconds)
-                self.meter.worked(worker.number, seconds, len(answers))
+                self.meter.worked(worker.number, seconds, len(answers), calls[0].task.key)
             worker.send()
         if worker.calls_left <= 0 and not worker.calls:
             worker.ended = True

@@ -107,7 +107,7 @@ def _by_size(items: Iterator[Pair], size: int, drop_last: bool, meter: Meter) ->
     next_batch = items.batch if isinstance(items, Indices) else partial(_next_batch, items)
     while (batch := next_batch(size))[1]:
         if probe.on:
-            probe.charge(before)
+            probe.charge(before, batch[0][-1])
         meter.taken = (meter.taken or 0) + len(batch[1])
         if len(batch[1]) == size or not drop_last:
             yield batch

@@ -1,0 +1,105 @@
+"""A trace of a run: what its threads, workers and buffers did, and when."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from os import PathLike
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from itpipe._core.checks import integer
+from itpipe._core.keys import Batch, Key, describe
+from itpipe._views.timeline import Count, Span, write
+
+from .collecting import name_of
+from .meters import Meter
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ['Trace', 'Tracing']
+
+TEXTS = {'work': '{}', 'call': '{}', 'wait': 'waits at: {}', 'full': 'full: {}', 'ask': '{} waits'}
+"""What a span is called, by its kind."""
+MOST_PARTS = 64
+"""Of a batch with more items than this, only so many are shown on their way."""
+
+
+class Trace:
+    """The last so many spans of a run, from all of its threads."""
+
+    def __init__(self, limit: int):
+        self.begun = perf_counter()
+        self._names: dict[int, str] = {}
+        """The names of the tracks, by the numbers of threads, or negative ones for processes."""
+        self._spans: deque[tuple[int, str, Meter, float, float, Key | None]] = deque(maxlen=limit)
+        self._counts: deque[tuple[Meter, float, int]] = deque(maxlen=limit)
+
+    def add(
+        self, kind: str, meter: Meter, begun: float, ended: float, key: Key | None = None, process: int | None = None
+    ) -> None:
+        """In this time something was done, or waited for, in this thread, or in the process with this number."""
+        if process is None:
+            track = threading.get_ident()
+            if track not in self._names:
+                self._names[track] = threading.current_thread().name
+        else:
+            track = -id(meter) - process
+            self._names[track] = f'process {process}'
+        self._spans.append((track, kind, meter, begun, ended, key))
+
+    def count(self, meter: Meter, held: int) -> None:
+        """So many items are held now."""
+        self._counts.append((meter, perf_counter(), held))
+
+    def spans(self) -> list[Span]:
+        """What happened, as plain data, in the order in which it ended."""
+        result = []
+        ends: dict[int, float] = {}
+        for track, kind, meter, begun, ended, key in self._spans.copy():
+            begun, ended = max(0.0, begun - self.begun), max(0.0, ended - self.begun)
+            if track < 0:  # when a process has answered is known, and how long it took, but not when it began
+                begun = min(ended, max(begun, ends.get(track, 0.0)))
+                ends[track] = ended
+            parts = () if key is None else key if isinstance(key, Batch) else (key,)
+            text, item = TEXTS[kind].format(_named(meter)), '' if key is None else describe(key)
+            names = tuple(map(str, parts[:MOST_PARTS]))
+            result.append(Span(str(track), self._names[track], text, kind, begun, ended, item, names))
+        return result
+
+    def counts(self) -> list[Count]:
+        """How many items were held when, as plain data."""
+        return [Count(_named(meter), max(0.0, at - self.begun), held) for meter, at, held in self._counts.copy()]
+
+
+def _named(meter: Meter) -> str:
+    return name_of(meter.what)
+
+
+class Tracing:
+    """Writes a trace of what runs while a `with` block does."""
+
+    def __init__(self, where: str, path: str | PathLike[str], limit: int, show: Callable[[Trace | None], None]):
+        self._path, self._limit, self._show = path, integer(where, 'limit', limit, least=1), show
+        self._trace: Trace | None = None
+        self._file: Any = None
+
+    def __enter__(self) -> Self:
+        if self._trace is not None:
+            raise RuntimeError('trace: it is in use already; make another one')
+        self._file = open(self._path, 'w', encoding='utf-8')  # now, so that a wrong path shows before the run
+        self._trace = Trace(self._limit)
+        self._show(self._trace)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        trace, self._trace = self._trace, None
+        self._show(None)
+        with self._file as file:
+            if trace is not None:
+                write(file, trace.spans(), trace.counts())

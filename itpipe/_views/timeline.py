@@ -1,0 +1,96 @@
+"""A timeline in the Trace Event Format of Chrome, which Perfetto (https://ui.perfetto.dev) opens."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TextIO
+
+__all__ = ['Count', 'Span', 'events', 'write']
+
+PID = 1
+"""All tracks are shown as threads of one process."""
+COLORS = {'wait': 'grey', 'full': 'grey', 'ask': 'terrible'}
+
+
+class Span(NamedTuple):
+    """Something took a while. Times are in seconds."""
+
+    track: str
+    """Spans on the same track follow each other, or lie in each other."""
+    thread: str
+    """The name of the track, which several may have."""
+    name: str
+    kind: str
+    begun: float
+    ended: float
+    item: str = ''
+    """Which item it was, as text."""
+    parts: tuple[str, ...] = ()
+    """The items that it was about: spans with the same item are joined by arrows."""
+
+
+class Count(NamedTuple):
+    """So many were held at that time."""
+
+    name: str
+    at: float
+    held: int
+
+
+def events(spans: Sequence[Span], counts: Sequence[Count] = ()) -> Iterator[dict[str, Any]]:
+    """The events of the format: names, slices, arrows and counters. Times in it are microseconds."""
+    tracks: dict[str, int] = {}
+    for span in spans:
+        if span.track not in tracks:
+            tracks[span.track] = len(tracks) + 1
+            yield {
+                'ph': 'M', 'name': 'thread_name', 'pid': PID, 'tid': tracks[span.track], 'args': {'name': span.thread}
+            }  # fmt: skip
+    yield {'ph': 'M', 'name': 'process_name', 'pid': PID, 'tid': 0, 'args': {'name': 'itpipe'}}
+    ways: dict[str, list[tuple[float, int, bool]]] = defaultdict(list)
+    for span in spans:
+        tid, begun, ended = tracks[span.track], _micro(span.begun), _micro(span.ended)
+        event = {
+            'ph': 'X', 'name': span.name, 'cat': span.kind, 'pid': PID, 'tid': tid,
+            'ts': begun, 'dur': round(ended - begun, 3), 'args': {'item': span.item} if span.item else {},
+        }  # fmt: skip
+        if span.kind in COLORS:
+            event['cname'] = COLORS[span.kind]
+        yield event
+        for part in span.parts:
+            ways[part].append((ended, tid, span.kind == 'ask'))
+    for number, way in enumerate(way for ways_of_one in ways.values() for way in _split(sorted(ways_of_one))):
+        for n, (at, tid, _) in enumerate(way if len(way) > 1 else ()):
+            phase = 's' if n == 0 else 'f' if n == len(way) - 1 else 't'
+            arrow = {'ph': phase, 'name': 'item', 'cat': 'item', 'id': number, 'pid': PID, 'tid': tid, 'ts': at}
+            yield arrow | ({'bp': 'e'} if phase == 'f' else {})
+    for count in counts:
+        yield {
+            'ph': 'C', 'name': f'held: {count.name}', 'pid': PID, 'tid': 0, 'ts': _micro(count.at),
+            'args': {'items': count.held},
+        }  # fmt: skip
+
+
+def _split(way: list[tuple[float, int, bool]]) -> Iterator[list[tuple[float, int, bool]]]:
+    """The ways of an item in one pass after another: each ends where the loop gets it."""
+    part = []
+    for place in way:
+        part.append(place)
+        if place[2]:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def write(file: TextIO, spans: Sequence[Span], counts: Sequence[Count] = ()) -> None:
+    """Write it, as JSON, one event in a line."""
+    file.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
+    file.write(',\n'.join(json.dumps(event, ensure_ascii=False) for event in events(spans, counts)))
+    file.write('\n]}\n')
+
+
+def _micro(seconds: float) -> float:
+    return round(seconds * 1e6, 3)

@@ -1,0 +1,108 @@
+"""`trace` writes what happened, for Perfetto, and changes nothing."""
+
+import json
+import pickle
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from traced import check_trace
+
+from itpipe import Infinite, apply, batch_by, mix, parallel_map, prefetch, sample, shuffle, stream
+
+
+def digested(number: int) -> int:
+    for _ in range(3000):
+        number = (number * 31 + 7) % 1_000_003
+    return number
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    trace = json.loads(path.read_text(encoding='utf-8'))
+    check_trace(trace)
+    events: list[dict[str, Any]] = trace['traceEvents']
+    return events
+
+
+def tracks(events: list[dict[str, Any]]) -> dict[int, str]:
+    return {event['tid']: event['args']['name'] for event in events if event['name'] == 'thread_name'}
+
+
+@pytest.mark.parametrize('workers', [{'threads': 2}, {'processes': 2}, {'threads': 2, 'ordered': False}])
+def test_each_thread_and_process_has_a_track_and_each_item_its_way(tmp_path, workers):
+    described = sample(range(100), seed=0) | parallel_map(digested, **workers) | prefetch(4)
+    expected = []
+    with Infinite(described, batch_size=4, batches_per_epoch=6) as batch_iter:
+        expected = [batch.tolist() for batch in batch_iter]
+    with Infinite(described, batch_size=4, batches_per_epoch=6) as batch_iter, batch_iter.trace(tmp_path / 'run.json'):
+        found = [batch.tolist() for batch in batch_iter]
+    assert found == expected or 'ordered' in workers
+    events = read(tmp_path / 'run.json')
+    names = tracks(events)
+    assert {'itpipe-Infinite', 'itpipe-prefetch', 'MainThread'} <= {*names.values()}
+    assert any(name.startswith('process ' if 'processes' in workers else 'itpipe-') for name in names.values())
+    slices = Counter(event['cat'] for event in events if event['ph'] == 'X')
+    assert slices['ask'] == 6
+    assert slices['call'] > 0
+    asked = [event['args']['item'] for event in events if event['ph'] == 'X' and event['cat'] == 'ask']
+    assert 'ordered' in workers or asked == [f'items {n} to {n + 3}' for n in range(0, 24, 4)]
+    counters = {event['name'] for event in events if event['ph'] == 'C'}
+    assert {'held: ready', 'held: prefetch(4)'} <= counters
+    ends = Counter(names[event['tid']] for event in events if event['ph'] == 'f')
+    assert ends['MainThread'] > 0  # an item's way ends where the loop gets its batch
+
+
+def test_a_run_of_a_stream_and_streams_of_streams(tmp_path):
+    run = iter(mix(range(9) | apply(abs), range(5), seed=0) | shuffle(3, seed=0) | batch_by(2))
+    with run.trace(tmp_path / 'run.json'):
+        assert len(list(run)) == 7
+    names = {event['name'] for event in read(tmp_path / 'run.json') if event['ph'] == 'X'}
+    assert {'apply(abs)', 'shuffle(3, seed=0)', 'batch_by(2)', 'range(0, 5)', 'the loop'} <= names
+
+
+def test_it_begins_and_ends_with_its_block(tmp_path):
+    with Infinite(range(8), digested, batch_size=1, prefetch=0) as batch_iter:
+        batches = batch_iter()
+        next(batches)
+        with batch_iter.trace(tmp_path / 'run.json'):
+            for _ in range(3):
+                next(batches)
+        next(batches)
+        assert batch_iter._epochs.run.ledger.probe.trace is None
+    events = read(tmp_path / 'run.json')
+    assert [event['args']['item'] for event in events if event.get('cat') == 'ask'] == ['item 1', 'item 2', 'item 3']
+
+
+def test_it_is_written_after_an_error_too(tmp_path):
+    run = iter([2, 1, 0] | apply(lambda x: 1 / x))
+    with pytest.raises(ZeroDivisionError), run.trace(tmp_path / 'run.json'):
+        list(run)
+    assert any(event['ph'] == 'X' for event in read(tmp_path / 'run.json'))
+
+
+def test_it_has_the_last_spans_only(tmp_path):
+    run = iter(range(500) | apply(digested))
+    with run.trace(tmp_path / 'run.json', limit=10):
+        list(run)
+    events = read(tmp_path / 'run.json')
+    slices = [event for event in events if event['ph'] == 'X']
+    assert len(slices) == 10
+    assert slices[-1]['ts'] > 0
+
+
+def test_what_is_wrong_shows_before_the_run(tmp_path):
+    run = iter(stream([1]))
+    with pytest.raises(ValueError, match='^Run.trace: `limit` must be at least 1, got 0$'):
+        run.trace(tmp_path / 'run.json', limit=0)
+    with pytest.raises(FileNotFoundError), run.trace(tmp_path / 'no' / 'run.json'):
+        pass
+    traced = run.trace(tmp_path / 'run.json')
+    with traced, pytest.raises(RuntimeError, match='in use already'), traced:
+        pass
+
+
+def test_an_infinite_can_be_pickled_while_it_would_be_traced(tmp_path):
+    batch_iter = Infinite([1, 2], batch_size=2)
+    with batch_iter.trace(tmp_path / 'run.json'), pickle.loads(pickle.dumps(batch_iter)) as copy:
+        assert next(copy()).tolist() == [1, 2]

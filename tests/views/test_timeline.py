@@ -1,0 +1,44 @@
+"""A trace has the form that Perfetto and Chrome read."""
+
+import io
+import json
+
+import pytest
+from traced import check_trace
+
+from itpipe._views.timeline import Count, Span, events, write
+
+SPANS = [
+    Span('1', 'reader', 'read', 'work', 0.0, 0.001, 'item 0', ('0',)),
+    Span('-2', 'process 0', 'load', 'call', 0.001, 0.003, 'item 0', ('0',)),
+    Span('1', 'reader', 'read', 'work', 0.001, 0.002, 'item 1', ('1',)),
+    Span('3', 'MainThread', 'the loop waits', 'ask', 0.0, 0.004, 'items 0 to 1', ('0', '1')),
+    Span('1', 'reader', 'read', 'work', 0.005, 0.006, 'item 0', ('0',)),
+]
+
+
+def test_slices_arrows_and_counters():
+    made = [*events(SPANS, [Count('ready', 0.002, 3)])]
+    check_trace({'traceEvents': made})
+    slices = [event for event in made if event['ph'] == 'X']
+    assert [(event['ts'], event['dur'], event['args']) for event in slices[:2]] == [
+        (0.0, 1000.0, {'item': 'item 0'}), (1000.0, 2000.0, {'item': 'item 0'}),
+    ]  # fmt: skip
+    arrows = [(event['ph'], event['id'], event['ts']) for event in made if event['ph'] in 'stf']
+    assert arrows == [('s', 0, 1000.0), ('t', 0, 3000.0), ('f', 0, 4000.0), ('s', 2, 2000.0), ('f', 2, 4000.0)]
+    assert [event['args'] for event in made if event['ph'] == 'C'] == [{'items': 3}]
+
+
+def test_the_file_is_json():
+    file = io.StringIO()
+    write(file, SPANS)
+    check_trace(json.loads(file.getvalue()))
+    file = io.StringIO()
+    write(file, [])
+    assert [event['ph'] for event in json.loads(file.getvalue())['traceEvents']] == ['M']
+
+
+@pytest.mark.parametrize('wrong', [{'ph': 'X'}, {'ph': 'f', 'name': 'item', 'pid': 1, 'tid': 1, 'ts': 0, 'id': 7}])
+def test_what_is_wrong_is_found(wrong):
+    with pytest.raises((AssertionError, KeyError)):
+        check_trace({'traceEvents': [wrong]})
