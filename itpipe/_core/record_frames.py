@@ -31,7 +31,7 @@ JSON, PLACE, BATCHES, DIGESTED = 1, 2, 3, 4
 END: Final = b'\xff'
 """The last byte of a frame of batches: what was cut off may have zeros behind it."""
 LENGTH: Final = Struct('<BI')
-AT: Final = Struct('<BHIII')
+AT: Final = Struct('<BIIII')
 ONE, ONE_DIGESTED = Struct('<BBe'), Struct('<BBeI')
 TWO, TWO_DIGESTED = Struct('<BBee'), Struct('<BBeeII')
 LONGEST: Final = 65_504.0

@@ -40,6 +40,7 @@ __all__ = ['Recorder', 'RunRecord', 'check_path', 'recording']
 
 recording: ContextVar[bool] = ContextVar('recording', default=True)
 """False where an `Infinite` with `record` shall be made, but nothing be recorded."""
+FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, 'O_CLOEXEC', 0) | getattr(os, 'O_BINARY', 0)
 FAST: Final = 100e-6
 """Seconds. A batch that comes sooner behind the one before may wait for the next one before it is written."""
 WHERE: Final = 'Infinite: `record`'
@@ -135,7 +136,7 @@ class Recorder:
 
     def _open(self, pipeline: dict[str, Any]) -> None:
         try:
-            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, 'O_CLOEXEC', 0), 0o666)
+            file = os.open(self.path, FLAGS, 0o666)
             try:
                 _check_file(self.path, os.fstat(file))
                 _check_head(self.path, os.read(file, len(BEGIN)))
@@ -299,7 +300,9 @@ def _now() -> str:
 
 def _process() -> dict[str, Any]:
     """What the bits may depend on besides the pipeline."""
+    from platform import machine  # takes a while to import
+
     versions = {'itpipe': VERSION, 'python': sys.version.split()[0], 'numpy': np.__version__}
     if (torch := sys.modules.get('torch')) is not None:
         versions['torch'] = str(getattr(torch, '__version__', ''))
-    return {'versions': versions, 'platform': f'{sys.platform} {os.uname().machine}', 'pid': os.getpid()}
+    return {'versions': versions, 'platform': f'{sys.platform} {machine()}', 'pid': os.getpid()}

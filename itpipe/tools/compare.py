@@ -33,7 +33,8 @@ def header_differences(a: Training, b: Training) -> list[str]:
     """In what the pipelines and the processes differ, a line for each."""
     lines = []
     if a.header['pipeline'] != b.header['pipeline']:
-        lines.append(f'pipeline: a is one {difference(a.header["pipeline"], b.header["pipeline"])}')
+        words = difference(a.header['pipeline'], b.header['pipeline']).removeprefix('which ')
+        lines.append(f'pipeline: a {words.replace("this one", "b")}')
     versions = {**a.header['versions'], **b.header['versions']}
     pairs = [(name, a.header['versions'].get(name), b.header['versions'].get(name)) for name in versions]
     pairs += [(name, a.header.get(name), b.header.get(name)) for name in ABOUT]

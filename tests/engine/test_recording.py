@@ -182,7 +182,7 @@ def test_a_file_that_was_cut_off_anywhere_is_read_up_to_there_and_goes_on(path):
     with pipeline(path) as batch_iter:
         expected = functools.reduce(operator.iadd, (received(batch_iter) for _ in range(3)), [])
     whole = path.read_bytes()
-    first = whole.index(b'\x02\x01\0')
+    first = whole.index(b'\x02\x01\0\0\0')
     for cut in range(first, len(whole), 7):
         for rest in (b'', b'\0' * 300):
             path.write_bytes(whole[:cut] + rest)

@@ -55,9 +55,7 @@ def test_other_items_are_found_first(recorded):
     found = first_difference(a, b)
     assert (found.step, found.same_items) == (0, False)
     assert found.what.startswith('other items: a has items ')
-    assert header_differences(a, b) == [
-        'pipeline: a is one which has `stream(seed=0)` where this one has `stream(seed=1)`'
-    ]
+    assert header_differences(a, b) == ['pipeline: a has `stream(seed=0)` where b has `stream(seed=1)`']
     assert stage_of(a, b, 0, one, two) == (
         'the first stage that differs is `stream(range(0, 100), seed=0)` in a, `stream(range(0, 100), seed=1)` in b,'
         ' which gives other items'
