@@ -138,7 +138,8 @@ class Numbered:
         if self._agrees is not None and not self._agrees():
             return False
         self.read = self._read_indices
-        self.pick = lambda keys: dict(zip(keys, self.indices(keys), strict=True))
+        indices = self.indices  # not by `self`, which would hold itself then, and what it reads
+        self.pick = lambda keys: dict(zip(keys, indices(keys), strict=True))
         return True
 
     def look_up(self) -> ItemFunction:

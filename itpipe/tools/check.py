@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -91,12 +92,17 @@ def check(
     """
     integer('check', 'items', items, least=1)
     ignored = _ignored(ignore)
-    with left_as_they_were():
-        examined = _examined(pipeline, items)
-        found = [finding for rule in RULES for finding in rule(examined)]
-        found += _in_processes(examined, processes)
-        hints = [finding for rule in HINTS for finding in rule(examined)]
-        return Findings(_once(found, ignored), _once(hints, ignored), _notes(examined), _table(examined))
+    with left_as_they_were(), warnings.catch_warnings():
+        warnings.simplefilter('ignore', ResourceWarning)  # of files that copies of datasets have opened
+        return _findings(pipeline, items, processes, ignored)
+
+
+def _findings(pipeline: Any, items: int, processes: bool | None, ignored: set[str]) -> Findings:
+    examined = _examined(pipeline, items)
+    found = [finding for rule in RULES for finding in rule(examined)]
+    found += _in_processes(examined, processes)
+    hints = [finding for rule in HINTS for finding in rule(examined)]
+    return Findings(_once(found, ignored), _once(hints, ignored), _notes(examined), _table(examined))
 
 
 def _in_processes(examined: Examined, processes: bool | None) -> list[Finding]:

@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, Final
 
 from itpipe._core.keys import Key
@@ -38,8 +38,13 @@ def tried_in_processes(examined: Examined, everything: bool) -> Iterator[Finding
         return
 
     def smaller(steps: tuple[Step | ItemStep, ...]) -> Iterator[Step | ItemStep]:
-        for step in steps:
-            yield from _smaller(with_own_functions(step), examined.trial.items, everything)
+        for is_item, group in groupby(steps, key=lambda step: isinstance(step, ItemStep)):
+            own = map(with_own_functions, group)
+            if is_item and everything:
+                yield from parallel_map(Stage(tuple(own)), processes=1).steps  # type: ignore[misc]
+            else:
+                for step in own:
+                    yield from _smaller(step, examined.trial.items, everything)
 
     small = rewritten(Stream(examined.source, tuple(examined.steps)), smaller, lambda source, _: with_own_data(source))
     chain = Chain(small.source, small.steps, examined.seeds.copy(), tracked=False)
@@ -76,13 +81,13 @@ def tried_in_processes(examined: Examined, everything: bool) -> Iterator[Finding
 
 def _smaller(step: Any, items: int, everything: bool) -> tuple[Step | ItemStep, ...]:
     """The step as it is tried: with one process, for a few items."""
-    if isinstance(step, ItemStep):
-        return parallel_map(Stage((step,)), processes=1).steps if everything else (step,)  # type: ignore[return-value]
     workers = workers_of(step)
     if workers is not None and (workers.kind == 'processes' or (everything and workers.kind != 'executor')):
         functions, _, *rest = step.options
         one = workers._replace(kind='processes', given=1, in_flight=None)
         return (replace(step, options=(functions, one, *rest)),)
+    if isinstance(step, ItemStep):
+        return (step,)
     if is_by_count(step):
         return (replace(step, options=(min(step.options[0], items), False, *step.options[2:])),)
     if step.name in ('shuffle', 'take', 'prefetch') or step.share is not None:

@@ -676,6 +676,23 @@ def test_what_opens_itself_is_not_opened_by_looking():
     assert [each.file for each in (data, function, method, by_id)] == [None] * 4
 
 
+def test_files_that_are_opened_by_looking_are_closed(tmp_path):
+    (tmp_path / 'data').write_bytes(bytes(range(100)))
+
+    class Lines(Images):
+        file = None
+
+        def __getitem__(self, index):
+            if self.file is None:
+                self.file = open(tmp_path / 'data', 'rb')  # noqa: SIM115
+            self.file.seek(index)
+            return self.file.read(1)[0]
+
+    data = Lines()
+    assert check(batches(data, shuffle())) == []
+    assert data.file is None
+
+
 def test_a_slow_function_is_called_again_once():
     called = []
 
