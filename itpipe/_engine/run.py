@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
+from contextlib import ExitStack
 from os import PathLike
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from itpipe._core.keys import Batch, Key, ordinals
 from itpipe._core.notes import close_after
@@ -36,6 +39,7 @@ class Run(Iterator[B]):
         self._next = chain.pairs.__next__
         self._probe = chain.ledger.probe
         self._codec: StateCodec | None = None
+        _runs.add(self)
 
     def __next__(self) -> B:
         probe = self._probe
@@ -161,6 +165,18 @@ class Run(Iterator[B]):
     def __del__(self) -> None:
         if hasattr(self, '_chain') and close_outside is not None:  # it may outlive the modules when the process ends
             close_outside(self._chain.stop.threads(), self._chain.close)
+
+
+_runs: WeakSet[Run[Any]] = WeakSet()
+"""All that may be open."""
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close the runs that are open when the interpreter ends, as long as the modules that this takes are there."""
+    with ExitStack() as closing:
+        for run in list(_runs):
+            closing.callback(run.close)
 
 
 def keys_of(key: Key | None) -> list[Any]:

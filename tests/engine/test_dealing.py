@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import subprocess
+import threading
 from collections import Counter
 
 import hypothesis.strategies as st
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import assume, given
 from naming import named
 from reference import bits, build, expected
-from running import LIMIT, start_script, through_json
+from running import LIMIT, start_script, through_json, wait_until
 from strategies import examples, in_other_modes, pipes
 
 from itpipe import (
@@ -309,6 +310,7 @@ def test_nothing_more_is_looked_up_once_it_is_closed(made_of):
     data = Closing(1000)
     batch_iter = Infinite(made_of(data), batch_size=100, combiner=list, shard=(0, 2), even='keep', seed=0)
     assert list(batch_iter) == []
+    wait_until(lambda: 'itpipe' not in repr(threading.enumerate()), 'the thread that looks up has ended')
     assert len(data.asked) == 3
 
 

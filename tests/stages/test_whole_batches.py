@@ -243,7 +243,7 @@ def test_infinite_without_functions_still_looks_items_up_in_workers() -> None:
         (
             {'threads': 2, 'processes': 1, 'batch_size': 2},
             TypeError,
-            'Infinite: give `threads` or `processes`, not both',
+            'Infinite: give only one of `threads` and `processes`',
         ),
         (
             {'processes': 1, 'batch_size': lambda *_: True},
