@@ -28,6 +28,7 @@ from itpipe._core.keys import END
 from itpipe._core.memory import Held, Holding
 from itpipe._core.notes import close_after
 from itpipe._core.sizes import Bytes
+from itpipe._core.snapshots import snapshot
 from itpipe._core.steps import Pair
 
 from .meters import Meter
@@ -89,7 +90,7 @@ class Background:
 
     def _values(self) -> list[Any]:
         """What is ready."""
-        return [entry[1] for entry in self._ready.copy() if type(entry) is tuple]
+        return [entry[1] for entry in snapshot(self._ready) if type(entry) is tuple]
 
     def run(self, pairs: Iterator[Pair], close: Callable[[], None] = lambda: None) -> Iterator[Pair]:
         """The same pairs, made in the thread. It calls `close` when they end, fail or are stopped."""

@@ -27,6 +27,7 @@ from itpipe._core.digests import digest
 from itpipe._core.keys import Key
 from itpipe._core.record_frames import BEGIN, batch_frame, json_frame, place_frame
 from itpipe._core.show import shortened
+from itpipe._core.snapshots import snapshot
 from itpipe._core.version import VERSION
 from itpipe.errors import Dropped
 
@@ -194,7 +195,7 @@ class Recorder:
 
     def _write_dropped(self, run: RunRecord) -> None:
         self._flush()
-        dropped = list(run.dropped.copy())
+        dropped = snapshot(run.dropped)
         new, run.seen = dropped[run.seen :], len(dropped)
         self._write_json(run=run.number, dropped=[[each.ordinal, each.stage, shortened(each.error)] for each in new])
 

@@ -12,6 +12,7 @@ from weakref import WeakSet
 from itpipe._core.keys import Batch, Key, ordinals
 from itpipe._core.notes import close_after
 from itpipe._core.show import format_steps, shortened
+from itpipe._core.snapshots import snapshot
 from itpipe._core.steps import State
 from itpipe.errors import Dropped
 
@@ -75,7 +76,7 @@ class Run(Iterator[B]):
     @property
     def dropped(self) -> list[Dropped]:
         """The items that `on_error` has left out so far, at most the last 10,000."""
-        return list(self._chain.stop.dropped.copy())
+        return snapshot(self._chain.stop.dropped)
 
     def stats(self) -> Stats:
         """What the run has done so far: what each stage did, what limits it, and what would help.

@@ -19,6 +19,7 @@ from itpipe._core.keys import Key
 from itpipe._core.nbytes import nbytes
 from itpipe._core.notes import noted
 from itpipe._core.sizes import Bytes
+from itpipe._core.snapshots import snapshot
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.meters import Meter
 from itpipe._engine.waiting import POLL_SECONDS, StallTimer, signal
@@ -244,7 +245,7 @@ class Pool:
     @property
     def done(self) -> list[Task]:
         """The tasks that `next_done` would return."""
-        return [] if self._use.done is None else list(self._use.done.copy())
+        return [] if self._use.done is None else snapshot(self._use.done)
 
     @property
     def any_done(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from itpipe._core.keys import describe
+from itpipe._core.snapshots import snapshot
 from itpipe._engine.stacks import format_worker
 
 from .process import WorkerProcess
@@ -39,7 +40,7 @@ class StallQuery:
         text = ''
         for worker, answer in zip(asked, answers, strict=True):
             done, stack = answer or (0, [])
-            if calls := worker.calls.copy():  # at once, because the worker's thread takes some out
+            if calls := snapshot(worker.calls):  # at once, because the worker's thread takes some out
                 who = f'{describe(calls[min(done, len(calls) - 1)].task.key)} in {worker}'
                 text += format_worker(who if answer else f'{who}, which {SILENT}', stack)
         return text

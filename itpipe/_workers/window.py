@@ -15,6 +15,7 @@ from typing import Any
 
 from itpipe._core.keys import END
 from itpipe._core.notes import close_after, note, noted
+from itpipe._core.snapshots import snapshot
 from itpipe._core.steps import HIDDEN, Pair, State
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.meters import Meter
@@ -46,7 +47,7 @@ class _InOrder:
 
     def values(self) -> list[Any]:
         """The results that are ready."""
-        return [task.value for task in self.tasks.copy() if task.settled]
+        return [task.value for task in snapshot(self.tasks) if task.settled]
 
     def pull(self) -> Pair | None:
         """The next item, or None if there is none."""
