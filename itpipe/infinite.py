@@ -17,7 +17,6 @@ from ._core.steps import ItemStep
 from ._engine.epochs import Epoch, Epochs
 from ._engine.lengths import count_items
 from ._engine.order import check_alike, dealt
-from ._engine.recording import Recorder, check_path, recording
 from ._engine.run import keys_of
 from ._engine.stream import Stage, Stream, as_stage, no_stage, pipe
 from .integrations.distributed import rank_of
@@ -211,10 +210,13 @@ class Infinite(Generic[B]):
         self._options = {name: value for name, value in options.items() if value != defaults.get(name)}
         if truth('Infinite', 'digest', digest) and record is None:
             raise TypeError('Infinite: `digest` goes with `record`')
-        about = {'infinite': repr(self)[:MAX_TEXT], 'batches_per_epoch': batches_per_epoch, 'restart': restart}
         recorder = None
-        if record is not None and recording.get():
-            recorder = Recorder(check_path(record, share and share[0]), digest, about)
+        if record is not None:
+            from ._engine.recording import Recorder, check_path, recording
+
+            if recording.get():
+            about = {'infinite': repr(self)[:MAX_TEXT], 'batches_per_epoch': batches_per_epoch, 'restart': restart}
+                recorder = Recorder(check_path(record, share and share[0]), digest, about)
         self._epochs = Epochs(
             self._stream.source, steps, seed, ahead, stall_timeout, batches_per_epoch, restart, recorder
         )

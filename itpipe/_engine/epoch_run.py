@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from itpipe._core.keys import END, Key
 from itpipe._core.steps import ItemStep, Pair, State, Step
@@ -21,11 +21,13 @@ from .checkpoint import Position
 from .ledgers import Ledger
 from .meters import Meter
 from .pools import Pools
-from .recording import RunRecord
 from .seeds import Seeds
 from .source import Source
 from .threads import close_outside
 from .waiting import GRACE, StallTimer, warn_still_running
+
+if TYPE_CHECKING:
+    from .recording import RunRecord
 
 __all__ = ['Cursor', 'EpochRun']
 

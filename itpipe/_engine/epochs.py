@@ -22,13 +22,13 @@ from .chain import is_running, item_again
 from .checkpoint import Position, StateCodec
 from .epoch_run import Cursor, EpochRun
 from .meters import Shows
-from .recording import Recorder
 from .seeds import Seeds
 from .source import Source
 from .stacks import user_stacklevel
 from .waiting import MAX_DROPPED
 
 if TYPE_CHECKING:
+    from .recording import Recorder
     from .stats import Stats
 
 __all__ = ['Epoch', 'Epochs']
