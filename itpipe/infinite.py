@@ -215,7 +215,7 @@ class Infinite(Generic[B]):
             from ._engine.recording import Recorder, check_path, recording
 
             if recording.get():
-            about = {'infinite': repr(self)[:MAX_TEXT], 'batches_per_epoch': batches_per_epoch, 'restart': restart}
+                about = {'infinite': repr(self)[:MAX_TEXT], 'batches_per_epoch': batches_per_epoch, 'restart': restart}
                 recorder = Recorder(check_path(record, share and share[0]), digest, about)
         self._epochs = Epochs(
             self._stream.source, steps, seed, ahead, stall_timeout, batches_per_epoch, restart, recorder
