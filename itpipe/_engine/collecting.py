@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from itpipe._core.memory import Held
 from itpipe._core.show import format_step
 
+from .cpu import cores
 from .figures import LoopFigures, StageFigures
 from .functions import NOTHING, ItemFunction
 from .ledgers import Ledger
@@ -166,6 +167,8 @@ class _Rows:
             'dropped': meter.dropped,
             'retries': len(meter.retried),
             'restarts': meter.restarts,
+            'cpu_seconds': meter.read_cpu(),
+            'cores': cores(),
         })  # fmt: skip
 
     def _unique(self, label: str) -> str:

@@ -19,7 +19,9 @@ class _Counters:
         changes: dict[str, Any] = {}
         for name in (each.name for each in fields(self) if each.name not in self.now):  # type: ignore[arg-type]
             value, before = getattr(self, name), getattr(earlier, name)
-            if isinstance(value, tuple):
+            if value is None or before is None:
+                changes[name] = None
+            elif isinstance(value, tuple):
                 before += (0,) * (len(value) - len(before))
                 changes[name] = tuple(a - b for a, b in zip(value, before, strict=False))
             elif isinstance(value, (int, float)):
@@ -78,8 +80,13 @@ class StageFigures(_Counters):
     retries: int
     restarts: int
     """How many processes were replaced."""
+    cpu_seconds: float | None = None
+    """Seconds for which the workers that there are now have used a core. None if that is not known, as only Linux says
+    it."""
+    cores: int = 0
+    """How many cores they may use."""
 
-    now: ClassVar = frozenset({'thread', 'depth', 'behind', 'workers', 'held', 'capacity', 'held_bytes'})
+    now: ClassVar = frozenset({'thread', 'depth', 'behind', 'workers', 'held', 'capacity', 'held_bytes', 'cores'})
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,8 @@ class Limits:
         slowest = self.slowest
         if slowest is None:
             return ''
+        if slowest.label == 'cores':
+            return 'All cores are busy: more workers do not help, less work would.'
         if slowest.workers:
             return self._more_workers(slowest)
         if slowest.thread is None:
@@ -136,16 +138,22 @@ def _largest(thread: Resource) -> tuple[str, float, str]:
 def _resources(stages: Sequence[StageFigures], taken: LoopFigures) -> list[Resource]:
     loop = taken.worked / taken.items
     threads: dict[int, list[tuple[StageFigures, float]]] = {}
-    result = []
+    result: list[Resource] = []
+    busy = 0.0  # seconds of all cores for one item
     for stage in stages:
         used = _used(stages, stage, taken.items) / taken.items
         if stage.workers and stage.calls > 0:
             each = sum(stage.worker_seconds) / stage.calls
             seconds = each * used / stage.workers
             result.append(Resource(stage.label, stage.name, seconds, stage.workers, stage.unit))
+            if stage.cpu_seconds and stage.cores and sum(stage.worker_seconds) > 0:
+                share_of_core = min(1.0, stage.cpu_seconds / sum(stage.worker_seconds))
+                busy += each * share_of_core * used / stage.cores
         if stage.kind != 'buffer' and stage.items_out > 0:
             seconds = stage.seconds / stage.items_out * used
             threads.setdefault(stage.thread, []).append((stage, seconds))
+    if busy:
+        result.append(Resource('cores', 'cores', busy))
     for thread, parts in threads.items():
         seconds = sum(part for _, part in parts) + (loop if thread == 0 else 0.0)
         result.append(Resource(f'thread {thread}', f'thread {thread}', seconds, thread=thread, parts=tuple(parts)))

@@ -6,7 +6,7 @@ item, the probe of the thread is `on`. Then each boundary between two stages tha
 the last boundary was. The time of this item counts for all that came since the last one that was timed.
 
 How many these are depends on how long they take. All items are timed where that costs nothing, as in a run of slow
-ones. It is a number of items, not a time: else items that follow a slow one would be chosen more often than others.
+ones. A number of items, not a time, because else items that follow a slow one would be chosen more often.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from itpipe._core.averages import MovingAverage
 from itpipe._core.keys import Key
 from itpipe._core.steps import Pair
+
+from .cpu import seconds_on_cores
 
 if TYPE_CHECKING:
     from .waiting import Stop
@@ -151,6 +153,9 @@ class Meter:
         self.forget()
         self.size, self.unit = 0, ''
         """How many workers there are at most, and what they are: threads, processes or workers."""
+        self.tasks: Callable[[], list[str]] | None = None
+        """What Linux calls them, see `seconds_on_cores`."""
+        self.cpu_seconds: float | None = None
         self.workers: dict[int, list[float]] = {}
         """For each worker: seconds of its calls, and how many these were."""
         self.errors = self.dropped = self.restarts = 0
@@ -194,6 +199,13 @@ class Meter:
         self.capacity: Callable[[], int | None] = _no_limit
         """How many may be held at most."""
 
+    def read_cpu(self) -> float | None:
+        """Seconds for which the workers have used a core, now or when they were seen last."""
+        seconds = None if self.tasks is None else seconds_on_cores(self.tasks())
+        if seconds is not None:
+            self.cpu_seconds = seconds
+        return self.cpu_seconds
+
     @property
     def held(self) -> int:
         """How many are held."""
@@ -205,6 +217,7 @@ class Meter:
         meter.workers = {number: entry[:] for number, entry in list(self.workers.items())}
         meter.retried, meter.pending = self.retried[:], self.held
         meter.values, meter.capacity = list, _no_limit
+        meter.cpu_seconds, meter.tasks = self.read_cpu(), None
         return meter
 
     def worked(self, worker: int, seconds: float, calls: int = 1, key: Key | None = None) -> None:

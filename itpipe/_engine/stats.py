@@ -64,8 +64,8 @@ class Stats:
     def gain(self, stage: str, more: int) -> float:
         """By which share the rate would grow if a stage with workers had so many more of them, such as 0.38.
 
-        `stage` is the `label` or the `name` of the stage. All else stays as it was in the time that was measured. That
-        the machine has only so many cores is not considered.
+        `stage` is the `label` or the `name` of the stage. All else stays as it was in the time that was measured. On
+        Linux, it is considered that workers which compute need cores; elsewhere it is not.
 
         Raises ValueError if there is no such stage with workers.
         """

@@ -89,7 +89,12 @@ class Pool:
     def attach(self, meter: Meter) -> None:
         """Count there what the workers do from now on."""
         self.meter, meter.size, meter.unit = meter, self.size, self.unit
+        meter.tasks = self._tasks_of_system
         self.function.count_retries(meter.retried)
+
+    def _tasks_of_system(self) -> list[str]:
+        """What Linux calls the workers, see `meters.seconds_on_cores`."""
+        return []
 
     def rest(self) -> None:
         """Forget the tasks that were not taken; what workers are busy with comes to nothing. For the run's thread."""

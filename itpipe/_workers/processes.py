@@ -132,6 +132,10 @@ class Processes(Pool):
     # -----------------------------------------------------------------------------------------------------------------
     # Between two passes
 
+    def _tasks_of_system(self) -> list[str]:
+        processes = [worker.process for worker in list(self._dispatcher.workers)]
+        return [str(process.pid) for process in processes if process is not None]
+
     def attach(self, meter: Meter) -> None:
         super().attach(meter)
         self._workforce.meter = meter

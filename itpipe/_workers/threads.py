@@ -83,6 +83,9 @@ class Threads(Pool):
     def _is_starving(self) -> bool:
         return self._tasks.empty() and any(task.settled for task in list(self._begun.values()))
 
+    def _tasks_of_system(self) -> list[str]:
+        return [f'self/task/{thread.native_id}' for thread in self.threads if thread.native_id is not None]
+
     @property
     def threads(self) -> list[threading.Thread]:
         return list(self._threads)

@@ -176,7 +176,7 @@ def _map(
 ) -> Iterator[Pair]:
     pool = workers.open(function, stop)
     pool.attach(meter)
-    leave = pool.close if stop.pools is None else partial(stop.pools.give_back, pool)
+    leave = partial(_leave, meter, pool.close if stop.pools is None else partial(stop.pools.give_back, pool))
     failures = None if policy is None else Failures(policy, pool.where, stop.dropped, function, meter)
     keep = failures is not None and failures.keeps_items
     window, inline = window_over(pool), pool.inline
@@ -226,8 +226,14 @@ def _map(
     else:
         leave()
     finally:
+        meter.tasks = None
         meter.forget()
         stop.remove(pool)
+
+
+def _leave(meter: Meter, leave: Callable[[], None]) -> None:
+    meter.read_cpu()  # while the workers are there
+    leave()
 
 
 def _result(pool: Pool, task: Task, failures: Failures | None) -> Any:

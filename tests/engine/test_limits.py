@@ -89,6 +89,18 @@ def test_only_what_the_loop_has_received_counts():
     assert load.seconds == pytest.approx(1)
 
 
+def test_more_workers_than_cores_do_not_help():
+    busy = pool('compute', 200.0, 2, cpu_seconds=200.0, cores=2, unit='processes')
+    assert stats(busy).gain('compute', 2) == pytest.approx(0)
+    assert 'more processes alone do not help' in stats(busy).advice or 'All cores are busy' in stats(busy).advice
+    half = pool('compute', 200.0, 2, cpu_seconds=100.0, cores=2)
+    assert stats(half).gain('compute', 2) == pytest.approx(1)
+    assert stats(half).gain('compute', 6) == pytest.approx(1)
+    crowded = pool('compute', 800.0, 8, cpu_seconds=800.0, cores=2)
+    assert stats(crowded).bottleneck == 'cores'
+    assert stats(crowded).advice == 'All cores are busy: more workers do not help, less work would.'
+
+
 def test_items_that_make_batches():
     made = stats(
         pool('load', 300.0, 1, items_in=3200, items_out=3200, gone=3200, calls=3200),
