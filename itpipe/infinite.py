@@ -212,7 +212,8 @@ class Infinite(Generic[B]):
             raise TypeError('Infinite: `digest` goes with `record`')
         recorder = None
         if record is not None:
-            from ._engine.recording import Recorder, check_path, recording
+            from ._engine.record_paths import check_path
+            from ._engine.recording import Recorder, recording
 
             if recording.get():
                 about = {'infinite': repr(self)[:MAX_TEXT], 'batches_per_epoch': batches_per_epoch, 'restart': restart}

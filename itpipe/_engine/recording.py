@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import sys
 import threading
 import warnings
@@ -31,58 +30,22 @@ from itpipe._core.snapshots import snapshot
 from itpipe._core.version import VERSION
 from itpipe.errors import Dropped
 
+from .record_paths import WHERE, check_file, check_head
 from .stacks import user_stacklevel
 from .state_checks import Position
 
 if TYPE_CHECKING:
     from .checkpoint import StateCodec
 
-__all__ = ['Recorder', 'RunRecord', 'check_path', 'recording']
+__all__ = ['Recorder', 'RunRecord', 'recording']
 
 recording: ContextVar[bool] = ContextVar('recording', default=True)
 """False where an `Infinite` with `record` shall be made, but nothing be recorded."""
 FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, 'O_CLOEXEC', 0) | getattr(os, 'O_BINARY', 0)
 FAST: Final = 100e-6
 """Seconds. A batch that comes sooner behind the one before may wait for the next one before it is written."""
-WHERE: Final = 'Infinite: `record`'
 _Batch: TypeAlias = 'tuple[float, Key, int | None]'
 """The seconds since the batch before, the key, the digest."""
-
-
-def check_path(given: Any, rank: int | None = None) -> str:
-    """The path of a record as an absolute one, with a name of its own for each rank.
-
-    Raises TypeError, ValueError or OSError if no record can be begun or continued there.
-    """
-    if not isinstance(given, (str, os.PathLike)) or isinstance(os.fspath(given), bytes):
-        raise TypeError(f'{WHERE} must be the path of a file, got {type(given).__name__}')
-    path = str(os.path.abspath(given))
-    if rank is not None:
-        root, ending = os.path.splitext(path)
-        path = f'{root}.rank{rank}{ending}'
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, f'{WHERE} needs a folder that is there', path)
-    if not os.path.exists(path):
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, f'{WHERE} needs a folder that can be written to', path)
-        return path
-    _check_file(path, os.stat(path))
-    if not os.access(path, os.R_OK | os.W_OK):
-        raise PermissionError(errno.EACCES, f'{WHERE} must be a file that can be read and written', path)
-    with open(path, 'rb') as file:
-        _check_head(path, file.read(len(BEGIN)))
-    return path
-
-
-def _check_file(path: str, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f'{WHERE} must be the path of a file, got {path!r}')
-
-
-def _check_head(path: str, head: bytes) -> None:
-    if head != BEGIN[: len(head)]:
-        raise ValueError(f'{WHERE} is a file that is not a record, got {path!r}; give another path')
 
 
 class Recorder:
@@ -139,8 +102,8 @@ class Recorder:
         try:
             file = os.open(self.path, FLAGS, 0o666)
             try:
-                _check_file(self.path, os.fstat(file))
-                _check_head(self.path, os.read(file, len(BEGIN)))
+                check_file(self.path, os.fstat(file))
+                check_head(self.path, os.read(file, len(BEGIN)))
                 self._keep_others_out(file)
                 _write(file, BEGIN + json_frame(_process() | pipeline | self.about | {'id': self._id}))
             except BaseException:

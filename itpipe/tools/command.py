@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from itpipe._core.show import format_steps
-from itpipe._core.version import VERSION
 from itpipe._engine.recording import recording
 from itpipe._views.leaves import lines
 from itpipe.errors import NotRestartable
 
+from .arguments import parser
 from .pipelines import Pipeline, found, opened
 from .records import Training, chosen, read
 
 __all__ = ['main']
-
-PIPELINE = """
-PIPELINE is where an Infinite or a stream is, or a function that takes no argument and returns one: module:name, or
-file.py:name. That module is imported, so a script should train under `if __name__ == '__main__':` only.
-"""
-LOG = """
-LOG is a file that `Infinite(…, record='run.log')` has written. It may hold several runs; the last one is taken, or
-that of --run.
-"""
-STATUS = 'exit status: 0 all is well; 1 something was found; 2 the command cannot be carried out'
 
 
 class _Wrong(Exception):
@@ -38,131 +27,15 @@ class _Wrong(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the command with these arguments, by default those of the process; returns the exit status."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     try:
-        return int(given.run(given))
+        return COMMANDS[given.command](given)
     except _Wrong as error:
         sys.stderr.write(f'itpipe {given.command}: {error}\n')
         return 2
     except BrokenPipeError:  # as of `itpipe … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog='itpipe',
-        description='Looks into pipelines, and into runs that `Infinite(…, record=…)` has recorded.',
-        epilog=f'`itpipe COMMAND --help` explains a command, with an example.\n\n{STATUS}',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('--version', action='version', version=f'itpipe {VERSION}')
-    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
-
-    def add(run: Callable[[Any], int], short: str, text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            run.__name__.strip('_'), help=short, description=text.strip(), epilog=STATUS,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        command.set_defaults(run=run)
-        return command
-
-    command = add(
-        _replay,
-        'make a batch of a recorded run again',
-        f"""
-Makes a batch of a recorded run again, bit for bit, in this process: what the loop received at step N. The batches
-before it are not made. Shows its parts, and says whether it is the same if the run was recorded with digest=True.
-
-    itpipe replay run.log --pipeline train.py:batches --step 340
-    itpipe replay run.log --pipeline train.py:batches --step -1 --save last.npz
-{LOG}{PIPELINE}""",
-    )
-    _log(command)
-    _pipeline(command, required=True)
-    command.add_argument(
-        '--step', type=int, required=True, metavar='N', help='which batch, counted from 0; -1 is the last'
-    )
-    command.add_argument(
-        '--save', type=Path, metavar='FILE', help='save it: arrays to FILE.npz, anything to FILE.pkl (by pickle)'
-    )
-
-    command = add(
-        _diff,
-        'find the first step at which two recorded runs differ',
-        f"""
-Finds the first step at which two recorded runs differ: in the items, or in their bits, if both were recorded with
-digest=True. Versions, options and pipelines that differ come first. With --pipeline, the batch there is made again, to
-find the stage. Give it twice if the runs had different code: first that of A, then that of B.
-
-    itpipe diff yesterday.log today.log
-    itpipe diff a.log b.log --pipeline train.py:batches
-    itpipe diff a.log b.log --pipeline old/train.py:batches --pipeline new/train.py:batches
-{PIPELINE}""",
-    )
-    command.add_argument('a', metavar='A', help='a record')
-    command.add_argument('b', metavar='B', help='another one')
-    _pipeline(command, action='append', default=[])
-
-    command = add(
-        _report,
-        'say what each epoch of a recorded run held',
-        f"""
-Says what each epoch of a recorded run held: batches, items and how many times each came, items that were dropped, and
-the time. Items are told apart by their numbers in the order of the source. With --pipeline it is by their places in the
-data, which is something else after `sample`, for example.
-
-    itpipe report run.log
-    itpipe report run.log --pipeline train.py:batches
-{LOG}{PIPELINE}""",
-    )
-    _log(command)
-    _pipeline(command)
-
-    command = add(
-        _show,
-        'list or draw the stages of a pipeline',
-        f"""
-Lists the stages of a pipeline, or draws what will run where, and in which workers.
-
-    itpipe show train.py:batches
-    itpipe show train.py:batches --save pipeline.svg
-    itpipe show train.py:batches --mermaid
-{PIPELINE}""",
-    )
-    command.add_argument('pipeline', metavar='PIPELINE')
-    command.add_argument('--save', type=Path, metavar='FILE', help='save the picture: .svg, or .mmd for Mermaid')
-    command.add_argument('--mermaid', action='store_true', help='print the picture as Mermaid, for Markdown')
-
-    command = add(
-        _check,
-        'find what is wrong with a pipeline',
-        f"""
-Sends a few items through a pipeline and says what is wrong, at which stage, and what to do. The exit status is 1 if
-something is, so it can be a step of a test or of a job that is about to start.
-
-    itpipe check train.py:batches
-    itpipe check train.py:batches --processes --ignore no-seed
-{PIPELINE}""",
-    )
-    command.add_argument('pipeline', metavar='PIPELINE')
-    command.add_argument(
-        '--items', type=int, default=2, metavar='N', help='how many items of each source; 2 by default'
-    )
-    command.add_argument(
-        '--processes', action='store_true', default=None, help='also try whether all of it could go to processes'
-    )
-    command.add_argument('--ignore', action='append', default=[], metavar='KIND', help='leave such findings out')
-    return parser
-
-
-def _log(command: argparse.ArgumentParser) -> None:
-    command.add_argument('log', metavar='LOG')
-    command.add_argument('--run', type=int, dest='number', metavar='N', help='which run of the file, counted from 1')
-
-
-def _pipeline(command: argparse.ArgumentParser, **options: Any) -> None:
-    command.add_argument('--pipeline', metavar='PIPELINE', help='where the pipeline is', **options)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -279,6 +152,11 @@ def _check(given: Any) -> int:
         findings = check(pipeline.value, given.items, processes=given.processes, ignore=given.ignore)
     _say(repr(findings))
     return int(bool(findings))
+
+
+COMMANDS: Final[dict[str, Callable[[Any], int]]] = {
+    'replay': _replay, 'diff': _diff, 'report': _report, 'show': _show, 'check': _check
+}  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------------------------
