@@ -96,14 +96,15 @@ class _Rows:
         spent: Spent = defaultdict(float)
         ends = []
         came = 0
-        for branch in ledger.branches:
+        for branch in ledger.branches.copy():
             if branch.source.what is not None:
                 for probe, seconds in self._add(branch, depth + 1).items():
                     spent[probe] += seconds
                 ends.append(self._rows[-1])
                 came += branch.made
-        outs = self._outs(ledger)
-        for n, (meter, out) in enumerate(zip([ledger.source, *ledger.stages], outs, strict=True)):
+        meters = [ledger.source, *ledger.stages]
+        outs = self._outs(ledger.made, meters)
+        for n, (meter, out) in enumerate(zip(meters, outs, strict=True)):
             kind = 'source' if n == 0 else 'buffer' if meter.apart else 'workers' if meter.size else 'stage'
             self._append(meter, out, kind, depth)
             row, at = self._rows[-1], len(self._rows) - 1
@@ -118,10 +119,10 @@ class _Rows:
             spent[meter.probe] += row['seconds'] + row['waited']
         return spent
 
-    def _outs(self, ledger: Ledger) -> list[int]:
-        """How many came out of the source and of each stage."""
-        outs = [ledger.made]
-        for meter in reversed(ledger.stages):
+    def _outs(self, made: int, meters: list[Meter]) -> list[int]:
+        """How many came out of each of these, if so many came out of the last one."""
+        outs = [made]
+        for meter in reversed(meters[1:]):
             outs.append(outs[-1] + meter.held + meter.dropped if meter.taken is None else meter.taken)
         return outs[::-1]
 
@@ -139,7 +140,7 @@ class _Rows:
         came = out + held + meter.dropped if meter.taken is None else meter.taken
         if meter.names is None:
             meter.names = name_of(meter.what), _label(meter.what)
-        workers = [entry for _, entry in sorted(meter.workers.items())]
+        workers = [entry for _, entry in sorted(meter.workers.copy().items())]
         self._meters.append(meter)
         self._rows.append({
             'name': meter.names[0],

@@ -147,18 +147,19 @@ class Ledger:
         """The meters of stages behind this source, of which these take what another thread makes."""
         self.source.what = source
         if not self.stages:
-            probe = self.probe
+            probe, stages = self.probe, list[Meter]()
             for is_apart in reversed(apart):
                 meter = Meter(probe)
                 meter.apart = is_apart
                 if is_apart:
                     probe = meter.upstream
-                self.stages.insert(0, meter)
+                stages.insert(0, meter)
             self.source.probe = probe
             before = self.source
-            for meter in self.stages:
+            for meter in stages:
                 meter.before, before = before, meter
             for end in filter(None, (self.buffer, self.out)):
                 end.before = before
+            self.stages = stages  # at once, as another thread may be looking
             self.show(self.trace)
         return self.stages

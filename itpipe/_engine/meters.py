@@ -214,7 +214,7 @@ class Meter:
     def frozen(self) -> Meter:
         """It as it is now."""
         meter = copy(self)
-        meter.workers = {number: entry[:] for number, entry in list(self.workers.items())}
+        meter.workers = {number: entry[:] for number, entry in self.workers.copy().items()}
         meter.retried, meter.pending = self.retried[:], self.held
         meter.values, meter.capacity = list, _no_limit
         meter.cpu_seconds, meter.tasks = self.read_cpu(), None

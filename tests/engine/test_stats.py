@@ -312,6 +312,29 @@ def test_before_the_start_and_from_other_threads():
     assert seen[0].loop.items == 1
 
 
+def test_other_threads_may_ask_all_the_time():
+    described = mix(range(30) | parallel_map(abs, threads=2), range(20), seed=0) | shuffle(5)
+    for _ in range(5):
+        ended, failures = threading.Event(), []
+
+        def look(batch_iter: Any, ended: Any, failures: list[Any]) -> None:
+            while not ended.is_set():
+                try:
+                    str(batch_iter.stats())
+                except Exception as error:
+                    failures.append(error)
+
+        with Infinite(described, np.sign, batch_size=2, threads=2, seed=1) as batch_iter:
+            threads = [threading.Thread(target=look, args=(batch_iter, ended, failures)) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            assert [len(list(batch_iter)) for _ in range(2)] == [25, 25]
+        ended.set()
+        for thread in threads:
+            thread.join()
+        assert not failures
+
+
 def test_the_difference_of_two_is_what_was_done_between(clock):
     run = iter(Source(clock, 30, 1) | apply(clock.takes(2)))
     for _ in range(10):
