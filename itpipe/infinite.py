@@ -293,9 +293,15 @@ class Infinite(Generic[B]):
         Raises TypeError or ValueError for a `limit` that is not a positive int, and OSError if the file cannot be
         opened.
 
-        >>> with Infinite(range(8), abs, batch_size=4) as batch_iter, batch_iter.trace('run.json'):  # doctest: +SKIP
+        >>> import os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), 'run.json')
+        >>> with Infinite(range(8), abs, batch_size=4) as batch_iter, batch_iter.trace(path):
         ...     for batch in batch_iter:
-        ...         train(batch)
+        ...         print(batch)
+        [0 1 2 3]
+        [4 5 6 7]
+        >>> os.path.exists(path)
+        True
 
         See also: `stats`.
         """

@@ -9,8 +9,8 @@ from typing import Any, Final
 __all__ = ['check_option', 'did_you_mean']
 
 OWN: Final = (
-    'batch_size', 'batches_per_epoch', 'combiner', 'even', 'prefetch', 'processes', 'restart', 'seed', 'shard',
-    'stall_timeout', 'threads', 'workers',
+    'batch_size', 'batches_per_epoch', 'combiner', 'digest', 'even', 'prefetch', 'processes', 'record', 'restart',
+    'seed', 'shard', 'stall_timeout', 'threads', 'workers',
 )  # fmt: skip
 _WORKERS = 'give `processes` or `threads`, or put `parallel_map(function, processes=…)` among the transforms'
 _SHUFFLE = 'put the stage `shuffle(buffer_size)` among the transforms, or begin with `sample(dataset)`'
