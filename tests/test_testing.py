@@ -129,6 +129,7 @@ GOOD = {
 }  # fmt: skip
 
 
+@pytest.mark.many(5)
 @pytest.mark.filterwarnings('ignore:Infinite. an epoch ended')
 @pytest.mark.parametrize('make', GOOD.values(), ids=GOOD)
 def test_what_goes_on_exactly(make):
@@ -142,6 +143,7 @@ def test_any_pipeline_goes_on_exactly(made, executors):
     check_resume(build(made, executors), batches=5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     'name', ['infinite', *(pytest.param(name, marks=pytest.mark.long) for name in ('whole batches', 'own stage'))]
 )

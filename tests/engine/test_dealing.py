@@ -718,6 +718,7 @@ TRAINING = """
 """
 
 
+@pytest.mark.long
 def test_ranks_that_are_killed_and_go_on_as_others_lose_nothing_and_see_nothing_twice(tmp_path):
     """Each rank leaves off wherever it is; a state after each step is all that is needed."""
     numbers = [2, 4, 1, 3]

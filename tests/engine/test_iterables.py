@@ -233,6 +233,7 @@ def test_arrays_without_a_length_have_that_of_their_shape():
         sample(Array(np.array(3)))
 
 
+@pytest.mark.long
 def test_arrays_of_zarr_and_h5py(tmp_path):
     """In a process of its own, as threads of zarr's stay."""
     pytest.importorskip('zarr'), pytest.importorskip('h5py')
@@ -432,7 +433,7 @@ REREAD = {
 }
 
 
-@pytest.mark.many(8)
+@pytest.mark.many(16)
 @pytest.mark.parametrize(
     ('name', 'seldom'),
     [(name, 0) for name in (*EXACT, *REREAD)] + [(n, 50) for n in ('torchdata.nodes', 'Hugging Face', 'of ones own')],

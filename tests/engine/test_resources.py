@@ -195,6 +195,7 @@ class TestErrors:
 
 
 class TestStages:
+    @pytest.mark.many(2)
     def test_the_one_function_of_a_stage_gets_it(self, where: str) -> None:
         def add(x: int, *more: int, setup: int) -> int:
             return x + setup + sum(more)

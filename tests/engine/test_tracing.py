@@ -29,6 +29,7 @@ def tracks(events: list[dict[str, Any]]) -> dict[int, str]:
     return {event['tid']: event['args']['name'] for event in events if event['name'] == 'thread_name'}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('workers', [{'threads': 2}, {'processes': 2}, {'threads': 2, 'ordered': False}])
 def test_each_thread_and_process_has_a_track_and_each_item_its_way(tmp_path, workers):
     described = sample(range(100), seed=0) | parallel_map(digested, **workers) | prefetch(4)

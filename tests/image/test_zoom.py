@@ -87,7 +87,7 @@ def test_zoom_takes_large_planes_one_by_one_and_small_ones_at_once(monkeypatch: 
     assert shapes == [*[(40, 30)] * 3, (3, 4, 5)]
 
 
-@pytest.mark.many(4)
+@pytest.mark.long
 @pytest.mark.parametrize('order', [0, 1, 2, 3])
 def test_zoom_keeps_the_last_pixel(order: int) -> None:
     """scipy's default loses the last pixel to rounding at some sizes; everywhere else the values are the same."""

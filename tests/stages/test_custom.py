@@ -131,7 +131,7 @@ PIPELINES = {
 each_pipeline = pytest.mark.parametrize('name', PIPELINES)
 
 
-@pytest.mark.many(10)
+@pytest.mark.many(20)
 @each_pipeline
 @pytest.mark.parametrize('every', [1, 256])
 def test_a_run_goes_on_wherever_it_stopped_and_again(name, every):

@@ -55,7 +55,7 @@ def test_its_own_seed_is_not_that_of_later_stages() -> None:
     assert [noise for _, noise in one] == [noise for _, noise in other]
 
 
-@pytest.mark.many(2)
+@pytest.mark.long
 @pytest.mark.parametrize('workers', [{}, {'threads': 2}, {'processes': 2}])
 def test_it_goes_on_from_anywhere_in_every_mode(workers: dict[str, int]) -> None:
     def pipeline(**workers: int) -> Any:

@@ -141,6 +141,7 @@ def test_options_of_workers_go_with_it() -> None:
     assert list(range(3) | stage) == [['', 'a'], ['aa']]
 
 
+@pytest.mark.long
 def test_the_numbers_that_functions_draw_from_global_generators_too() -> None:
     def drawn(_: int) -> float:
         return np.random.random()

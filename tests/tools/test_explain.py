@@ -74,6 +74,7 @@ PIPELINES = {
 OPTIONS = [{}, {'seed': 5, 'threads': 2}, {'prefetch': 0, 'seed': 1}, {'restart': True}]
 
 
+@pytest.mark.many(4)
 @pytest.mark.filterwarnings('ignore:Infinite. an epoch')
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 @pytest.mark.parametrize('made', PIPELINES.values(), ids=PIPELINES)

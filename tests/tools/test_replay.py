@@ -74,6 +74,7 @@ PIPELINES = {
 }  # fmt: skip
 
 
+@pytest.mark.many(4)
 @pytest.mark.filterwarnings('ignore:Infinite. an epoch', 'ignore:itpipe. nothing is known')
 @pytest.mark.parametrize('options', [{}, {'seed': 5}, {'prefetch': 0}, {'restart': True}], ids=str)
 @pytest.mark.parametrize('made', PIPELINES.values(), ids=PIPELINES)

@@ -275,6 +275,7 @@ def test_a_function_that_cannot_be_pickled(process_way: Any, one_of_two_runs: An
     assert error.__notes__[0].startswith(f'itpipe: raised in {stage!r}')
 
 
+@pytest.mark.many(2)
 def test_an_item_that_cannot_be_pickled(process_way: Any, one_of_two_runs: Any) -> None:
     stage = parallel_map(lambda x: x, **process_way)
     results, error = received(one_of_two_runs([0, 1, 2, threading.Lock(), 4], stage), NotPicklable)
@@ -285,6 +286,7 @@ def test_an_item_that_cannot_be_pickled(process_way: Any, one_of_two_runs: Any) 
     assert error.__notes__ == [f'itpipe: raised in {stage!r}, item 3']
 
 
+@pytest.mark.many(2)
 def test_a_result_that_cannot_be_pickled(process_way: Any, one_of_two_runs: Any) -> None:
     stage = parallel_map(lambda x: threading.Lock() if x == 3 else x, **process_way)
     results, error = received(one_of_two_runs(range(6), stage), NotPicklable)

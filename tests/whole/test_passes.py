@@ -148,7 +148,7 @@ class Told:
         self.epoch = epoch
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(4)
 @pytest.mark.parametrize('joined', [False, True])
 @pytest.mark.parametrize('where', WORKERS)
 def test_a_dataset_that_is_told_the_epoch_goes_to_new_workers(where: str, joined: bool) -> None:
@@ -207,7 +207,7 @@ def test_random_functions_draw_in_each_pass_what_they_draw_without_workers(where
 # What happens to workers
 
 
-@pytest.mark.many(4)
+@pytest.mark.long
 @pytest.mark.parametrize('ahead', [{}, {'prefetch': 0}], ids=str)
 def test_processes_that_are_killed_between_two_passes_are_replaced(ahead: dict[str, Any]) -> None:
     work = with_rng(lambda x, rng: (noisy(x, rng), os.getpid()), name='noisy')

@@ -106,6 +106,7 @@ def raises_not_picklable(x: int) -> int:
     return x
 
 
+@pytest.mark.long
 def test_what_cannot_be_pickled_stays_in_threads() -> None:
     expected = [(x, LOCK if x % 7 == 3 else None) for x in range(40)]
     assert list(range(40) | parallel_map(with_lock, workers='auto')) == expected  # results

@@ -204,6 +204,7 @@ class TestSkip:
         with pytest.raises(NotPicklable, match='the value of item 0 cannot be pickled'):
             list([threading.Lock()] | parallel_map(abs, processes=1, on_error='skip'))
 
+    @pytest.mark.long
     def test_an_item_that_kills_workers_is_left_out(self) -> None:
         def deadly(x: int) -> int:
             if x == 3:
@@ -271,12 +272,13 @@ class TestReplace:
         assert sorted(asked, key=repr) == [(ValueError, x, x - 10) for x in range(10, 20, 2)]
         assert sorted(each.ordinal for each in run.dropped) == [2, 6]
 
-    @pytest.mark.many(2)
+    @pytest.mark.long
     def test_a_replacement_may_be_an_array_or_text(self, workers: dict[str, Any]) -> None:
         for replacement in (np.arange(3), 'nothing', 0):
             results = list(range(3) | parallel_map(odd_only, **workers, on_error=lambda *_, r=replacement: r))
             assert results[0] is results[2] is replacement
 
+    @pytest.mark.long
     def test_it_may_raise_the_error_or_another(self, workers: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match='0 is even'):
             list(range(3) | parallel_map(odd_only, **workers, on_error=lambda *_: 'raise'))
@@ -294,12 +296,14 @@ class TestReplace:
         with raises(TypeError, f"{message} to put in the item's place, got None"):
             list(range(3) | stage)
 
+    @pytest.mark.long
     def test_a_replacement_is_that_of_the_same_item_whatever_the_order(self, workers: dict[str, Any]) -> None:
         results = list(range(50) | parallel_map(odd_only, **workers, on_error=lambda _e, item, _o: item))
         assert results == list(range(50))
 
 
 class TestMaxErrors:
+    @pytest.mark.many(2)
     def test_a_count(self, workers: dict[str, Any]) -> None:
         stage = parallel_map(odd_only, **workers, on_error='skip', max_errors=3)
         results = []
@@ -314,6 +318,7 @@ class TestMaxErrors:
         with pytest.raises(ValueError, match='2 is even'):
             list(range(9) | parallel_map(odd_only, threads=1, on_error=lambda *_: 7, max_errors=1))
 
+    @pytest.mark.many(2)
     def test_a_share(self, workers: dict[str, Any]) -> None:
         """Of the items so far, but at the beginning of the first hundred."""
 

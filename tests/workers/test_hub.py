@@ -116,7 +116,7 @@ def test_the_thread_of_the_run_serves_what_comes_while_it_waits(ends: Any) -> No
     served.end()
 
 
-@pytest.mark.many(4)
+@pytest.mark.long
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('ordered', [True, False])
 def test_a_pool_is_the_same_with_any_hub(

@@ -341,7 +341,7 @@ def large(x: int) -> Any:
     return np.full((256, 256), x)
 
 
-@pytest.mark.many(2)
+@pytest.mark.long
 @pytest.mark.parametrize('ordered', [True, False])
 def test_results_that_are_kept_stay_what_they_are(ordered: bool) -> None:
     kept = list(range(60) | parallel_map(large, processes=2, ordered=ordered))
@@ -349,7 +349,7 @@ def test_results_that_are_kept_stay_what_they_are(ordered: bool) -> None:
     assert all((each == each[0, 0]).all() for each in kept)
 
 
-@pytest.mark.many(2)
+@pytest.mark.long
 @pytest.mark.parametrize('ordered', [True, False])
 def test_a_budget_that_is_spent_stops_nothing(monkeypatch: pytest.MonkeyPatch, ordered: bool) -> None:
     monkeypatch.setattr(itpipe._workers.launching, 'arena_memory', lambda: 5 * 256 * 256 * 8)
@@ -357,6 +357,7 @@ def test_a_budget_that_is_spent_stops_nothing(monkeypatch: pytest.MonkeyPatch, o
     assert sorted(int(each[0, 0]) for batch in kept for each in batch) == list(range(40))
 
 
+@pytest.mark.long
 def test_arguments_come_back_when_the_function_has_returned() -> None:
     """And so does what it keeps, when it no longer does."""
     out = run_script(
@@ -413,6 +414,7 @@ def test_memory_stays_flat() -> None:
     assert int(out) < 150e6
 
 
+@pytest.mark.long
 def test_batches_are_memory_of_their_own() -> None:
     """Combining copies each byte once: from the span to the batch, which is memory of its own."""
     for n, batch in enumerate(range(12) | parallel_map(large, processes=1) | batch_by(4) | combine):
@@ -420,6 +422,7 @@ def test_batches_are_memory_of_their_own() -> None:
         assert [int(x) for x in batch[:, 5, 5]] == [4 * n, 4 * n + 1, 4 * n + 2, 4 * n + 3]
 
 
+@pytest.mark.long
 @needs_memfd
 def test_nothing_is_left_in_the_process_when_views_are_gone() -> None:
     def mapped() -> int:
@@ -438,6 +441,7 @@ def test_nothing_is_left_in_the_process_when_views_are_gone() -> None:
     assert mapped() == before
 
 
+@pytest.mark.long
 def test_an_error_beside_large_results() -> None:
     def function(x: int) -> Any:
         if x == 5:

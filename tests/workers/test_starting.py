@@ -135,7 +135,7 @@ def by_joblib(x: int, backend: str) -> list[int]:
     return joblib.Parallel(2, backend=backend)(joblib.delayed(double)(n) for n in range(x))  # type: ignore[no-any-return]
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(6)
 @pytest.mark.parametrize(
     ('function', 'result'),
     [
@@ -380,6 +380,7 @@ def test_a_daemonic_process_may_have_them(method: Any) -> None:
     wait_until(lambda: is_gone(pid), 'the worker is gone')
 
 
+@pytest.mark.long
 def test_a_process_of_a_pool_may_have_them() -> None:
     with multiprocessing.get_context('spawn').Pool(1) as pool:
         assert pool.apply(nested, (3,)) == [0, 2, 4]

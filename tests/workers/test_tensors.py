@@ -115,6 +115,7 @@ def test_what_has_been_set_on_a_tensor_goes_with_it(dtype: Any) -> None:
     assert vars(given).keys() == {'label', 'other', 'itself'}
 
 
+@pytest.mark.long
 def test_there_and_back() -> None:
     def function(tensor: Any) -> Any:
         tensor += 1
