@@ -90,6 +90,10 @@ _TOOLS: dict[str, str] = {name: name for name in ('check', 'debug', 'explain', '
 _publish(globals())
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> _Any:
     if name not in _TOOLS:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from ._core.checks import integer, one_of, positive, truth
+from ._core.checks import auto, integer, positive, truth
 from ._core.instead import check_option, did_you_mean
 from ._core.keys import ordinals
 from ._core.rng import check_seed
@@ -527,7 +527,7 @@ def _workers(batch_size: Any, **given: Any) -> dict[str, Any]:
                 ' `parallel_map` for the functions of items'
             )
         if name == 'workers':
-            one_of('Infinite', name, value, ('auto',))
+            auto('Infinite', value)
         elif integer('Infinite', name, value) == 0:
             raise ValueError(f'Infinite: `{name}` must not be 0')
     return workers

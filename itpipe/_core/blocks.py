@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from .nbytes import Shared
+from .snapshots import snapshot
 
 __all__ = ['SMALLEST', 'Blocks', 'empty', 'lends']
 
@@ -29,8 +30,8 @@ HUGE: Final = 1 << 22
 """Bytes from which on the system is asked for huge pages, as numpy does."""
 MOST: Final = 64
 """The most blocks that a thread keeps for later …"""
-KEPT: Final = 1 << 28
-"""… and the most bytes."""
+KEPT: Final = 1 << 26
+"""… and the most bytes, unless one block has more. There may be many threads."""
 
 
 class Blocks:
@@ -77,8 +78,14 @@ class Blocks:
         self._idle.append(lent[0])
         del lent
         with suppress(IndexError):
-            while len(self._idle) > MOST or sum(map(len, self._idle.copy())) > KEPT or (self._closed and self._idle):
+            while self._has_too_many():
                 self._idle.popleft()
+
+    def _has_too_many(self) -> bool:
+        idle = snapshot(self._idle)
+        return len(idle) > (0 if self._closed else 1) and (
+            self._closed or len(idle) > MOST or sum(map(len, idle)) > KEPT
+        )
 
     def close(self) -> None:
         """Keep nothing any more. Arrays stay as they are, and each takes its memory with it."""
@@ -91,7 +98,8 @@ def lends(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Blocks | None:
     """What the current thread has for such an array, if it is large."""
     if math.prod(shape) * dtype.itemsize < SMALLEST or dtype.hasobject or not hasattr(mmap, 'MAP_ANONYMOUS'):
         return None
-    return getattr(threading.current_thread(), 'blocks', None)
+    blocks = getattr(threading.current_thread(), 'blocks', None)
+    return blocks if isinstance(blocks, Blocks) else None
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

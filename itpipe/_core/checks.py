@@ -87,6 +87,16 @@ def one_of(where: str, name: str, value: Any, choices: tuple[str, ...]) -> str:
     return value
 
 
+def auto(where: str, value: Any) -> None:
+    """Check the option `workers`, for which other libraries take a number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise TypeError(
+            f"{where}: `workers` must be 'auto', got {value}; for a number of workers, give `threads={value}` or"
+            f' `processes={value}`'
+        )
+    one_of(where, 'workers', value, ('auto',))
+
+
 def check_rank(where: str, rank: Any, ranks: Any, name: str, name_of_all: str) -> tuple[int, int]:
     """Rank and number of ranks as ints, with 0 <= rank < ranks."""
     ranks = integer(where, name_of_all, ranks, least=1)

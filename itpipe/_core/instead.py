@@ -12,8 +12,13 @@ OWN: Final = (
     'batch_size', 'batches_per_epoch', 'combiner', 'digest', 'even', 'prefetch', 'processes', 'record', 'restart',
     'seed', 'shard', 'stall_timeout', 'threads', 'workers',
 )  # fmt: skip
-_WORKERS = 'give `processes` or `threads`, or put `parallel_map(function, processes=…)` among the transforms'
-_SHUFFLE = 'put the stage `shuffle(buffer_size)` among the transforms, or begin with `sample(dataset)`'
+_WORKERS = (
+    "give `processes`, `threads` or `workers='auto'`, or put `parallel_map(function, processes=…)` among the transforms"
+)
+_SHUFFLE = (
+    'put the stage `shuffle()` among the transforms, `shuffle(buffer_size)` if the source has no index, or begin with'
+    ' `sample(dataset)`'
+)
 _EPOCHS = 'each `for` loop over it is an epoch'
 _RNG = 'each item has a random generator of its own, see `with_rng`; give a `seed`'
 _RANK = 'give `shard=(rank, number of ranks)`'

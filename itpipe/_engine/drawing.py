@@ -45,7 +45,7 @@ def draw_infinite(
     loop = Node('for batch in batch_iter:', (epoch,), 'loop', figures=figures)
     if prefetch == 0:
         return Picture((Box("the loop's thread", (*flow, loop)),), title)
-    ready = 'as many batches ready as it makes in 4 ms'
+    ready = '2 to 64 batches ready: those made in 4 ms'
     if prefetch is not None:
         ready = f'up to {amount(prefetch, "batch")} ready'
     return Picture((Box('background thread', flow, holds=ready, figures=ready_now), loop), title)

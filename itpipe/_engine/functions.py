@@ -144,6 +144,10 @@ class ItemFunction:
         function.calls = [call.in_pass(pass_) if isinstance(call, Keyed) else call for call in self.calls]
         return function
 
+    def apart(self) -> ItemFunction:
+        """The same, to be stopped by itself."""
+        return self
+
     def stop(self) -> None:
         """Break what waits within a call; from any thread."""
 

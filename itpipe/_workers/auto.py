@@ -12,7 +12,7 @@ from itpipe._core.nbytes import nbytes
 from itpipe._core.notes import noted
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.meters import Meter
-from itpipe.errors import NotPicklable
+from itpipe.errors import NotPicklable, WorkerCrashed
 
 from .cores import usable_cores
 from .pool import Pool
@@ -68,27 +68,39 @@ class Auto(Pool):
         return self._next is None and self._pool.can_submit(pending)
 
     def submit(self, key: Key, value: Any, keep: bool = False) -> Task:
-        return self._pool.submit(key, value, keep or self._pool.copies)
+        return self._pool.submit(key, value, keep or self._may_move(NotPicklable) or self._may_move(OSError))
 
     def try_out(self, task: Task) -> None:
         self._pool.try_out(task)
 
     def result(self, task: Task) -> Any:
-        pool = self._pool
+        moves, value = False, None
         try:
-            value = pool.result(task)
-        except NotPicklable as error:
-            if not pool.copies or self._stopped or noted(error):  # by the function itself
+            value = self._pool.result(task)
+        except Exception as error:
+            moves = not (task.item_failed or self._stopped or noted(error)) and self._may_move(type(error))
+            if not moves:
                 raise
+        if moves:
             value = self._call_here(task)
         if self._is_new:
             self._result_bytes, self._is_new = max(1, nbytes(value)), False
         if self._next is None:
-            self._next = self._tuner.goes_out(pool.is_complete)
+            self._next = self._tuner.goes_out(self._pool.is_complete)
         return value
 
+    def _may_move(self, error: type[Exception]) -> bool:
+        """Whether an item is called here, if this error of the workers is why it was not called there.
+
+        What cannot be pickled need not be. And workers that are tried only may turn out to be too many.
+        """
+        if issubclass(error, NotPicklable):
+            return self._pool.copies
+        is_tried = self._tuner.is_searching and self._pool is not self._pools.get(FIRST)
+        return is_tried and not issubclass(error, WorkerCrashed)
+
     def _call_here(self, task: Task) -> Any:
-        """Call the function with an item that cannot go to a process, or whose result cannot come back."""
+        """Call the function with an item that its worker could not be given, or could not give back."""
         if self._spare is None:
             self._spare = self._new(FIRST)
         if self._next is None and self._tuner.is_searching:
@@ -110,6 +122,10 @@ class Auto(Pool):
         self._pool.watch()
 
     @property
+    def done(self) -> list[Task]:
+        return self._pool.done
+
+    @property
     def any_done(self) -> bool:
         return self._pool.any_done
 
@@ -124,12 +140,13 @@ class Auto(Pool):
             setting, self._next = self._next, None
             try:
                 self._pool = self._opened(setting)
-            except NotPicklable:  # the function, which can only be called here
+            except (NotPicklable, OSError, RuntimeError):  # of the function, or there can be no more workers
+                if not self._tuner.is_searching:
+                    raise
                 self._next = self._tuner.failed()
         for setting in [setting for setting in self._pools if setting not in self._tuner.kept]:
             self._close(self._pools.pop(setting))
-        spare, self._spare = self._spare, None
-        self._close(spare)
+        self._close_spare()
         self._is_new = True
         self._tuner.restart()
 
@@ -138,7 +155,7 @@ class Auto(Pool):
         if pool is None:
             pool = self._pools[setting] = self._new(setting)
         else:
-            pool.begin(self.function)
+            pool.begin(self.function.apart())
         pool.attach(self.meter)
         if self._watches:
             pool.watch()
@@ -147,15 +164,19 @@ class Auto(Pool):
         return pool
 
     def _new(self, setting: Setting) -> Pool:
-        pool = self._open_pool(setting, self.function)
+        pool = self._open_pool(setting, self.function.apart())
         if self._pools:
             pool.inline = self.inline
         return pool
 
-    def _close(self, pool: Pool | None) -> None:
+    def _close_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            self._close(spare)
+
+    def _close(self, pool: Pool) -> None:
         try:
-            if pool is not None:
-                pool.close()
+            pool.close()
         except Exception as error:  # of closing what a worker has set up: to be raised in the end, as always
             self._failures.append(error)
 
@@ -171,12 +192,13 @@ class Auto(Pool):
 
     def begin(self, function: ItemFunction) -> None:
         super().begin(function)
-        self._pool.begin(function)
+        self._pool.begin(function.apart())
         self._tuner.restart()
 
     def rest(self) -> None:
         self._watches = False
         self._pool.rest()
+        self._close_spare()  # the function of the next pass draws other numbers
 
     @property
     def is_broken(self) -> bool:

@@ -105,6 +105,11 @@ class Retrying(ItemFunction):
         function.stopped, function.retried = self.stopped, self.retried
         return function
 
+    def apart(self) -> ItemFunction:
+        function = Retrying(self.function, self.retries)
+        function.retried = self.retried
+        return function
+
     def __call__(self, key: Key, value: Any) -> Any:
         for n in range(self.retries.tries):
             try:

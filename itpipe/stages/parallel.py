@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, overload
 
-from itpipe._core.checks import integer, is_function, one_of, truth
+from itpipe._core.checks import auto, integer, is_function, one_of, truth
 from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
@@ -269,7 +269,7 @@ def _chosen(**workers: Any) -> tuple[str, Any]:
         if not callable(getattr(given, 'submit', None)):
             raise TypeError(f'parallel_map: `executor` must have a method `submit`, got {type(given).__name__}')
     elif where == 'workers':
-        one_of('parallel_map', 'workers', given, ('auto',))
+        auto('parallel_map', given)
     elif integer('parallel_map', where, given) == 0:
         raise ValueError(f'parallel_map: `{where}` must not be 0')
     return where, given

@@ -160,7 +160,7 @@ def test_an_infinite_has_a_background_thread() -> None:
     flow = batches.draw()._flow
     assert found(flow, 'for batch in batch_iter:').notes == ('an epoch has 5 batches',)
     assert found(flow, inside[1]).notes == ('the items of rank 0 of 2',)
-    assert found(flow, 'background thread').holds == 'as many batches ready as it makes in 4 ms'
+    assert found(flow, 'background thread').holds == '2 to 64 batches ready: those made in 4 ms'
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import islice
 from math import inf
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from restless import Restless, WithProcesses
 
 import itpipe._workers.auto
 from itpipe import Infinite, NotPicklable, apply, batch_by, combine, parallel_map, shuffle, stream, with_rng
+from itpipe._workers.tuning import FIRST, Setting
 
 LOCK = threading.Lock()
 
@@ -120,6 +122,62 @@ def test_what_cannot_be_pickled_stays_in_threads() -> None:
         list(range(40) | parallel_map(raises_not_picklable, workers='auto'))
 
 
+class Settled(WithProcesses):
+    """Takes processes after a few items, and stays with them."""
+
+    is_searching = False
+
+    def goes_out(self, warm: bool) -> Setting | None:
+        return super().goes_out(warm) if self.setting == FIRST else None
+
+
+def test_what_stays_here_draws_in_each_pass_what_it_draws_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Settled, 'order', [FIRST, Setting('processes', 2)])
+    monkeypatch.setattr(itpipe._workers.auto, 'Tuner', Settled)
+    items = [x if x % 9 else [LOCK] for x in range(1, 30)]
+
+    def draw(item: Any, rng: np.random.Generator) -> float:
+        return noise(0, rng)
+
+    def passes(**workers: Any) -> list[list[float]]:
+        with Infinite(items, parallel_map(with_rng(draw), **workers), seed=0) as batch_iter:
+            return [list(batch_iter) for _ in range(3)]
+
+    assert passes(workers='auto') == passes(threads=1)
+
+
+def test_what_fails_is_tried_again_in_all_workers() -> None:
+    failed = set()
+
+    def fails_once(x: int) -> int:
+        square(x)
+        if x not in failed:
+            failed.add(x)
+            raise OSError(x)
+        return x
+
+    mapped = range(60) | parallel_map(fails_once, workers='auto', retries=1, retry_on=OSError, backoff=0)
+    with mock.patch.object(WithProcesses, 'order', Restless.order), mock.patch.object(WithProcesses, 'stays', FIRST):
+        assert list(mapped) == list(range(60))
+
+
+def test_workers_that_cannot_be_started_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+    monkeypatch.setattr(WithProcesses, 'order', [FIRST, Setting('threads', 3)])
+    monkeypatch.setattr(WithProcesses, 'stays', FIRST)
+    refused = []
+
+    def start_one(thread: threading.Thread) -> None:
+        if thread.name == 'itpipe-2':
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, 'start', start_one)
+    assert list(range(60) | parallel_map(square, workers='auto')) == [x * x for x in range(60)]
+    assert refused
+
+
 def test_an_error_of_an_item_that_stays_here_is_its_own() -> None:
     def f(item: Any) -> Any:
         square(1)
@@ -166,7 +224,8 @@ def test_whole_batches() -> None:
 def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match=r"parallel_map: `workers` must be one of 'auto', got 'best'"):
         parallel_map(square, workers='best')  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match=r"parallel_map: `workers` must be one of 'auto', got int"):
+    rule = r"parallel_map: `workers` must be 'auto', got 4; for a number of workers, give `threads=4` or `processes=4`"
+    with pytest.raises(TypeError, match=rule):
         parallel_map(square, workers=4)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match='`timeout` goes with `processes`'):
         parallel_map(square, workers='auto', timeout=inf)
