@@ -49,7 +49,8 @@ def collect(ledger: Ledger) -> Stats:
     else:
         waited, worked = rows.waited, consumer.meter.seconds
         loop = LoopFigures(ledger.made, waited, worked, waited if first is None else first.loop.waited)
-    return Stats(now - ledger.started, rows.stages, loop, first)
+    unit = 'batch' if consumer.clocked else 'item'
+    return Stats(now - ledger.started, rows.stages, loop, first, unit=unit)
 
 
 def _once(ledger: Ledger) -> Stats:

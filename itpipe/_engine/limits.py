@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from itpipe._views.figures import share
+from itpipe._views.figures import share, singular
 
 from .figures import LoopFigures, StageFigures
 
@@ -92,7 +92,7 @@ class Limits:
         gain = self._gain(pool, pool.with_more(more))
         if gain < CLEAR:
             return f'`{pool.label}` limits, and others nearly so: more {pool.unit} alone do not help.'
-        unit = pool.unit if more > 1 else pool.unit.removesuffix('s')
+        unit = pool.unit if more > 1 else singular(pool.unit)
         return f'`{pool.label}` limits: with {more} more {unit} about +{share(gain)}.'
 
     @property

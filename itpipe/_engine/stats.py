@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from itpipe._views.figures import bytes_of, count, plural, rate, seconds, share
+from itpipe._views.figures import bytes_of, count, plural, rate, seconds, share, singular
 from itpipe._views.tables import html_table, text_table
 
 from .figures import LoopFigures, StageFigures
@@ -14,7 +14,7 @@ from .limits import Limits
 __all__ = ['Stats']
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Stats:
     """What a run has done so far.
 
@@ -30,6 +30,8 @@ class Stats:
     """What had been done when the first item was received: the start is not typical for the rest."""
     threads: int = 1
     """How many threads there are besides workers, that of the loop included."""
+    unit: str = 'item'
+    """What the loop receives: `'item'`, or `'batch'` from an `Infinite`."""
 
     def __sub__(self, earlier: Stats) -> Stats:
         if not isinstance(earlier, Stats):
@@ -92,7 +94,7 @@ class Stats:
             numbers[f'{stage.label}/rate'] = stage.items_out / self.elapsed if self.elapsed else 0.0
         return numbers
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return text_table(self._title, COLUMNS, self._rows(), self.advice)
 
     def _repr_html_(self) -> str:
@@ -103,7 +105,7 @@ class Stats:
         loop = self.loop
         if not self.elapsed:
             return 'not started yet'
-        title = f'{plural(loop.items, "item")} in {seconds(self.elapsed)}, {rate(self.rate)} a second'
+        title = f'{plural(loop.items, self.unit)} in {seconds(self.elapsed)}, {rate(self.rate)} a second'
         if loop.waited + loop.worked > loop.first:
             title += f'; the loop waited {share(loop.waiting_share)} of the time'
         return title + (f', and {seconds(loop.first)} for the first' if loop.first else '')
@@ -123,7 +125,7 @@ class Stats:
             works = f'{seconds(sum(stage.worker_seconds))} + {works}'
             available = self.elapsed * stage.workers
             busy = share(sum(stage.worker_seconds) / available if available else 0.0)
-            of = f'{busy} of {stage.workers} {stage.unit if stage.workers > 1 else stage.unit.removesuffix("s")}'
+            of = f'{busy} of {plural(stage.workers, singular(stage.unit))}'
         counts = {
             'error': stage.errors, 'left out': stage.dropped, 'retry': stage.retries, 'restart': stage.restarts
         }  # fmt: skip

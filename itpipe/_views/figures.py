@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['bytes_of', 'count', 'plural', 'rate', 'seconds', 'share']
+__all__ = ['bytes_of', 'count', 'plural', 'rate', 'seconds', 'share', 'singular']
 
 
 def count(number: float) -> str:
@@ -17,12 +17,22 @@ def count(number: float) -> str:
 def plural(number: int, what: str) -> str:
     """So many of something.
 
-    >>> plural(1, 'retry'), plural(2, 'retry'), plural(2, 'error'), plural(2, 'left out')
-    ('1 retry', '2 retries', '2 errors', '2 left out')
+    >>> plural(1, 'retry'), plural(2, 'retry'), plural(2, 'error'), plural(2, 'left out'), plural(2, 'batch')
+    ('1 retry', '2 retries', '2 errors', '2 left out', '2 batches')
     """
     if number == 1 or ' ' in what:
         return f'{count(number)} {what}'
-    return f'{count(number)} {what[:-1]}ies' if what.endswith('y') else f'{count(number)} {what}s'
+    many = f'{what[:-1]}ies' if what.endswith('y') else f'{what}es' if what.endswith(('ch', 'ss')) else f'{what}s'
+    return f'{count(number)} {many}'
+
+
+def singular(what: str) -> str:
+    """One of them.
+
+    >>> singular('threads'), singular('processes')
+    ('thread', 'process')
+    """
+    return what.removesuffix('es') if what.endswith('sses') else what.removesuffix('s')
 
 
 def rate(number: float) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from itpipe._core.checks import positive
 from itpipe._engine.stats import Stats
 from itpipe._engine.threads import Thread
-from itpipe._views.figures import bytes_of, count, rate, share
+from itpipe._views.figures import bytes_of, count, plural, rate, share, singular
 from itpipe._views.live import Line
 
 from .screens import Screen, screen
@@ -135,7 +135,7 @@ def lines(stats: Stats) -> list[Line]:
         elif stage.workers:
             available = stats.elapsed * stage.workers
             full = sum(stage.worker_seconds) / available if available else 0.0
-            parts += [f'{stage.workers} {stage.unit}', f'{count(stage.held)} on their way']
+            parts += [plural(stage.workers, singular(stage.unit)), f'{count(stage.held)} on their way']
         else:
             full = stage.seconds / stats.elapsed if stats.elapsed else 0.0
             parts += [f'{count(stage.held)} held'] if stage.held else []
@@ -152,4 +152,4 @@ def lines(stats: Stats) -> list[Line]:
 
 def _summary(stats: Stats) -> str:
     waited = share(stats.loop.waiting_share)
-    return f'{count(stats.loop.items)} items, {rate(stats.rate)} a second, the loop waited {waited} of the time'
+    return f'{plural(stats.loop.items, stats.unit)}, {rate(stats.rate)} a second, the loop waited {waited} of the time'

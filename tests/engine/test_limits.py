@@ -43,6 +43,12 @@ def test_no_more_than_twice_the_workers_are_advised():
     assert stats(pool('load', 100.0, 1)).advice == '`load` limits: with 1 more thread about +100 %.'
 
 
+def test_one_process_is_a_process():
+    made = stats(pool('load', 100.0, 1, unit='processes'))
+    assert made.advice == '`load` limits: with 1 more process about +100 %.'
+    assert 'of 1 process ' in str(made)
+
+
 def test_two_that_are_as_slow():
     made = stats(pool('load', 200.0, 2), pool('augment', 198.0, 2))
     assert made.advice == '`load` limits, and others nearly so: more threads alone do not help.'

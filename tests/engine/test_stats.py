@@ -383,6 +383,20 @@ def test_it_prints_as_a_table(clock):
     assert '<td style="text-align:left">apply(function)</td>' in html
 
 
+def test_its_repr_is_the_table():
+    run = iter(range(4) | apply(abs))
+    list(run)
+    stats = run.stats()
+    assert repr(stats) == str(stats)
+    assert repr(stats).startswith('4 items in ')
+
+
+def test_what_an_infinite_gives_are_batches():
+    with Infinite(range(8), batch_size=2) as batch_iter:
+        list(batch_iter)
+    assert str(batch_iter.stats()).startswith('4 batches in ')
+
+
 def test_it_can_be_pickled():
     run = iter(range(4) | apply(abs))
     list(run)

@@ -12,6 +12,8 @@ from itpipe.tools import watch as module
 from itpipe.tools.screens import Screen
 from itpipe.tools.watch import lines
 
+from ..engine.test_limits import pool, stats
+
 
 class Recorder(Screen):
     """Keeps what is drawn."""
@@ -46,7 +48,7 @@ def test_it_draws_while_the_loop_runs_and_once_in_the_end(recorder):
     drawn, _, summary, last = recorder.drawn[-1]
     assert last
     assert [line.name for line in drawn][-2:] == ['ready', 'the loop waits']
-    assert summary.startswith('4 items, ')
+    assert summary.startswith('4 batches, ')
     assert recorder.closed == 1
 
 
@@ -84,6 +86,11 @@ def test_what_cannot_be_shown_is_a_warning_and_the_loop_goes_on(recorder, monkey
     with pytest.warns(UserWarning, match=r'watch: it could not show the run: OSError'), watch(run):
         assert len(list(run)) == 2
     assert recorder.closed == 1
+
+
+def test_one_process_is_a_process():
+    made = stats(pool('load', 10.0, 1, unit='processes'))
+    assert '1 process, ' in lines(made)[0].text
 
 
 def test_lines_say_how_full_buffers_are_and_how_busy_workers():
