@@ -45,12 +45,11 @@ def collect(ledger: Ledger) -> Stats:
     consumer = ledger.consumer
     if consumer.clocked:
         waited, worked = consumer.seconds(now)
-        loop = LoopFigures(consumer.taken, waited, worked, consumer.first)
+        loop, elapsed, unit = LoopFigures(consumer.taken, waited, worked, consumer.first), waited + worked, 'batch'
     else:
-        waited, worked = rows.waited, consumer.meter.seconds
+        waited, worked, elapsed, unit = rows.waited, consumer.meter.seconds, now - ledger.started, 'item'
         loop = LoopFigures(ledger.made, waited, worked, waited if first is None else first.loop.waited)
-    unit = 'batch' if consumer.clocked else 'item'
-    return Stats(now - ledger.started, rows.stages, loop, first, unit=unit)
+    return Stats(elapsed, rows.stages, loop, first, unit=unit)
 
 
 def _once(ledger: Ledger) -> Stats:
@@ -171,6 +170,7 @@ class _Rows:
             'restarts': meter.restarts,
             'cpu_seconds': meter.read_cpu(),
             'cores': cores(),
+            'tried': tuple(dict.fromkeys(tuple(setting) for setting in meter.tried)),
         })  # fmt: skip
 
     def _unique(self, label: str) -> str:

@@ -21,7 +21,7 @@ def figures_of(stats: Stats) -> tuple[list[Figures], Figures | None]:
     """
     if not stats.stages:
         return [], None
-    steady = stats - stats.first if stats.first is not None and stats.loop.items > 1 else stats
+    steady = stats.steady
     slowest = stats.bottleneck
     stages = [
         _of_buffer(whole) if whole.kind == 'buffer' else _of_stage(whole, late, steady.elapsed, slowest == whole.label)
@@ -37,8 +37,7 @@ def _of_buffer(stage: StageFigures) -> Figures:
 
 
 def _of_stage(whole: StageFigures, late: StageFigures, elapsed: float, limits: bool) -> Figures:
-    worked, of = (sum(late.worker_seconds), late.workers) if late.workers else (late.seconds, 1)
-    busy, a_second = (worked / of / elapsed, late.items_out / elapsed) if elapsed else (0.0, 0.0)
+    busy, a_second = late.busy(elapsed), late.items_out / elapsed if elapsed else 0.0
     trouble = {'error': whole.errors, 'left out': whole.dropped, 'retry': whole.retries, 'restart': whole.restarts}
     parts = [f'{count(whole.items_out)} out', f'{rate(a_second)} a second', f'busy {share(busy)}']
     parts += [plural(number, what) for what, number in trouble.items() if number]

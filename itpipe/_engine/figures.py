@@ -81,12 +81,26 @@ class StageFigures(_Counters):
     restarts: int
     """How many processes were replaced."""
     cpu_seconds: float | None = None
-    """Seconds for which the workers that there are now have used a core. None if that is not known, as only Linux says
-    it."""
+    """Seconds for which the workers that there are now have used a core, or waited for one. None if that is not known,
+    as only Linux says it."""
     cores: int = 0
     """How many cores they may use."""
 
-    now: ClassVar = frozenset({'thread', 'depth', 'behind', 'workers', 'held', 'capacity', 'held_bytes', 'cores'})
+    tried: tuple[tuple[str, int], ...] = ()
+    """With `'auto'`: which workers were tried, and how many."""
+
+    now: ClassVar = frozenset(
+        {'tried', 'thread', 'depth', 'behind', 'workers', 'held', 'capacity', 'held_bytes', 'cores'}
+    )
+
+    def busy(self, elapsed: float) -> float:
+        """Its work as a share of the time of its thread, or of all its workers together, in so many seconds."""
+        worked, of = self.seconds, elapsed
+        if self.workers:
+            worked, of = sum(self.worker_seconds), elapsed * self.workers
+        elif self.thread == 0:  # not all is timed there, so compare what is
+            of = self.seconds + self.waited + self.upstream + self.downstream
+        return min(1.0, worked / of) if of > 0 else 0.0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from itpipe._views.figures import share, singular
+from itpipe._views.figures import plural, share, singular
 
 from .figures import LoopFigures, StageFigures
 
@@ -18,6 +18,10 @@ __all__ = ['Limits', 'Resource']
 
 CLEAR = 0.05
 """A gain that is worth to be told."""
+ITEMS, SECONDS = 10, 0.5
+"""Of fewer, or of less time, no advice is given."""
+IDLE = 1 / 3
+"""Workers that are busy for less than this share of the time do not limit by their work."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Resource:
     thread: int | None = None
     parts: tuple[tuple[StageFigures, float], ...] = field(default=())
     """Of a thread: its stages, each with its seconds."""
+    stage: StageFigures | None = None
+    """The stage that the workers are of."""
 
     def with_more(self, more: int) -> Resource:
         """It, if it had so many more workers."""
@@ -42,7 +48,10 @@ class Resource:
 class Limits:
     """What limits the rate in the time of these figures."""
 
-    def __init__(self, stages: Sequence[StageFigures], loop: LoopFigures):
+    def __init__(self, stages: Sequence[StageFigures], loop: LoopFigures, elapsed: float):
+        self.early = loop.items < ITEMS or elapsed < SECONDS
+        """Whether it is too early for advice."""
+        self._elapsed = elapsed
         found = _resources(stages, loop) if loop.items > 0 else []
         self.resources = sorted(found, key=lambda each: -each.seconds)
 
@@ -63,6 +72,8 @@ class Limits:
         """The share by which the rate grows if a stage has so many more workers."""
         for resource in self.resources:
             if resource.workers and stage in (resource.label, resource.name):
+                if resource is self.slowest and self._idle(resource) is not None:
+                    return 0.0
                 return self._gain(resource, resource.with_more(more))
         known = ', '.join(repr(resource.label) for resource in self.resources if resource.workers) or 'none'
         raise ValueError(f'Stats.gain: `stage` must be one that has workers ({known}), got {stage!r}')
@@ -77,15 +88,40 @@ class Limits:
         slowest = self.slowest
         if slowest is None:
             return ''
+        if self.early:
+            return 'It is too early to say what limits.'
         if slowest.label == 'cores':
             return 'All cores are busy: more workers do not help, less work would.'
+        if (idle := self._idle(slowest)) is not None:
+            return self._fewer_workers(idle)
         if slowest.workers:
             return self._more_workers(slowest)
         if slowest.thread is None:
             return self._loop(slowest)
         return self._thread(slowest)
 
+    def _idle(self, slowest: Resource) -> StageFigures | None:
+        """The stage whose workers wait most of the time, though it limits: to send items costs more than their work."""
+        stage = slowest.stage
+        if slowest.thread is not None and slowest.parts:
+            stage = max(slowest.parts, key=lambda part: part[1])[0]
+            if stage.unit != 'processes' or stage.seconds <= sum(stage.worker_seconds):
+                return None
+        if stage is None or stage.tried or stage.busy(self._elapsed) >= IDLE:
+            return None
+        return stage
+
+    def _fewer_workers(self, stage: StageFigures) -> str:
+        workers, busy = plural(stage.workers, singular(stage.unit)), share(stage.busy(self._elapsed))
+        return (
+            f'`{stage.label}` limits, though {workers} work for only {busy} of the time:'
+            ' to send items there takes longer. Fewer workers, or none, may be faster; or more work in one call.'
+        )
+
     def _more_workers(self, pool: Resource) -> str:
+        if pool.stage is not None and pool.stage.tried:
+            tried = ', '.join(plural(size, singular(unit)) for unit, size in pool.stage.tried)
+            return f"`{pool.label}` limits, with {plural(pool.workers, singular(pool.unit))}; 'auto' has tried {tried}."
         more = 1
         while more < pool.workers and pool.with_more(more).seconds > self._second:
             more += 1
@@ -145,7 +181,7 @@ def _resources(stages: Sequence[StageFigures], taken: LoopFigures) -> list[Resou
         if stage.workers and stage.calls > 0:
             each = sum(stage.worker_seconds) / stage.calls
             seconds = each * used / stage.workers
-            result.append(Resource(stage.label, stage.name, seconds, stage.workers, stage.unit))
+            result.append(Resource(stage.label, stage.name, seconds, stage.workers, stage.unit, stage=stage))
             if stage.cpu_seconds and stage.cores and sum(stage.worker_seconds) > 0:
                 share_of_core = min(1.0, stage.cpu_seconds / sum(stage.worker_seconds))
                 busy += each * share_of_core * used / stage.cores

@@ -11,7 +11,7 @@ ones. A number of items, not a time, because else items that follow a slow one w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -156,6 +156,8 @@ class Meter:
         self.tasks: Callable[[], list[str]] | None = None
         """What Linux calls them, see `seconds_on_cores`."""
         self.cpu_seconds: float | None = None
+        self.tried: Sequence[tuple[str, int]] = ()
+        """Which workers were tried, and how many, where they are looked for while it runs."""
         self.workers: dict[int, list[float]] = {}
         """For each worker: seconds of its calls, and how many these were."""
         self.errors = self.dropped = self.restarts = 0
@@ -200,7 +202,7 @@ class Meter:
         """How many may be held at most."""
 
     def read_cpu(self) -> float | None:
-        """Seconds for which the workers have used a core, now or when they were seen last."""
+        """Seconds for which the workers have needed a core, now or when they were seen last."""
         seconds = None if self.tasks is None else seconds_on_cores(self.tasks())
         if seconds is not None:
             self.cpu_seconds = seconds

@@ -23,7 +23,8 @@ class Stats:
     """
 
     elapsed: float
-    """Seconds since the first item was asked for, up to the end of the run."""
+    """Seconds since the first item was asked for, up to the end of the run. Of an `Infinite`, only those in which the
+    loop waited or worked: not those between two epochs."""
     stages: tuple[StageFigures, ...]
     loop: LoopFigures
     first: Stats | None = None
@@ -42,16 +43,20 @@ class Stats:
         loop = self.loop.since(earlier.loop)
         return replace(self, elapsed=self.elapsed - earlier.elapsed, stages=stages, loop=loop, first=None)
 
+    @cached_property
+    def steady(self) -> Stats:
+        """What was done since the first item was received; all, if there is no more than that."""
+        return self if self.first is None or self.loop.items <= 1 else self - self.first
+
     @property
     def rate(self) -> float:
-        """Items, or batches, that the loop received in a second."""
-        return self.loop.items / self.elapsed if self.elapsed else 0.0
+        """Items, or batches, that the loop received in a second, after the first one."""
+        return self.steady.loop.items / self.steady.elapsed if self.steady.elapsed else 0.0
 
     @cached_property
     def limits(self) -> Limits:
         """What limits the rate."""
-        stats = self if self.first is None else self - self.first
-        return Limits(stats.stages, stats.loop)
+        return Limits(self.steady.stages, self.steady.loop, self.steady.elapsed)
 
     @property
     def bottleneck(self) -> str:
@@ -60,7 +65,7 @@ class Stats:
 
     @property
     def advice(self) -> str:
-        """What limits the rate, and what would help."""
+        """What limits the rate, and what would help. Not before 10 items and half a second: it would be a guess."""
         return self.limits.advice
 
     def gain(self, stage: str, more: int) -> float:
@@ -83,7 +88,7 @@ class Stats:
             'loop/worked': self.loop.worked,
             'loop/waiting_share': self.loop.waiting_share,
         }
-        for stage in self.stages:
+        for stage, late in zip(self.stages, self.steady.stages, strict=True):
             for name in (
                 'items_in', 'items_out', 'seconds', 'upstream', 'downstream', 'waited', 'full', 'calls', 'workers',
                 'held', 'held_bytes', 'errors', 'dropped', 'retries', 'restarts',
@@ -91,8 +96,11 @@ class Stats:
                 if (value := getattr(stage, name)) is not None:
                     numbers[f'{stage.label}/{name}'] = value
             numbers[f'{stage.label}/worker_seconds'] = sum(stage.worker_seconds)
-            numbers[f'{stage.label}/rate'] = stage.items_out / self.elapsed if self.elapsed else 0.0
+            numbers[f'{stage.label}/rate'] = self._each(late)
         return numbers
+
+    def _each(self, late: StageFigures) -> float:
+        return late.items_out / self.steady.elapsed if self.steady.elapsed else 0.0
 
     def __repr__(self) -> str:
         return text_table(self._title, COLUMNS, self._rows(), self.advice)
@@ -111,21 +119,19 @@ class Stats:
         return title + (f', and {seconds(loop.first)} for the first' if loop.first else '')
 
     def _rows(self) -> list[list[str]]:
-        loop, rows = self.loop, [self._row(stage) for stage in self.stages]
-        busy = loop.worked / (loop.waited + loop.worked) if loop.worked else 0.0
+        loop, rows = self.loop, [self._row(*both) for both in zip(self.stages, self.steady.stages, strict=True)]
+        late = self.steady.loop
+        busy = late.worked / (late.waited + late.worked) if late.worked > 0 else 0.0
         rows.append(
             ['the loop', count(loop.items), rate(self.rate), seconds(loop.worked), share(busy), seconds(loop.waited)]
         )
         return [[*row, *[''] * (len(COLUMNS) - len(row))] for row in rows]
 
-    def _row(self, stage: StageFigures) -> list[str]:
-        total = stage.seconds + stage.waited + stage.upstream + stage.downstream
-        works, of = seconds(stage.seconds), share(stage.seconds / total if total else 0.0)
+    def _row(self, stage: StageFigures, late: StageFigures) -> list[str]:
+        works, busy = seconds(stage.seconds), share(late.busy(self.steady.elapsed))
         if stage.workers:
             works = f'{seconds(sum(stage.worker_seconds))} + {works}'
-            available = self.elapsed * stage.workers
-            busy = share(sum(stage.worker_seconds) / available if available else 0.0)
-            of = f'{busy} of {plural(stage.workers, singular(stage.unit))}'
+            busy = f'{busy} of {plural(stage.workers, singular(stage.unit))}'
         counts = {
             'error': stage.errors, 'left out': stage.dropped, 'retry': stage.retries, 'restart': stage.restarts
         }  # fmt: skip
@@ -134,9 +140,9 @@ class Stats:
         return [
             '  ' * stage.depth + stage.name,
             count(stage.items_out),
-            rate(stage.items_out / self.elapsed if self.elapsed else 0.0),
+            rate(self._each(late)),
             works,
-            of,
+            busy,
             seconds(stage.upstream),
             seconds(stage.downstream),
             held if stage.capacity is None else f'{held} of {count(stage.capacity)}',

@@ -189,6 +189,7 @@ class Auto(Pool):
     def attach(self, meter: Meter) -> None:
         super().attach(meter)
         self._pool.attach(meter)
+        meter.tried = self.settings
 
     def begin(self, function: ItemFunction) -> None:
         super().begin(function)

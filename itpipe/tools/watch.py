@@ -30,13 +30,13 @@ def watch(batch_iter: Any, every: float | None = None) -> Watch:
 
     `batch_iter` is an `Infinite`, or a run: what `iter(stream)` returns. There is a line for each stage. Its bar shows
     how full a buffer is, or what share of the time a stage or its workers are busy; that of the last line, the share of
-    the time in which the loop waits. The figures are of the last three seconds. Below is what limits the run, and what
-    would help.
+    the time in which the loop waits. The figures are of the last three seconds in which the loop ran. Below is what
+    limits the run, and what would help: in the same seconds, or in the block if these had fewer than 10 batches.
 
     In a terminal it is drawn in place, by `rich` if that is installed. What the loop prints goes above. In a notebook
-    it is an output of the cell. Elsewhere, as in a log file, one line is written now and then. It goes to stderr.
-    `every` is the number of seconds between two looks: by default 0.5, and 30 if it is not drawn in place. When the
-    block ends, in whatever way, the last figures stay.
+    it is an output of the cell. Elsewhere, as in a log file, one line about the block so far is written now and then.
+    It goes to stderr. `every` is the number of seconds between two looks: by default 0.5, and 30 if it is not drawn in
+    place. When the block ends, also after an error, the last figures stay.
 
     To watch changes no bit of what the run gives. It takes about 0.2 ms each time.
 
@@ -67,6 +67,7 @@ class Watch:
     def __init__(self, batch_iter: Any, every: float | None):
         self._watched, self._every = batch_iter, every
         self._seen: deque[Stats] = deque()
+        self._begun: Stats | None = None
         self._ended = threading.Event()
         self._screen: Screen | None = None
         self._thread: threading.Thread | None = None
@@ -77,6 +78,8 @@ class Watch:
             raise RuntimeError('watch: it is in use already; make another one')
         self._ended.clear()
         self._seen.clear()
+        self._begun = self._watched.stats()
+        self._seen.append(self._begun)
         self._screen = screen()
         self._thread = Thread(self._look, 'itpipe-watch', self._screen, self._every or self._screen.every)
         self._thread.start()
@@ -109,23 +112,30 @@ class Watch:
             return
         try:
             stats = self._watched.stats()
-            screen.draw(self._lines(stats), stats.advice, _summary(stats), last)
+            block, span = self._since(stats)
+            advice = (block if span.limits.early else span).advice
+            screen.draw(lines(span), advice, _summary(block), last)
         except Exception as error:  # what is watched goes on
             self._failure = error
 
-    def _lines(self, stats: Stats) -> list[Line]:
+    def _since(self, stats: Stats) -> tuple[Stats, Stats]:
+        """What was done in the block, and in the last seconds of it."""
         seen = self._seen
         if seen and (seen[-1].loop.items > stats.loop.items or seen[-1].elapsed > stats.elapsed):
             seen.clear()  # another run has begun
+            self._begun = None
+        if len(seen) > 1 and seen[-1].elapsed == stats.elapsed:  # nothing more has been done
+            seen.pop()
         seen.append(stats)
         while len(seen) > 2 and stats.elapsed - seen[1].elapsed >= SPAN:
             seen.popleft()
-        return lines(stats - seen[0] if stats.elapsed > seen[0].elapsed else stats)
+        block = stats if self._begun is None else stats - self._begun
+        return block, stats - seen[0] if stats.elapsed > seen[0].elapsed else stats
 
 
 def lines(stats: Stats) -> list[Line]:
     """The line of each stage, and of the loop."""
-    result = []
+    result, stats = [], stats.steady
     for stage in stats.stages:
         each = stage.items_out / stats.elapsed if stats.elapsed else 0.0
         parts = [f'{rate(each)} a second']
@@ -133,11 +143,10 @@ def lines(stats: Stats) -> list[Line]:
             full = stage.held / stage.capacity if stage.capacity else float(stage.held > 0)
             parts.insert(0, count(stage.held) + (f' of {count(stage.capacity)}' if stage.capacity else ''))
         elif stage.workers:
-            available = stats.elapsed * stage.workers
-            full = sum(stage.worker_seconds) / available if available else 0.0
+            full = stage.busy(stats.elapsed)
             parts += [plural(stage.workers, singular(stage.unit)), f'{count(stage.held)} on their way']
         else:
-            full = stage.seconds / stats.elapsed if stats.elapsed else 0.0
+            full = stage.busy(stats.elapsed)
             parts += [f'{count(stage.held)} held'] if stage.held else []
         if stage.held_bytes:
             parts.append(bytes_of(stage.held_bytes))

@@ -1,5 +1,6 @@
 """For how long workers have used a core, as the system says."""
 
+import hashlib
 import os
 import sys
 import threading
@@ -19,6 +20,11 @@ def computes(number: int) -> int:
     while time.process_time() < until:
         number += 1
     return number
+
+
+def digested(_: int) -> bytes:
+    """It uses a core for about 50 ms, mostly without the GIL."""
+    return hashlib.pbkdf2_hmac('sha256', b'', b'', 50_000)
 
 
 def test_there_are_cores():
@@ -45,6 +51,21 @@ def test_workers_that_compute(how):
     pool = run.stats().stages[1]
     assert pool.cpu_seconds >= 0.15
     assert pool.cores == cores()
+
+
+@linux
+@pytest.mark.skipif(not os.path.exists('/proc/self/schedstat'), reason='it does not count the time in its queue')
+@pytest.mark.parametrize('how', [{'processes': 2}, {'threads': 2}])
+def test_to_wait_for_a_core_is_to_need_one(how):
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(mine)})  # what starts from here has this core only
+    try:
+        run = iter(range(8) | parallel_map(digested, **how))
+        assert len(list(run)) == 8
+        pool = run.stats().stages[1]
+    finally:
+        os.sched_setaffinity(0, mine)
+    assert pool.cpu_seconds >= 0.7 * sum(pool.worker_seconds)
 
 
 @linux

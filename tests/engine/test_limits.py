@@ -122,6 +122,35 @@ def test_a_stage_without_workers_has_no_gain():
         made.gain('f', 1)
 
 
+def test_it_is_too_early_after_a_few_items_or_a_short_time():
+    early = 'It is too early to say what limits.'
+    made = stats(pool('load', 100.0, 1))
+    assert replace(made, elapsed=0.49).advice == early
+    assert replace(made, elapsed=0.51).advice != early
+    assert stats(pool('load', 100.0, 1), items=9).advice == early
+    assert stats(pool('load', 100.0, 1), items=10).advice != early
+
+
+def test_auto_is_told_to_take_no_more_workers():
+    tried = (('threads', 1), ('threads', 2), ('processes', 1))
+    made = stats(pool('load', 200.0, 2, tried=tried))
+    assert made.advice == ("`load` limits, with 2 threads; 'auto' has tried 1 thread, 2 threads, 1 process.")
+
+
+def test_workers_that_hardly_work_should_be_fewer():
+    """What limits is not their work, so more of them do not help."""
+    advice = (
+        '`load` limits, though 2 processes work for only 9 % of the time: to send items there takes longer.'
+        ' Fewer workers, or none, may be faster; or more work in one call.'
+    )
+    made = stats(pool('load', 18.0, 2, unit='processes'))
+    assert (made.advice, made.gain('load', 2)) == (advice, 0)
+    made = stats(pool('load', 18.0, 2, unit='processes') | {'seconds': 80.0})
+    assert made.advice == advice
+    made = stats(pool('load', 18.0, 2, unit='processes'), worked=99.0)
+    assert made.advice.startswith('The loop limits')
+
+
 def test_nothing_is_said_of_a_run_that_has_given_nothing():
     made = stats(pool('load', 300.0, 3), items=0)
     assert (made.bottleneck, made.advice) == ('', '')

@@ -137,6 +137,12 @@ def test_workers_count_their_calls(how):
     assert pool.calls == 40 or 'threads' in how  # cheap calls are made in the thread of the run
 
 
+def test_which_workers_auto_has_tried():
+    run = iter(range(40) | parallel_map(abs, workers='auto'))
+    list(run)
+    assert run.stats().stages[1].tried[0] == ('threads', 1)
+
+
 def test_passes_are_counted_together():
     with Infinite(range(6), batch_size=2, batches_per_epoch=3, prefetch=0) as batch_iter:
         for _ in range(3):
@@ -164,7 +170,7 @@ def test_the_seconds_of_each_stage_and_of_the_loop(clock):
     loop = stats.loop
     assert (loop.items, loop.waited, loop.worked, loop.first, stats.elapsed) == (2, 72, 20, 36, 92)
     assert loop.waiting_share == pytest.approx(36 / 56)
-    assert stats.rate == pytest.approx(2 / 92)
+    assert stats.rate == pytest.approx(1 / 46)
 
 
 def test_the_loop_of_an_infinite_without_a_thread(clock):
@@ -179,6 +185,29 @@ def test_the_loop_of_an_infinite_without_a_thread(clock):
     loop = stats.loop
     assert (loop.items, loop.waited, loop.worked, loop.first) == (4, 48, 80, 12)
     assert batch_iter.stats().loop == loop
+
+
+def test_idle_time_changes_no_rate_and_no_share(clock):
+    with Infinite(Source(clock, 8, 1), clock.takes(2), batch_size=2, prefetch=0) as batch_iter:
+        for _ in batch_iter:
+            clock.work(4)
+        before = batch_iter.stats()
+        clock.work(1000)
+        after = batch_iter.stats()
+    assert (before.rate, before.elapsed) == (3 / 34, 40)
+    assert (after.rate, after.elapsed, str(after)) == (3 / 34, 40, str(before))
+    assert '16 s  47 %' in str(after)  # of the loop
+
+
+def test_the_start_changes_no_rate_and_no_share(clock):
+    times = iter([100, 2, 2, 2, 2])
+    with Infinite(range(5), lambda item: clock.work(next(times)), batch_size=1, prefetch=0) as batch_iter:
+        for _ in batch_iter:
+            clock.work(2)
+        stats = batch_iter.stats()
+    assert stats.rate == stats.as_dict()['rate'] == stats.as_dict()['source/rate'] == 4 / 18
+    assert '10 s  56 %' in str(stats)  # of the loop
+    assert '108 s  44 %' in str(stats)  # of the function
 
 
 def test_waiting_for_workers_is_no_work(monkeypatch):
@@ -362,24 +391,24 @@ def test_numbers_by_name():
 
 
 def test_it_prints_as_a_table(clock):
-    run = iter(Source(clock, 4, 1) | apply(clock.takes(3)) | batch_by(2))
+    run = iter(Source(clock, 24, 1) | apply(clock.takes(3)) | batch_by(2))
     for _ in run:
         clock.work(2)
     *table, advice = str(run.stats()).splitlines()
     assert table == [
-        '2 items in 20 s, 0.1 a second; the loop waited 67 % of the time, and 8 s for the first',
+        '12 items in 120 s, 0.1 a second; the loop waited 79 % of the time, and 8 s for the first',
         'stage            items  a second  works  busy  waits before  waits behind',
-        'Source()             4       0.2    4 s  20 %           0 s          16 s',
-        'apply(function)      4       0.2   12 s  60 %           4 s           4 s',
-        'batch_by(2)          2       0.1    0 s   0 %          16 s           4 s',
-        'the loop             2       0.1    4 s  20 %          16 s',
+        'Source()            24       0.2   24 s  20 %           0 s          96 s',
+        'apply(function)     24       0.2   72 s  60 %          24 s          24 s',
+        'batch_by(2)         12       0.1    0 s   0 %          96 s          24 s',
+        'the loop            12       0.1   24 s  20 %          96 s',
     ]
     assert advice == (
         '`function` limits, in the thread of the loop: with 2 workers, as by `parallel_map` or'
         ' `Infinite(…, threads=2)`, about +150 %.'
     )
     html = run.stats()._repr_html_()
-    assert html.startswith('<table><caption>2 items in 20 s')
+    assert html.startswith('<table><caption>12 items in 120 s')
     assert '<td style="text-align:left">apply(function)</td>' in html
 
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from clock import virtual
 
 from itpipe import Infinite, batch_by, parallel_map, prefetch, shuffle, stream, watch
 from itpipe._views.live import Line
 from itpipe.tools import watch as module
 from itpipe.tools.screens import Screen
 from itpipe.tools.watch import lines
-
-from ..engine.test_limits import pool, stats
+from tests.engine.test_limits import pool, stats
 
 
 class Recorder(Screen):
@@ -91,6 +91,23 @@ def test_what_cannot_be_shown_is_a_warning_and_the_loop_goes_on(recorder, monkey
 def test_one_process_is_a_process():
     made = stats(pool('load', 10.0, 1, unit='processes'))
     assert '1 process, ' in lines(made)[0].text
+
+
+def test_the_line_and_the_advice_are_of_the_block(recorder, monkeypatch):
+    """The first block waits for workers, the second one does not."""
+    clock = virtual(monkeypatch)
+    with Infinite(range(40), lambda item: clock.work(1 if item < 20 else 0.01), batch_size=1, prefetch=0) as batch_iter:
+        batches = iter(batch_iter)
+        for _, _ in zip(range(20), batches, strict=False):
+            clock.work(0.01)
+        clock.work(1000)
+        with watch(batch_iter, every=30):
+            for _ in batches:
+                clock.work(0.09)
+    drawn, note, summary, _ = recorder.drawn[-1]
+    assert summary.startswith('20 batches, 10 a second, the loop waited 1'), summary
+    assert note.startswith('The loop limits')
+    assert drawn[-1].text.endswith('10 a second')
 
 
 def test_lines_say_how_full_buffers_are_and_how_busy_workers():
