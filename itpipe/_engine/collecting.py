@@ -196,13 +196,19 @@ def _label(what: Any) -> str:
         return 'ready' if what is None else 'source'
     step, options = what
     names = options[0].names if step.work is map_items else [format_step(step)]
-    return '+'.join(map(_called, names))
+    return _called(names[0]) if len(names) == 1 else '+'.join(map(_function_of, names))
 
 
 def _called(name: str) -> str:
     """The name of a step, or of the only function that it calls."""
     function = re.match(r'(?:apply|parallel_map)\((?:[\w.]+\.)?(\w+)[,)]', name)
     return function[1] if function else name.partition('(')[0] or 'look_up'
+
+
+def _function_of(name: str) -> str:
+    """The name of the function that a step calls: of steps together, those of the steps say little."""
+    found = re.search(r'(?<=[( ])(?!True|False|None)(?:[a-zA-Z_]\w*\.)*([a-zA-Z_]\w*)(?=[,)])', name)
+    return found[1] if found else _called(name)
 
 
 def _bytes_of(values: Sequence[Any]) -> int | None:

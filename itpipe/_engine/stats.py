@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from itpipe._views.figures import bytes_of, count, plural, rate, seconds, share, singular
-from itpipe._views.tables import html_table, text_table
+from itpipe._views.tables import WIDEST, html_table, text_table
 
 from .figures import LoopFigures, StageFigures
 from .limits import Limits
@@ -103,7 +103,7 @@ class Stats:
         return late.items_out / self.steady.elapsed if self.steady.elapsed else 0.0
 
     def __repr__(self) -> str:
-        return text_table(self._title, COLUMNS, self._rows(), self.advice)
+        return text_table(self._title, COLUMNS, self._rows(WIDEST), self.advice)
 
     def _repr_html_(self) -> str:
         return html_table(self._title, COLUMNS, self._rows(), self.advice)
@@ -118,13 +118,16 @@ class Stats:
             title += f'; the loop waited {share(loop.waiting_share)} of the time'
         return title + (f', and {seconds(loop.first)} for the first' if loop.first else '')
 
-    def _rows(self) -> list[list[str]]:
+    def _rows(self, widest: int | None = None) -> list[list[str]]:
         loop, rows = self.loop, [self._row(*both) for both in zip(self.stages, self.steady.stages, strict=True)]
         late = self.steady.loop
         busy = late.worked / (late.waited + late.worked) if late.worked > 0 else 0.0
         rows.append(
             ['the loop', count(loop.items), rate(self.rate), seconds(loop.worked), share(busy), seconds(loop.waited)]
         )
+        for row, stage in zip(rows, self.stages, strict=False):
+            if widest is not None and len(row[0]) > widest and '+' in stage.label:  # of steps together
+                row[0] = '  ' * stage.depth + stage.label
         return [[*row, *[''] * (len(COLUMNS) - len(row))] for row in rows]
 
     def _row(self, stage: StageFigures, late: StageFigures) -> list[str]:

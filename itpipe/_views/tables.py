@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-__all__ = ['html_table', 'shorten', 'text_table']
+__all__ = ['WIDEST', 'html_table', 'shorten', 'text_table']
 
 WIDEST = 44
 """The most characters of the first column in a text."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TextIO
+
+from .tables import WIDEST, shorten
 
 __all__ = ['Count', 'Span', 'events', 'write']
 
@@ -49,12 +51,17 @@ def events(spans: Sequence[Span], counts: Sequence[Count] = ()) -> Iterator[dict
                 'ph': 'M', 'name': 'thread_name', 'pid': PID, 'tid': tracks[span.track], 'args': {'name': span.thread}
             }  # fmt: skip
     yield {'ph': 'M', 'name': 'process_name', 'pid': PID, 'tid': 0, 'args': {'name': 'itpipe'}}
+    short = _shortened([span.name for span in spans])
+    held = _shortened([count.name for count in counts])
     ways: dict[str, list[tuple[float, int, bool]]] = defaultdict(list)
     for span in spans:
         tid, begun, ended = tracks[span.track], _micro(span.begun), _micro(span.ended)
+        args = {'item': span.item} if span.item else {}
+        if short[span.name] != span.name:
+            args['name'] = span.name
         event = {
-            'ph': 'X', 'name': span.name, 'cat': span.kind, 'pid': PID, 'tid': tid,
-            'ts': begun, 'dur': round(ended - begun, 3), 'args': {'item': span.item} if span.item else {},
+            'ph': 'X', 'name': short[span.name], 'cat': span.kind, 'pid': PID, 'tid': tid,
+            'ts': begun, 'dur': round(ended - begun, 3), 'args': args,
         }  # fmt: skip
         if span.kind in COLORS:
             event['cname'] = COLORS[span.kind]
@@ -68,9 +75,16 @@ def events(spans: Sequence[Span], counts: Sequence[Count] = ()) -> Iterator[dict
             yield arrow | ({'bp': 'e'} if phase == 'f' else {})
     for count in counts:
         yield {
-            'ph': 'C', 'name': f'held: {count.name}', 'pid': PID, 'tid': 0, 'ts': _micro(count.at),
+            'ph': 'C', 'name': f'held: {held[count.name]}', 'pid': PID, 'tid': 0, 'ts': _micro(count.at),
             'args': {'items': count.held},
         }  # fmt: skip
+
+
+def _shortened(names: Iterable[str]) -> dict[str, str]:
+    """A short name for each, or itself if another one would have the same."""
+    short = {name: shorten(name, WIDEST) for name in names}
+    times = Counter(short.values())
+    return {name: cut if times[cut] == 1 else name for name, cut in short.items()}
 
 
 def _split(way: list[tuple[float, int, bool]]) -> Iterator[list[tuple[float, int, bool]]]:

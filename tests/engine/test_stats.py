@@ -20,6 +20,7 @@ from itpipe import (
     cycle,
     filter_by,
     flatten,
+    map_at,
     mix,
     parallel_map,
     prefetch,
@@ -30,6 +31,7 @@ from itpipe import (
     stage,
     stream,
     take,
+    unpack,
     zip_with,
 )  # fmt: skip
 from itpipe._engine.figures import StageFigures
@@ -424,6 +426,33 @@ def test_what_an_infinite_gives_are_batches():
     with Infinite(range(8), batch_size=2) as batch_iter:
         list(batch_iter)
     assert str(batch_iter.stats()).startswith('4 batches in ')
+
+
+def to_float(item: Any) -> float:
+    return float(item)
+
+
+def test_item_wise_stages_together_are_named_by_their_functions():
+    run = iter(stream([(1, 2)] * 3) | map_at(0, abs) | map_at(1, to_float) | unpack(divmod) | apply(with_label, 'x'))
+    list(run)
+    stats = run.stats()
+    assert [each.label for each in stats.stages] == ['source', 'abs+to_float+divmod+with_label']
+    assert 'abs+to_float+divmod+with_label  ' in str(stats)
+    assert (
+        "map_at(0, abs) | map_at(1, to_float) | unpack(divmod) | apply(with_label, 'x')"
+        in stats._repr_html_().replace('&#x27;', "'")
+    )
+
+
+def with_label(item: Any, label: str) -> Any:
+    return item, label
+
+
+def test_one_stage_keeps_its_name():
+    run = iter(stream([(1, 2)] * 3) | map_at(0, abs))
+    list(run)
+    assert run.stats().stages[1].label == 'map_at'
+    assert 'map_at(0, abs)  ' in str(run.stats())
 
 
 def test_it_can_be_pickled():

@@ -29,6 +29,17 @@ def test_slices_arrows_and_counters():
     assert [event['args'] for event in made if event['ph'] == 'C'] == [{'items': 3}]
 
 
+def test_long_names_are_shortened_and_whole_in_the_arguments():
+    name = 'apply(load) | ' * 10
+    spans = [SPANS[0]._replace(name=name), SPANS[0]]
+    made = [*events(spans, [Count(name, 0.0, 1), Count(name[:44] + 'x' * 20 + name[-40:], 0.0, 2)])]
+    long, short = [event for event in made if event['ph'] == 'X']
+    assert (len(long['name']), long['args']) == (44, {'item': 'item 0', 'name': name})
+    assert (short['name'], short['args']) == ('read', {'item': 'item 0'})
+    counters = [event['name'] for event in made if event['ph'] == 'C']
+    assert len({*counters}) == 2  # though they would be shortened to the same
+
+
 def test_the_file_is_json():
     file = io.StringIO()
     write(file, SPANS)
