@@ -268,8 +268,8 @@ class Infinite(Generic[B]):
     def stats(self) -> Stats:
         """What the run has done so far: what each stage did, how long the loop waited, what limits, what would help.
 
-        It can be called at any time, from any thread, and takes about 0.2 ms. After the end, it is what had been done
-        then; before the first batch, it is empty. With `restart=True`, it is that of the last epoch.
+        It can be called at any time, from any thread, and takes about 0.2 ms, or 1 ms with processes. After the end it
+        gives the final figures; before the first batch, it is empty. With `restart=True`, it is that of the last epoch.
 
         >>> with Infinite(range(64), abs, batch_size=4, threads=2) as batch_iter:
         ...     for batch in batch_iter:

@@ -38,7 +38,7 @@ def watch(batch_iter: Any, every: float | None = None) -> Watch:
     It goes to stderr. `every` is the number of seconds between two looks: by default 0.5, and 30 if it is not drawn in
     place. When the block ends, also after an error, the last figures stay.
 
-    To watch changes no bit of what the run gives. It takes about 0.2 ms each time.
+    To watch changes no bit of what the run gives. It takes about 0.2 ms each time, or 1 ms with processes.
 
     Raises TypeError for anything that has no `stats()`, and for `every` that is not a number; ValueError if it is not
     positive.
