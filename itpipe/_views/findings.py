@@ -29,21 +29,30 @@ _CELL: Final = 'text-align:left;padding:0 1.2em 0 0'
 
 
 def as_text(
-    findings: Sequence[Any], hints: Sequence[Any], notes: Sequence[str], table: Sequence[dict[str, Any]]
+    findings: Sequence[Any],
+    hints: Sequence[Any],
+    notes: Sequence[str],
+    table: Sequence[dict[str, Any]],
+    unseen: Sequence[str] = (),
 ) -> str:
     """What is wrong, what could be better, what was not looked at, and the table."""
-    parts = [_summary(findings, hints)]
+    head, *unseen = _summary(findings, hints, unseen)
+    parts = [fill(head, WIDTH, subsequent_indent='  ')]
     parts += [_finding(f'{n}.', finding) for n, finding in enumerate(findings, 1)]
     parts += [_finding('hint:', hint) for hint in hints]
-    parts += [fill(f'Note: {note}', WIDTH, subsequent_indent='  ') for note in notes]
+    parts += [fill(text, WIDTH, subsequent_indent='  ') for text in [*unseen, *(f'Note: {note}' for note in notes)]]
     if table:
         parts.append('\n'.join(_lines(table)))
     return '\n\n'.join(parts)
 
 
-def _summary(findings: Sequence[Any], hints: Sequence[Any]) -> str:
+def _summary(findings: Sequence[Any], hints: Sequence[Any], unseen: Sequence[str]) -> list[str]:
+    """The headline, and what else was not looked at. Nothing is said to be right that was not looked at."""
+    unseen = [f'Not looked at: {reason}' for reason in unseen]
+    if unseen and not findings:
+        return unseen
     found = f'{len(findings)} thing{"s" * (len(findings) != 1)} to fix' if findings else 'Nothing is wrong'
-    return f'{found}, {len(hints)} hint{"s" * (len(hints) != 1)}' if hints else f'{found}'
+    return [f'{found}, {len(hints)} hint{"s" * (len(hints) != 1)}' if hints else found, *unseen]
 
 
 def _finding(number: str, finding: Any) -> str:
@@ -81,10 +90,15 @@ def _indented(text: str) -> str:
 
 
 def as_html(
-    findings: Sequence[Any], hints: Sequence[Any], notes: Sequence[str], table: Sequence[dict[str, Any]]
+    findings: Sequence[Any],
+    hints: Sequence[Any],
+    notes: Sequence[str],
+    table: Sequence[dict[str, Any]],
+    unseen: Sequence[str] = (),
 ) -> str:
     """The same as HTML, for light and dark pages."""
-    parts = [f'<p><b>{escape(_summary(findings, hints))}</b></p>']
+    head, *unseen = _summary(findings, hints, unseen)
+    parts = [f'<p><b>{_marked(head)}</b></p>']
     for title, found in ('', findings), ('hint: ', hints):
         entries = ''.join(
             f'<li>{title}<code>{escape(finding.stage)}</code> <small>[{escape(finding.kind)}]</small><br>'
@@ -92,7 +106,7 @@ def as_html(
             for finding in found
         )
         parts.append(f'<{"ul" if title else "ol"}>{entries}</{"ul" if title else "ol"}>' if entries else '')
-    parts += [f'<p><i>{_marked(note)}</i></p>' for note in notes]
+    parts += [f'<p><i>{_marked(text)}</i></p>' for text in [*unseen, *notes]]
     if table:
         head = ''.join(f'<th style="{_CELL}">{name}</th>' for name in COLUMNS)
         body = ''.join(

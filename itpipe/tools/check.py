@@ -20,6 +20,7 @@ from .predicted import predicted, size_of
 from .process_trial import tried_in_processes
 from .rules_of_batches import BATCH_RULES
 from .rules_of_data import DATA_HINTS, DATA_RULES
+from .rules_of_epochs import EPOCH_HINTS, EPOCH_RULES
 from .rules_of_functions import FUNCTION_HINTS, FUNCTION_RULES
 from .rules_of_order import ORDER_HINTS, ORDER_RULES
 from .rules_of_pickling import not_picklable
@@ -30,10 +31,16 @@ from .trial import Trial
 __all__ = ['check']
 
 RULES: list[Callable[[Examined], Iterator[Finding]]] = [
-    *DATA_RULES, *FUNCTION_RULES, *BATCH_RULES, *ORDER_RULES, *WORKER_RULES
+    *DATA_RULES, *FUNCTION_RULES, *BATCH_RULES, *ORDER_RULES, *EPOCH_RULES, *WORKER_RULES
 ]  # fmt: skip
 """Each yields what it finds wrong. A new rule is a function in one of these lists."""
-HINTS: list[Callable[[Examined], Iterator[Finding]]] = [*DATA_HINTS, *FUNCTION_HINTS, *ORDER_HINTS, *WORKER_HINTS]
+HINTS: list[Callable[[Examined], Iterator[Finding]]] = [
+    *DATA_HINTS,
+    *FUNCTION_HINTS,
+    *ORDER_HINTS,
+    *EPOCH_HINTS,
+    *WORKER_HINTS,
+]
 """Each yields what could be better."""
 
 KINDS = {
@@ -66,12 +73,14 @@ def check(
     - stages in an order that is rarely meant, and a stream without an end and without `batches_per_epoch`.
 
     `items` is the number of items that are looked at, of each source. Up to 30 more are looked at if stages leave some
-    out. With an index, the last item and one behind it are looked up, too. Each function is called about `items` times,
-    and a few times more with copies of the same items: once if it is slow, up to three times if it takes less than
-    5 ms. The items are the first ones of a run, with the same random numbers. If all of this takes less than 0.1 s,
-    they are also made with those of the next two passes. Buffers are passed by, and batches are made of what is there.
-    Of an iterator no item is taken, as it could not be put back. What functions and datasets keep in attributes of
-    their own is not kept, and the global random generators are left as they were.
+    out. Of a dataset with an index, the last item is looked up, too, and `dataset[len(dataset)]`, which should raise an
+    IndexError. Each function is called about `items` times, and a few times more with copies of the same items: once if
+    it is slow, up to three times if it takes less than 5 ms. Of items above 64 MB only the first one is copied, and its
+    functions are called once more; above 256 MB none is copied, so changes in place are not seen. The items are the
+    first ones of a run, with the same random numbers. If all of this takes less than 0.1 s, they are also made with
+    those of the next two passes. Buffers are skipped, and batches are made of these items. Of an iterator no item is
+    taken, as it could not be put back: `unseen` says so. What functions and datasets keep in attributes of their own is
+    not kept, and the global random generators are left as they were.
 
     `processes` says whether functions are also tried in a real process, which takes a second or so: by default if the
     pipeline has processes; True for all functions, to see whether they could go there; False for no process.
@@ -100,18 +109,20 @@ def check(
 def _findings(pipeline: Any, items: int, processes: bool | None, ignored: set[str]) -> Findings:
     examined = _examined(pipeline, items)
     found = [finding for rule in RULES for finding in rule(examined)]
-    found += _in_processes(examined, processes)
+    found += _in_processes(examined, processes, {finding.kind for finding in found})
     hints = [finding for rule in HINTS for finding in rule(examined)]
-    return Findings(_once(found, ignored), _once(hints, ignored), _notes(examined), _table(examined))
+    return Findings(_once(found, ignored), _once(hints, ignored), _notes(examined), _table(examined), _unseen(examined))
 
 
-def _in_processes(examined: Examined, processes: bool | None) -> list[Finding]:
+def _in_processes(examined: Examined, processes: bool | None, kinds: set[str]) -> list[Finding]:
     """What can't go to processes, or does something else there. Not tried if a function fails here."""
     found = [*not_picklable(examined, everything=bool(processes))]
     wanted = any(workers.kind == 'processes' for _, workers in examined.workers) if processes is None else processes
     failed = any(call.error is not None for seen in examined.stages for call in seen.calls)
     if wanted and not found and not failed and not examined.trial.untouched:
-        found += tried_in_processes(examined, everything=bool(processes))
+        tried = tried_in_processes(examined, everything=bool(processes))
+        random = kinds & {'global-generator', 'not-reproducible'}  # that is why values differ
+        found += [finding for finding in tried if not random or finding.kind != 'differs-in-process']
     return found
 
 
@@ -141,22 +152,24 @@ def _once(found: Iterable[Finding], ignored: set[str]) -> list[Finding]:
     return list(dict.fromkeys(finding for finding in found if finding.kind not in ignored))
 
 
-def _notes(examined: Examined) -> list[str]:
-    notes = [
-        f'`{stage}` is an iterator, which was not touched. What its items become was not looked at: give `check` the'
-        ' same stream over something that can be iterated again.'
+def _unseen(examined: Examined) -> list[str]:
+    unseen = [
+        f'`{stage}` is an iterator, and an item taken from it could not be put back. Give `check` the same stream over'
+        ' something that can be iterated again.'
         for stage in examined.trial.untouched
     ]
     for seen in examined.stages:
         waiting = bool(seen.before and seen.before[-1].out and not seen.out)
         if waiting and not any(call.error is not None for call in seen.calls):
-            notes.append(
-                f'Nothing came out of `{seen.stage}`, so what is behind it was not looked at: give more `items`.'
-            )
+            unseen.append(f'what is behind `{seen.stage}`, as nothing came out of it. Give more `items`.')
+    return unseen
+
+
+def _notes(examined: Examined) -> list[str]:
     total, parts = predicted(examined)
     if total and examined.running is not None:
-        notes.append(f'The run holds about {bytes_of(total)}: {"; ".join(part.what for part in parts if part.size)}.')
-    return notes
+        return [f'The run holds about {bytes_of(total)}: {"; ".join(part.what for part in parts if part.size)}.']
+    return []
 
 
 def _table(examined: Examined) -> list[dict[str, Any]]:

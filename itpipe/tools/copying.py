@@ -7,10 +7,12 @@ from typing import Any, Final
 
 from itpipe._core.nbytes import owners_in
 
-__all__ = ['UNKNOWN', 'copied', 'own_bytes']
+__all__ = ['UNKNOWN', 'copied', 'is_large', 'own_bytes']
 
 MOST: Final = 1 << 28
 """Bytes; what is larger is not copied."""
+LARGE: Final = 1 << 26
+"""Bytes; of what is larger, only the first item is copied and made again."""
 
 
 class _Unknown:
@@ -28,6 +30,11 @@ def copied(value: Any) -> Any:
         return deepcopy(value) if own_bytes(value) <= MOST else UNKNOWN
     except Exception:
         return UNKNOWN
+
+
+def is_large(value: Any) -> bool:
+    """Whether a copy of it takes so long that one has to be enough."""
+    return own_bytes(value) > LARGE
 
 
 def own_bytes(value: Any) -> int:

@@ -17,7 +17,7 @@ from itpipe._engine.source import Seeded, Source
 from itpipe._workers.opening import Workers
 
 from .comparing import difference
-from .copying import UNKNOWN, copied
+from .copying import UNKNOWN, copied, is_large
 from .seen import Call, Seen
 from .single_steps import workers_of
 from .trial import Trial
@@ -27,7 +27,7 @@ __all__ = ['Again', 'Examined', 'Running', 'items_in', 'leaves']
 CHEAP: Final = 0.005
 """Seconds; functions that take less are called again several times."""
 SLOW: Final = 0.25
-"""Seconds; of one that takes longer, only one item is made again."""
+"""Seconds; of one that takes longer, only one item is made again, and of one with large items."""
 QUICK: Final = 0.1
 """Seconds; if a trial took less, its items are made in other passes, too."""
 
@@ -106,9 +106,10 @@ class Examined:
             resource.open()
         try:
             least = min(call.seconds for call in calls)
+            large = any(is_large(value) for value in (calls[0].given, calls[0].result))
             made: list[tuple[Again, Any, Any]] = []
-            for call in calls if least < SLOW else calls[:1]:
-                for _ in range(3 if least < CHEAP else 1):
+            for call in calls if least < SLOW and not large else calls[:1]:
+                for _ in range(3 if least < CHEAP and not large else 1):
                     once_more = Again(call)
                     again.append(once_more)
                     given, begun = copied(call.given), perf_counter()

@@ -26,9 +26,10 @@ class Finding(NamedTuple):
 class Findings(list[Finding]):
     """The list of what is wrong, empty if nothing is. It prints with fixes, and with a table of the items.
 
-    `hints` are what could be better, and are not counted. `notes` say what was not looked at. `table` has for each
-    stage a dict with `'stage'`, `'items'` (what they are), `'bytes'` (of one item or batch; None if there was none),
-    `'seconds'` (the least that a call took; None if nothing is called) and `'where'` (who calls it).
+    `hints` are what could be better, and are not counted. `unseen` says what was not looked at, and why, and `notes`
+    what the run holds in memory. `table` has for each stage a dict with `'stage'`, `'items'` (what they are), `'bytes'`
+    (of one item or batch; None if there was none), `'seconds'` (the least that a call took; None if nothing is called)
+    and `'where'` (who calls it).
     """
 
     def __init__(
@@ -37,12 +38,13 @@ class Findings(list[Finding]):
         hints: Iterable[Finding] = (),
         notes: Iterable[str] = (),
         table: Sequence[dict[str, object]] = (),
+        unseen: Iterable[str] = (),
     ):
         super().__init__(findings)
-        self.hints, self.notes, self.table = list(hints), list(notes), list(table)
+        self.hints, self.notes, self.table, self.unseen = list(hints), list(notes), list(table), list(unseen)
 
     def __repr__(self) -> str:
-        return as_text(self, self.hints, self.notes, self.table)
+        return as_text(self, self.hints, self.notes, self.table, self.unseen)
 
     def _repr_html_(self) -> str:
-        return as_html(self, self.hints, self.notes, self.table)
+        return as_html(self, self.hints, self.notes, self.table, self.unseen)

@@ -20,8 +20,8 @@ B = TypeVar('B')
 def headspace(batches: Iterable[B], count: int = 100, warm_up: int = 5) -> Headspace[B]:
     """Measures how fast a loop would be if its data were free: iterate over it in the place of `batches`.
 
-    First come `count` batches as they are made. Then the last of them comes `count` times again, for which nothing has
-    to be waited. The two times are compared: `print` it behind the loop. Before each of the two parts, `warm_up`
+    It gives `count` real batches, then the last of them `count` times, for which the loop does not wait. The two times
+    are compared: `print` it behind the loop. Before each of the two parts, `warm_up`
     batches are not counted, such as those for which workers or the accelerator have to start. If `batches` ends, it is
     begun again, as an `Infinite` begins the next epoch.
 

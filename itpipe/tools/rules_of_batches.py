@@ -46,7 +46,7 @@ def _failed(examined: Examined, seen: Seen) -> Call | None:
     """A call of a combiner that failed, or that fails for all items together that it got in several passes."""
     calls = examined.calls(seen)
     failed = next((call for call in calls if call.error is not None), None)
-    if failed is not None or not calls or seen.function is None:
+    if failed is not None or len(calls) < 2 or seen.function is None:
         return failed
     together = [item for call in calls if isinstance(call.got, list) for item in call.got]
     try:

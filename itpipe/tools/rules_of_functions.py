@@ -10,6 +10,7 @@ import numpy as np
 from itpipe._core.keys import describe
 from itpipe._core.steps import Expanding, Opaque
 
+from .calling import for_arguments
 from .comparing import difference
 from .copying import UNKNOWN
 from .examined import Examined
@@ -39,7 +40,8 @@ def raises(examined: Examined) -> Iterator[Finding]:
             problem = f'It raises {type(call.error).__name__}{item}: {text.rstrip(".")}.'
             if seen.is_source and isinstance(call.error, IndexError):
                 continue  # that is what the length says, see `length`
-            yield Finding('raises', seen.stage, problem, 'Call it with that item alone to see where it fails.')
+            fix = for_arguments(seen, call) or 'Call it with that item alone to see where it fails.'
+            yield Finding('raises', seen.stage, problem, fix)
             break
 
 

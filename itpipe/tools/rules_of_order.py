@@ -1,4 +1,4 @@
-"""Rules about the order of stages and the options of the run."""
+"""Rules about the order of stages and the seed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any, Final
 from itpipe._core.keys import Batch
 from itpipe._core.show import format_step
 from itpipe._core.steps import ItemStep, Opaque, Stateful, Step, draws
-from itpipe._engine.branches import Branched
-from itpipe._engine.order import fused, is_by_count
-from itpipe._engine.source import Seeded
+from itpipe._engine.order import is_by_count
 from itpipe._views.figures import bytes_of
 
 from .copying import own_bytes
@@ -93,63 +91,6 @@ def not_sharded(examined: Examined) -> Iterator[Finding]:
         yield Finding('not-sharded', examined.running.name, problem, "Give `Infinite` `shard='env'`.")  # type: ignore[union-attr]
 
 
-def never_ends(examined: Examined) -> Iterator[Finding]:
-    running = examined.running
-    if running is None or running.batches_per_epoch is not None:
-        return
-    endless = _endless(examined.source, examined.steps)
-    if endless:
-        problem = 'It never ends, and there is no `batches_per_epoch`: an epoch never ends, either.'
-        yield Finding('endless', endless, problem, 'Give `Infinite` `batches_per_epoch=…`.')
-
-
-def _endless(source: Any, steps: Any) -> str:
-    """The source that makes this stream endless; empty if it ends, or does not say."""
-    for step in reversed(list(steps)):
-        if isinstance(step, Step) and (step.name == 'take' or isinstance(step, Opaque)):
-            return ''
-    while isinstance(source, Seeded):
-        source = source.source
-    if isinstance(source, Branched):
-        parts = [_endless(branch.source, branch.steps) for branch in source.branches]
-        if source.name == 'cycle':
-            return 'cycle()' if getattr(source, 'n', None) is None else parts[0]
-        together = all(parts) if source.name == 'zip_with' else any(parts)
-        return next(filter(None, parts)) if together else ''
-    if getattr(source, 'replace', False) and getattr(source, 'name', '') in ('sample', 'load_by_random_id'):
-        return repr(source)
-    data = getattr(source, 'iterable', None)
-    module, name = type(data).__module__, type(data).__name__
-    return repr(source) if module == 'itertools' and name in ('count', 'cycle', 'repeat') else ''
-
-
-def short_epochs(examined: Examined) -> Iterator[Finding]:
-    """Fewer batches in the source than an epoch should have, or none at all."""
-    steps = fused(examined.steps)
-    batches = [step for step in steps if is_by_count(step)]
-    plain = all(
-        step.itemwise or is_by_count(step) or step.name == 'shuffle' or getattr(step, 'work', None) is None
-        for step in steps
-    )
-    items = items_in(examined.source)
-    if not plain or len(batches) != 1 or items is None or items == 0:
-        return
-    size, drop_last, *_ = batches[0].options
-    count = items // size if drop_last else -(-items // size)
-    name = next(seen.stage for seen in examined.stages if seen.step is not None and is_by_count(seen.step))
-    running = examined.running
-    if count == 0:
-        problem = f'There are {items} items, fewer than a batch has, and `drop_last` leaves them out.'
-        yield Finding('no-batches', name, problem, 'Make the batches smaller, or leave out `drop_last`.')
-    elif running is not None and not running.restart and (running.batches_per_epoch or 0) > count:
-        problem = (
-            f'{items} items make {count} batches. An epoch ends there, before `batches_per_epoch='
-            f'{running.batches_per_epoch}`.'
-        )
-        fix = f'Give `batches_per_epoch={count}` or less, or let the stream go on: `cycle`, `sample(…)`.'
-        yield Finding('short-epochs', running.name, problem, fix)
-
-
 # Hints
 
 
@@ -227,16 +168,17 @@ def not_ordered(examined: Examined) -> Iterator[Finding]:
 
 def not_batched(examined: Examined) -> Iterator[Finding]:
     main = _main(examined)
-    has_batches = any(isinstance(key, Batch) for seen in main for key, _ in seen.out)
-    looked_up = main and main[0].function is not None
-    may_batch = has_batches or any(isinstance(seen.step, Opaque) for seen in main) or not any(seen.out for seen in main)
-    if examined.running is not None and looked_up and not may_batch:
+    batched = any(isinstance(key, Batch) for seen in main for key, _ in seen.out)
+    may_batch = batched or any(seen.written == 'batch_by' or isinstance(seen.step, Opaque) for seen in main)
+    failed = any(call.error is not None for seen in main for call in seen.calls)
+    looked_up = main and main[0].function is not None and any(seen.out for seen in main)
+    if examined.running is not None and looked_up and not may_batch and not failed:
         problem = 'Its items are single items of the dataset: there is no `batch_size`, and no `batch_by`.'
         yield Finding('not-batched', examined.running.name, problem, 'Give `Infinite` `batch_size=…`.')
 
 
 ORDER_RULES = [
-    shuffled_batches, taken_before_shuffle, workers_get_batches, not_sharded, never_ends, short_epochs,
+    shuffled_batches, taken_before_shuffle, workers_get_batches, not_sharded,
 ]  # fmt: skip
 ORDER_HINTS = [
     augmented_before_reuse,

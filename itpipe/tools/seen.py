@@ -13,8 +13,8 @@ from itpipe._engine.branches import Branched
 from itpipe._engine.functions import ItemFunction
 from itpipe._workers.opening import Workers
 
-from .comparing import difference
-from .copying import UNKNOWN, copied
+from .comparing import change
+from .copying import UNKNOWN, copied, is_large
 from .global_states import GlobalStates
 
 __all__ = ['Budget', 'Call', 'Seen', 'Watch']
@@ -128,7 +128,8 @@ class Watch:
     def call(self, seen: Seen, key: Key, value: Any) -> Call:
         """Call the function of the stage."""
         assert seen.function is not None
-        call = Call(key, copied(value), value)
+        first = not seen.calls
+        call = Call(key, copied(value) if first or not is_large(value) else UNKNOWN, value)
         seen.calls.append(call)
         function = seen.function
         try:
@@ -136,8 +137,8 @@ class Watch:
         except Exception as error:
             call.error = error
         else:
-            call.made = copied(call.result)
-            call.changed = None if call.given is UNKNOWN else difference(call.given, value)
+            call.made = copied(call.result) if first or not is_large(call.result) else UNKNOWN
+            call.changed = None if call.given is UNKNOWN else change(call.given, value)
         return call
 
     def timed(self, call: Call, function: Callable[[], Any]) -> Any:

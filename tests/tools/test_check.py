@@ -41,6 +41,7 @@ from itpipe import (
     with_rng,
     zip_with,
 )
+from itpipe._engine.functions import ItemFunction
 from itpipe.tools import predicted
 from itpipe.tools.check import HINTS, KINDS, RULES
 
@@ -475,6 +476,7 @@ HINTS_PLANTED = [
     (lambda: batches(iter([1, 2])), 'one-pass', 'iterator'),
     (lambda: stream(Files(1000)) | apply(tuple) | shuffle(10, seed=0), None, ''),
     (lambda: batches(Images(5000), shuffle(10)), 'small-buffer', 'shuffle(10)'),
+    (lambda: batches(Images(50), batch_size=16, batches_per_epoch=3), 'short-epochs', 'Infinite('),
     (lambda: batches(Images(), waiting), 'no-workers', 'apply(waiting)'),
     (
         lambda: batches(stream(Files()) | map_at(0, with_rng(noisy)) | reuse(4, 2) | combine_two),
@@ -501,6 +503,140 @@ def test_a_hint_is_given_and_not_counted(made, kind, part):
     assert found == []
     assert [hint.kind for hint in found.hints] == ([] if kind is None else [kind])
     assert all(part in hint.stage for hint in found.hints)
+
+
+@pytest.mark.parametrize('function', [failing, lambda x: 1 / 0], ids=['image', 'item'])
+def test_batches_are_not_missing_where_a_function_has_failed(function):
+    for made in batches(Images(), map_at(0, function)), Infinite(stream(Images()) | map_at(0, function) | batch_by(4)):
+        found = check(made)
+        assert [finding.kind for finding in found] == ['raises']
+        assert found.hints == []
+
+
+def test_a_batch_by_that_gives_nothing_makes_batches():
+    never = filter_by(lambda item: item[1] > 100)
+    assert check(Infinite(stream(Images()) | never | batch_by(4))).hints == []
+
+
+def test_passes_that_end_with_a_short_epoch():
+    (hint,) = check(batches(Images(200), batch_size=16, batches_per_epoch=10)).hints
+    assert hint.problem == (
+        '200 items make 13 batches, not a multiple of `batches_per_epoch=10`: the last epoch of each pass has 3.'
+    )
+    whole = stream(Images(200)) | batch_by(16, drop_last=True) | combine
+    assert check(Infinite(whole, batches_per_epoch=6)).hints == []
+    for options in {'batches_per_epoch': 13}, {}:
+        assert check(batches(Images(200), batch_size=16, **options)).hints == []
+    assert check(batches(Images(200), batch_size=16, batches_per_epoch=10, restart=True)).hints == []
+
+
+def two(image, label):
+    return image, label
+
+
+def wants_rng(image, rng):
+    return image
+
+
+def wants_none(image):
+    return image
+
+
+def calls_another(item):
+    return two(item)
+
+
+UNPACK = '`unpack(two)` passes the elements of an item as arguments.'
+WITH_RNG = '`with_rng(wants_rng)` gives it the generator of its item.'
+ALONE = 'Call it with that item alone to see where it fails.'
+
+
+@pytest.mark.parametrize(
+    ('made', 'fix'),
+    [
+        (lambda: stream(Images()) | two, UNPACK),
+        (lambda: stream(Images()) | parallel_map(two, threads=1), UNPACK),
+        (lambda: stream([{'image': 1, 'label': 2}]) | two, UNPACK),
+        (lambda: stream([{'picture': 1, 'label': 2}]) | two, ALONE),
+        (lambda: stream([(1, 2, 3)]) | two, ALONE),
+        (lambda: stream([1, 2]) | two, ALONE),
+        (lambda: stream([np.zeros(2)]) | two, ALONE),
+        (lambda: stream(Images()) | calls_another, ALONE),
+        (lambda: stream(Images()) | map_at(0, wants_rng), WITH_RNG),
+        (lambda: stream(Images()) | wants_rng, WITH_RNG),
+        (lambda: stream(Images()) | map_at(0, with_rng(wants_none)), 'Leave out `with_rng`: it takes no `rng`.'),
+        (lambda: stream(Images()) | unpack(wants_none), ALONE),
+        (lambda: stream(Images()) | unpack(two, 3), ALONE),
+    ],
+)
+def test_what_to_do_about_arguments_that_do_not_fit(made, fix):
+    (found,) = check(made())
+    assert (found.kind, found.fix) == ('raises', fix)
+
+
+def test_what_changes_in_place_is_told_before_and_after():
+    def halved(image):
+        image[image > 3] = 0
+        return image
+
+    found = check(Images() | skip(3) | map_at(0, halved), ignore='changes-dataset')
+    assert 'in place (at [0][0][0][0] 4 before, 0 after; 192 of 192 values differ). Whoever' in found[0].problem
+
+
+def test_a_function_in_front_of_workers_that_have_little_to_do():
+    def computing(item):
+        CLOCK.work(0.0005)
+        return item
+
+    (found,) = check(range(100) | apply(computing) | shuffle(3, seed=0) | parallel_map(abs, threads=4))
+    assert (found.kind, found.stage) == ('slow-in-front', 'apply(computing)')
+    assert 'takes 500 µs for each item of the workers' in found.problem
+
+
+def test_a_generator_is_not_looked_at():
+    found = check(stream(n for n in range(8)) | str | batch_by(2))
+    assert repr(found).startswith('Not looked at: `<generator>` is an iterator')
+    assert 'Nothing is wrong' not in repr(found) + found._repr_html_()
+    assert repr(found).count('is an iterator') == 1
+
+
+def test_batches_are_combined_once_more_only_if_there_are_several(monkeypatch):
+    combined = []
+    call = ItemFunction.__call__
+
+    def counting(function, key, value):
+        combined.extend(name for name in function.names if 'combine' in name)
+        return call(function, key, value)
+
+    monkeypatch.setattr('itpipe.tools.copying.MOST', 100)  # a batch is too large to be copied, and to be made again
+    monkeypatch.setattr(ItemFunction, '__call__', counting)
+    assert check(batches(Images())) == []
+    assert len(combined) == 1
+
+
+def test_of_large_items_one_is_copied_and_made_again(monkeypatch):
+    monkeypatch.setattr('itpipe.tools.copying.LARGE', 1000)
+    called, copies = [], []
+
+    class Large:
+        def __init__(self, index):
+            self.array = np.full(1000, index)
+
+        def __deepcopy__(self, memo):
+            copies.append(self)
+            return Large(self.array[0])
+
+    def large(index):
+        called.append(index)
+        return Large(index)
+
+    def larger(image):
+        called.append('larger')
+        return Large(image.array[0] + 1)
+
+    assert check(range(9) | apply(large) | larger, items=2) == []
+    assert called == [0, 1, 'larger', 'larger', 0, 'larger'] or called == [0, 'larger', 1, 'larger', 0, 'larger']
+    assert len(copies) == 6  # each stage: what it got and made, and both again when it is called again
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -642,7 +778,7 @@ def test_an_iterator_is_not_touched():
     items = iter(range(8))
     found = check(stream(items) | str | batch_by(2))
     assert found == []
-    assert 'was not touched' in found.notes[0]
+    assert 'is an iterator' in found.unseen[0]
     assert list(items) == list(range(8))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from itpipe.tools.comparing import difference
+from itpipe.tools.comparing import change, difference
 
 
 @dataclass
@@ -35,15 +35,19 @@ NAN = float('nan')
 SAME = [
     (1, 1), (NAN, NAN), (np.array([NAN]), np.array([NAN])), ({'a': [1]}, {'a': [1]}), (Example(1), Example(1)),
     (Plain([1]), Plain([1])), (Unequal(), Unequal()), (object(), object()), ({1, 2}, {2, 1}), (1 + 0j, 1 + 0j),
+    (np.array(['', '']), np.array(['', ''])), (np.zeros((0, 2)), np.zeros((0, 2))), (np.full(2, 1j), np.full(2, 1j)),
     (np.array([None, 1], object), np.array([None, 1], object)), (threading.Lock(), threading.Lock()),
 ]  # fmt: skip
 DIFFERENT = [
-    (1, 2, '1 and 2'), (1, 1.0, 'int and float'), (0.0, -0.0, '0.0 and -0.0'), ([1], [1, 2], '1 and 2 elements'),
+    (1, 2, '1 and 2'), (1, 1.0, 'int and float'), (0.0, -0.0, '0.0 and -0.0'), ([1], [1, 2], 'lengths 1 and 2'),
     ({'a': 1}, {'b': 1}, "keys ['a'] and ['b']"), ({'a': (0, 'x')}, {'a': (0, 'y')}, "at ['a'][1]: 'x' and 'y'"),
     (np.zeros(2), np.zeros(3), 'shapes (2,) and (3,)'), (np.zeros(2), np.zeros(2, 'f4'), 'float64 and float32'),
     (np.zeros((2, 2)), np.eye(2), 'at [0][0]: 0.0 and 1.0 (2 of 4 values differ)'),
     (np.array('a'), np.array('b'), 'a and b (1 of 1 values differ)'),
     (np.zeros(1), np.array([-0.0]), 'at [0]: 0.0 and -0.0 (1 of 1 values differ)'),
+    (np.array([[1j, 0], [0, 0]]), np.array([[1j, 0], [0, 2j]]), 'at [1][1]: 0j and 2j (1 of 4 values differ)'),
+    (np.zeros((2, 4))[:, ::2], np.ones((2, 4))[:, ::2], 'at [0][0]: 0.0 and 1.0 (4 of 4 values differ)'),
+    (np.array([(1, 2)], 'i8,i4'), np.array([(1, 3)], 'i8,i4'), 'at [0]: (1, 2) and (1, 3) (1 of 1 values differ)'),
     (Example(1), Example(2), 'at .image: 1 and 2'),
     (np.array([None]), np.array([1], object), 'at [0]: NoneType and int'),
     ('a' * 99, 'b', f"'{'a' * 58}… and 'b'"),
@@ -58,6 +62,21 @@ def test_the_same(a, b):
 @pytest.mark.parametrize(('a', 'b', 'text'), DIFFERENT)
 def test_different(a, b, text):
     assert difference(a, b) == text
+
+
+CHANGED = [
+    (1, 2, '1 before, 2 after'), ([1], [1, 2], 'length 1 before, 2 after'),
+    ({'a': 1}, {}, "keys ['a'] before, [] after"),
+    ({'a': (0, 'x')}, {'a': (0, 'y')}, "at ['a'][1] 'x' before, 'y' after"),
+    ([np.zeros(2)], [np.zeros(3)], 'at [0] shape (2,) before, (3,) after'),
+    (np.zeros((2, 2)), np.eye(2), 'at [0][0] 0.0 before, 1.0 after; 2 of 4 values differ'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(('a', 'b', 'text'), CHANGED)
+def test_before_and_after(a, b, text):
+    assert change(a, b) == text
+    assert change(a, a) is None
 
 
 def test_objects_by_what_they_hold():

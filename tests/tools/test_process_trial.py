@@ -87,6 +87,36 @@ def test_globals_that_only_this_process_has(imported):
     assert found.problem == 'What comes from a process is another value than here: 3 and 1.'
 
 
+def from_globals(item):
+    return item[0] + np.random.rand()
+
+
+class RandomImages(Images):
+    def __getitem__(self, index):
+        return np.full((3, 4), index) + np.random.rand(), index
+
+
+@pytest.mark.parametrize(
+    'made',
+    [
+        stream(Images()) | parallel_map(from_globals, processes=1),
+        stream(RandomImages()) | parallel_map(tuple, processes=1),
+    ],
+    ids=repr,
+)
+def test_what_draws_from_global_generators_is_no_other_finding_in_a_process(made):
+    assert [finding.kind for finding in check(made)] == ['global-generator']
+
+
+def from_own_generator(item):
+    return item[0] + np.random.default_rng().random()
+
+
+def test_what_is_another_value_each_time_is_no_other_finding_in_a_process():
+    found = check(stream(Images()) | parallel_map(from_own_generator, processes=1))
+    assert [finding.kind for finding in found] == ['not-reproducible']
+
+
 def test_what_is_missing_in_a_process(imported):
     module = imported('def first(x):\n    return x\ndef second(x):\n    return FACTOR * x\n')
     module.FACTOR = 2

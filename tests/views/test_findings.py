@@ -36,6 +36,17 @@ def test_nothing():
     assert as_text([ONE, ONE], [], [], []).startswith('2 things to fix\n')
 
 
+def test_what_was_not_looked_at():
+    reasons = ['`f` is an iterator.', '`g` too.']
+    assert as_text([], [], [], [], reasons) == 'Not looked at: `f` is an iterator.\n\nNot looked at: `g` too.'
+    assert as_text([], [ONE], [], [], reasons).startswith('Not looked at: `f` is an iterator.\n\nhint: ')
+    assert as_text([ONE], [], [], [], reasons[:1]).startswith('1 thing to fix\n')
+    assert as_text([ONE], [], [], [], reasons[:1]).endswith('\n\nNot looked at: `f` is an iterator.')
+    html = as_html([], [], [], [], reasons)
+    assert 'Nothing is wrong' not in html
+    assert html.count('Not looked at: ') == 2
+
+
 def test_html_is_escaped():
     html = as_html([ONE], [ONE], ['a < b'], [ROW])
     assert '<f>' not in html
