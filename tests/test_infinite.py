@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 from running import LIMIT, raises, run_script, wait_until
+from taken import Taken
 
 import itpipe._engine.epoch_run
+import itpipe._engine.epochs
 import itpipe._engine.waiting
 from itpipe import (
     Infinite,
@@ -1163,3 +1165,20 @@ def test_a_function_that_asks_its_own_epoch_is_told() -> None:
     epoch = batch_iter()
     with pytest.raises(RuntimeError, match='or the epoch has asked itself'):
         next(epoch)
+
+
+def test_the_run_may_be_reset_while_another_thread_asks_for_it(monkeypatch):
+    with Infinite(range(8), batch_size=4) as batch_iter:
+        next(iter(batch_iter))
+        epochs = batch_iter._epochs
+        run = epochs.run
+        looks = (lambda: epochs.show(None), lambda: epochs.stats().loop.items, lambda: epochs.last.batch)
+        found = []
+        for look in looks:
+            monkeypatch.setattr(type(epochs), 'run', Taken(run), raising=False)
+            found.append(look())
+        monkeypatch.setattr(type(epochs), 'run', Taken(run), raising=False)
+        with pytest.raises(TypeError, match='has started'):
+            epochs.__getstate__()
+        monkeypatch.undo()
+    assert found == [None, 1, 1]

@@ -217,8 +217,9 @@ class Background:
             del pair
             count += 1
             meter.taken += 1
-            if meter.trace is not None:
-                meter.trace.count(meter, len(ready))
+            trace = meter.trace  # once: another thread may set it to None
+            if trace is not None:
+                trace.count(meter, len(ready))
             now = perf_counter()
             full = len(ready) >= self._depth if limit is None else self._must_sleep()
             if not full and not self._urgent and now - signalled < HOLD:

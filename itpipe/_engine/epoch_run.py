@@ -158,10 +158,11 @@ class EpochRun:
             consumer.waited += now - asked
             consumer.taken += 1
             consumer.state, consumer.since = 'works', now
-            if self.ledger.trace is not None:
+            trace = self.ledger.trace  # once: another thread may set it to None
+            if trace is not None:
                 if worked:
-                    self.ledger.trace.add('work', consumer.meter, asked - worked, asked)
-                self.ledger.trace.add('ask', consumer.meter, asked, now, key)
+                    trace.add('work', consumer.meter, asked - worked, asked)
+                trace.add('ask', consumer.meter, asked, now, key)
             if self.ledger.first is None:
                 consumer.first = consumer.waited
                 self.ledger.first = self.ledger.frozen()
@@ -264,10 +265,12 @@ class EpochRun:
                 warn_still_running('thread that iterates')
         finally:
             self.ledger.end()
-            self._pools.close()
-            if self.record is not None:
-                self.record.end()
             self._pairs = iter(())  # it may hold the last batch, and a closed run is kept to tell where it stood
+            try:
+                self._pools.close()
+            finally:
+                if self.record is not None:
+                    self.record.end()
 
     def drop(self) -> None:
         """Close the run because its `Infinite` is gone, in whichever thread the garbage collector runs."""

@@ -67,7 +67,7 @@ class Epochs:
         self.trace: Shows | None = None
         """Where what runs is shown, too."""
         self.run: EpochRun | None = None
-        """The run that was started last. It may be closed."""
+        """The run that was started last. It may be closed. `load` sets it to None in any thread: look at it once."""
         self._running: set[EpochRun] = set()
         """At most one; with `restart`, one for each epoch that is being iterated."""
         self.dropped: deque[Dropped] = deque(maxlen=MAX_DROPPED)
@@ -76,12 +76,14 @@ class Epochs:
     def batches(self) -> Iterator[Any]:
         """The batches of the next epoch."""
         run, most = self._start(), self.batches_per_epoch
-        epoch, worked, asked = run.next_epoch(), 0.0, perf_counter()
         record = None if run.record is None else run.record.epoch()
+        epoch, worked, asked = run.next_epoch(), 0.0, perf_counter()
         try:
             run.epochs.append(None)
             while most is None or epoch.batch < most:
                 run.check_process()
+                if run.record is not None:
+                    run.record.warn()  # here, as it may raise an error, no batch is lost
                 try:
                     epoch, batch = run.next(epoch, asked, worked)
                 except BaseException as error:
@@ -175,14 +177,16 @@ class Epochs:
     def show(self, trace: Shows | None) -> None:
         """Show all that happens in this trace, too; None: no more."""
         self.trace = trace
-        if self.run is not None:
-            self.run.ledger.show(trace)
+        run = self.run
+        if run is not None:
+            run.ledger.show(trace)
 
     def stats(self) -> Stats:
         """What the run that was started last has done so far."""
         from .collecting import collect, nothing_yet  # it takes time, and not everybody needs it
 
-        return nothing_yet() if self.run is None else collect(self.run.ledger)
+        run = self.run
+        return nothing_yet() if run is None else collect(run.ledger)
 
     @cached_property
     def codec(self) -> StateCodec:
@@ -210,7 +214,8 @@ class Epochs:
     @property
     def last(self) -> Cursor:
         """The cursor behind the batch received last."""
-        return Cursor() if self.run is None else self.run.last
+        run = self.run
+        return Cursor() if run is None else run.last
 
     @property
     def last_seeds(self) -> Seeds:
@@ -226,7 +231,8 @@ class Epochs:
         return item_again(where, self.source, self.steps, self.last_seeds, key)
 
     def __getstate__(self) -> dict[str, Any]:
-        if self.run is not None and not self.run.closed:
+        run = self.run
+        if run is not None and not run.closed:
             raise TypeError('Infinite: it has started and cannot be pickled; pickle it before, or close() it first')
         return {
             name: value

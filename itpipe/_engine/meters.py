@@ -73,7 +73,7 @@ class Probe:
         self.since = 0.0
         """Up to when the time is accounted for."""
         self.trace: Shows | None = None
-        """Where what is timed is shown, too."""
+        """Where what is timed is shown, too. Another thread may set it to None at any time, so look at it once."""
         self.weight = 0
         """How many the one that is timed stands for."""
         self._before = self._skipped = self._marks = 0
@@ -103,8 +103,9 @@ class Probe:
     def charge(self, meter: Meter, key: Key | None = None) -> None:
         """The time since the last boundary was that of this stage, maybe for the pair with this key."""
         now = perf_counter()
-        if self.trace is not None:
-            self.trace.add('work', meter, self.since, now, key)
+        trace = self.trace
+        if trace is not None:
+            trace.add('work', meter, self.since, now, key)
         meter.seconds += (now - self.since) * self.weight
         self.since = now
         self._marks += 1
@@ -132,7 +133,7 @@ class Meter:
     def __init__(self, probe: Probe | None = None, before: Meter | None = None):
         self.probe, self.before = probe or Probe(), before or self
         self.trace: Shows | None = None
-        """Where the waits here, and the calls of workers, are shown, too."""
+        """Where the waits here, and the calls of workers, are shown, too. Look at it once, as at that of the probe."""
         self.upstream = Probe()
         """The probe of the thread that makes what is taken here, if that is another one."""
         self.what: Any = None
@@ -175,8 +176,9 @@ class Meter:
             now = perf_counter()
             self.waiting_since = 0.0
             self.waited += now - begun
-            if self.trace is not None:
-                self.trace.add('wait', self, begun, now)
+            trace = self.trace
+            if trace is not None:
+                trace.add('wait', self, begun, now)
             if probe.on:
                 probe.since = now
 
@@ -189,8 +191,9 @@ class Meter:
             now = perf_counter()
             self.full_since = 0.0
             self.full += now - begun
-            if self.trace is not None:
-                self.trace.add('full', self, begun, now)
+            trace = self.trace
+            if trace is not None:
+                trace.add('full', self, begun, now)
 
     def forget(self) -> None:
         """Nothing is held any more."""
@@ -229,10 +232,11 @@ class Meter:
             entry = self.workers[worker] = [0.0, 0]
         entry[0] += seconds
         entry[1] += calls
-        if self.trace is not None:
+        trace = self.trace
+        if trace is not None:
             now = perf_counter()
-            self.trace.add('call', self, now - seconds, now, key, worker if self.unit == 'processes' else None)
-            self.trace.count(self, self.held)
+            trace.add('call', self, now - seconds, now, key, worker if self.unit == 'processes' else None)
+            trace.count(self, self.held)
 
 
 def _no_limit() -> None:

@@ -58,6 +58,8 @@ class Recorder:
     def __init__(self, path: str, digests: bool, about: dict[str, Any]):
         self.path, self.digests, self.about = path, digests, about
         self._opened = self._failed = False
+        self._unsaid: Exception | None = None
+        """Why a write has failed, if nobody was warned yet."""
         self._id = os.urandom(4).hex()
         self._set_up()
 
@@ -82,10 +84,10 @@ class Recorder:
         Raises OSError, RuntimeError or ValueError if the file cannot be opened for the first time.
         """
         with self._lock:
+            run = RunRecord(self, self._begun + 1, dropped)
             try:
                 if self._file is None and not self._failed:
                     self._open({'pipeline': codec.text, 'shard': codec.shard})
-                run = RunRecord(self, self._begun + 1, dropped)
                 self._write_json(
                     run=run.number, time=_now(), entropy=start.entropy, resumed=start != Position(start.entropy)
                 )
@@ -93,6 +95,7 @@ class Recorder:
                 if not self._opened:
                     raise
                 self._fail(error)
+                self.warn()
             self._before = perf_counter()
             self._begun += 1
             self._running += 1
@@ -183,25 +186,28 @@ class Recorder:
         with self._lock:
             epoch = EpochRecord(run, run.epochs)
             run.epochs += 1
-            if self._file is not None and os.fstat(self._file).st_nlink == 0:
-                self._fail(FileNotFoundError(errno.ENOENT, 'the file was removed', self.path))
+            try:
+                if self._file is not None and os.fstat(self._file).st_nlink == 0:
+                    raise FileNotFoundError(errno.ENOENT, 'the file was removed', self.path)
+            except OSError as error:
+                self._fail(error)
             return epoch
 
     def end(self, run: RunRecord) -> None:
         """The run has ended. Close the file if it was the last one."""
         with self._lock:
             self._running -= 1
-            if self._file is None:
-                return
-            try:
-                if len(run.dropped) != run.seen:
-                    self._write_dropped(run)
-                self._flush()
-            except Exception as error:
-                self._fail(error)
+            if self._file is not None:
+                try:
+                    if len(run.dropped) != run.seen:
+                        self._write_dropped(run)
+                    self._flush()
+                except Exception as error:
+                    self._fail(error)
             if self._running == 0 and self._file is not None:
                 os.close(self._file)
                 self._set_up()
+            self.warn()
 
     def _fail(self, error: Exception) -> None:
         self._failed = True
@@ -210,11 +216,17 @@ class Recorder:
         if file is not None:
             with suppress(OSError):
                 os.close(file)
-        warnings.warn(
-            f'{WHERE} cannot be written any more, and the run goes on without it: {error}',
-            RuntimeWarning,
-            stacklevel=user_stacklevel(),
-        )
+        self._unsaid = error
+
+    def warn(self) -> None:
+        """Warn if a write has failed since. Where warnings are errors, it raises one."""
+        error, self._unsaid = self._unsaid, None
+        if error is not None:
+            warnings.warn(
+                f'{WHERE} cannot be written any more, and the run goes on without it: {error}',
+                RuntimeWarning,
+                stacklevel=user_stacklevel(),
+            )
 
 
 class RunRecord:
@@ -229,6 +241,10 @@ class RunRecord:
     def epoch(self) -> EpochRecord:
         """What writes the batches of the next epoch."""
         return self.recorder.begin_epoch(self)
+
+    def warn(self) -> None:
+        """Warn if it cannot be written any more."""
+        self.recorder.warn()
 
     def end(self) -> None:
         """The run has ended."""

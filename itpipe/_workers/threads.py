@@ -62,13 +62,14 @@ class Threads(Pool):
                 self._begun[thread] = task
                 begun = perf_counter()
                 try:
-                    value = function(task.key, value)
+                    try:
+                        value = function(task.key, value)
+                    finally:  # if this fails, somebody waits for the outcome all the same
+                        seconds = perf_counter() - begun
+                        self.meter.worked(number, seconds, key=task.key)
                 except BaseException as error:
-                    self.meter.worked(number, perf_counter() - begun, key=task.key)
                     self._settle(task, error=error)
                 else:
-                    seconds = perf_counter() - begun
-                    self.meter.worked(number, seconds, key=task.key)
                     if resource is None:  # where there is one, calls cannot be made inline
                         self.inline.record(seconds)
                     self._settle(task, value)

@@ -249,6 +249,71 @@ def test_a_file_that_is_removed_does_not_end_the_run(path):
     assert not path.exists()
 
 
+def test_a_run_that_cannot_open_the_file_again_goes_on(tmp_path):
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    with Infinite(range(8), batch_size=4, restart=True, record=folder / 'run.log') as batch_iter:
+        received(batch_iter)
+        (folder / 'run.log').unlink()
+        folder.rmdir()
+        with pytest.warns(RuntimeWarning, match='the run goes on without it: .*No such file'):
+            assert received(batch_iter) == [(0, 1, 2, 3), (4, 5, 6, 7)]
+        assert len(received(batch_iter)) == 2
+
+
+class Resource:
+    def close(self):
+        raise OSError('closing failed')
+
+
+def taken(x, setup):
+    return x
+
+
+def test_if_closing_the_workers_fails_the_file_is_closed_all_the_same(path):
+    made = stream(range(8)) | parallel_map(taken, threads=1, setup=Resource)
+    batch_iter = Infinite(made, batch_size=4, record=path)
+    assert len(list(batch_iter)) == 2
+    batches = iter(batch_iter)
+    next(batches)
+    with pytest.raises(OSError, match='closing failed'):
+        batch_iter.close()
+    assert len(keys(path)) == 3
+    with Infinite(range(8), batch_size=4, record=path) as other:
+        assert len(received(other)) == 2
+
+
+@pytest.mark.parametrize('prefetch', [0, 2])
+def test_where_warnings_are_errors_no_batch_is_lost(prefetch, path):
+    found = []
+    with Infinite(range(40), batch_size=4, record=path, prefetch=prefetch) as batch_iter:
+        batches = iter(batch_iter)
+        found += [next(batches)[0], next(batches)[0]]
+        with mock.patch('itpipe._engine.recording.os.write', Disk(0)):
+            with pytest.raises(RuntimeWarning, match='No space left'):
+                for batch in batches:
+                    found.append(batch[0])
+            found += [batch[0] for batch in batch_iter]
+    assert found == [*range(0, 40, 4)]
+
+
+def test_what_fails_at_the_last_batch_is_told_at_the_end(path):
+    batch_iter = Infinite(range(8), batch_size=8, record=path, batches_per_epoch=1)
+    with mock.patch.object(type(batch_iter._epochs.recorder), '_write_place', side_effect=OSError('gone')):
+        assert len(list(batch_iter)) == 1
+    with pytest.warns(RuntimeWarning, match='goes on without it: gone'):
+        batch_iter.close()
+
+
+@pytest.mark.parametrize('prefetch', [0, 2])
+def test_an_epoch_begins_where_nobody_knows_whether_the_file_is_there(prefetch, path):
+    with pipeline(path, prefetch=prefetch) as batch_iter:
+        received(batch_iter)
+        unknown = mock.patch('itpipe._engine.recording.os.fstat', side_effect=OSError(errno.EIO, 'Input/output error'))
+        with unknown, pytest.warns(RuntimeWarning, match='goes on without it: .*Input/output error'):
+            assert len(received(batch_iter)) == 5
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Where it can be written
 
@@ -318,6 +383,23 @@ def test_each_rank_has_its_own_file(tmp_path):
             received(batch_iter)
     assert sorted(each.name for each in tmp_path.iterdir()) == ['run.rank0.log', 'run.rank1.log']
     assert keys(tmp_path / 'run.rank1.log') == [(1, 3), (5, 7)]
+
+
+@pytest.mark.filterwarnings('ignore:.*multi-threaded.*:DeprecationWarning')
+def test_a_fork_that_iterates_goes_on_without_a_record(path):
+    with pipeline(path) as batch_iter:
+        next(iter(batch_iter))
+        child = os.fork()
+        if child == 0:
+            try:
+                batch_iter.close()
+                with pytest.warns(RuntimeWarning, match='goes on without it: .*by another Infinite'):
+                    size = len(next(iter(batch_iter)))
+                os._exit(7 if size == 4 else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert len(keys(path)) == 1
 
 
 @pytest.mark.filterwarnings('ignore:.*multi-threaded.*:DeprecationWarning')

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from taken import Taken
 from traced import check_trace
 
 from itpipe import Infinite, apply, batch_by, mix, parallel_map, prefetch, sample, shuffle, stream
+from itpipe._engine.ledgers import Ledger
+from itpipe._engine.meters import Meter, Probe
+from itpipe._engine.tracing import Trace
 
 
 def digested(number: int) -> int:
@@ -107,3 +111,26 @@ def test_an_infinite_can_be_pickled_while_it_would_be_traced(tmp_path):
     batch_iter = Infinite([1, 2], batch_size=2)
     with batch_iter.trace(tmp_path / 'run.json'), pickle.loads(pickle.dumps(batch_iter)) as copy:
         assert next(copy()).tolist() == [1, 2]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# It ends in one thread while others work
+
+
+@pytest.mark.parametrize(('place', 'ahead'), [(Meter, 0), (Meter, 2), (Probe, 0), (Probe, 2), (Ledger, 0), (Ledger, 2)])
+def test_it_may_end_between_any_two_steps_of_a_run(place, ahead, monkeypatch):
+    trace = Trace(1000)
+    monkeypatch.setattr(place, 'trace', Taken(trace), raising=False)
+    with Infinite(range(40), digested, batch_size=4, prefetch=ahead) as batch_iter:
+        assert [item for batch in batch_iter for item in batch.tolist()] == [*map(digested, range(40))]
+    assert place is Meter or trace.spans()
+
+
+def test_it_may_end_while_something_waits_or_a_worker_answers(monkeypatch):
+    trace, meter = Trace(10), Meter()
+    calls = (lambda: meter.wait(list), lambda: meter.wait_full(list), lambda: meter.worked(1, 0.5))
+    for call in calls:
+        monkeypatch.setattr(Meter, 'trace', Taken(trace), raising=False)
+        call()
+    assert [span.kind for span in trace.spans()] == ['wait', 'full', 'call']
+    assert len(trace.counts()) == 1

@@ -24,6 +24,20 @@ def test_whatever_a_function_raises_is_a_result_of_its_call(kind: type[BaseExcep
     pool.close()
 
 
+def test_if_counting_a_call_fails_that_is_its_result_and_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **options: Any) -> None:
+        raise RuntimeError('not counted')
+
+    pool = Threads(1, function_of(abs))
+    monkeypatch.setattr(pool.meter, 'worked', fail)
+    for key, value in enumerate([-3, 'x']):  # the thread is still there for the second
+        with pytest.raises(RuntimeError, match='not counted'):
+            pool.result(pool.submit(key, value))
+    monkeypatch.undo()
+    assert pool.result(pool.submit(2, -3)) == 3
+    pool.close()
+
+
 @pytest.mark.long
 def test_openmp_does_not_use_more_threads_than_there_are_cores() -> None:
     pytest.importorskip('threadpoolctl')
