@@ -290,8 +290,9 @@ class Infinite(Generic[B]):
         the same item. The file is written when the block ends. It has the last `limit` spans, of about 200 bytes each.
         Of stages that take microseconds, only one item in many is shown.
 
-        Raises TypeError or ValueError for a `limit` that is not a positive int, and OSError if the file cannot be
-        opened.
+        Raises TypeError or ValueError for a `path` that is none or a `limit` that is not a positive int, OSError if the
+        file cannot be opened or written, and RuntimeError while another trace is written. An error in the block comes
+        out as it is.
 
         >>> import os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), 'run.json')
@@ -307,7 +308,7 @@ class Infinite(Generic[B]):
         """
         from ._engine.tracing import Tracing  # it takes time, and not everybody needs it
 
-        return Tracing('Infinite.trace', path, limit, self._epochs.show)
+        return Tracing('Infinite.trace', path, limit, self._epochs)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the training stands: after the batch received last, no matter how many are made ahead.

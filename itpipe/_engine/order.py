@@ -50,7 +50,7 @@ def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop, meter: 
     if function.keyed:
         for key, value in items:
             if probe.on:
-                yield from _timed(key, value, function, stop, meter)
+                yield _timed(key, value, function, stop, meter)  # without a name here, which would hold it
                 del value
                 continue
             yield key, function(key, value)
@@ -60,7 +60,7 @@ def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop, meter: 
     first, *others = function.calls or [identity]
     for key, value in items:  # the same without a call for each item, which is most of what such a step costs
         if probe.on:
-            yield from _timed(key, value, function, stop, meter)
+            yield _timed(key, value, function, stop, meter)  # without a name here, which would hold it
             del value
             continue
         call = first
@@ -80,13 +80,13 @@ def map_items(items: Iterator[Pair], function: ItemFunction, stop: Stop, meter: 
     return key
 
 
-def _timed(key: Key, value: Any, function: ItemFunction, stop: Stop, meter: Meter) -> Iterator[Pair]:
+def _timed(key: Key, value: Any, function: ItemFunction, stop: Stop, meter: Meter) -> Pair:
     meter.probe.charge(meter.before, key)
     value = function(key, value)
     if stop.called:
         stop.check()
     meter.probe.charge(meter, key)
-    yield key, value
+    return key, value
 
 
 def running(steps: Sequence[Step]) -> list[int]:

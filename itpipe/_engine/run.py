@@ -114,14 +114,15 @@ class Run(Iterator[B]):
         the same item. The file is written when the block ends. It has the last `limit` spans, of about 200 bytes each.
         Of stages that take microseconds, only one item in many is shown.
 
-        Raises TypeError or ValueError for a `limit` that is not a positive int, and OSError if the file cannot be
-        opened.
+        Raises TypeError or ValueError for a `path` that is none or a `limit` that is not a positive int, OSError if the
+        file cannot be opened or written, and RuntimeError while another trace is written. An error in the block comes
+        out as it is.
 
         See also: `stats`.
         """
         from .tracing import Tracing  # it takes time, and not everybody needs it
 
-        return Tracing('Run.trace', path, limit, self._chain.ledger.show)
+        return Tracing('Run.trace', path, limit, self._chain.ledger)
 
     def state_dict(self) -> State:
         """Where the run stands: behind the item received last. JSON can hold it, and `Stream.resume` takes it.

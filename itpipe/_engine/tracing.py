@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
-from collections.abc import Callable
 from os import PathLike
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from itpipe._core.checks import integer
 from itpipe._core.keys import Batch, Key, describe
+from itpipe._core.notes import remark
 from itpipe._views.timeline import Count, Span, write
 
 from .collecting import name_of
-from .meters import Meter
+from .meters import Meter, Shows
 
 if TYPE_CHECKING:
     from typing import Self
@@ -28,6 +29,13 @@ MOST_PARTS = 64
 """Of a batch with more items than this, only so many are shown on their way."""
 
 
+class _Large(NamedTuple):
+    """What is kept of the key of a large batch: a trace holds many keys."""
+
+    text: str
+    parts: tuple[Key, ...]
+
+
 class Trace:
     """The last so many spans of a run, from all of its threads."""
 
@@ -35,7 +43,7 @@ class Trace:
         self.begun = perf_counter()
         self._names: dict[int, str] = {}
         """The names of the tracks, by the numbers of threads, or negative ones for processes."""
-        self._spans: deque[tuple[int, str, Meter, float, float, Key | None]] = deque(maxlen=limit)
+        self._spans: deque[tuple[int, str, Meter, float, float, Key | _Large | None]] = deque(maxlen=limit)
         self._counts: deque[tuple[Meter, float, int]] = deque(maxlen=limit)
 
     def add(
@@ -49,7 +57,9 @@ class Trace:
         else:
             track = -id(meter) - process
             self._names[track] = f'process {process}'
-        self._spans.append((track, kind, meter, begun, ended, key))
+        large = isinstance(key, Batch) and len(key) > MOST_PARTS
+        kept = _Large(describe(key), key[:MOST_PARTS]) if key is not None and large else key
+        self._spans.append((track, kind, meter, begun, ended, kept))
 
     def count(self, meter: Meter, held: int) -> None:
         """So many items are held now."""
@@ -64,9 +74,8 @@ class Trace:
             if track < 0:  # when a process has answered is known, and how long it took, but not when it began
                 begun = min(ended, max(begun, ends.get(track, 0.0)))
                 ends[track] = ended
-            parts = () if key is None else key if isinstance(key, Batch) else (key,)
-            text, item = TEXTS[kind].format(_named(meter)), '' if key is None else describe(key)
-            names = tuple(map(str, parts[:MOST_PARTS]))
+            item, parts = _shown(key)
+            text, names = TEXTS[kind].format(_named(meter)), tuple(map(str, parts))
             result.append(Span(str(track), self._names[track], text, kind, begun, ended, item, names))
         return result
 
@@ -79,27 +88,54 @@ def _named(meter: Meter) -> str:
     return name_of(meter.what)
 
 
+def _shown(key: Key | _Large | None) -> tuple[str, tuple[Key, ...]]:
+    if key is None:
+        return '', ()
+    if isinstance(key, _Large):
+        return key
+    return describe(key), key if isinstance(key, Batch) else (key,)
+
+
+class Traced(Protocol):
+    """What runs."""
+
+    trace: Shows | None
+
+    def show(self, trace: Shows | None) -> None:
+        """Show all that happens in this trace; None: no more."""
+
+
 class Tracing:
     """Writes a trace of what runs while a `with` block does."""
 
-    def __init__(self, where: str, path: str | PathLike[str], limit: int, show: Callable[[Trace | None], None]):
-        self._path, self._limit, self._show = path, integer(where, 'limit', limit, least=1), show
+    def __init__(self, where: str, path: str | PathLike[str], limit: int, traced: Traced):
+        if not isinstance(path, (str, os.PathLike)):  # an int would be taken for a file that is open, and closed
+            raise TypeError(f'{where}: `path` must be the path of a file, got {type(path).__name__}')
+        self._where, self._path, self._traced = where, path, traced
+        self._limit = integer(where, 'limit', limit, least=1)
         self._trace: Trace | None = None
         self._file: Any = None
 
     def __enter__(self) -> Self:
         if self._trace is not None:
-            raise RuntimeError('trace: it is in use already; make another one')
+            raise RuntimeError(f'{self._where}: it is in use already; make another one')
+        if self._traced.trace is not None:
+            raise RuntimeError(f'{self._where}: another trace is being written; let that end first')
         self._file = open(self._path, 'w', encoding='utf-8')  # now, so that a wrong path shows before the run
         self._trace = Trace(self._limit)
-        self._show(self._trace)
+        self._traced.show(self._trace)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         trace, self._trace = self._trace, None
-        self._show(None)
-        with self._file as file:
-            if trace is not None:
-                write(file, trace.spans(), trace.counts())
+        self._traced.show(None)
+        try:
+            with self._file as file:
+                if trace is not None:
+                    write(file, trace.spans(), trace.counts())
+        except Exception as failure:
+            if error is None:
+                raise
+            remark(error, f'itpipe: {self._where}: the trace could not be written: {failure}')

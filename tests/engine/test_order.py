@@ -1,10 +1,11 @@
 """The order in which steps run: neighbouring item-wise steps as one, and `shard` as early as that is right."""
 
+import weakref
 from typing import Any
 
 import pytest
 
-from itpipe import apply, batch_by, filter_by, flatten, parallel_map, prefetch, shard, shuffle, skip, take
+from itpipe import apply, batch_by, filter_by, flatten, parallel_map, prefetch, shard, shuffle, skip, take, with_rng
 from itpipe._engine.order import fused, last_shard, running
 
 
@@ -41,3 +42,18 @@ def test_the_last_shard_is_found() -> None:
     steps = (shard(0, 2) | prefetch(1) | shard(1, 3) | apply(abs)).steps
     assert last_shard(steps) == 2
     assert last_shard(steps, least=4) is last_shard(apply(abs).steps) is None
+
+
+class Item:
+    pass
+
+
+@pytest.mark.parametrize('stage', [with_rng(lambda x, rng: Item()), apply(lambda x: Item())], ids=['keyed', 'plain'])
+def test_an_item_that_is_timed_is_not_held_while_the_loop_works_on_it(stage: Any) -> None:
+    run = iter(range(2) | stage)
+    item = next(run)  # the first one is timed
+    assert run._probe.made == 1
+    held = weakref.ref(item)
+    del item
+    assert held() is None
+    run.close()

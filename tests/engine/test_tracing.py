@@ -1,7 +1,10 @@
 """`trace` writes what happened, for Perfetto, and changes nothing."""
 
+import errno
 import json
+import os
 import pickle
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,10 @@ from taken import Taken
 from traced import check_trace
 
 from itpipe import Infinite, apply, batch_by, mix, parallel_map, prefetch, sample, shuffle, stream
+from itpipe._core.keys import Batch, Zipped, describe
 from itpipe._engine.ledgers import Ledger
 from itpipe._engine.meters import Meter, Probe
-from itpipe._engine.tracing import Trace
+from itpipe._engine.tracing import MOST_PARTS, Trace
 
 
 def digested(number: int) -> int:
@@ -102,9 +106,72 @@ def test_what_is_wrong_shows_before_the_run(tmp_path):
         run.trace(tmp_path / 'run.json', limit=0)
     with pytest.raises(FileNotFoundError), run.trace(tmp_path / 'no' / 'run.json'):
         pass
+    for path, name in ((7, 'int'), (True, 'bool'), (None, 'NoneType')):
+        with pytest.raises(TypeError, match=f'^Run.trace: `path` must be the path of a file, got {name}$'):
+            run.trace(path)
     traced = run.trace(tmp_path / 'run.json')
     with traced, pytest.raises(RuntimeError, match='in use already'), traced:
         pass
+
+
+@pytest.mark.parametrize('made', [lambda: iter(stream([1])), lambda: Infinite([1])], ids=['run', 'infinite'])
+def test_a_second_trace_at_the_same_time_is_refused(made, tmp_path):
+    traced = made()
+    with traced.trace(tmp_path / 'outer.json'):
+        refused = pytest.raises(RuntimeError, match=r'\.trace: another trace is being written; let that end first$')
+        with refused, traced.trace(tmp_path / 'inner.json'):
+            pass
+        assert not (tmp_path / 'inner.json').exists()
+        for _ in zip(range(1), traced, strict=False):
+            pass
+    assert any(event['ph'] == 'X' for event in read(tmp_path / 'outer.json'))
+    with traced.trace(tmp_path / 'inner.json'):
+        pass
+    traced.close()
+
+
+class Unwritable:
+    """A file on a full disk."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write(self, text):
+        pass
+
+
+def test_an_error_in_the_block_is_raised_although_the_trace_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr('itpipe._engine.tracing.open', lambda *_, **options: Unwritable(), raising=False)
+    run = iter([1, 0] | apply(lambda x: 1 / x))
+    with pytest.raises(KeyError) as caught, run.trace(tmp_path / 'run.json'):
+        raise KeyError('mine')
+    assert caught.value.__notes__ == [
+        f'itpipe: Run.trace: the trace could not be written: [Errno {errno.ENOSPC}] {os.strerror(errno.ENOSPC)}'
+    ]
+    with pytest.raises(OSError, match='No space left'), run.trace(tmp_path / 'run.json'):
+        next(run)
+    run.close()
+
+
+@pytest.mark.parametrize(
+    'key', [Batch(range(1000)), Batch(range(0, 2000, 2)), Batch(range(3)), (4, 1), Zipped.of([1, 2])]
+)
+def test_of_a_large_batch_only_what_is_shown_is_kept(key):
+    trace = Trace(10)
+    trace.add('work', Meter(), trace.begun, trace.begun + 1, key)
+    (span,) = trace.spans()
+    assert span.item == describe(key)
+    assert span.parts == tuple(map(str, key[:MOST_PARTS] if isinstance(key, Batch) else (key,)))
+
+
+def test_a_trace_does_not_hold_the_keys_of_large_batches():
+    trace, key = Trace(10), Batch(range(1000))
+    references = sys.getrefcount(key)
+    trace.add('work', Meter(), trace.begun, trace.begun + 1, key)
+    assert sys.getrefcount(key) == references
 
 
 def test_an_infinite_can_be_pickled_while_it_would_be_traced(tmp_path):
