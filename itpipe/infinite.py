@@ -13,6 +13,7 @@ from ._core.keys import ordinals
 from ._core.rng import check_seed
 from ._core.show import format_value, shortened
 from ._core.sizes import size
+from ._core.snapshots import snapshot
 from ._core.steps import ItemStep
 from ._engine.epochs import Epoch, Epochs
 from ._engine.lengths import count_items
@@ -455,7 +456,7 @@ class Infinite(Generic[B]):
 
         They include items of batches that are made ahead. After the end, they are still there.
         """
-        return list(self._epochs.dropped.copy())
+        return snapshot(self._epochs.dropped)
 
     @property
     def closing_callback(self) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property, partial
@@ -16,7 +15,6 @@ from itpipe._core.keys import END
 from itpipe._core.notes import close_after
 from itpipe._core.rng import fresh_seed
 from itpipe._core.steps import ItemStep, State, Step
-from itpipe.errors import Dropped
 
 from .chain import is_running, item_again
 from .checkpoint import Position, StateCodec
@@ -25,7 +23,7 @@ from .meters import Shows
 from .seeds import Seeds
 from .source import Source
 from .stacks import user_stacklevel
-from .waiting import MAX_DROPPED
+from .waiting import DroppedLog
 
 if TYPE_CHECKING:
     from .recording import Recorder
@@ -70,7 +68,7 @@ class Epochs:
         """The run that was started last. It may be closed. `load` sets it to None in any thread: look at it once."""
         self._running: set[EpochRun] = set()
         """At most one; with `restart`, one for each epoch that is being iterated."""
-        self.dropped: deque[Dropped] = deque(maxlen=MAX_DROPPED)
+        self.dropped = DroppedLog()
         self._starting = threading.RLock()
 
     def batches(self) -> Iterator[Any]:
@@ -134,7 +132,7 @@ class Epochs:
         with self._starting:
             if self.run is None or self.run.closed or self.restart:
                 start = self._next_start = self._next_start or self._beginning()
-                self.dropped = deque(maxlen=MAX_DROPPED)
+                self.dropped = DroppedLog()
                 early = self.source.early and not self.restart
                 recorder = self.recorder
                 record = None if recorder is None else recorder.begin(self.codec, start, self.dropped)

@@ -12,7 +12,6 @@ import sys
 import threading
 import warnings
 import weakref
-from collections import deque
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -26,9 +25,7 @@ from itpipe._core.digests import digest
 from itpipe._core.keys import Key
 from itpipe._core.record_frames import BEGIN, batch_frame, json_frame, place_frame
 from itpipe._core.show import shortened
-from itpipe._core.snapshots import snapshot
 from itpipe._core.version import VERSION
-from itpipe.errors import Dropped
 
 from .record_paths import WHERE, check_file, check_head
 from .stacks import user_stacklevel
@@ -36,6 +33,7 @@ from .state_checks import Position
 
 if TYPE_CHECKING:
     from .checkpoint import StateCodec
+    from .waiting import DroppedLog
 
 __all__ = ['Recorder', 'RunRecord', 'recording']
 
@@ -78,7 +76,7 @@ class Recorder:
         self._before = 0.0
         """When that came."""
 
-    def begin(self, codec: StateCodec, start: Position, dropped: deque[Dropped]) -> RunRecord:
+    def begin(self, codec: StateCodec, start: Position, dropped: DroppedLog) -> RunRecord:
         """Begin a run, and open the file if it is not open.
 
         Raises OSError, RuntimeError or ValueError if the file cannot be opened for the first time.
@@ -142,7 +140,7 @@ class Recorder:
                 if self._epoch is not epoch or batch != epoch.next or pass_ != epoch.pass_:
                     self._write_place(epoch, pass_, batch)
                 epoch.next += 1
-                if len(epoch.run.dropped) != epoch.run.seen:
+                if epoch.run.dropped.count != epoch.run.seen:
                     self._write_dropped(epoch.run)
                 now = perf_counter()
                 seconds, self._before = now - self._before, now
@@ -161,9 +159,12 @@ class Recorder:
 
     def _write_dropped(self, run: RunRecord) -> None:
         self._flush()
-        dropped = snapshot(run.dropped)
-        new, run.seen = dropped[run.seen :], len(dropped)
-        self._write_json(run=run.number, dropped=[[each.ordinal, each.stage, shortened(each.error)] for each in new])
+        before = run.seen
+        run.seen, new = run.dropped.since(before)
+        fields: dict[str, Any] = {'dropped': [[each.ordinal, each.stage, shortened(each.error)] for each in new]}
+        if missing := run.seen - before - len(new):
+            fields['missing'] = missing
+        self._write_json(run=run.number, **fields)
 
     def _write_json(self, **fields: Any) -> None:
         self._write(json_frame(fields))
@@ -199,7 +200,7 @@ class Recorder:
             self._running -= 1
             if self._file is not None:
                 try:
-                    if len(run.dropped) != run.seen:
+                    if run.dropped.count != run.seen:
                         self._write_dropped(run)
                     self._flush()
                 except Exception as error:
@@ -234,7 +235,7 @@ class RunRecord:
 
     __slots__ = ('dropped', 'epochs', 'number', 'recorder', 'seen')
 
-    def __init__(self, recorder: Recorder, number: int, dropped: deque[Dropped]):
+    def __init__(self, recorder: Recorder, number: int, dropped: DroppedLog):
         self.recorder, self.number, self.dropped = recorder, number, dropped
         self.epochs = self.seen = 0
 

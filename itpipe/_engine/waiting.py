@@ -11,19 +11,18 @@ from math import inf
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from itpipe.errors import StallWarning
+from itpipe.errors import Dropped, StallWarning
 
 from .stacks import user_stacklevel
 
 if TYPE_CHECKING:
-    from itpipe.errors import Dropped
-
     from .pools import Pools
 
 __all__ = [
     'GRACE',
     'MAX_DROPPED',
     'POLL_SECONDS',
+    'DroppedLog',
     'StallTimer',
     'Stop',
     'Waitable',
@@ -40,6 +39,28 @@ POLL_SECONDS = 0.5
 """The most seconds of one wait. A Ctrl-C that comes just before a wait begins is only seen after it."""
 GRACE = 2.0
 """Seconds for which closing waits for a user's function to return."""
+
+
+class DroppedLog(deque[Dropped]):
+    """The last `MAX_DROPPED` items that were left out, and how many there were. Any thread may append."""
+
+    def __init__(self) -> None:
+        super().__init__(maxlen=MAX_DROPPED)
+        self.count = 0
+        """How many there were."""
+        self._lock = threading.RLock()
+
+    def append(self, item: Dropped) -> None:
+        """Add one."""
+        with self._lock:
+            self.count += 1
+            super().append(item)
+
+    def since(self, count: int) -> tuple[int, list[Dropped]]:
+        """How many there were up to now, and those behind the first `count`, as far as they are still here."""
+        with self._lock:
+            new = self.count - count
+            return self.count, [*self][-new:] if new > 0 else []
 
 
 class Waitable(Protocol):
@@ -98,7 +119,7 @@ class Stop:
 
     def __init__(self, dropped: deque[Dropped] | None = None, pools: Pools | None = None) -> None:
         self.pools = pools
-        self.dropped: deque[Dropped] = deque(maxlen=MAX_DROPPED) if dropped is None else dropped
+        self.dropped: deque[Dropped] = DroppedLog() if dropped is None else dropped
         self.waitables: list[Waitable] = []
         self.called = False
         self.stall_timeout: float | None = None

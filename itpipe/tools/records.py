@@ -44,6 +44,8 @@ class Training:
     """When these began."""
     dropped: list[tuple[int, list[Any]]] = field(default_factory=list)
     """Items that were left out: the step before which that was noticed, and [number in the source, stage, error]."""
+    missing: list[tuple[int, int]] = field(default_factory=list)
+    """How many more were left out that were too many at once to be written, and the step before which."""
 
     @property
     def restarts(self) -> bool:
@@ -57,6 +59,7 @@ class _Run:
     begun: dict[str, Any]
     steps: list[Step] = field(default_factory=list)
     dropped: list[tuple[int, list[Any]]] = field(default_factory=list)
+    missing: list[tuple[int, int]] = field(default_factory=list)
 
 
 def read(path: str | os.PathLike[str]) -> list[Training]:
@@ -99,6 +102,8 @@ def _runs(section: bytes) -> Iterable[_Run]:
             elif 'dropped' in fields:
                 run = runs[fields['run']]
                 run.dropped += [(len(run.steps), each) for each in fields['dropped']]
+                if 'missing' in fields:
+                    run.missing.append((len(run.steps), fields['missing']))
             else:
                 runs[fields['run']] = _Run(header, fields)
         elif frame.place is not None:
@@ -126,11 +131,13 @@ def _add(trainings: list[Training], run: _Run) -> None:
     last.header = run.header
     del last.steps[first:]
     last.dropped = [each for each in last.dropped if each[0] <= first]
+    last.missing = [each for each in last.missing if each[0] <= first]
     last.starts.append(first)
     last.times.append(run.begun['time'])
     shift = epoch - run.steps[0].epoch if run.steps and len(last.starts) > 1 else 0
     last.steps += [step._replace(epoch=step.epoch + shift) for step in run.steps]
     last.dropped += [(first + number, each) for number, each in run.dropped]
+    last.missing += [(first + number, count) for number, count in run.missing]
 
 
 def _joint(steps: list[Step], run: _Run) -> tuple[int, int]:

@@ -38,6 +38,9 @@ def _of_training(number: int, training: Training, pipeline: Pipeline | None) -> 
         batches = list(steps)
         dropped = [each for at, each in training.dropped if _within(at, first, len(batches), len(training.steps))]
         yield from _of_epoch(epoch, first, batches, dropped, pipeline)
+        missing = sum(n for at, n in training.missing if _within(at, first, len(batches), len(training.steps)))
+        if missing:
+            yield f'    {_count(missing, "item")} more dropped, too many at once for the record'
         first += len(batches)
 
 

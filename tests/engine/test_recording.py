@@ -146,6 +146,29 @@ def test_items_that_were_left_out_are_in_it(path):
     ]
 
 
+def only_nines(x):
+    if x % 10 != 9:
+        raise ValueError(x)
+    return x
+
+
+@pytest.mark.parametrize('most', [50, 5])
+def test_of_many_items_that_were_left_out_none_is_lost_unsaid(most, path):
+    made = stream(range(100)) | parallel_map(only_nines, threads=1, in_flight=2, on_error='skip') | batch_by(1)
+    small = mock.patch('itpipe._engine.waiting.MAX_DROPPED', most)
+    with small, Infinite(made, record=path, batches_per_epoch=10, prefetch=0) as batch_iter, warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        received(batch_iter)
+        assert len(batch_iter.dropped) == most
+    (training,) = read(path)
+    found = [each[0] for _, each in training.dropped]
+    missing = sum(count for _, count in training.missing)
+    assert len(found) + missing == 90
+    assert (missing == 0) == (most == 50)
+    assert found == sorted({*found})
+    assert found[-1] == 98
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Ends that nobody asked for
 

@@ -86,6 +86,21 @@ def test_dropped_items_are_named(path):
     assert [line for line in lines(path) if 'dropped' in line] == [dropped] * 2
 
 
+def test_items_that_were_too_many_to_be_named_are_counted(path, monkeypatch):
+    def fragile(x):
+        if x < 8:
+            raise ValueError(x)
+        return x
+
+    monkeypatch.setattr('itpipe._engine.waiting.MAX_DROPPED', 3)
+    made = stream(range(9)) | parallel_map(fragile, threads=1, on_error='skip')
+    run(Infinite(made, batch_size=1, record=path, prefetch=0), 1)
+    dropped = "3 items dropped by `parallel_map(fragile, threads=1, on_error='skip')`, ValueError: 5, 6, 7"
+    assert [line for line in lines(path) if 'dropped' in line] == [
+        dropped, '5 items more dropped, too many at once for the record'
+    ]  # fmt: skip
+
+
 def test_runs_and_where_they_went_on(path):
     def batches():
         return Infinite(range(9), batch_size=2, batches_per_epoch=2, record=path)
