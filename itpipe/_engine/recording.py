@@ -221,8 +221,9 @@ class Recorder:
 
     def warn(self) -> None:
         """Warn if a write has failed since. Where warnings are errors, it raises one."""
-        error, self._unsaid = self._unsaid, None
-        if error is not None:
+        error = self._unsaid
+        if error is not None:  # else it is left alone, as another thread may be about to set it
+            self._unsaid = None
             warnings.warn(
                 f'{WHERE} cannot be written any more, and the run goes on without it: {error}',
                 RuntimeWarning,
