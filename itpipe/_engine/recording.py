@@ -140,7 +140,7 @@ class Recorder:
                 if self._epoch is not epoch or batch != epoch.next or pass_ != epoch.pass_:
                     self._write_place(epoch, pass_, batch)
                 epoch.next += 1
-                if epoch.run.dropped.count != epoch.run.seen:
+                if epoch.run.dropped.total != epoch.run.seen:
                     self._write_dropped(epoch.run)
                 now = perf_counter()
                 seconds, self._before = now - self._before, now
@@ -200,7 +200,7 @@ class Recorder:
             self._running -= 1
             if self._file is not None:
                 try:
-                    if run.dropped.count != run.seen:
+                    if run.dropped.total != run.seen:
                         self._write_dropped(run)
                     self._flush()
                 except Exception as error:

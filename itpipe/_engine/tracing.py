@@ -57,8 +57,9 @@ class Trace:
         else:
             track = -id(meter) - process
             self._names[track] = f'process {process}'
-        large = isinstance(key, Batch) and len(key) > MOST_PARTS
-        kept = _Large(describe(key), key[:MOST_PARTS]) if key is not None and large else key
+        kept: Key | _Large | None = key
+        if isinstance(key, Batch) and len(key) > MOST_PARTS:
+            kept = _Large(describe(key), key[:MOST_PARTS])
         self._spans.append((track, kind, meter, begun, ended, kept))
 
     def count(self, meter: Meter, held: int) -> None:

@@ -46,21 +46,21 @@ class DroppedLog(deque[Dropped]):
 
     def __init__(self) -> None:
         super().__init__(maxlen=MAX_DROPPED)
-        self.count = 0
+        self.total = 0
         """How many there were."""
         self._lock = threading.RLock()
 
     def append(self, item: Dropped) -> None:
         """Add one."""
         with self._lock:
-            self.count += 1
+            self.total += 1
             super().append(item)
 
     def since(self, count: int) -> tuple[int, list[Dropped]]:
         """How many there were up to now, and those behind the first `count`, as far as they are still here."""
         with self._lock:
-            new = self.count - count
-            return self.count, [*self][-new:] if new > 0 else []
+            new = self.total - count
+            return self.total, [*self][-new:] if new > 0 else []
 
 
 class Waitable(Protocol):
