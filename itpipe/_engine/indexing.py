@@ -147,8 +147,6 @@ class LookUp(partial[Any], Blames):
 
     def blame(self, error: Exception, key: Key, value: Any) -> None:
         note(error, self.described, key)
-        if key != value:  # the order is another than that of the data
-            remark(error, f'itpipe: this item is looked up at index {value!r}')
         note_length(error, self.sequence, value)
 
     def misplaced(self, error: StopIteration, value: Any) -> RuntimeError:
