@@ -232,6 +232,8 @@ class Background:
                 full = len(ready) >= self._depth
             if full:
                 self._sleep()
+                if self._stopped:  # before another pair is asked for
+                    return
                 now = perf_counter()
             else:
                 signal(self._wake_taker)

@@ -385,6 +385,23 @@ def test_a_pair_that_is_ready_when_it_is_stopped_is_still_given(background: Any)
         next(run)
 
 
+def test_stopped_while_it_rests_it_asks_for_nothing_more(background: Any) -> None:
+    begun: list[Any] = []
+
+    def source() -> Iterator[Any]:
+        for pair in pairs(100):
+            begun.append(pair)
+            yield pair
+
+    made = background(2)
+    assert next(made.run(source())) == begun[0]
+    wait_until(lambda: made._full, 'the thread rests')
+    asked_for = len(begun)
+    made.stop()
+    made._thread.join(LIMIT)
+    assert len(begun) == asked_for
+
+
 def test_stopped_before_it_begins_it_makes_nothing(background: Any) -> None:
     made, made_pairs = background(), []
     made.stop()
