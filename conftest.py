@@ -18,7 +18,7 @@ from written import is_written_in
 
 collect_ignore = ['tests/typing']  # read by the type checkers, which must refuse some of it; not run
 
-# ITPIPE_HYPOTHESIS chooses a profile: `quick` tries a twentieth of the examples that the tests name, `full` a quarter.
+# ITPIPE_HYPOTHESIS chooses a profile: `quick` tries a twentieth of the examples that the tests name, `full` a tenth.
 # `thorough` is for once by hand; ITPIPE_EXAMPLES splits its work over several runs, each with a seed of its own.
 settings.register_profile(
     'full',

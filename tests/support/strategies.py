@@ -53,12 +53,12 @@ keys = st.recursive(
 
 
 def examples(n: int) -> settings:
-    """A twentieth of so many examples in the `quick` profile, a quarter in `full`, and as many as `thorough` says."""
+    """A twentieth of so many examples in the `quick` profile, a tenth in `full`, and as many as `thorough` says."""
     profile = settings.get_current_profile_name()
     if profile == 'quick':
         n = min(n, max(5, n // 20))
     elif profile == 'full':
-        n = min(n, max(20, n // 4))
+        n = min(n, max(20, n // 10))
     elif profile == 'thorough':
         n = max(1, n * settings().max_examples // 1000)
     return settings(max_examples=n)
