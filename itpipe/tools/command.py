@@ -29,13 +29,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the command with these arguments, by default those of the process; returns the exit status."""
     given = parser().parse_args(arguments)
     try:
-        return COMMANDS[given.command](given)
+        status = COMMANDS[given.command](given)
+        sys.stdout.flush()  # here, and not when the interpreter ends, which can only print an error
+        return status
     except _Wrong as error:
         sys.stderr.write(f'itpipe {given.command}: {error}\n')
         return 2
     except BrokenPipeError:  # as of `itpipe … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return 0
+    except OSError as error:  # the commands have caught those of files
+        _write_no_more()
+        sys.stderr.write(f'itpipe {given.command}: {error}\n')
+        return 2
+
+
+def _write_no_more() -> None:
+    """Let what is left of the output, which cannot be written, go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # ---------------------------------------------------------------------------------------------------------------------

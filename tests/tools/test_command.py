@@ -235,4 +235,5 @@ def test_output_may_end_early(folder):
         cwd=folder,
         check=False,
     )
-    assert 'BrokenPipe' not in done.stderr
+    assert done.stderr == 'itpipe report: [Errno 28] No space left on device\n'
+    assert done.returncode == 2
