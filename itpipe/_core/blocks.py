@@ -49,6 +49,9 @@ class Blocks:
         size = math.prod(shape) * dtype.itemsize
         block = self._find(size)
         if block is None:
+            # The C library keeps freed memory of arrays smaller than the largest that it has seen freed. As it does not
+            # see this one, it would give back and ask for the memory of the items again and again.
+            np.empty(shape, dtype)
             try:
                 block = Shared(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             except OSError:
