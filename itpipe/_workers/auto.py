@@ -79,7 +79,7 @@ class Auto(Pool):
             value = self._pool.result(task)
         except Exception as error:
             moves = not (task.item_failed or self._stopped or noted(error)) and self._may_move(type(error))
-            if not moves:
+            if not moves or (task.item is None and not self._pool.copies):  # it was not kept, before the search began
                 raise
         if moves:
             value = self._call_here(task)

@@ -57,7 +57,7 @@ def fields_of(where: str, name: str, batch: Any) -> list[Field]:
 
 
 def is_mask(field: Field, image: Field) -> bool:
-    """Whether the field says of each place in the images what is there."""
+    """Whether the field has a label for each pixel or voxel of the images."""
     if field.kind != image.kind or any(value.dtype.kind not in 'biu' for value in field.values):
         return False
     axes = 2 if image.kind == 'image' else 3

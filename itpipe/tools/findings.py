@@ -24,7 +24,7 @@ class Finding(NamedTuple):
 
 
 class Findings(list[Finding]):
-    """The list of what is wrong, empty if nothing is. It prints with fixes, and with a table of the items.
+    """The mistakes that were found, in a list. It prints with fixes, and with a table of the items.
 
     `hints` are what could be better, and are not counted. `unseen` says what was not looked at, and why, and `notes`
     what the run holds in memory. `table` has for each stage a dict with `'stage'`, `'items'` (what they are), `'bytes'`

@@ -1,4 +1,4 @@
-"""The global random generators: whether a function draws from them, and how they are left as they were."""
+"""The global random generators: whether a function draws from them, and how their states are put back."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _same_of_numpy(a: Any, b: Any) -> bool:
 
 @contextmanager
 def left_as_they_were() -> Iterator[None]:
-    """Within it, the global generators may be used; after it, they are as they were before."""
+    """Put the states of the global generators back at the end of the block."""
     states = GlobalStates()
     try:
         yield

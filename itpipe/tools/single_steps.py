@@ -1,4 +1,4 @@
-"""The steps of a stream one by one: nothing is put together or done by workers, and each function has its own step."""
+"""The steps of a stream one by one: a step for each function, and none of them in workers."""
 
 from __future__ import annotations
 
