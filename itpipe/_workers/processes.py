@@ -108,7 +108,7 @@ class Processes(Pool):
 
     @property
     def is_broken(self) -> bool:
-        return self._acts
+        return self._acts or self._workforce.closing  # when the interpreter exits, perhaps before its run is closed
 
     @property
     def is_complete(self) -> bool:

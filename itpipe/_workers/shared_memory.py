@@ -123,10 +123,11 @@ class Arena:
         return len(self._lent)
 
     def close(self) -> None:
-        """Close the file; its memory lives on while there are views of it."""
+        """Close the file and lend nothing more; its memory lives on while there are views of it."""
         if self._file is not None:
             self._file.close()
-        self._holes = []
+        for spans in (self._lent, self._holes, self._ends, self._begins):
+            spans.clear()
 
     def _find(self, size: int) -> int | None:
         # of the smallest holes that are large enough, the first, so that used memory is used again

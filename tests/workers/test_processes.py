@@ -248,3 +248,23 @@ def test_a_pool_in_which_ctrl_c_broke_something_off_is_not_used_again(monkeypatc
     assert pools.take(lambda pool: True) is None
     assert not any(thread.is_alive() for thread in pool.threads)
     pools.close()
+
+
+def test_a_pool_that_was_closed_with_items_in_it_is_given_back_and_not_used_again(tmp_path: Path) -> None:
+    """When the interpreter exits, its pools are closed before its runs are."""
+    begun, go_on = tmp_path / 'begun', tmp_path / 'go_on'
+    os.mkfifo(go_on)
+
+    def function(x: Any) -> None:
+        begun.touch()
+        os.close(os.open(go_on, os.O_RDONLY))
+
+    pool, pools = pool_of(function), Pools()
+    for key in range(3):
+        pool.submit(key, np.full(10**5, key))
+    pool._flush()
+    await_file(begun)
+    pool.close()
+    pools.give_back(pool)
+    assert pools.take(lambda pool: True) is None
+    pools.close()

@@ -90,6 +90,13 @@ class TestOneSide:
         assert not lending.views(frozen).flags.writeable
         lending.close()
 
+    def test_what_comes_back_after_the_end_is_ignored(self, lending: Lending) -> None:
+        lent = [lending.sent(array(LARGE, seed))[1] for seed in range(3)]
+        lending.arena.close()
+        for span in lent:
+            lending.arena.release(span)
+        assert lending.arena.lend([pickle.PickleBuffer(array(LARGE))]) == [array(LARGE).tobytes()]
+
     def test_without_a_file_the_buffers_go_through_the_pipe(self) -> None:
         buffers = Arena(None).lend([pickle.PickleBuffer(array(LARGE))])
         (got,), (copy,) = Borrower().views(buffers), Borrower().copies(buffers)
