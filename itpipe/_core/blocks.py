@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from .allocator import keep_freed_memory
 from .nbytes import Shared
 from .snapshots import snapshot
 
@@ -49,9 +50,7 @@ class Blocks:
         size = math.prod(shape) * dtype.itemsize
         block = self._find(size)
         if block is None:
-            # The C library keeps freed memory of arrays smaller than the largest that it has seen freed. As it does not
-            # see this one, it would give back and ask for the memory of the items again and again.
-            np.empty(shape, dtype)
+            keep_freed_memory()  # of the items: from this array, which it does not see, the C library learns nothing
             try:
                 block = Shared(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             except OSError:

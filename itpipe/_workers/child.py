@@ -15,10 +15,10 @@ from time import perf_counter
 from types import FunctionType
 from typing import Any, NoReturn
 
+from itpipe._core.allocator import keep_freed_memory
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.stacks import stack_of
 
-from .allocator import keep_freed_memory
 from .block import mapped
 from .files import File
 from .pickling import loads_function, loads_item, pack

@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Any
 
+from itpipe._core.allocator import keep_freed_memory
 from itpipe._core.keys import describe
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.stacks import format_worker, stack_of
@@ -35,6 +36,7 @@ class Threads(Pool):
         self._tasks: SimpleQueue[tuple[ItemFunction, Task, Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._begun: dict[threading.Thread, Task] = {}
+        keep_freed_memory()
         atexit.register(self.close)
 
     def _send(self, task: Task, value: Any) -> None:
