@@ -4,6 +4,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from ._core.instead import no_name as _no_name
 from ._core.public import publish as _publish
 from ._core.version import VERSION as _VERSION
 from ._engine.merging import merge_states
@@ -96,7 +97,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> _Any:
     if name not in _TOOLS:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+        raise _no_name(__name__, name)
     globals()[name] = getattr(_import_module(f'.tools.{_TOOLS[name]}', __name__), name)
     _publish(globals())
     return globals()[name]

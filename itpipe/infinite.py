@@ -8,7 +8,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from ._core.checks import auto, integer, positive, truth
-from ._core.instead import check_option, did_you_mean
+from ._core.instead import check_option, check_transform, did_you_mean, no_attribute
 from ._core.keys import ordinals
 from ._core.rng import check_seed
 from ._core.show import format_value, shortened
@@ -187,6 +187,8 @@ class Infinite(Generic[B]):
             positive('Infinite', 'stall_timeout', stall_timeout)
         if batch_size is not None and not callable(batch_size):
             integer('Infinite', 'batch_size', batch_size, least=1)
+        for n, transform in enumerate(transforms):
+            check_transform(f'Infinite: `transforms[{n}]`', transform)
         stages = [as_stage(transform, f'Infinite: `transforms[{n}]`') for n, transform in enumerate(transforms)]
         chosen = _workers(batch_size, threads=threads, processes=processes, workers=workers)
         self._stream: Stream[Any] = pipe(source, *stages)
@@ -509,6 +511,9 @@ class Infinite(Generic[B]):
 
     def _repr_html_(self) -> str:
         return self.draw()._repr_html_()
+
+    if not TYPE_CHECKING:
+        __getattr__ = no_attribute
 
     def __repr__(self) -> str:
         options = ''.join(f', {name}={format_value(value)}' for name, value in self._options.items())

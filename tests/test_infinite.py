@@ -39,7 +39,8 @@ from itpipe import (
     take,
     with_rng,
 )
-from itpipe._core.instead import INSTEAD
+from itpipe._core.instead import PAGE
+from itpipe._core.other_names import INSTEAD
 
 pytestmark = pytest.mark.filterwarnings('ignore:Infinite. an epoch')  # which is shorter, or has nothing
 
@@ -834,8 +835,8 @@ def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], mess
 
 
 def test_wrong_transforms() -> None:
-    with raises(TypeError, 'Infinite: `transforms[1]` must be a stage or a function of one item, got int'):
-        Infinite([1], abs, 3)
+    with raises(TypeError, 'Infinite: `transforms[1]` must be a stage or a function of one item, got str'):
+        Infinite([1], abs, '3')
     with raises(TypeError, '`batch_by` makes a stage when it is called: did you mean `batch_by(…)`?'):
         Infinite([1], batch_by)
 
@@ -1122,7 +1123,7 @@ def test_no_warning_of_epochs_that_are_as_long_as_they_are(infinite: Any) -> Non
 @pytest.mark.parametrize('name', sorted(INSTEAD))
 def test_options_of_other_loaders_are_refused_with_what_to_write(name: str, combiner: Any) -> None:
     for options in ({'batch_size': 2}, {}):
-        with raises(TypeError, f'Infinite: there is no `{name}`: {INSTEAD[name]}'):
+        with raises(TypeError, f'Infinite: there is no `{name}`: {INSTEAD[name]}{PAGE}'):
             Infinite(range(4), combiner=combiner, **options, **{name: 1})
 
 

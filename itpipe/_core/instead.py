@@ -1,63 +1,52 @@
-"""What to use instead of options that loaders of other libraries have and `Infinite` does not."""
+"""Errors that say what to write instead of names, methods and options of other libraries."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from inspect import signature
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-__all__ = ['check_option', 'did_you_mean']
+__all__ = [
+    'check_option',
+    'check_transform',
+    'did_you_mean',
+    'no_attribute',
+    'no_name',
+    'option_of_workers',
+    'renamed',
+    'renames',
+]
 
+C = TypeVar('C', bound=Callable[..., Any])
+
+PAGE: Final = '; the page "Coming from other libraries" has more'
 OWN: Final = (
     'batch_size', 'batches_per_epoch', 'combiner', 'digest', 'even', 'prefetch', 'processes', 'record', 'restart',
     'seed', 'shard', 'stall_timeout', 'threads', 'workers',
 )  # fmt: skip
-_WORKERS = (
-    "give `processes`, `threads` or `workers='auto'`, or put `parallel_map(function, processes=…)` among the transforms"
-)
-_SHUFFLE = (
-    'put the stage `shuffle()` among the transforms, `shuffle(buffer_size)` if the source has no index, or begin with'
-    ' `sample(dataset)`'
-)
-_EPOCHS = 'each `for` loop over it is an epoch'
-_RNG = 'each item has a random generator of its own, see `with_rng`; give a `seed`'
-_RANK = 'give `shard=(rank, number of ranks)`'
-INSTEAD: Final = {
-    'batch_sampler': '`batch_size` may be a function that says which items make a batch, see `batch_by`',
-    'buffer_size': f'to make batches ahead, give `prefetch`; to shuffle, {_SHUFFLE}',
-    'collate_fn': 'give `combiner`',
-    'drop_last': 'put `batch_by(size, drop_last=True)` and the combiner last in the transforms, with no `batch_size`',
-    'epochs': _EPOCHS,
-    'generator': _RNG,
-    'in_order': 'give `ordered` to `parallel_map`',
-    'multiprocessing_context': _WORKERS,
-    'n_jobs': _WORKERS,
-    'num_epochs': _EPOCHS,
-    'num_replicas': _RANK,
-    'num_workers': _WORKERS,
-    'persistent_workers': _WORKERS,
-    'pin_memory': 'pin the tensors of a batch in the combiner',
-    'prefetch_factor': 'give `prefetch`, the number of batches that are made ahead',
-    'random_state': _RNG,
-    'rank': _RANK,
-    'rng': _RNG,
-    'sampler': 'begin with `sample(dataset)`, or with the sampler, and look its indices up in a `parallel_map`',
-    'shuffle': _SHUFFLE,
-    'timeout': 'give `stall_timeout`, the seconds after which a warning says what is waited for',
-    'weights': 'begin with `sample(dataset, weights=…)`',
-    'worker_init_fn': 'give `setup` to `parallel_map`',
-    'world_size': _RANK,
-}
 
 
 def check_option(name: str, combiner: Any) -> None:
     """Raise TypeError for an option of another library, unless it is a parameter of the combiner."""
+    from .other_names import INSTEAD
+
     if (instead := INSTEAD.get(name)) is None:
         return
     with suppress(TypeError, ValueError):  # some builtins have no signature
         if name in signature(combiner).parameters:
             return
-    raise TypeError(f'Infinite: there is no `{name}`: {instead}')
+    raise TypeError(f'Infinite: there is no `{name}`: {instead}{PAGE}')
+
+
+def check_transform(where: str, value: object) -> None:
+    """Raise TypeError for a number among the transforms, where other loaders take the size of a batch."""
+    if type(value) is int:
+        raise TypeError(
+            f'{where} must be a stage or a function of one item, got int: did you mean `batch_size={value}`?'
+        )
 
 
 def did_you_mean(name: str) -> str:
@@ -66,3 +55,78 @@ def did_you_mean(name: str) -> str:
 
     close = [] if name in OWN else get_close_matches(name, OWN, n=1)
     return f': did you mean `{close[0]}`?' if close else ''
+
+
+def renamed(function: Callable[..., Any], error: TypeError) -> TypeError | None:
+    """The error for an option that the function has under another name, or None.
+
+    `error` is what Python raised for the call. One from inside the function has more lines in its traceback.
+    """
+    from .other_names import RENAMED
+
+    head, _, rest = str(error).partition(" got an unexpected keyword argument '")
+    option = rest.partition("'")[0]
+    inside = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+    name = function.__name__
+    if inside or head != f'{function.__qualname__}()' or (own := RENAMED.get(name, {}).get(option)) is None:
+        return None
+    return TypeError(f'{name}: there is no `{option}`: here it is {own}{PAGE}')
+
+
+def renames(function: C) -> C:
+    """Decorates a function so that options which it has under another name are answered with that."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            if told := renamed(function, error):
+                raise told from None
+            raise
+
+    return call  # type: ignore[return-value]
+
+
+def option_of_workers(given: dict[str, Any]) -> str:
+    """The end of an error message where no workers are given, but an option that gives them in another library."""
+    from .other_names import INSTEAD, WORKERS
+
+    name = next((name for name in given if INSTEAD.get(name) is WORKERS), None)
+    if name is None:
+        return ''
+    count = given[name] if type(given[name]) is int else '…'
+    return f'; instead of `{name}`, write `threads={count}` or `processes={count}`{PAGE}'
+
+
+def no_attribute(owner: Any, name: str) -> Any:
+    """For `__getattr__`: raises AttributeError, with what to write instead, if another library has such a method."""
+    from .other_names import NAMES, OF_INFINITE, OF_STREAM, STAGES
+
+    kind = type(owner).__name__
+    here = f'`{name}(…)`' if name in STAGES else NAMES.get(name)
+    if any(each.__name__ == 'Infinite' for each in type(owner).__mro__):
+        answer = OF_INFINITE.get(name) or (here and f'goes among the transforms, as {here}')
+    else:
+        answer = OF_STREAM.get(name) or (here and f'stands right of `|`, as {here}')
+    if not answer or hasattr(type(owner), name):  # a property whose own code raised AttributeError raises it again
+        return object.__getattribute__(owner, name)
+    raise AttributeError(f'{kind!r} object has no attribute {name!r}: here it {answer}{PAGE}', name=name)
+
+
+def no_name(module: str, name: str) -> AttributeError | ImportError:
+    """The error of a module's `__getattr__` for a name that it does not have.
+
+    It is an ImportError for `from module import name`, as Python makes one without this text of an AttributeError.
+    """
+    from .other_names import NAMES
+
+    if (here := NAMES.get(name)) is None:
+        return AttributeError(f'module {module!r} has no attribute {name!r}')
+    from opcode import opmap
+
+    asks = sys._getframe(2)
+    answer = f'here it is {here}{PAGE}'
+    if asks.f_lasti >= 0 and asks.f_code.co_code[asks.f_lasti] == opmap['IMPORT_FROM']:
+        return ImportError(f'cannot import name {name!r} from {module!r}: {answer}')
+    return AttributeError(f'module {module!r} has no attribute {name!r}: {answer}', name=name)

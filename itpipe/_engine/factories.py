@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from itpipe._core.checks import not_async
+from itpipe._core.instead import renamed
 from itpipe._core.show import same
 from itpipe._core.steps import Function, ItemStep, Joins
 
@@ -31,7 +32,12 @@ def factory(function: C) -> C:
 
     @wraps(function)
     def make(*args: Any, **kwargs: Any) -> Any:
-        made = function(*args, **kwargs)
+        try:
+            made = function(*args, **kwargs)
+        except TypeError as error:
+            if told := renamed(function, error):
+                raise told from None
+            raise
         *hidden, step = made.steps
         if not step.args and not step.kwargs:
             change: Any = step._replace if isinstance(step, (ItemStep, Joins)) else partial(replace, step)

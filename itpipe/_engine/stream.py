@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, TypeVarTuple, overload
 
 from itpipe._core.checks import integer, not_async, truth
+from itpipe._core.instead import no_attribute
 from itpipe._core.rng import check_seed
 from itpipe._core.show import format_step, format_steps, same, shortened
 from itpipe._core.steps import Function, ItemStep, Joins, Stateless, Step, identity
@@ -124,6 +125,7 @@ class Stage(Generic[A, B]):
         return self.draw()._repr_html_()
 
     if not TYPE_CHECKING:
+        __getattr__ = no_attribute
 
         def __iter__(self) -> NoReturn:
             raise TypeError(
@@ -292,6 +294,9 @@ class Stream(Generic[B]):
 
     def _repr_html_(self) -> str:
         return self.draw()._repr_html_()
+
+    if not TYPE_CHECKING:
+        __getattr__ = no_attribute
 
     def __repr__(self) -> str:
         return ' | '.join([repr(self.source), *format_steps(self.steps)])

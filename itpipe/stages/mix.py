@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
+from itpipe._core.instead import renames
 from itpipe._core.keys import is_count
 from itpipe._core.names import step_name
 from itpipe._core.rng import Draws, check_seed
@@ -39,6 +40,7 @@ def mix(
     first: Iterable[X], second: Iterable[X], third: Iterable[X], /, *more: Iterable[X], **options: Unpack[Drawing]
 ) -> Stream[X]: ...
 @no_stage('it makes a stream, with which a pipeline begins')
+@renames
 def mix(
     *streams: Iterable[Any], weights: npt.ArrayLike | None = None, seed: int | None = None, name: str | None = None
 ) -> Stream[Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, overload
 
 from itpipe._core.checks import auto, integer, is_function, one_of, truth
+from itpipe._core.instead import option_of_workers
 from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
 from itpipe._core.sizes import size
@@ -170,7 +171,7 @@ def parallel_map(
 
     See also: `apply`, the same without workers; `prefetch`; `Infinite`, whose `threads` and `processes` make batches.
     """
-    where, given = _chosen(threads=threads, processes=processes, executor=executor, workers=workers)
+    where, given = _chosen(kwargs, threads=threads, processes=processes, executor=executor, workers=workers)
     truth('parallel_map', 'ordered', ordered)
     one_of('parallel_map', 'lookups', lookups, ('workers', 'main'))
     limit = None if in_flight is None else size('parallel_map', 'in_flight', in_flight)
@@ -257,11 +258,11 @@ def _batches(f: Any, has_args: bool) -> tuple[Step | None, Any, tuple[ItemStep, 
     return None, f, ()
 
 
-def _chosen(**workers: Any) -> tuple[str, Any]:
-    """The one kind of workers that is given, and its value."""
+def _chosen(others: dict[str, Any], **workers: Any) -> tuple[str, Any]:
+    """The one kind of workers that is given, and its value. `others` are the other arguments."""
     chosen = {name: value for name, value in workers.items() if value is not None}
     if len(chosen) != 1:
-        got = ', '.join(chosen) or 'none of them'
+        got = ', '.join(chosen) or f'none of them{option_of_workers(others)}'
         *first, last = (f'`{name}`' for name in workers)
         raise TypeError(f'parallel_map: give exactly one of {", ".join(first)} and {last}, got {got}')
     ((where, given),) = chosen.items()

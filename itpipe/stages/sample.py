@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 import numpy as np
 
 from itpipe._core.checks import is_function, truth
+from itpipe._core.instead import renames
 from itpipe._core.keys import Key, is_count
 from itpipe._core.names import step_name
 from itpipe._core.notes import note
@@ -39,6 +40,7 @@ Blocks: TypeAlias = 'Callable[[int], np.ndarray[Any, Any]]'
 
 
 @no_stage('it makes a stream, with which a pipeline begins')
+@renames
 def sample(
     sequence: Indexed[X],
     weights: npt.ArrayLike | None = None,

@@ -1,5 +1,10 @@
-"""Options of other libraries are answered with what there is instead of them."""
+"""Names, methods and options of other libraries are answered with what there is instead of them."""
 
+import os
+import pickle
+import re
+import subprocess
+import sys
 from inspect import signature
 from typing import Any
 
@@ -7,8 +12,9 @@ import pytest
 from running import raises
 
 import itpipe
-from itpipe import Infinite
-from itpipe._core.instead import INSTEAD, OWN, check_option, did_you_mean
+from itpipe import Infinite, Stage, apply, batch_by, mix, parallel_map, sample, shuffle, stream
+from itpipe._core.instead import OWN, PAGE, check_option, did_you_mean, renames
+from itpipe._core.other_names import INSTEAD, NAMES, OF_INFINITE, OF_STREAM, RENAMED, STAGES
 
 
 def test_its_own_options_are_those_of_infinite() -> None:
@@ -17,9 +23,38 @@ def test_its_own_options_are_those_of_infinite() -> None:
     assert not set(OWN) & set(INSTEAD)
 
 
+def test_the_stages_are_those_that_may_stand_right_of_the_bar() -> None:
+    factories = {name for name in itpipe.__all__ if getattr(getattr(itpipe, name), 'is_factory', False)}
+    assert (factories - {'stage'}) | {'combine', 'combine_lists', 'combine_pad', 'flatten'} == STAGES
+
+
 def test_every_answer_names_something_that_there_is() -> None:
     there_is = {*OWN, *itpipe.__all__, 'setup', 'ordered', '`for`', 'pin the tensors'}
-    assert all(any(name in answer for name in there_is) for answer in INSTEAD.values())
+    answers = [*INSTEAD.values(), *NAMES.values()]
+    there_is |= {'joined by `|`', 'it needs no base class'}
+    assert [answer for answer in answers if not any(name in answer for name in there_is)] == []
+
+
+def test_no_answer_calls_what_there_is_not() -> None:
+    answers = [*INSTEAD.values(), *NAMES.values(), *OF_INFINITE.values(), *OF_STREAM.values()]
+    code = ' '.join(re.findall('`[^`]+`', ' '.join(answers)))
+    called = set(re.findall(r'(?<![.\w])(\w+)\(', code))
+    assert called - set(itpipe.__all__) == {'f', 'iter', 'close', 'pin_memory'}
+    assert set(re.findall(r'\.(\w+)', code)) == {'__getitem__', 'count', 'dpipe', 'resume'}
+
+
+def test_no_name_is_one_of_its_own() -> None:
+    assert not set(NAMES) & set(itpipe.__all__)
+    assert not [name for name in {*OF_INFINITE, *NAMES} if hasattr(Infinite, name)]
+    assert not [name for name in {*OF_STREAM, *NAMES} if hasattr(stream('ab'), name)]
+
+
+@pytest.mark.parametrize('function', RENAMED)
+def test_the_names_of_options_are_those_of_the_function(function: str) -> None:
+    parameters = signature(getattr(itpipe, function)).parameters
+    assert not set(RENAMED[function]) & set(parameters)
+    for answer in RENAMED[function].values():
+        assert not re.fullmatch(r'`\w+`', answer) or answer[1:-1] in parameters
 
 
 def test_an_option_of_another_library_is_refused_unless_the_combiner_has_it() -> None:
@@ -27,9 +62,9 @@ def test_an_option_of_another_library_is_refused_unless_the_combiner_has_it() ->
 
     check_option('shuffle', combiner)
     check_option('something', list)
-    with raises(TypeError, f'Infinite: there is no `shuffle`: {INSTEAD["shuffle"]}'):
+    with raises(TypeError, f'Infinite: there is no `shuffle`: {INSTEAD["shuffle"]}{PAGE}'):
         check_option('shuffle', list)
-    with raises(TypeError, f'Infinite: there is no `rank`: {INSTEAD["rank"]}'):
+    with raises(TypeError, f'Infinite: there is no `rank`: {INSTEAD["rank"]}{PAGE}'):
         check_option('rank', type)  # which has no signature
 
 
@@ -44,3 +79,163 @@ def test_an_option_of_another_library_is_refused_unless_the_combiner_has_it() ->
 )
 def test_an_option_that_is_misspelt(written: str, answer: str) -> None:
     assert did_you_mean(written) == answer
+
+
+MORE = '; the page "Coming from other libraries" has more'
+KINDS = 'exactly one of `threads`, `processes`, `executor` and `workers`, got none of them'
+
+
+@pytest.mark.parametrize(
+    ('guess', 'message'),
+    [
+        (lambda: Infinite('ab', collate_fn=list), f'Infinite: there is no `collate_fn`: give `combiner`{MORE}'),
+        (
+            lambda: Infinite('ab', batch_size=2, num_workers=4),
+            (
+                "Infinite: there is no `num_workers`: give `processes`, `threads` or `workers='auto'`, or put"
+                f' `parallel_map(function, processes=…)` among the transforms{MORE}'
+            ),
+        ),
+        (
+            lambda: Infinite('ab', 32, True),
+            (
+                'Infinite: `transforms[0]` must be a stage or a function of one item, got int: did you mean'
+                ' `batch_size=32`?'
+            ),
+        ),
+        (
+            lambda: parallel_map(abs, num_parallel_calls=4),
+            f'parallel_map: give {KINDS}; instead of `num_parallel_calls`, write `threads=4` or `processes=4`{MORE}',
+        ),
+        (
+            lambda: parallel_map(abs, num_workers=None),
+            f'parallel_map: give {KINDS}; instead of `num_workers`, write `threads=…` or `processes=…`{MORE}',
+        ),
+        (lambda: parallel_map(abs, scale=4), f'parallel_map: give {KINDS}'),
+        (lambda: batch_by(batch_size=2), f'batch_by: there is no `batch_size`: here it is `size`{MORE}'),
+        (
+            lambda: batch_by(2, collate_fn=list),
+            f'batch_by: there is no `collate_fn`: here it is a stage behind it, such as `combine`{MORE}',
+        ),
+        (lambda: batch_by(bach=2), "batch_by() got an unexpected keyword argument 'bach'"),
+        (lambda: shuffle(window_size=2), f'shuffle: there is no `window_size`: here it is `buffer_size`{MORE}'),
+        (
+            lambda: sample('ab', replacement=False),
+            f'sample: there is no `replacement`: here it is `replace`{MORE}',
+        ),
+        (lambda: sample('ab', foo=1), "sample() got an unexpected keyword argument 'foo'"),
+        (lambda: mix('ab', probabilities=[1]), f'mix: there is no `probabilities`: here it is `weights`{MORE}'),
+    ],
+)
+def test_a_guess_at_an_option(guess: Any, message: str) -> None:
+    with raises(TypeError, message):
+        guess()
+
+
+@pytest.mark.parametrize(
+    ('owner', 'name', 'message'),
+    [
+        (
+            stream('ab'),
+            'map',
+            (
+                "'Stream' object has no attribute 'map': here it stands right of `|`, as `apply(f)`, or `parallel_map("
+                f'f, threads=4)` in workers{MORE}'
+            ),
+        ),
+        (
+            sample('ab'),
+            'shuffle',
+            f"'Stream' object has no attribute 'shuffle': here it stands right of `|`, as `shuffle(…)`{MORE}",
+        ),
+        (
+            apply(abs),
+            'batch',
+            (
+                "'Stage' object has no attribute 'batch': here it stands right of `|`, as `batch_by(n)`, and `combine`"
+                f' behind it{MORE}'
+            ),
+        ),
+        (
+            stream('ab'),
+            'state_dict',
+            (
+                "'Stream' object has no attribute 'state_dict': here it is that of a run, `run = iter(stream)`, or of"
+                f' an `Infinite`{MORE}'
+            ),
+        ),
+        (
+            Infinite('ab'),
+            'set_epoch',
+            (
+                "'Infinite' object has no attribute 'set_epoch': here it is not needed: each pass over the source is"
+                f' shuffled and augmented anew{MORE}'
+            ),
+        ),
+        (
+            Infinite('ab'),
+            'filter',
+            f"'Infinite' object has no attribute 'filter': here it goes among the transforms, as `filter_by(f)`{MORE}",
+        ),
+        (stream('ab'), 'foo', "'Stream' object has no attribute 'foo'"),
+        (apply(abs), 'foo', "'Stage' object has no attribute 'foo'"),
+        (Infinite('ab'), 'foo', "'Infinite' object has no attribute 'foo'"),
+        (
+            itpipe,
+            'DataLoader',
+            (
+                "module 'itpipe' has no attribute 'DataLoader': here it is `Infinite(dataset, shuffle(), f, batch_size="
+                f'32, processes=8)`{MORE}'
+            ),
+        ),
+        (itpipe, 'foo', "module 'itpipe' has no attribute 'foo'"),
+    ],
+)
+def test_a_guess_at_a_method_or_a_name(owner: Any, name: str, message: str) -> None:
+    with raises(AttributeError, message):
+        getattr(owner, name)
+    assert not hasattr(owner, name)
+
+
+def test_a_guess_at_an_import() -> None:
+    message = f"cannot import name 'collate' from 'itpipe': here it is {NAMES['collate']}{MORE}"
+    with raises(ImportError, message):
+        from itpipe import collate  # type: ignore[attr-defined]  # noqa: F401
+    with pytest.raises(ImportError, match="cannot import name 'foo' from 'itpipe'"):
+        from itpipe import foo  # type: ignore[attr-defined]  # noqa: F401
+
+
+def test_what_a_property_raises_is_not_hidden() -> None:
+    class Loader(Infinite[Any]):
+        @property
+        def batch(self) -> Any:
+            raise AttributeError('its own')
+
+    with raises(AttributeError, 'its own'):
+        Loader('ab').batch
+    with raises(AttributeError, f"'Loader' object has no attribute 'stop': here it {OF_INFINITE['stop']}{MORE}"):
+        Loader('ab').stop()  # type: ignore[attr-defined]
+
+
+def test_an_error_within_a_function_is_not_taken_for_a_wrong_option() -> None:
+    @renames
+    def take(n: int) -> None:
+        raise TypeError("take() got an unexpected keyword argument 'count'")
+
+    with raises(TypeError, "take() got an unexpected keyword argument 'count'"):
+        take(3)
+    with raises(TypeError, f'take: there is no `count`: here it is `n`{MORE}'):
+        take(count=3)  # type: ignore[call-arg]
+
+
+def test_streams_and_stages_pickle_as_before() -> None:
+    for value in (apply(abs), [1, 2] | batch_by(2)):
+        assert pickle.loads(pickle.dumps(value)) == value
+        assert isinstance(value, (Stage, itpipe.Stream))
+
+
+def test_the_names_of_others_are_loaded_for_errors_only() -> None:
+    code = "import sys, itpipe; itpipe.stream('ab') | itpipe.apply(abs); itpipe.Infinite('ab', abs, batch_size=2); "
+    code += "print('itpipe._core.other_names' in sys.modules)"
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=os.environ, check=True)
+    assert run.stdout == 'False\n'

@@ -253,7 +253,9 @@ class TestInfinite:
         refuses(TypeError, message, infinite, combiner=3)
         message = 'Infinite: `ratio` goes to a function, but `combiner` is Threads(combine_pad, n_workers=1)'
         refuses(ValueError, message, infinite, combiner=Threads(combine_pad), ratio=0)
-        message = 'Infinite: `transforms[0]` must be a stage or a function of one item, got int'
+        message = (
+            'Infinite: `transforms[0]` must be a stage or a function of one item, got int: did you mean `batch_size=3`?'
+        )
         refuses(TypeError, message, infinite, 3)
         message = 'make_infinite_batch_iter: `n_iters_per_epoch` must be at least 1, got 0'
         refuses(ValueError, message, make_infinite_batch_iter, pairs(), batch_size=2, n_iters_per_epoch=0)

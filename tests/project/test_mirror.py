@@ -7,6 +7,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {
     '__main__.py': 'tools/test_command.py',
+    '_core/other_names.py': 'core/test_instead.py',
     '_core/public.py': 'project/test_public_names.py',
     '_core/version.py': 'tools/test_command.py',
     '_engine/branches.py': 'stages/test_zip.py',

@@ -1,0 +1,185 @@
+"""The names, methods and options that other libraries have and this one does not, with what to write instead."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ['INSTEAD', 'NAMES', 'OF_INFINITE', 'OF_STREAM', 'RENAMED', 'STAGES', 'WORKERS']
+
+STAGES: Final = frozenset((
+    'apply', 'batch_by', 'combine', 'combine_lists', 'combine_pad', 'concat', 'cycle', 'filter_by', 'flatten',
+    'map_all', 'map_at', 'parallel_map', 'prefetch', 'random_apply', 'reuse', 'sample_args', 'shard', 'shuffle',
+    'skip', 'take', 'unpack', 'with_rng', 'zip_apply', 'zip_with',
+))  # fmt: skip
+"""The public names that may stand right of `|`."""
+
+# What other libraries call it: what it is here. Each value continues "here it is …".
+_APPLY = '`apply(f)`, or `parallel_map(f, threads=4)` in workers'
+_BATCH = '`batch_by(n)`, and `combine` behind it'
+_COMBINE = '`combine`, or any other function of a list of items'
+_CYCLE = '`cycle(n)`; an `Infinite` begins the next pass by itself'
+_DATASET = 'any object with a length and an index, or any iterable; it needs no base class'
+_FILTER = '`filter_by(f)`'
+_MIX = '`mix(a, b, weights=[3, 1])`'
+_PAD = '`batch_by(n)`, and `combine_pad` behind it'
+_SAMPLER = '`shuffle()`, or `sample(dataset, weights=…)`'
+_SHARD = '`shard(index, count)`, or `Infinite(…, shard=(rank, ranks))`'
+_TAKE = '`take(n)`'
+_UNBATCH = '`flatten`'
+_WITH_RNG = '`with_rng(f)`, which calls `f(item, rng=…)`'
+NAMES: Final = {
+    'BatchSampler': '`batch_by(n)` or `batch_by(should_add)`',
+    'ConcatDataset': '`concat(b)`, behind `a |`',
+    'DataLoader': '`Infinite(dataset, shuffle(), f, batch_size=32, processes=8)`',
+    'DataPipe': _DATASET,
+    'Dataset': _DATASET,
+    'DistributedSampler': _SHARD,
+    'IterableDataset': _DATASET,
+    'MapDataset': _DATASET,
+    'IterDataset': _DATASET,
+    'PipelineBuilder': 'a source and stages, joined by `|`',
+    'RandomSampler': '`shuffle()`',
+    'Sampler': _SAMPLER,
+    'Subset': '`apply(dataset.__getitem__)`, behind `indices |`',
+    'TensorDataset': '`zip_with(labels)`, behind `images |`',
+    'Threads': '`parallel_map(f, threads=4)`; `itpipe.dpipe` has the names of dpipe',
+    'Loky': '`parallel_map(f, processes=4)`; `itpipe.dpipe` has the names of dpipe',
+    'WeightedRandomSampler': '`sample(dataset, weights=…)`',
+    'aggregate': _BATCH,
+    'apply_at': '`map_at`; `itpipe.dpipe` has the names of dpipe',
+    'batch': _BATCH,
+    'bucket_by_sequence_length': '`batch_by(limit=…, cost=len, padded=True)`, and `combine_pad` behind it',
+    'chain': '`concat(b)`',
+    'collate': _COMBINE,
+    'concatenate': '`concat(b)`',
+    'concatenate_datasets': '`concat(b)`, behind `a |`',
+    'default_collate': _COMBINE,
+    'disaggregate': _UNBATCH,
+    'enumerate': '`zip_with(itertools.count())`',
+    'filter': _FILTER,
+    'flat_map': '`apply(f) | flatten`',
+    'from_generator': '`stream(iterable)`',
+    'from_tensor_slices': '`stream(array)`',
+    'group': '`batch_by(n)`',
+    'imap': _APPLY,
+    'interleave': _MIX,
+    'interleave_datasets': _MIX,
+    'join': '`concat(b)`',
+    'limit': _TAKE,
+    'map': _APPLY,
+    'map_with_index': '`zip_with(itertools.count()) | unpack(f)`',
+    'mp_prefetch': '`parallel_map(f, processes=4)`',
+    'num_parallel_calls': '`parallel_map(f, threads=4)`',
+    'pad_collate': _PAD,
+    'padded_batch': _PAD,
+    'pin_memory': '`apply` behind the batches, of a function that calls `pin_memory()` of the tensors',
+    'pmap': '`parallel_map(f, threads=4)`',
+    'prefetch_to_device': '`apply` behind the batches, of a function that moves them',
+    'random_map': _WITH_RNG,
+    'random_split': '`take(n)` and `skip(n)` behind the same `shuffle(seed=0)`',
+    'repeat': _CYCLE,
+    'sample_from_datasets': _MIX,
+    'select': '`apply(dataset.__getitem__)`, behind `indices |`',
+    'sharding_filter': _SHARD,
+    'slice': '`skip(start) | take(n)`',
+    'unbatch': _UNBATCH,
+    'ungroup': _UNBATCH,
+    'unpack_args': '`unpack`; `itpipe.dpipe` has the names of dpipe',
+    'zip': '`zip_with(b)`',
+    'zip_datasets': '`zip_with(b)`, behind `a |`',
+}
+OF_INFINITE: Final = {
+    'get_iterator': 'is `iter(batch_iter)`, for one epoch',
+    'reset': 'is not needed: each `for` loop is the next epoch; with `restart=True`, all epochs are the same',
+    'set_epoch': 'is not needed: each pass over the source is shuffled and augmented anew',
+    'shutdown': 'is `close()`, or the end of `with`',
+    'stop': 'is `close()`, or the end of `with`',
+    'sampler': 'is not needed: `shard=(rank, ranks)` deals the items, and each pass is shuffled anew',
+}
+
+OF_STREAM: Final = {
+    'load_state_dict': 'is `stream.resume(state)`, or that of an `Infinite`',
+    'set_epoch': 'is not needed: an `Infinite` shuffles and augments each pass over the source anew',
+    'state_dict': 'is that of a run, `run = iter(stream)`, or of an `Infinite`',
+}
+
+# Options of functions of this library, by the names that they have elsewhere.
+_N = dict.fromkeys(('buffer_size', 'count', 'num', 'num_epochs', 'size', 'times'), '`n`')
+_RANKS = {'num_replicas': '`count`', 'num_shards': '`count`', 'rank': '`index`', 'world_size': '`count`'}
+_SIZES = dict.fromkeys(('buffer', 'bufsize', 'size', 'window_size'), '`buffer_size`')
+RENAMED: Final = {
+    'batch_by': {
+        'batch_size': '`size`',
+        'collate_fn': 'a stage behind it, such as `combine`',
+        'drop_remainder': '`drop_last`',
+        'n': '`size`',
+    },
+    'cycle': _N,
+    'mix': {'probabilities': '`weights`'},
+    'prefetch': _N,
+    'reuse': {'max_length': '`pool_size`', 'samples_per_volume': '`repetitions`'},
+    'sample': {
+        'num_samples': '`take(n)`, right of `sample(…) |`',
+        'probabilities': '`weights`',
+        'replacement': '`replace`',
+        'shuffle': 'not needed: the items are drawn at random',
+    },
+    'shard': _RANKS,
+    'shuffle': _SIZES
+    | {
+        'generator': '`seed`',
+        'reshuffle_each_iteration': 'not needed: each pass of an `Infinite` has another order',
+    },
+    'skip': _N,
+    'take': _N,
+}
+
+# Options of `Infinite` that loaders have elsewhere, and what to do instead.
+WORKERS = (
+    "give `processes`, `threads` or `workers='auto'`, or put `parallel_map(function, processes=…)` among the transforms"
+)
+_SHUFFLE = (
+    'put the stage `shuffle()` among the transforms, `shuffle(buffer_size)` if the source has no index, or begin with'
+    ' `sample(dataset)`'
+)
+_EPOCHS = 'each `for` loop over it is an epoch'
+_RNG = 'each item has a random generator of its own, see `with_rng`; give a `seed`'
+_RANK = 'give `shard=(rank, number of ranks)`'
+_DROP = (
+    'put `batch_by(size, drop_last=True)` and the combiner last in the transforms, with no `batch_size`, or'
+    ' `parallel_map(f | batch_by(size, drop_last=True) | combine, processes=…)`'
+)
+INSTEAD: Final = {
+    'batch_sampler': '`batch_size` may be a function that says which items make a batch, see `batch_by`',
+    'buffer_size': f'to make batches ahead, give `prefetch`; to shuffle, {_SHUFFLE}',
+    'collate_fn': 'give `combiner`',
+    'concurrency': WORKERS,
+    'drop_last': _DROP,
+    'drop_remainder': _DROP,
+    'epochs': _EPOCHS,
+    'generator': _RNG,
+    'in_order': 'give `ordered` to `parallel_map`',
+    'multiprocessing_context': WORKERS,
+    'n_jobs': WORKERS,
+    'n_workers': WORKERS,
+    'num_epochs': _EPOCHS,
+    'num_parallel_calls': WORKERS,
+    'num_proc': WORKERS,
+    'num_replicas': _RANK,
+    'num_threads': WORKERS,
+    'num_workers': WORKERS,
+    'persistent_workers': WORKERS,
+    'pin_memory': 'pin the tensors of a batch in the combiner',
+    'prefetch_factor': 'give `prefetch`, the number of batches that are made ahead',
+    'random_state': _RNG,
+    'rank': _RANK,
+    'repeat': _EPOCHS,
+    'rng': _RNG,
+    'sampler': 'begin with `sample(dataset)`, or with the sampler, and look its indices up in a `parallel_map`',
+    'shuffle': _SHUFFLE,
+    'timeout': 'give `stall_timeout`, the seconds after which a warning says what is waited for',
+    'weights': 'begin with `sample(dataset, weights=…)`',
+    'worker_count': WORKERS,
+    'worker_init_fn': 'give `setup` to `parallel_map`',
+    'world_size': _RANK,
+}
