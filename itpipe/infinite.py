@@ -89,11 +89,11 @@ class Infinite(Generic[B]):
     get the items that there are without `shard`. If the number of items is not a multiple of the number of ranks, a few
     items come a second time, so that all ranks get the same number. Otherwise the ranks that end last would wait for
     the others forever. `even='keep'` and `even='drop'` are other choices, see the stage `shard`. `shard='env'` takes
-    rank and number from torch.distributed if it is initialized, or else from the environment variables RANK and
-    WORLD_SIZE. Items are dealt to the ranks in turn and as early as possible: usually after the stages that count or
-    order items, such as `take` and `shuffle`, and before all others. So no rank works on items of another one.
-    `batch_size` and `batches_per_epoch` are those of one rank. All ranks need the same seed, and the same data in the
-    same order.
+    rank and number from torch.distributed or jax.distributed if it is initialized, or else from the environment
+    variables that torchrun, mpiexec or srun sets. Items are dealt to the ranks in turn and as early as possible:
+    usually after the stages that count or order items, such as `take` and `shuffle`, and before all others. So no rank
+    works on items of another one. `batch_size` and `batches_per_epoch` are those of one rank. All ranks need the same
+    seed, and the same data in the same order.
 
     With `record='run.log'` it writes into that file which items were in each batch that you received. The command
     `itpipe` makes any of these batches again, says what each epoch held, and where two runs differ first. With
