@@ -20,8 +20,25 @@ author = 'the itpipe authors'
 copyright = '2026, the itpipe authors'
 release = version = version_of('itpipe')
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.viewcode', 'sphinxcontrib.mermaid']
+extensions = [
+    'myst_nb',
+    'sphinx.ext.autodoc',
+    'sphinx.ext.viewcode',
+    'sphinx_copybutton',
+    'sphinx_design',
+    'sphinxcontrib.mermaid',
+]
 exclude_patterns = ['_build']
+
+# The notebooks run when the pages are built; an error in one is an error of the build.
+nb_execution_mode = 'force'
+nb_execution_raise_on_error = True
+nb_execution_timeout = 60
+nb_merge_streams = True
+
+# What is copied is what one types, without prompts and results.
+copybutton_prompt_text = r'>>> |\.\.\. |\(Pdb\) '
+copybutton_prompt_is_regexp = True
 
 myst_enable_extensions = ['colon_fence', 'deflist']
 myst_heading_anchors = 3
@@ -33,8 +50,16 @@ autodoc_preserve_defaults = True
 # The single backticks of docstrings: code, and a link where it is the name of something.
 default_role = 'py:obj'
 
+pygments_style, pygments_dark_style = 'friendly', 'github-dark'
+
 html_theme = 'furo'
 html_title = 'itpipe'
+html_static_path = ['_site']
+html_css_files = ['site.css']
+html_theme_options = {
+    'light_css_variables': {'color-brand-primary': '#6639ba', 'color-brand-content': '#6639ba'},
+    'dark_css_variables': {'color-brand-primary': '#b083f0', 'color-brand-content': '#b083f0'},
+}
 
 # Sphinx looks for the code of a class, and for the texts under its attributes, in its `__module__`, which for a public
 # name is the package that users import it from. While the pages are built it is the module that has the code.
