@@ -7,7 +7,6 @@ from typing import Any as _Any
 from ._core.instead import no_name as _no_name
 from ._core.public import publish as _publish
 from ._core.version import VERSION as _VERSION
-from ._engine.merging import merge_states
 from ._engine.stream import Stage, Stream, pipe, stream
 from .errors import Dropped, NotPicklable, NotRestartable, StallWarning, WorkerCrashed
 from .infinite import Infinite
@@ -28,6 +27,7 @@ from .stages.shard import shard
 from .stages.zip import zip_with
 
 if _TYPE_CHECKING:
+    from ._engine.merging import merge_states
     from .tools.check import check
     from .tools.debug import debug
     from .tools.explain import explain
@@ -85,7 +85,10 @@ __all__ = [
     'zip_with',
 ]
 
-_TOOLS: dict[str, str] = {name: name for name in ('check', 'debug', 'explain', 'headspace', 'plot', 'watch')}
+_LATER: dict[str, str] = {
+    'merge_states': '_engine.merging',
+    **{name: f'tools.{name}' for name in ('check', 'debug', 'explain', 'headspace', 'plot', 'watch')},
+}
 """The modules of the names that are imported when they are first used."""
 
 _publish(globals())
@@ -96,8 +99,8 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> _Any:
-    if name not in _TOOLS:
+    if name not in _LATER:
         raise _no_name(__name__, name)
-    globals()[name] = getattr(_import_module(f'.tools.{_TOOLS[name]}', __name__), name)
+    globals()[name] = getattr(_import_module(f'.{_LATER[name]}', __name__), name)
     _publish(globals())
     return globals()[name]

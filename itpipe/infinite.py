@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from ._core.checks import auto, integer, positive, truth
 from ._core.instead import check_option, check_transform, did_you_mean, no_attribute
-from ._core.keys import ordinals
+from ._core.keys import keys_of, ordinals
 from ._core.rng import check_seed
 from ._core.show import format_value, shortened
 from ._core.sizes import size
 from ._core.snapshots import snapshot
 from ._core.steps import ItemStep
-from ._engine.epochs import Epoch, Epochs
 from ._engine.lengths import count_items
 from ._engine.order import check_alike, dealt
-from ._engine.run import keys_of
 from ._engine.stream import Stage, Stream, as_stage, no_stage, pipe
 from .integrations.distributed import rank_of
-from .integrations.lightning import closing_callback
 from .stages.batch import batch_by
 from .stages.combine import combine, combine_lists
 from .stages.items import apply
@@ -178,6 +175,8 @@ class Infinite(Generic[B]):
         digest: bool = False,
         **combiner_kwargs: Any,
     ):
+        from ._engine.epochs import Epochs  # and with it all that runs
+
         for name in combiner_kwargs:
             check_option(name, combiner)
         if batches_per_epoch is not None:
@@ -238,10 +237,10 @@ class Infinite(Generic[B]):
 
     def __call__(self) -> Iterator[B]:
         """The batches of the next epoch."""
-        return Epoch(self._epochs.batches())
+        return self._epochs.epoch()
 
     def __iter__(self) -> Iterator[B]:
-        return Epoch(self._epochs.batches())
+        return self._epochs.epoch()
 
     def __len__(self) -> int:
         """How many batches an epoch has: `batches_per_epoch`, or as many as one pass over the source gives.
@@ -470,6 +469,8 @@ class Infinite(Generic[B]):
 
         Raises ImportError if neither `lightning` nor `pytorch_lightning` is installed.
         """
+        from .integrations.lightning import closing_callback
+
         return closing_callback(self)
 
     def draw(self) -> Picture:

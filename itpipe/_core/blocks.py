@@ -9,19 +9,19 @@ that it makes.
 from __future__ import annotations
 
 import math
-import mmap
-import threading
 import weakref
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from .allocator import keep_freed_memory
-from .nbytes import Shared
 from .snapshots import snapshot
+
+if TYPE_CHECKING:
+    from .nbytes import Shared
 
 __all__ = ['SMALLEST', 'Blocks', 'empty', 'lends']
 
@@ -50,6 +50,10 @@ class Blocks:
         size = math.prod(shape) * dtype.itemsize
         block = self._find(size)
         if block is None:
+            import mmap
+
+            from .nbytes import Shared
+
             keep_freed_memory()  # of the items: from this array, which it does not see, the C library learns nothing
             try:
                 block = Shared(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -98,10 +102,13 @@ class Blocks:
 
 def lends(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Blocks | None:
     """What the current thread has for such an array, if it is large."""
-    if math.prod(shape) * dtype.itemsize < SMALLEST or dtype.hasobject or not hasattr(mmap, 'MAP_ANONYMOUS'):
+    if math.prod(shape) * dtype.itemsize < SMALLEST or dtype.hasobject:
         return None
+    import mmap  # these two are slow to import, and only threads have blocks
+    import threading
+
     blocks = getattr(threading.current_thread(), 'blocks', None)
-    return blocks if isinstance(blocks, Blocks) else None
+    return blocks if isinstance(blocks, Blocks) and hasattr(mmap, 'MAP_ANONYMOUS') else None
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

@@ -18,7 +18,19 @@ from itertools import count
 from operator import index
 from typing import Any, Final, TypeAlias
 
-__all__ = ['END', 'Batch', 'Key', 'Zipped', 'as_key', 'describe', 'is_count', 'is_pair', 'key_hash', 'ordinals']
+__all__ = [
+    'END',
+    'Batch',
+    'Key',
+    'Zipped',
+    'as_key',
+    'describe',
+    'is_count',
+    'is_pair',
+    'key_hash',
+    'keys_of',
+    'ordinals',
+]
 
 Key: TypeAlias = 'int | tuple[Any, ...]'
 _MASK: Final = (1 << 64) - 1
@@ -89,6 +101,11 @@ def ordinals(key: Key) -> list[int]:
     if isinstance(key, int):
         return [key]
     return [ordinal for part in (key if isinstance(key, Batch) else key[:1]) for ordinal in ordinals(part)]
+
+
+def keys_of(key: Key | None) -> list[Any]:
+    """The keys of the items in a batch, or the key of an item, in a list. Empty if there is no item yet."""
+    return [] if key is None else list(key) if isinstance(key, Batch) else [key]
 
 
 def describe(key: Key) -> str:

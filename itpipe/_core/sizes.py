@@ -12,7 +12,7 @@ UNITS = {
     'B': 1, 'kB': 10**3, 'MB': 10**6, 'GB': 10**9, 'TB': 10**12,
     'KiB': 1 << 10, 'MiB': 1 << 20, 'GiB': 1 << 30, 'TiB': 1 << 40,
 }  # fmt: skip
-SIZE = re.compile(r'\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([A-Za-z]+)\s*')
+SIZE = r'\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([A-Za-z]+)\s*'
 
 
 class Bytes(int):
@@ -26,7 +26,7 @@ def size(where: str, name: str, value: object, least: int = 1) -> int:
         if isinstance(value, bool) or not hasattr(type(value), '__index__'):
             raise TypeError(f'{rule} {type(value).__name__}')
         return integer(where, name, value, least)
-    match = SIZE.fullmatch(value)
+    match = re.fullmatch(SIZE, value)
     # all in lower or all in upper case will do, but not mixed: 'Mb' would be megabits
     units = [n for unit, n in UNITS.items() if match and match[2] in (unit, unit.lower(), unit.upper())]
     if match is None or not units:

@@ -188,7 +188,7 @@ class Elsewhere(NamedTuple):
     """What workers do, as it was written."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Step:
     """What the four kinds have in common.
 
@@ -271,7 +271,7 @@ class Step:
         return None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Stateless(Step):
     """It remembers nothing: where it stands follows from the last key that it gave.
 
@@ -303,7 +303,6 @@ class Stateless(Step):
         return isinstance(key, Batch) and all(map(upstream, key))
 
 
-@dataclass(frozen=True, eq=False)
 class Expanding(Step):
     """It makes any number of values of one, with the keys `(key, 0)`, `(key, 1)`, …
 
@@ -319,7 +318,7 @@ class Expanding(Step):
         return is_pair(key) and upstream(key[0])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Stateful(Step):
     """It remembers a dict: `work(items, state, *options)` never looks at values, and keeps all it needs in `state`.
 
@@ -394,7 +393,6 @@ class Stateful(Step):
         return is_pair(key) and upstream(key[0]) if self.gives == 'repeated' else upstream(key)
 
 
-@dataclass(frozen=True, eq=False)
 class Opaque(Step):
     """The engine knows nothing of it: what comes out is numbered, and to go on, it starts from the beginning."""
 
@@ -412,7 +410,7 @@ class Opaque(Step):
         return True
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class UserStateful(Opaque):
     """A user's generator with a state: `work(values, state, *options)`, from values to values.
 

@@ -6,23 +6,24 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from itpipe._core.keys import Key, is_pair
 from itpipe._core.notes import close_after
 from itpipe._core.show import Counted, format_call, format_step, same
 from itpipe._core.steps import Joins, Pair, Step, draws
 
-from .chain import Chain
 from .fingerprint import fingerprint
 from .functions import Blames, ItemFunction, Keyed
 from .iterators import is_iterable
-from .ledgers import Ledger
-from .seeds import Seeds
 from .source import MadeOf, Opened
 from .state_checks import check_position, key_test
 from .stream import Stage, Stream, stream
-from .waiting import Stop
+
+if TYPE_CHECKING:
+    from .chain import Chain
+    from .seeds import Seeds
+    from .waiting import Stop
 
 __all__ = ['Branched', 'Joined', 'LeftOfBranches', 'OpenedBranches', 'branches_of']
 
@@ -173,6 +174,8 @@ class OpenedBranches:
     left: ClassVar[type[LeftOfBranches]] = LeftOfBranches
 
     def __init__(self, source: Any, seeds: Seeds, stop: Stop):
+        from .ledgers import Ledger
+
         self.source, self.seeds, self.stop = source, seeds, stop
         self.ledger = Ledger()
         self.chains: dict[int, Chain] = {}
@@ -199,6 +202,8 @@ class OpenedBranches:
         return self.closing(self.run(self.at))
 
     def chain(self, branch: Stream[Any], seeds: Seeds, position: Any, n: int = 0) -> Chain:
+        from .chain import Chain
+
         seeds, ledger = seeds.branch(branch.source.seed), self.ledger.branch(n)
         return Chain(
             branch.source, branch.steps, seeds, self.stop, position, self.tracked, complete=self.complete, ledger=ledger

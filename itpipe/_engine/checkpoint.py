@@ -9,7 +9,6 @@ from itpipe._core.rng import fresh_seed
 from itpipe._core.steps import ItemStep, State, Step
 
 from .dealing import deal
-from .edits import edited
 from .fingerprint import difference, names_in, pipeline_text
 from .order import last_shard
 from .state_checks import FORMAT, MERGED, Position, check_position, checksum, listed, named, rank_in_words, read_state
@@ -73,6 +72,8 @@ class StateCodec:
         return position
 
     def _read_edited(self, where: str, text: str, position: Position, strict: bool) -> Position:
+        from .edits import edited  # seldom needed
+
         message = f'{where}: `state` is that of another pipeline, {difference(text, self.text)}'
         try:
             in_pass = edited(position.in_pass, text, self.text)

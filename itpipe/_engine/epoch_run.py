@@ -17,12 +17,12 @@ from itpipe.errors import Dropped
 
 from .background import Background
 from .chain import Chain
-from .checkpoint import Position
 from .ledgers import Ledger
 from .meters import Meter
 from .pools import Pools
 from .seeds import Seeds
 from .source import Source
+from .state_checks import Position
 from .threads import close_outside
 from .waiting import GRACE, StallTimer, warn_still_running
 

@@ -17,15 +17,16 @@ from itpipe._core.rng import fresh_seed
 from itpipe._core.steps import ItemStep, State, Step
 
 from .chain import is_running, item_again
-from .checkpoint import Position, StateCodec
 from .epoch_run import Cursor, EpochRun
 from .meters import Shows
 from .seeds import Seeds
 from .source import Source
 from .stacks import user_stacklevel
+from .state_checks import Position
 from .waiting import DroppedLog
 
 if TYPE_CHECKING:
+    from .checkpoint import StateCodec
     from .recording import Recorder
     from .stats import Stats
 
@@ -70,6 +71,10 @@ class Epochs:
         """At most one; with `restart`, one for each epoch that is being iterated."""
         self.dropped = DroppedLog()
         self._starting = threading.RLock()
+
+    def epoch(self) -> Epoch[Any]:
+        """The next epoch."""
+        return Epoch(self.batches())
 
     def batches(self) -> Iterator[Any]:
         """The batches of the next epoch."""
@@ -188,6 +193,8 @@ class Epochs:
 
     @cached_property
     def codec(self) -> StateCodec:
+        from .checkpoint import StateCodec  # for states only
+
         return StateCodec(self.source, self.steps, self.seed)
 
     def state(self) -> State:

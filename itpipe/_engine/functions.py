@@ -7,18 +7,17 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from itpipe._core.keys import Key
 from itpipe._core.notes import note
 from itpipe._core.rng import Draws, generator
 from itpipe._core.show import format_step
-from itpipe._core.steps import AS_WRITTEN, METER, STOP, EachStep, Function, ItemStep, Seed, Step
-
-from .meters import Meter
-from .seeds import Seeds, StepSeed
-from .waiting import Stop
+from itpipe._core.steps import AS_WRITTEN, STOP, EachStep, Function, ItemStep, Seed, Step
 
 if TYPE_CHECKING:
+    from itpipe._core.keys import Key
+
     from .resources import Resource
+    from .seeds import Seeds, StepSeed
+    from .waiting import Stop
 
 __all__ = ['NOTHING', 'Blames', 'Each', 'ItemFunction', 'Keyed', 'NeedsRng', 'bind_option', 'item_function']
 
@@ -254,6 +253,4 @@ def bind_option(option: Any, step: Step, seeds: Seeds, stop: Stop) -> Any:
         return item_function((item._replace(**arguments) if item.name == step.name else item for item in option), seeds)
     if option is AS_WRITTEN:
         return format_step(step)
-    if option is METER:
-        return Meter()  # for what is made again; that of the run takes its place where that starts
     return stop if option is STOP else option

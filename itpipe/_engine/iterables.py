@@ -9,21 +9,23 @@ from copy import deepcopy
 from functools import partial
 from math import inf
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from itpipe._core.keys import Key, is_count
 from itpipe._core.notes import note
 from itpipe._core.show import format_call, format_value, same
-from itpipe._core.steps import Pair
 from itpipe.errors import NotRestartable
 
 from .indexing import Indices, LookUp, has_index, index_agrees, is_cheap, length, only_index
 from .iterators import is_plain, may_rewind, pick, without_first
-from .run import Run
-from .seeds import Seeds
 from .source import Numbered, Opened
 from .source_states import Rewinder, has_epochs, has_states, warn_of_buffer
-from .waiting import Stop
+
+if TYPE_CHECKING:
+    from itpipe._core.steps import Pair
+
+    from .seeds import Seeds
+    from .waiting import Stop
 
 __all__ = ['Items']
 
@@ -112,6 +114,8 @@ class Items:
 
     def follow(self, start: int, begin: int = 0) -> Iterator[Pair]:
         """The items from the one at `start` on, where the iterable itself begins with the one at `begin`."""
+        from .run import Run  # which takes all that runs
+
         self._check()
         again, self._read_before, self._ended_before = self._read_before, self.one_shot, False
         number = start - 1

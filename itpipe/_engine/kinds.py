@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import is_count
 from itpipe._core.show import shortened
 from itpipe._core.steps import Expanding, Stateful, Stateless, Step, UserStateful
 
-from .operators import BatchOperator, ExpandingOperator, OpaqueOperator, Operator, StatelessOperator
-from .stateful import StatefulOperator
-from .user_state import UserStatefulOperator
+if TYPE_CHECKING:
+    from .operators import Operator
 
 __all__ = ['kind_of', 'kind_of_step']
 
 
 def kind_of_step(step: Step) -> type[Operator]:
     """The operator for the step's kind."""
+    from . import operators, stateful, user_state  # not needed to describe a stream
+
     if isinstance(step, Stateless):
-        return BatchOperator if step.gives == 'lists' else StatelessOperator
+        return operators.BatchOperator if step.gives == 'lists' else operators.StatelessOperator
     if isinstance(step, Expanding):
-        return ExpandingOperator
+        return operators.ExpandingOperator
     if isinstance(step, Stateful):
-        return StatefulOperator
-    return UserStatefulOperator if isinstance(step, UserStateful) else OpaqueOperator
+        return stateful.StatefulOperator
+    return user_state.UserStatefulOperator if isinstance(step, UserStateful) else operators.OpaqueOperator
 
 
 def kind_of(entry: Any) -> type[Operator]:
     """The kind of the steps that have such an entry; raises ValueError if there is none."""
+    from . import operators, stateful, user_state
+
     if isinstance(entry, dict):
-        return UserStatefulOperator if 'segments' in entry else StatefulOperator
+        return user_state.UserStatefulOperator if 'segments' in entry else stateful.StatefulOperator
     if isinstance(entry, list):
-        return ExpandingOperator
+        return operators.ExpandingOperator
     if is_count(entry):
-        return OpaqueOperator
+        return operators.OpaqueOperator
     raise ValueError(f'an entry of its "steps" cannot be {shortened(entry)}')

@@ -43,7 +43,11 @@ class Operator:
 
     def __init__(self, step: Any, seeds: Seeds, stop: Stop, tracked: bool = True):
         self.step = step
-        self.options = tuple(bind_option(option, step, seeds, stop) for option in step.options)
+        self.options: tuple[Any, ...] = tuple(
+            # a meter for what is made again; that of the run takes its place where that starts
+            Meter() if option is METER else bind_option(option, step, seeds, stop)
+            for option in step.options
+        )
         self.meter = Meter()
         """What it counts; set before `start`."""
         self.entry: Any = None

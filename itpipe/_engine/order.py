@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from itpipe._core.keys import END, Key
 from itpipe._core.steps import METER, STOP, ItemStep, Pair, Stateful, Stateless, Step, draws, identity
 
-from .functions import ItemFunction
-from .meters import Meter
-from .waiting import Stop
-
 if TYPE_CHECKING:
+    from .functions import ItemFunction
+    from .meters import Meter
     from .source import Source
+    from .waiting import Stop
 
 __all__ = [
     'LOOK_UP', 'Plan', 'check_alike', 'dealt', 'fused', 'is_by_count', 'last_shard', 'map_items', 'planned', 'running',

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from itpipe._core.notes import note
 from itpipe._core.show import format_value, same
-from itpipe._core.steps import Function
+
+if TYPE_CHECKING:
+    from itpipe._core.steps import Function
 
 __all__ = ['Resource', 'with_setup']
 

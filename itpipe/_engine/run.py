@@ -9,7 +9,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from itpipe._core.keys import Batch, Key, ordinals
+from itpipe._core.keys import Key, keys_of, ordinals
 from itpipe._core.notes import close_after
 from itpipe._core.show import format_steps, shortened
 from itpipe._core.snapshots import snapshot
@@ -17,16 +17,16 @@ from itpipe._core.steps import State
 from itpipe.errors import Dropped
 
 from .chain import B, Chain, is_running
-from .checkpoint import Position, StateCodec
 from .threads import close_outside
 
 if TYPE_CHECKING:
     from itpipe._views.picture import Picture
 
+    from .checkpoint import StateCodec
     from .stats import Stats
     from .tracing import Tracing
 
-__all__ = ['Run', 'keys_of']
+__all__ = ['Run']
 
 
 class Run(Iterator[B]):
@@ -138,6 +138,9 @@ class Run(Iterator[B]):
 
         See also: `Infinite.state_dict`.
         """
+        from .checkpoint import StateCodec
+        from .state_checks import Position
+
         chain = self._chain
         in_pass = None if self._key is None and not chain.resumed else chain.state()
         if self._codec is None:
@@ -179,8 +182,3 @@ def _close_all() -> None:
     with ExitStack() as closing:
         for run in list(_runs):
             closing.callback(run.close)
-
-
-def keys_of(key: Key | None) -> list[Any]:
-    """The keys of the items in a batch, or the key of an item, in a list. Empty if there is no item yet."""
-    return [] if key is None else list(key) if isinstance(key, Batch) else [key]

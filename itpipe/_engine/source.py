@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from itpipe._core.keys import Key
 from itpipe._core.show import format_call
-from itpipe._core.steps import Pair
 
-from .functions import ItemFunction
-from .indexing import Indices, LookUp
-from .seeds import Seeds
-from .waiting import Stop
+if TYPE_CHECKING:
+    from itpipe._core.keys import Key
+    from itpipe._core.steps import Pair
+
+    from .functions import ItemFunction
+    from .indexing import Indices, LookUp
+    from .seeds import Seeds
+    from .waiting import Stop
 
 __all__ = ['MadeOf', 'Numbered', 'Opened', 'Seeded', 'Source']
 

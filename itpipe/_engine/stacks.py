@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
-from textwrap import indent
 from typing import TypeAlias
 
 __all__ = ['Stack', 'format_stack', 'format_worker', 'stack_of', 'user_stacklevel']
@@ -37,11 +35,15 @@ def user_stacklevel() -> int:
 
 def format_worker(who: str, stack: Stack) -> str:
     """The lines for one worker: who it is, and its stack."""
+    from textwrap import indent
+
     return f'  {who}\n{indent(format_stack(stack), "  ")}'
 
 
 def format_stack(stack: Stack) -> str:
     """The stack, as a traceback prints it."""
+    import traceback  # takes a while, and is needed for warnings only
+
     return ''.join(traceback.StackSummary.from_list([(*frame, None) for frame in stack]).format())
 
 
@@ -50,10 +52,12 @@ def stack_of(thread: int | None) -> Stack:
 
     If there is none, it is that of itpipe. If the thread waits there for other threads, it is empty.
     """
-    frame = sys._current_frames().get(thread or 0)
+    frame, stack = sys._current_frames().get(thread or 0), []
     if frame is None:
         return []
-    stack = [(inner.f_code.co_filename, line, inner.f_code.co_name) for inner, line in traceback.walk_stack(frame)]
+    while frame is not None:
+        stack.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+        frame = frame.f_back
     stack.reverse()
     ours = [file.startswith(PACKAGE) for file, _, _ in stack]
     first = next((n for n in range(1, len(stack)) if ours[n - 1] and not ours[n]), -1)

@@ -9,16 +9,13 @@ from itpipe._core.checks import integer, not_async, truth
 from itpipe._core.instead import no_attribute
 from itpipe._core.rng import check_seed
 from itpipe._core.show import format_step, format_steps, same, shortened
-from itpipe._core.steps import Function, ItemStep, Joins, Stateless, Step, identity
+from itpipe._core.steps import Function, ItemStep, Joins, State, Stateless, Step, identity
 
-from .chain import Chain, item_again
-from .checkpoint import StateCodec
 from .functions import item_function
 from .iterables import Items
 from .iterators import is_iterable
 from .lengths import count_items
 from .order import fused, is_by_count
-from .run import Run
 from .seeds import Seeds
 from .source import Seeded, Source
 
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
 
     from itpipe._views.picture import Picture
 
+    from .run import Run
     from .types import AnyFunction, Array, Each, G, HalfKnown, K, N, Named, Pair, R, Unknown, X, Y
 
 __all__ = ['Stage', 'Stream', 'as_stage', 'itemwise', 'no_stage', 'only_items', 'pipe', 'stream']
@@ -172,7 +170,7 @@ class Stream(Generic[B]):
         return _followed(self, as_stage(other))
 
     def __iter__(self) -> Run[B]:
-        return Run(Chain(self.source, self.steps, Seeds(fallback=self.source.seed)))
+        return _run(self, Seeds(fallback=self.source.seed))
 
     def __len__(self) -> int:
         """How many items come out, where that is known before: of data with a `len()`, through stages that keep or
@@ -209,11 +207,13 @@ class Stream(Generic[B]):
 
         See also: `Infinite`.
         """
+        from .checkpoint import StateCodec
+
         position = StateCodec(self.source, self.steps).read(
             'Stream.resume', state, truth('Stream.resume', 'strict', strict)
         )
         seeds = Seeds(pass_=position.pass_, fallback=self.source.seed, entropy=position.entropy)
-        return Run(Chain(self.source, self.steps, seeds, state=position.in_pass))
+        return _run(self, seeds, position.in_pass)
 
     def at(self, number: int) -> Run[B]:
         """A run that begins with what comes out at this index: 0 is the first, and nothing before it is made.
@@ -244,7 +244,7 @@ class Stream(Generic[B]):
         except ValueError:
             raise ValueError(f'Stream.at: `{self.source!r}` does not give its items by number') from None
         state = {'source': place, 'steps': {}}
-        return Run(Chain(self.source, self.steps, Seeds(fallback=self.source.seed), state=state))
+        return _run(self, Seeds(fallback=self.source.seed), state)
 
     def item(self, key: Any) -> Any:
         """One item, made again separately, with its randomness, as it was just before it was put into a batch.
@@ -263,6 +263,8 @@ class Stream(Generic[B]):
 
         See also: `Infinite.item`, `Stage.item`.
         """
+        from .chain import item_again
+
         return item_again('Stream.item', self.source, self.steps, Seeds(fallback=self.source.seed), key)
 
     def draw(self) -> Picture:
@@ -306,6 +308,14 @@ class Stream(Generic[B]):
 
     def __hash__(self) -> int:
         return hash(tuple(step.name for step in self.steps))
+
+
+def _run(stream: Stream[B], seeds: Seeds, state: State | None = None) -> Run[B]:
+    """A run of the stream. What it takes is imported now: who only describes a stream need not wait for it."""
+    from .chain import Chain
+    from .run import Run
+
+    return Run(Chain(stream.source, stream.steps, seeds, state=state))
 
 
 def _followed(left: Stream[Any], stage: Stage[Any, Any]) -> Stream[Any]:

@@ -13,12 +13,12 @@ from itpipe._core.notes import note
 from itpipe._core.steps import AS_WRITTEN, METER, STOP, Pair, Stateless
 from itpipe._engine.factories import factory
 from itpipe._engine.indexing import Indices
-from itpipe._engine.meters import Meter
 from itpipe._engine.stream import Stage
-from itpipe._engine.waiting import Stop
 
 if TYPE_CHECKING:
+    from itpipe._engine.meters import Meter
     from itpipe._engine.stream import Lists
+    from itpipe._engine.waiting import Stop
 else:
     Lists = Stage
 

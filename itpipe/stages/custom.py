@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from functools import partial, update_wrapper
 from inspect import signature
-from typing import Any, Concatenate, Generic, Protocol, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Protocol, overload
 
 from itpipe._core.checks import is_function
-from itpipe._core.keys import Key
 from itpipe._core.notes import note, noted
 from itpipe._core.show import format_call, format_value
 from itpipe._core.steps import Opaque, Pair, UserStateful, is_json
 from itpipe._engine.iterators import is_iterable, iterate
 from itpipe._engine.stream import B, P, Stage, Stream, stream
+
+if TYPE_CHECKING:
+    from itpipe._core.keys import Key
 
 __all__ = ['stage']
 

@@ -11,18 +11,17 @@ from itpipe._core.checks import integer
 from itpipe._core.keys import Key, is_count, is_pair
 from itpipe._core.steps import Joins, Pair
 from itpipe._engine.branches import Joined, OpenedBranches
-from itpipe._engine.chain import Chain
 from itpipe._engine.factories import factory
 from itpipe._engine.functions import Blames, ItemFunction, Keyed
-from itpipe._engine.pools import Pools
-from itpipe._engine.seeds import Seeds
-from itpipe._engine.source import MadeOf
 from itpipe._engine.state_checks import key_test
 from itpipe._engine.stream import Stage, Stream
-from itpipe._engine.waiting import Stop
 
 if TYPE_CHECKING:
+    from itpipe._engine.chain import Chain
+    from itpipe._engine.seeds import Seeds
+    from itpipe._engine.source import MadeOf
     from itpipe._engine.stream import Same
+    from itpipe._engine.waiting import Stop
 
 __all__ = ['cycle']
 
@@ -87,6 +86,8 @@ class _OpenedCycle(OpenedBranches):
 
     def __init__(self, source: _Cycle, seeds: Seeds, stop: Stop):
         super().__init__(source, seeds, stop)
+        from itpipe._engine.pools import Pools
+
         stop.pools = stop.pools or Pools()
         self.fresh = seeds.copy()  # before the random steps of the first pass are counted
         self.again = lru_cache(KEPT)(self.pass_again)

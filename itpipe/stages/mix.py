@@ -13,20 +13,20 @@ from itpipe._core.keys import is_count
 from itpipe._core.names import step_name
 from itpipe._core.rng import Draws, check_seed
 from itpipe._core.show import Counted, format_call, non_defaults, same
-from itpipe._core.steps import Pair
 from itpipe._core.weights import check_weights, checksum, upper_edges
 from itpipe._engine.branches import Branched, OpenedBranches, branches_of, fingerprints
-from itpipe._engine.seeds import Seeds
 from itpipe._engine.source import MadeOf
 from itpipe._engine.stream import Stream, no_stage
-from itpipe._engine.waiting import Stop
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     import numpy.typing as npt
 
+    from itpipe._core.steps import Pair
+    from itpipe._engine.seeds import Seeds
     from itpipe._engine.types import Drawing, X, Y
+    from itpipe._engine.waiting import Stop
 
 __all__ = ['mix']
 

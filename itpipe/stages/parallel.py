@@ -14,15 +14,12 @@ from itpipe._core.sizes import size
 from itpipe._core.steps import METER, STOP, EachStep, Elsewhere, ItemStep, Stateful, Stateless, Step, identity
 from itpipe._engine.factories import factory, function_of
 from itpipe._engine.order import is_by_count
-from itpipe._engine.resources import Resource, with_setup
 from itpipe._engine.stream import Stage, only_items
-from itpipe._workers import window
-from itpipe._workers.failures import OnError, policy_of, retries_of
-from itpipe._workers.opening import Workers, check_limits
 
 if TYPE_CHECKING:
     from itpipe._engine.stream import S
     from itpipe._engine.types import AnyFunction, Map, Submits, X, Y
+    from itpipe._workers.failures import OnError
 
 __all__ = ['parallel_map']
 
@@ -171,6 +168,11 @@ def parallel_map(
 
     See also: `apply`, the same without workers; `prefetch`; `Infinite`, whose `threads` and `processes` make batches.
     """
+    from itpipe._engine.resources import Resource, with_setup
+    from itpipe._workers import window  # with the pools, which only this stage needs
+    from itpipe._workers.failures import policy_of, retries_of
+    from itpipe._workers.opening import Workers, check_limits
+
     where, given = _chosen(kwargs, threads=threads, processes=processes, executor=executor, workers=workers)
     truth('parallel_map', 'ordered', ordered)
     one_of('parallel_map', 'lookups', lookups, ('workers', 'main'))

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 from itpipe._core.sizes import size
 from itpipe._core.steps import METER, STOP, Elsewhere, Pair, Stateless
-from itpipe._engine.background import Background
 from itpipe._engine.factories import factory
-from itpipe._engine.meters import Meter
 from itpipe._engine.stream import Stage
-from itpipe._engine.threads import close_outside
-from itpipe._engine.waiting import Stop
 
 if TYPE_CHECKING:
+    from itpipe._engine.meters import Meter
     from itpipe._engine.stream import Same
+    from itpipe._engine.waiting import Stop
 else:
     Same = Stage
 
@@ -45,6 +43,9 @@ def prefetch(n: int | str) -> Same:
 
 
 def _prefetch(items: Iterator[Pair], stop: Stop, meter: Meter, n: int) -> Iterator[Pair]:
+    from itpipe._engine.background import Background
+    from itpipe._engine.threads import close_outside
+
     background = Background('itpipe-prefetch', n, meter)
     stop.add(background)
     try:

@@ -17,22 +17,22 @@ from itpipe._core.notes import note
 from itpipe._core.permutation import permuted
 from itpipe._core.rng import BLOCK, Draws, check_seed
 from itpipe._core.show import Counted, format_call, format_step, non_defaults, same
-from itpipe._core.steps import Joins, Pair
 from itpipe._core.weights import check_weights, checksum, upper_edges
 from itpipe._engine.indexing import Indices, LookUp, as_runtime_error, is_cheap, length, note_length
 from itpipe._engine.iterables import Items
-from itpipe._engine.seeds import Seeds
 from itpipe._engine.source import MadeOf, Numbered, Opened, Seeded
 from itpipe._engine.source_states import has_states
 from itpipe._engine.stream import Stream, no_stage
-from itpipe._engine.waiting import Stop
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     import numpy.typing as npt
 
+    from itpipe._core.steps import Joins, Pair
+    from itpipe._engine.seeds import Seeds
     from itpipe._engine.types import Drawing, Indexed, X, Y, Z
+    from itpipe._engine.waiting import Stop
 
 __all__ = ['load_by_random_id', 'sample', 'shuffled']
 

@@ -13,13 +13,13 @@ from itpipe._core.keys import END
 from itpipe._core.notes import note
 from itpipe._core.steps import HIDDEN, STOP, Expanding, ItemStep, Pair, State, Stateful, Stateless, identity
 from itpipe._engine.factories import factory, function_of
-from itpipe._engine.functions import ItemFunction
 from itpipe._engine.iterators import is_iterable, iterate
 from itpipe._engine.stream import Stage
-from itpipe._engine.waiting import Stop
 
 if TYPE_CHECKING:
+    from itpipe._engine.functions import ItemFunction
     from itpipe._engine.stream import Parts, Same
+    from itpipe._engine.waiting import Stop
 else:
     Parts = Stage
     Same = Stage

@@ -14,7 +14,6 @@ from itpipe._core.keys import END
 from itpipe._core.steps import HIDDEN, Pair, State, Stateful
 from itpipe._engine.dealing import Dealing, is_dealing
 from itpipe._engine.factories import factory
-from itpipe._engine.stacks import user_stacklevel
 from itpipe._engine.stream import Stage
 from itpipe.integrations.distributed import distributed
 
@@ -106,6 +105,8 @@ def _shard(items: Iterator[Pair], state: State, log: deque[Any], index: int, cou
         del pair
     left = dealing.order(reached) % count
     if even == 'keep' and left and distributed() is not None:
+        from itpipe._engine.stacks import user_stacklevel
+
         warnings.warn(
             f'shard: {count} ranks share {dealing.order(reached)} items, so {left} of them get one more than the'
             ' others, and what waits for all ranks in each step hangs;'
