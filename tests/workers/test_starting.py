@@ -474,14 +474,15 @@ def test_what_is_begun_while_the_interpreter_shuts_down_is_an_error(where: str) 
         assert list(make()) == [0, 1, 2]
 
         class Late:
-            def __del__(self, make=make, list=list, print=print, RuntimeError=RuntimeError):
+            def __del__(self, make=make, list=list, print=print, errors=(ImportError, RuntimeError)):
                 try:
                     list(make())
-                except RuntimeError as error:
+                except errors as error:  # of imports, as what runs is imported where it is made
                     print(error, flush=True)
 
         late = Late()
         """,
         where,
     )
-    assert out == 'no thread can be started any more: the interpreter is shutting down\n'
+    assert out.endswith('shutting down\n')  # as Python says it of an import, or itpipe of a thread
+    assert out.count('\n') == 1
