@@ -221,7 +221,7 @@ def test_help_explains_each_command_with_an_example(capsys):
 def test_the_version_is_that_of_the_distribution_and_the_script_is_installed():
     project = tomllib.loads((Path(ROOT) / 'pyproject.toml').read_text(encoding='utf-8'))['project']
     assert project['dynamic'] == ['version']  # read from `_core/version.py`, see `project/test_package.py`
-    assert VERSION == itpipe.__version__
+    assert itpipe.__version__ == VERSION
     assert project['scripts'] == {'itpipe': 'itpipe.tools.command:main'}
 
 
