@@ -16,7 +16,8 @@ from loky import cpu_count
 from strategies import executors, executors_with_processes, fickle  # noqa: F401  (fixtures)
 from written import is_written_in
 
-collect_ignore = ['tests/typing']  # read by the type checkers, which must refuse some of it; not run
+# Read by type checkers, which must refuse some of it; not run.
+collect_ignore = ['tests/typing', 'tests/project/user_project']
 
 # ITPIPE_HYPOTHESIS chooses a profile: `quick` tries a twentieth of the examples that the tests name, `full` a tenth.
 # `thorough` is for once by hand; ITPIPE_EXAMPLES splits its work over several runs, each with a seed of its own.
