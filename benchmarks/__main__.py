@@ -6,6 +6,7 @@ python -m benchmarks [--rounds N] [--peers] [--busy] [--output DIR] [work …]
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .table import ALL, LONG, Measured, chart, header, lacking, lines, measured, serve
+from .table import ALL, HEAD, LONG, Measured, chart, lacking, lines, machine, measured, record, serve
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     )
     parser.add_argument('--peers', action='store_true', help='measure other libraries too, those that are installed')
     parser.add_argument('--busy', action='store_true', help='keep one core busy meanwhile')
-    parser.add_argument('--output', type=Path, metavar='DIR', help='write table.md and chart.png there')
+    parser.add_argument('--output', type=Path, metavar='DIR', help='write table.md, chart.png and figures.json there')
     parser.add_argument('--share', type=float, default=1, help='of the usual number of items (default: 1)')
     parser.add_argument('--row', nargs=2, metavar=('WORK', 'ROW'), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -47,15 +48,16 @@ def run(names: list[str], options: argparse.Namespace) -> None:
         print(line, flush=True)
         written.append(line)
 
-    results: list[Measured] = []
-    for line in header(options.rounds):
-        say(line + (' One core was kept busy.' if options.busy and not written else ''))
+    results: dict[str, Measured] = {}
+    where = machine(options.rounds) + (' One core was kept busy.' if options.busy else '')
+    for line in (where, '', *HEAD):
+        say(line)
     absent = {name: module for name in names if (module := lacking(name))}
     for name in names:
         if name in absent:
             continue
-        results.append(measured(name, options.rounds, options.peers, options.share))
-        for line in lines(results[-1]):
+        results[name] = measured(name, options.rounds, options.peers, options.share)
+        for line in lines(record(name, results[name])):
             say(line)
     if options.peers:
         from .peers import missing
@@ -64,15 +66,19 @@ def run(names: list[str], options: argparse.Namespace) -> None:
             say(f'\nNot installed: {", ".join(libraries)}.')
     for name, module in absent.items():
         say(f'\nLeft out: {name}: {module} is not installed.')
-    for result in results:
+    for result in results.values():
         for reason in dict.fromkeys(result.failed.values()):
             titles = '; '.join(title for title, other in result.failed.items() if other == reason)
             say(f'\nLeft out: {titles} in "{result.work.title}": {reason}.')
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
         (options.output / 'table.md').write_text('\n'.join(written) + '\n', encoding='utf-8')
-        chart(results, options.output / 'chart.png')
-        print(f'\n{options.output / "table.md"}, {options.output / "chart.png"}')
+        chart([*results.values()], options.output / 'chart.png')
+        works = [record(name, result) for name, result in results.items()]
+        command = ' '.join(['python -m benchmarks', *sys.argv[1:]])
+        figures = {'machine': where, 'command': command, 'works': works}
+        (options.output / 'figures.json').write_text(json.dumps(figures, indent=1) + '\n', encoding='utf-8')
+        print(*(f'\n{options.output / name}' for name in ('table.md', 'chart.png', 'figures.json')), sep='')
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -28,7 +28,9 @@ from .tuning import TUNING
 from .workers import WORKERS
 from .works import WORKS, Work
 
-__all__ = ['ALL', 'LONG', 'Measured', 'chart', 'header', 'lacking', 'lines', 'measured', 'serve']
+__all__ = ['ALL', 'HEAD', 'LONG', 'Measured', 'Record', 'chart', 'lacking', 'lines', 'machine', 'measured', 'record', 'serve', 'spread', 'times']
+
+Record: TypeAlias = dict[str, Any]
 
 ALL = WORKS | LOADING | ROWS | WORKERS | PASSES | TUNING | FIGURES
 NEEDS = {
@@ -163,10 +165,6 @@ class Measured:
     def is_ours(self, title: str) -> bool:
         return title in self.work.rows and title != self.limit and title.startswith('itpipe')
 
-    def times(self, title: str) -> list[float]:
-        """In the unit of the work."""
-        return [second * SCALES[self.work.unit.split()[0]] for second in self.seconds[title]]
-
     def ratios(self, title: str) -> list[float]:
         """To the limit in the same round."""
         assert self.limit is not None
@@ -174,7 +172,9 @@ class Measured:
 
     def compared(self, title: str) -> list[float]:
         """What the aim is about, and what the chart shows."""
-        return self.times(title) if self.limit is None else self.ratios(title)
+        if self.limit is None:
+            return [second * SCALES[self.work.unit.split()[0]] for second in self.seconds[title]]
+        return self.ratios(title)
 
 
 def measured(name: str, rounds: int, peers: bool, share: float) -> Measured:
@@ -208,13 +208,15 @@ def measured(name: str, rounds: int, peers: bool, share: float) -> Measured:
 # What comes out
 
 
-def header(rounds: int) -> Iterator[str]:
-    """The machine, and the head of the table."""
-    yield (
+HEAD = ('| work | | time | against the limit | aim |', '|---|---|---|---|---|')
+
+
+def machine(rounds: int) -> str:
+    """Where it is measured, and how often."""
+    return (
         f'{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; {platform.system()}, '
         f'Python {platform.python_version()}, numpy {np.__version__}; median (lowest to highest) of {rounds} rounds.'
     )
-    yield from ('', '| work | | time | against the limit | aim |', '|---|---|---|---|---|')
 
 
 def processor() -> str:
@@ -226,16 +228,35 @@ def processor() -> str:
     return names[0] if names and names[0] != 'unknown' else platform.machine()
 
 
-def lines(result: Measured) -> Iterator[str]:
+def record(name: str, result: Measured) -> Record:
+    """What was measured, as JSON. Seconds; a row of ours has an aim."""
+    work = result.work
+    rows = {
+        row: {'seconds': seconds, 'aim': work.aims.get(row, work.aim) if result.is_ours(row) else None}
+        for row, seconds in result.seconds.items()
+    }
+    return {'name': name, 'title': work.title, 'unit': work.unit, 'limit': result.limit, 'rows': rows}
+
+
+def lines(record: Record) -> Iterator[str]:
     """The lines of one work."""
-    title, unit = result.work.title, '' if result.limit else f' {result.work.unit}'
-    for row in result.seconds:
-        against = '' if result.limit is None else '1' if row == result.limit else spread(result.ratios(row), 3)
-        name = f'**{row}**' if result.is_ours(row) else row
-        time = f'{spread(result.times(row), 4)} {result.work.unit}'
-        aim = f'≤ {result.work.aims.get(row, result.work.aim):g}{unit}'
-        yield f'| {title} | {name} | {time} | {against} | {aim if result.is_ours(row) else ""} |'
+    title, limit, unit = record['title'], record['limit'], record['unit']
+    for row, measured in record['rows'].items():
+        ratios = [mine / least for mine, least in zip(measured['seconds'], limits(record), strict=True)] if limit else []
+        against = '' if limit is None else '1' if row == limit else spread(ratios, 3)
+        ours = measured['aim'] is not None
+        aim = f'≤ {measured["aim"]:g}{"" if limit else f" {unit}"}' if ours else ''
+        yield f'| {title} | {f"**{row}**" if ours else row} | {spread(times(record, row), 4)} {unit} | {against} | {aim} |'
         title = ''
+
+
+def limits(record: Record) -> list[float]:
+    return list(record['rows'][record['limit']]['seconds'])
+
+
+def times(record: Record, row: str) -> list[float]:
+    """In the unit of the work."""
+    return [second * SCALES[record['unit'].split()[0]] for second in record['rows'][row]['seconds']]
 
 
 def spread(values: list[float], digits: int) -> str:

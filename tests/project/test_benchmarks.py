@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
 
 import benchmarks.__main__ as benchmarks_main  # noqa: E402
-from benchmarks import figures, passes, peers, table, workers, works  # noqa: E402
+from benchmarks import figures, passes, peers, published, table, workers, works  # noqa: E402
 
 SHARE = 0.005
 ROWS = [(name, title) for name, make in (table.WORKS | table.FIGURES).items() for title in make(SHARE).rows]
@@ -43,6 +43,12 @@ def test_what_others_are_measured_by_hand_runs_too(name):
     for title, row in peers.rows(name, work).items():
         if 'by hand' in title:
             assert row() > 0
+
+
+@pytest.mark.parametrize('page', published.PAGES, ids=lambda page: page.name)
+def test_pages_show_what_was_measured_last(page):
+    """If this fails: python -m benchmarks.published"""
+    assert page.read_text(encoding='utf-8') == published.written(page)
 
 
 def loop(work):
