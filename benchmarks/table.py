@@ -28,7 +28,22 @@ from .tuning import TUNING
 from .workers import WORKERS
 from .works import WORKS, Work
 
-__all__ = ['ALL', 'HEAD', 'LONG', 'Measured', 'Record', 'chart', 'lacking', 'lines', 'machine', 'measured', 'record', 'serve', 'spread', 'times']
+__all__ = [
+    'ALL',
+    'HEAD',
+    'LONG',
+    'Measured',
+    'Record',
+    'chart',
+    'lacking',
+    'lines',
+    'machine',
+    'measured',
+    'record',
+    'serve',
+    'spread',
+    'times',
+]
 
 Record: TypeAlias = dict[str, Any]
 
@@ -242,7 +257,9 @@ def lines(record: Record) -> Iterator[str]:
     """The lines of one work."""
     title, limit, unit = record['title'], record['limit'], record['unit']
     for row, measured in record['rows'].items():
-        ratios = [mine / least for mine, least in zip(measured['seconds'], limits(record), strict=True)] if limit else []
+        ratios = (
+            [mine / least for mine, least in zip(measured['seconds'], limits(record), strict=True)] if limit else []
+        )
         against = '' if limit is None else '1' if row == limit else spread(ratios, 3)
         ours = measured['aim'] is not None
         aim = f'≤ {measured["aim"]:g}{"" if limit else f" {unit}"}' if ours else ''

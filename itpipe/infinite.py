@@ -349,11 +349,12 @@ class Infinite(Generic[B]):
         All batches are the same, bit for bit, as in the run that was stopped: first the rest of the epoch, as the next
         epoch, then all that follow. It has to be the same pipeline, with the same options and seeds. It may run in
         another way: with or without `parallel_map`, in threads or processes, with another number of them, or further
-        ahead. `batches_per_epoch` may be different, too. The data is not compared.
+        ahead. `batches_per_epoch` may be different, too, and so may `batch_size`, if no stage behind the batches remembers
+        anything: the next batch begins where the last one ended. The data is not compared.
 
         With `strict=False`, it may be another pipeline if it can go on exactly. Between two passes that is any
-        pipeline. In the middle of a pass, it may have other item-wise stages, other batches, or another filter after
-        all stages that remember something. See the page "Reproducible and resumable".
+        pipeline. In the middle of a pass, it may have other item-wise stages, another rule for batches, or another
+        filter after all stages that remember something. See the page "Reproducible and resumable".
 
         No function is called again for items that were delivered. Functions are called again only for items that were
         on their way: those in the buffers of `shuffle` and `reuse`, and an item of which `flatten` has given a part.

@@ -9,7 +9,7 @@ from itpipe._core.rng import fresh_seed
 from itpipe._core.steps import ItemStep, State, Step
 
 from .dealing import deal
-from .fingerprint import difference, names_in, pipeline_text
+from .fingerprint import differ_in_batch_size, difference, names_in, pipeline_text
 from .order import last_shard
 from .state_checks import FORMAT, MERGED, Position, check_position, checksum, listed, named, rank_in_words, read_state
 
@@ -47,7 +47,8 @@ class StateCodec:
     def read(self, where: str, state: Any, strict: bool = True) -> Position:
         """The position whose state this is; raises TypeError or ValueError, naming `where`, for anything else.
 
-        If it is not `strict`, the state may be of another pipeline, where this one can go on exactly.
+        The size of a batch may be another one. If it is not `strict`, all of the pipeline may, where this one can go on
+        exactly.
         """
         position = read_state(where, 'state', state)
         rank, text = state['shard'], state['pipeline']
@@ -59,7 +60,7 @@ class StateCodec:
                 raise ValueError(f'{where}: `state` is damaged: it does not say what is left for each rank') from None
             rank = self.shard
         if text != self.text and (rank is None) == (self.shard is None):  # or else, that is what differs
-            position = self._read_edited(where, text, position, strict)
+            position = self._read_edited(where, text, position, strict and not differ_in_batch_size(text, self.text))
         if rank != self.shard:
             raise ValueError(
                 f'{where}: `state` is that of {rank_in_words(rank)}, this is {rank_in_words(self.shard)}; what'

@@ -30,10 +30,20 @@ from .order import fused, is_by_count, last_shard, running
 if TYPE_CHECKING:
     from .source import Source
 
-__all__ = ['difference', 'entry_names', 'fingerprint', 'names_in', 'pipeline_text', 'split_lines']
+__all__ = [
+    'differ_in_batch_size',
+    'difference',
+    'entry_names',
+    'fingerprint',
+    'names_in',
+    'pipeline_text',
+    'split_lines',
+]
 
 MAX_LINE: Final = 40
 """Characters; a longer line is shortened to its first ones and a checksum, which keeps states small."""
+SIZE: Final = re.compile(r'(?<=^\[\]\tbatch_by\()[0-9]+', re.MULTILINE)
+"""The number of items in a batch, where that is a number."""
 
 
 def fingerprint(source: Source, steps: Sequence[Step | ItemStep]) -> str:
@@ -89,6 +99,11 @@ def split_lines(text: str) -> tuple[list[str], list[tuple[str, str]]]:
 def names_in(text: str) -> list[str]:
     """The names of the entries in positions of the pipeline with this text, in the order in which the steps run."""
     return [mark[1:] for mark, _ in split_lines(text)[1] if mark[:1] in ('=', '*', '!')]
+
+
+def differ_in_batch_size(there: str, here: str) -> bool:
+    """Whether the pipelines are the same but for how many items make a batch."""
+    return there != here and SIZE.sub('', there) == SIZE.sub('', here)
 
 
 def difference(there: str, here: str) -> str:

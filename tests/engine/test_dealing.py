@@ -503,6 +503,37 @@ def test_as_many_for_each_of_the_other_ranks(before, after, even):
             rank.batch_iter.close()
 
 
+ELASTIC = [
+    sample(range(240), replace=False, seed=0) | take(240),
+    stream(range(240), seed=1) | shuffle(50) | with_rng(stays_itself),
+    stream(range(240), seed=1) | shuffle() | parallel_map(stays_itself, threads=2),
+    mix(range(100), sample(range(100, 200), seed=2) | take(140), seed=3),
+]
+
+
+@pytest.mark.many(20)
+@pytest.mark.parametrize('described', ELASTIC, ids=named)
+@pytest.mark.parametrize('numbers', [*itertools.permutations([1, 2, 3, 4, 8], 3)])
+def test_global_batches_stay_while_ranks_come_and_go(described, numbers):
+    """Their size is the same, and so are their items, at whatever batch the number of ranks changes."""
+    size = 24
+    whole = [sorted(items) for items in described | batch_by(size)]
+    state, got = None, []
+    for ranks, steps in zip(numbers, [3, 4, None], strict=True):
+        parts = [Rank(described, rank, ranks, state, batch_size=size // ranks) for rank in range(ranks)]
+        batches = zip(*(part.go_on(steps).got for part in parts), strict=True)
+        got += [sorted(np.concatenate(batch)) for batch in batches]
+        state = merge_states([part.state() for part in parts])
+    assert got == whole
+
+
+def test_the_size_of_batches_changes_where_one_ends():
+    state = Rank(range(20), 0, 1, batch_size=6).go_on(2).state()
+    rank = Rank(range(20), 0, 1, state, batch_size=4).go_on()
+    assert [batch.tolist() for batch in rank.got] == [[12, 13, 14, 15], [16, 17, 18, 19]]
+    rank.batch_iter.close()
+
+
 def test_what_is_in_buffers_is_dealt_too():
     """Of an endless source: the buffer of one rank gets what three had, and becomes small again."""
     described = stream(Endless()) | filter_by(lambda x: x % 5) | shuffle(10)

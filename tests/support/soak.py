@@ -8,6 +8,7 @@ than `TOLERANCE` above what it was after the `WARM_UP`. The seed decides what is
 """
 
 import argparse
+import ctypes
 import faulthandler
 import gc
 import secrets
@@ -30,7 +31,7 @@ from itpipe import Infinite, Stream, apply, batch_by, parallel_map, prefetch, st
 WARM_UP = 10
 """Pipelines, after which what is imported and allocated once has been."""
 TOLERANCE = 24e6
-"""Bytes; one pipeline has up to 20 MB of arrays on their way, which the allocator may not give back at once."""
+"""Bytes; one pipeline has up to 20 MB of arrays on their way, and memory has holes."""
 MOST_KILLS = 30
 """In one pipeline; where workers start slowly, it would not come to an end otherwise."""
 HUNG = 120
@@ -244,6 +245,13 @@ def is_worker(process: psutil.Process) -> bool:
     return 'loky.backend.popen_loky_posix' in process.cmdline()
 
 
+def resident_memory() -> int:
+    """Bytes, without what the C library keeps for later."""
+    with suppress(AttributeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
+    return int(psutil.Process().memory_info().rss)
+
+
 def soak(seconds: float, seed: int) -> str:
     """A line of what was lived through; raises AssertionError, with the plan in a note, for what went wrong."""
     rng, counts = np.random.default_rng(seed), Counter[str]()
@@ -258,9 +266,9 @@ def soak(seconds: float, seed: int) -> str:
             assert not left, 'left behind: ' + '; '.join(map(describe, left))
             gc.collect()
             if counts['pipelines'] == WARM_UP:
-                resident = psutil.Process().memory_info().rss
+                resident = resident_memory()
             elif resident:
-                grown = max(grown, psutil.Process().memory_info().rss - resident)
+                grown = max(grown, resident_memory() - resident)
                 assert grown < TOLERANCE, f'resident memory has grown by {grown / 1e6:.1f} MB'
         except BaseException as error:
             error.add_note(f'soak: seed {seed}, pipeline {counts["pipelines"]}: {plan}')
