@@ -263,7 +263,8 @@ def lines(record: Record) -> Iterator[str]:
         against = '' if limit is None else '1' if row == limit else spread(ratios, 3)
         ours = measured['aim'] is not None
         aim = f'≤ {measured["aim"]:g}{"" if limit else f" {unit}"}' if ours else ''
-        yield f'| {title} | {f"**{row}**" if ours else row} | {spread(times(record, row), 4)} {unit} | {against} | {aim} |'
+        name, time = f'**{row}**' if ours else row, f'{spread(times(record, row), 4)} {unit}'
+        yield f'| {title} | {name} | {time} | {against} | {aim} |'
         title = ''
 
 

@@ -24,6 +24,7 @@ from .stages.reorder import reuse, shuffle
 from .stages.sample import load_by_random_id, sample
 from .stages.select import filter_by, flatten, skip, take
 from .stages.shard import shard
+from .stages.split import balanced, split
 from .stages.zip import zip_with
 
 if _TYPE_CHECKING:
@@ -47,6 +48,7 @@ __all__ = [
     'Stream',
     'WorkerCrashed',
     'apply',
+    'balanced',
     'batch_by',
     'check',
     'combine',
@@ -75,6 +77,7 @@ __all__ = [
     'shard',
     'shuffle',
     'skip',
+    'split',
     'stage',
     'stream',
     'take',

@@ -349,7 +349,7 @@ class Infinite(Generic[B]):
         All batches are the same, bit for bit, as in the run that was stopped: first the rest of the epoch, as the next
         epoch, then all that follow. It has to be the same pipeline, with the same options and seeds. It may run in
         another way: with or without `parallel_map`, in threads or processes, with another number of them, or further
-        ahead. `batches_per_epoch` may be different, too, and so may `batch_size`, if no stage behind the batches remembers
+        ahead. `batches_per_epoch` may be different, too. So may `batch_size`, if no stage behind the batches remembers
         anything: the next batch begins where the last one ended. The data is not compared.
 
         With `strict=False`, it may be another pipeline if it can go on exactly. Between two passes that is any

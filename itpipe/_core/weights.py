@@ -15,7 +15,7 @@ __all__ = ['Weights', 'check_weights', 'checksum', 'upper_edges']
 Weights: TypeAlias = 'np.ndarray[Any, np.dtype[np.float64]]'
 
 
-def check_weights(where: str, weights: Any, count: int) -> Weights | None:
+def check_weights(where: str, weights: Any, count: int, name: str = 'weights') -> Weights | None:
     """The weights as an array of `count` floats, or None; raises an error that names `where` for anything else."""
     if weights is None:
         return None
@@ -25,15 +25,15 @@ def check_weights(where: str, weights: Any, count: int) -> Weights | None:
             raise TypeError
         result = array.astype(np.float64)
     except OverflowError:
-        raise ValueError(f'{where}: `weights` must fit into floats, got {format_value(weights)}') from None
+        raise ValueError(f'{where}: `{name}` must fit into floats, got {format_value(weights)}') from None
     except (TypeError, ValueError):
-        raise TypeError(f'{where}: `weights` must be numbers, got {format_value(weights)}') from None
+        raise TypeError(f'{where}: `{name}` must be numbers, got {format_value(weights)}') from None
     if result.shape != (count,):
-        raise ValueError(f'{where}: `weights` must be {count} numbers, one for each, got shape {result.shape}')
+        raise ValueError(f'{where}: `{name}` must be {count} numbers, one for each, got shape {result.shape}')
     if not np.isfinite(result).all() or (result < 0).any():
-        raise ValueError(f'{where}: `weights` must be finite and not negative, got {format_value(weights)}')
+        raise ValueError(f'{where}: `{name}` must be finite and not negative, got {format_value(weights)}')
     if not result.any():
-        raise ValueError(f'{where}: `weights` must not all be zero')
+        raise ValueError(f'{where}: `{name}` must not all be zero')
     return result
 
 

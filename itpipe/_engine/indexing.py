@@ -18,6 +18,7 @@ import numpy as np
 
 from itpipe._core.keys import Batch, Key
 from itpipe._core.notes import note, remark
+from itpipe._core.part import Part
 from itpipe._core.show import format_value
 from itpipe._core.steps import Pair
 
@@ -102,6 +103,8 @@ def index_agrees(value: Any) -> bool:
 
 def is_cheap(sequence: Any) -> bool:
     """Whether to look an item up takes no time, as in lists and arrays."""
+    while isinstance(sequence, Part):
+        sequence = sequence.data
     kind = type(sequence)
     is_array = hasattr(kind, '__dlpack__') and not isinstance(sequence, np.memmap)
     return is_array or kind in (list, tuple, range, str, bytes, bytearray, memoryview, array, deque)

@@ -19,8 +19,8 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
     `states` are the `state_dict()`s of all ranks of one run, in any order, taken in the same pass over the source. Each
     of the new ranks loads the result. Then they get the items that no rank had received before, each item once, with
     the same randomness. Items that were in the buffers of `shuffle` or `reuse` are dealt to the new ranks as well. The
-    batches of each rank hold other items, because the number of ranks is different. But where number of ranks times batch
-    size stays the same, so do the items that all ranks together get in one step.
+    batches of each rank hold other items, because the number of ranks is different. But where number of ranks times
+    batch size stays the same, so do the items that all ranks together get in one step.
 
     If the number of ranks stays the same, this is not needed: each rank loads its own state.
 

@@ -59,9 +59,17 @@ class Submits(Protocol):
 
 
 class Drawing(TypedDict, total=False):
-    """Options of `load_by_random_id` and `mix`."""
+    """Options of `load_by_random_id`."""
 
     weights: npt.ArrayLike | None
+    seed: int | None
+    name: str | None
+
+
+class Mixing(TypedDict, total=False):
+    """Options of `mix`."""
+
+    weights: npt.ArrayLike | Callable[[int], npt.ArrayLike] | None
     seed: int | None
     name: str | None
 

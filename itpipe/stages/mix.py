@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from itpipe._core.instead import renames
 from itpipe._core.keys import is_count
 from itpipe._core.names import step_name
+from itpipe._core.notes import note
 from itpipe._core.rng import Draws, check_seed
 from itpipe._core.show import Counted, format_call, non_defaults, same
 from itpipe._core.weights import check_weights, checksum, upper_edges
@@ -25,46 +26,69 @@ if TYPE_CHECKING:
 
     from itpipe._core.steps import Pair
     from itpipe._engine.seeds import Seeds
-    from itpipe._engine.types import Drawing, X, Y
+    from itpipe._engine.types import Mixing, X, Y
     from itpipe._engine.waiting import Stop
 
 __all__ = ['mix']
 
 
 @overload
-def mix(only: Iterable[X], /, **options: Unpack[Drawing]) -> Stream[X]: ...
+def mix(only: Iterable[X], /, **options: Unpack[Mixing]) -> Stream[X]: ...
 @overload
-def mix(first: Iterable[X], second: Iterable[Y], /, **options: Unpack[Drawing]) -> Stream[X | Y]: ...
+def mix(first: Iterable[X], second: Iterable[Y], /, **options: Unpack[Mixing]) -> Stream[X | Y]: ...
 @overload
 def mix(
-    first: Iterable[X], second: Iterable[X], third: Iterable[X], /, *more: Iterable[X], **options: Unpack[Drawing]
+    first: Iterable[X], second: Iterable[X], third: Iterable[X], /, *more: Iterable[X], **options: Unpack[Mixing]
 ) -> Stream[X]: ...
 @no_stage('it makes a stream, with which a pipeline begins')
 @renames
 def mix(
-    *streams: Iterable[Any], weights: npt.ArrayLike | None = None, seed: int | None = None, name: str | None = None
+    *streams: Iterable[Any],
+    weights: npt.ArrayLike | Callable[[int], npt.ArrayLike] | None = None,
+    seed: int | None = None,
+    name: str | None = None,
 ) -> Stream[Any]:
     """The items of several streams. Each next item comes from a randomly chosen stream.
 
     `streams` are streams or other iterables. Each is read in its own order. `weights` are probabilities up to a common
-    factor, one for each stream. A stream that has ended is not chosen again. The mix ends when all streams have ended.
-    Streams of weight 0 are read when all others have ended. The choices depend on the seed, not on the items. The
+    factor, one for each stream. `weights` may also be a function of the number of the draw, counted from 0 in each
+    pass, that returns them: a schedule. A stream that has ended is not chosen again. The mix ends when all streams have
+    ended. Streams of weight 0 are read when all others have ended. The choices depend on the seed, not on the items. The
     `seed` is also that of random stages in the streams and after the mix, if they and their streams have no seed of
     their own. `name` is as for `sample`.
 
     Raises TypeError for streams that are not iterable, for weights that are not numbers, and for a wrong seed or name.
     Raises ValueError if there are no streams, if weights are negative, not finite or all zero, and if there is not one
-    weight for each stream.
+    weight for each stream. What a schedule raises, and the errors in what it returns, arrive with a note that says
+    which draw it was.
 
     >>> list(mix([1, 2, 3], 'abc', seed=0))
     ['a', 1, 'b', 'c', 2, 3]
+    >>> def towards_b(draw):
+    ...     return [1, min(draw / 10, 4)]
+    >>> ''.join(mix('a' * 20, 'b' * 20, weights=towards_b, seed=0))
+    'aabbbaaabaaabbbabbbbababbbbbbbbaaaaaaaaa'
 
     See also: `concat`, `zip_with`, `sample`.
     """
     branches = branches_of('mix', 'streams', streams)
-    checked = check_weights('mix', weights, len(branches))
+    if callable(weights):
+        _scheduled(weights, 0, len(branches))
+    checked = weights if callable(weights) else check_weights('mix', weights, len(branches))
     options = non_defaults(weights=(weights, None), seed=(seed, None), name=(name, None))
     return Stream(_Mix(branches, checked, step_name('mix', name=name), check_seed('mix', seed), options))
+
+
+def _scheduled(schedule: Callable[[int], Any], draw: int, count: int) -> list[float]:
+    """The weights for this draw."""
+    try:
+        weights = check_weights('mix', schedule(draw), count)
+        if weights is None:
+            raise TypeError('mix: `weights` must return the weight of each stream, got None')
+    except Exception as error:
+        note(error, f'the `weights` of mix for draw {draw}', None)
+        raise
+    return weights.tolist()  # type: ignore[no-any-return]
 
 
 class _OpenedMix(OpenedBranches):
@@ -79,30 +103,32 @@ class _OpenedMix(OpenedBranches):
 
     def run(self, at: tuple[int, tuple[int, ...]]) -> Iterator[Pair]:
         t, ended = at
-        alive, edges = self.choices(ended)
+        source, draws, edges = self.source, self.draws, list[float]()
+        alive = [n for n in self.chains if n not in ended]
         while alive:
-            branch = alive[bisect_right(edges, self.draws.uniform(t) * edges[-1], hi=len(edges) - 1)]
+            if source.schedule is not None or not edges:
+                chosen, edges = choices(alive, source.weights_at(t))
+            branch = chosen[bisect_right(edges, draws.uniform(t) * edges[-1], hi=len(edges) - 1)]
             t += 1
             pair = next(self.chains[branch].pairs, None)
             if pair is None:
                 self.chains[branch].close()
-                ended = (*ended, branch)
-                alive, edges = self.choices(ended)
+                ended, edges = (*ended, branch), []
+                alive.remove(branch)
                 continue
             key = (pair[0], branch)
             self.log.append((key, (t, ended)))
             yield key, pair[1]
 
-    def choices(self, ended: tuple[int, ...]) -> tuple[list[int], list[float]]:
-        """The branches to choose from, and the upper edges of their shares."""
-        left = [n for n in self.chains if n not in ended]
-        weights = self.source.weights
-        alive = [n for n in left if weights[n] > 0] or left
-        return alive, upper_edges([weights[n] or 1.0 for n in alive]).tolist() if alive else []
-
     def entry(self) -> Any:
         t, ended = self.at
         return super().entry() | {'ended': list(ended), 't': t}
+
+
+def choices(alive: list[int], weights: list[float]) -> tuple[list[int], list[float]]:
+    """The branches to choose from, and the upper edges of their shares."""
+    alive = [n for n in alive if weights[n] > 0] or alive
+    return alive, upper_edges([weights[n] or 1.0 for n in alive]).tolist()
 
 
 class _Mix(Branched):
@@ -114,7 +140,12 @@ class _Mix(Branched):
     ):
         super().__init__(branches)
         self.draws, self.seed, self.random, self.options = draws, seed, True, options
-        self.weights = [1.0] * len(branches) if weights is None else weights.tolist()
+        self.schedule: Callable[[int], Any] | None = weights if callable(weights) else None
+        self.weights = [1.0] * len(branches) if weights is None or callable(weights) else weights.tolist()
+
+    def weights_at(self, draw: int) -> list[float]:
+        """The weights for this draw."""
+        return self.weights if self.schedule is None else _scheduled(self.schedule, draw, len(self.branches))
 
     def fits(self, entry: dict[str, Any]) -> bool:
         ended = entry['ended']
@@ -125,11 +156,13 @@ class _Mix(Branched):
     @property
     def made_of(self) -> MadeOf:
         whole = sum(self.weights)
-        labels = tuple(f'{n}: {100 * weight / whole:.3g} %' for n, weight in enumerate(self.weights))
+        shares = tuple(f'{n}: {100 * weight / whole:.3g} %' for n, weight in enumerate(self.weights))
+        labels = shares if self.schedule is None else tuple(f'{n}: as scheduled' for n in range(len(self.branches)))
         return MadeOf(format_call('mix', (), self.options), self.branches, labels)
 
     def fingerprint(self) -> str:
-        weights = {'weights': checksum(np.array(self.weights))} if 'weights' in self.options else {}
+        given = 'weights' in self.options and self.schedule is None  # of a schedule, the name, as of other functions
+        weights = {'weights': checksum(np.array(self.weights))} if given else {}
         head = format_call('mix', (Counted(len(self.branches), 'stream'),), self.options | weights)
         return '\n'.join([head, *fingerprints(self.branches)])
 

@@ -5,7 +5,9 @@ from collections import Counter
 
 import pytest
 
-from itpipe import Infinite, mix, sample, stream, take, with_rng
+from running import raises
+
+from itpipe import Infinite, mix, sample, skip, stream, take, with_rng
 
 
 def test_gives_all_items_each_stream_in_its_order():
@@ -32,6 +34,65 @@ def test_weights_that_are_small_beside_others_count_when_these_have_ended():
     counts = Counter(mix('abc', sample('d'), sample('e'), weights=[1e308, 5e-324, 5e-324], seed=0) | take(2003))
     assert 900 < counts['d'] < 1100
     assert list(counts)[:3] == ['a', 'b', 'c']
+
+
+def step(draw):
+    return [1, 0] if draw < 5 else [0, 1]
+
+
+def towards_the_second(draw):
+    return [4, min(draw, 40)]
+
+
+def test_weights_may_be_a_schedule():
+    result = list(mix('a' * 10, 'b' * 10, weights=step, seed=0))
+    assert result == [*('a' * 5), *('b' * 10), *('a' * 5)]
+    counts = [
+        Counter(mix(sample('a'), sample('b'), weights=towards_the_second, seed=0) | skip(n) | take(400))
+        for n in (0, 400)
+    ]
+    assert counts[0]['b'] < counts[1]['b']
+    assert 340 < counts[1]['b'] < 385
+    assert repr(mix('a', 'b', weights=step)) == "mix('a', 'b', weights=step)"
+
+
+def test_a_constant_schedule_draws_as_its_weights_do():
+    described = {'seed': 0}
+    assert list(mix('abcdef', 'xyz', weights=lambda draw: [3, 1], **described)) == list(
+        mix('abcdef', 'xyz', weights=[3, 1], **described)
+    )
+
+
+def test_goes_on_where_the_schedule_was():
+    described = mix(range(50), range(100, 150), weights=towards_the_second, seed=1)
+    run = iter(described)
+    head = [next(run) for _ in range(30)]
+    assert head + list(described.resume(run.state_dict())) == list(described)
+
+
+def test_each_pass_begins_the_schedule_anew():
+    with Infinite(mix('a' * 10, 'b' * 10, weights=step, seed=0), prefetch=0) as it:
+        assert [''.join(epoch)[:5] for epoch in (it(), it())] == ['aaaaa', 'aaaaa']
+
+
+@pytest.mark.parametrize(
+    ('schedule', 'error'),
+    [
+        (lambda draw: [1], ValueError('mix: `weights` must be 2 numbers, one for each, got shape (1,)')),
+        (lambda draw: None, TypeError('mix: `weights` must return the weight of each stream, got None')),
+        (lambda draw: [0, 0], ValueError('mix: `weights` must not all be zero')),
+    ],
+)
+def test_a_schedule_that_is_wrong_from_the_beginning(schedule, error):
+    with raises(type(error), str(error), 'itpipe: raised in the `weights` of mix for draw 0'):
+        mix('ab', 'cd', weights=schedule)
+
+
+def test_a_schedule_that_goes_wrong_later():
+    received = []
+    with raises(ZeroDivisionError, 'division by zero', 'itpipe: raised in the `weights` of mix for draw 3'):
+        received.extend(mix('abcd', 'efgh', weights=lambda draw: [1 / (3 - draw), 1], seed=0))
+    assert received == ['e', 'f', 'g']
 
 
 @pytest.mark.parametrize('weights', [['1', '2'], [1, 2j], [b'1', 2]])

@@ -191,6 +191,7 @@ def sources(paths: list[str], pairs: list[tuple[Image, int]]) -> None:
     assert_type(load_by_random_id(load, label, ids=paths, seed=0), Stream[tuple[Image, int]])
     assert_type(load_by_random_id(load, label, len, ids=paths), Stream[tuple[Any, ...]])
     assert_type(mix(paths, paths | apply(load), weights=[1, 2]), Stream[str | Image])
+    assert_type(mix(paths, paths | apply(load), weights=lambda draw: [1, draw]), Stream[str | Image])
 
 
 def batches(pairs: Stream[tuple[Image, int]], records: list[Record], names: Stream[tuple[str, int]]) -> None:
