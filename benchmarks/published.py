@@ -1,4 +1,4 @@
-"""Writes what was measured into README and docs: `python -m benchmarks.published build/benchmarks-peers/figures.json`"""
+"""Writes what was measured into README and docs: `python -m benchmarks.published DIR/figures.json`."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ def mix(
     `streams` are streams or other iterables. Each is read in its own order. `weights` are probabilities up to a common
     factor, one for each stream. `weights` may also be a function of the number of the draw, counted from 0 in each
     pass, that returns them: a schedule. A stream that has ended is not chosen again. The mix ends when all streams have
-    ended. Streams of weight 0 are read when all others have ended. The choices depend on the seed, not on the items. The
-    `seed` is also that of random stages in the streams and after the mix, if they and their streams have no seed of
+    ended. Streams of weight 0 are read when all others have ended. The choices depend on the seed, not on the items.
+    The `seed` is also that of random stages in the streams and after the mix, if they and their streams have no seed of
     their own. `name` is as for `sample`.
 
     Raises TypeError for streams that are not iterable, for weights that are not numbers, and for a wrong seed or name.

@@ -4,7 +4,6 @@ import pickle
 from collections import Counter
 
 import pytest
-
 from running import raises
 
 from itpipe import Infinite, mix, sample, skip, stream, take, with_rng
