@@ -54,7 +54,7 @@ class Blocks:
 
             from .nbytes import Shared
 
-            keep_freed_memory()  # of the items: from this array, which it does not see, the C library learns nothing
+            keep_freed_memory(size)  # of the items: the C library does not see this array, and learns nothing of it
             try:
                 block = Shared(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             except OSError:

@@ -15,7 +15,7 @@ from time import perf_counter
 from types import FunctionType
 from typing import Any, NoReturn
 
-from itpipe._core.allocator import keep_freed_memory
+from itpipe._core.allocator import LARGEST, keep_freed_memory
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.stacks import stack_of
 
@@ -71,7 +71,7 @@ def _settle_in(socket: Any, control: Any) -> None:
             os.set_inheritable(end.fileno(), False)
         os.register_at_fork(after_in_child=socket.close)
     _pickle_by_value()
-    keep_freed_memory()
+    keep_freed_memory(LARGEST)
 
 
 def _takes_output(number: int) -> bool:

@@ -24,6 +24,9 @@ from .task import Task
 
 __all__ = ['Threads']
 
+KEPT = 1 << 22
+"""Bytes. Larger arrays are worth the system's time, and what is kept is kept for each of many arenas."""
+
 
 class Threads(Pool):
     """Threads that call the function. Each of the first tasks starts one."""
@@ -36,7 +39,7 @@ class Threads(Pool):
         self._tasks: SimpleQueue[tuple[ItemFunction, Task, Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._begun: dict[threading.Thread, Task] = {}
-        keep_freed_memory()
+        keep_freed_memory(KEPT)
         atexit.register(self.close)
 
     def _send(self, task: Task, value: Any) -> None:

@@ -245,9 +245,18 @@ def is_worker(process: psutil.Process) -> bool:
     return 'loky.backend.popen_loky_posix' in process.cmdline()
 
 
+M_ARENA_MAX = -8
+
+
+def in_one_arena() -> None:
+    """Let all threads share one arena of glibc, if that is the C library: only that one is trimmed."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+
 def resident_memory() -> int:
     """Bytes, without what the C library keeps for later."""
-    with suppress(AttributeError):  # not glibc
+    with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
     return int(psutil.Process().memory_info().rss)
 
@@ -285,6 +294,7 @@ def main() -> None:
     parser.add_argument('--seconds', type=float, default=600)
     parser.add_argument('--seed', type=int, default=None, help='default: a new one')
     given = parser.parse_args()
+    in_one_arena()
     faulthandler.dump_traceback_later(given.seconds + HUNG, exit=True)
     print(soak(given.seconds, secrets.randbits(32) if given.seed is None else given.seed))
 
