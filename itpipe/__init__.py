@@ -24,11 +24,13 @@ from .stages.reorder import reuse, shuffle
 from .stages.sample import load_by_random_id, sample
 from .stages.select import filter_by, flatten, skip, take
 from .stages.shard import shard
-from .stages.split import balanced, split
 from .stages.zip import zip_with
 
 if _TYPE_CHECKING:
     from ._engine.merging import merge_states
+    from .stages.bucket import bucket_by
+    from .stages.pack import pack
+    from .stages.split import balanced, split
     from .tools.check import check
     from .tools.debug import debug
     from .tools.explain import explain
@@ -50,6 +52,7 @@ __all__ = [
     'apply',
     'balanced',
     'batch_by',
+    'bucket_by',
     'check',
     'combine',
     'combine_lists',
@@ -66,6 +69,7 @@ __all__ = [
     'map_at',
     'merge_states',
     'mix',
+    'pack',
     'parallel_map',
     'pipe',
     'plot',
@@ -89,7 +93,11 @@ __all__ = [
 ]
 
 _LATER: dict[str, str] = {
+    'balanced': 'stages.split',
+    'bucket_by': 'stages.bucket',
     'merge_states': '_engine.merging',
+    'pack': 'stages.pack',
+    'split': 'stages.split',
     **{name: f'tools.{name}' for name in ('check', 'debug', 'explain', 'headspace', 'plot', 'watch')},
 }
 """The modules of the names that are imported when they are first used."""
