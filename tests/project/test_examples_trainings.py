@@ -1,0 +1,140 @@
+"""The trainings of examples/: each is killed by SIGKILL and goes on, with the losses of one that was left alone."""
+
+import re
+import signal
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from examples import EXAMPLES, ROOT, SECONDS, run_example, skip_without_packages
+
+KILLING = ROOT / 'tests' / 'support' / 'killing.py'
+PAGE = ROOT / 'docs' / 'trainings.md'
+SETTINGS = {
+    'CUDA_VISIBLE_DEVICES': '',  # the tests are not about the arithmetic of devices
+    'HF_HUB_OFFLINE': '1',
+    'OMP_NUM_THREADS': '1',
+    'XLA_FLAGS': '--xla_force_host_platform_device_count=2',
+}
+
+
+class Training(NamedTuple):
+    length: tuple[str, ...]
+    checkpoint: str  # the option
+    killed: str  # how the line begins after which it is killed
+    again: str  # the first line of what goes on
+    lines: int  # how many of them have a loss
+    launcher: tuple[str, ...] = ()
+    status: int = -signal.SIGKILL
+
+
+TORCHRUN = '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node'
+TRAININGS = {
+    'ddp.py': Training(('--steps', '25'), '--checkpoint', 'step 17:', 'step 11:', 25, (*TORCHRUN, '2'), 1),
+    'hf_trainer.py': Training(('--steps', '25'), '--output', 'step 17:', 'step 11:', 26),
+    'jax_flax.py': Training(('--steps', '25'), '--checkpoints', 'step 17:', 'step 11:', 25),
+    'keras_fit.py': Training(('--epochs', '3'), '--checkpoints', 'epoch 2:', 'epoch 2:', 3),
+    'lightning_fit.py': Training(('--steps', '25'), '--checkpoints', 'step 17:', 'step 15:', 25),
+    'pytorch_images.py': Training(('--epochs', '2'), '--checkpoint', 'step 57:', 'step 51:', 90),
+    'sklearn_partial_fit.py': Training(('--epochs', '2'), '--checkpoint', 'step 57:', 'step 51:', 88),
+}
+LONG = [
+    pytest.param(name, marks=[pytest.mark.long] * (name != 'sklearn_partial_fit.py'), id=name) for name in TRAININGS
+]
+
+
+def in_full(printed: str) -> list[str]:
+    """The lines that have a loss or an accuracy."""
+    return [line for line in printed.splitlines() if re.match(r'(step|epoch) \d+: ', line)]
+
+
+def run(name: str, folder: Path, *options: Any, ranks: str = '', **environment: str) -> list[str]:
+    launcher = [*TORCHRUN, ranks] if ranks else TRAININGS[name].launcher
+    command = [*launcher, EXAMPLES / name, *TRAININGS[name].length, *options]
+    return in_full(run_example(command, folder, **SETTINGS, **environment))
+
+
+def killed(name: str, folder: Path, *options: Any, **environment: str) -> list[str]:
+    """What it prints until it is killed."""
+    length, _, last, _, _, launcher, status = TRAININGS[name]
+    command = [*launcher, KILLING, last, EXAMPLES / name, *length, *options]
+    lines = in_full(run_example(command, folder, status, **SETTINGS, **environment))
+    assert lines[-1].startswith(last)
+    return lines
+
+
+@pytest.mark.timeout(4 * SECONDS)
+@pytest.mark.parametrize('name', LONG)
+def test_a_training_that_is_killed_goes_on_with_the_same_losses(name, tmp_path):
+    skip_without_packages(EXAMPLES / name)
+    check(name, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(4 * SECONDS)
+def test_keras_goes_on_with_jax_too(tmp_path):
+    skip_without_packages(EXAMPLES / 'keras_fit.py')
+    pytest.importorskip('jax')
+    check('keras_fit.py', tmp_path, KERAS_BACKEND='jax')
+
+
+def check(name: str, folder: Path, **environment: str) -> None:
+    training = TRAININGS[name]
+    alone = run(name, folder, **environment)
+    assert len([line for line in alone if 'loss' in line]) == training.lines
+    checkpoint = training.checkpoint, folder / 'saved'
+    before = killed(name, folder, *checkpoint, **environment)
+    after = run(name, folder, *checkpoint, **environment)
+    assert after[0].startswith(training.again)
+    assert before == alone[: len(before)]
+    assert after == alone[-len(after) :]
+    assert len(before) + len(after) > len(alone)  # some steps were done again
+    if name == 'jax_flax.py':
+        assert all(line.endswith(', on 2 devices') for line in alone)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(4 * SECONDS)
+@pytest.mark.parametrize('ranks', ['1', '3'])
+def test_ddp_goes_on_with_another_number_of_ranks(ranks, tmp_path):
+    """All ranks together get the same batches, so the losses differ by rounding only."""
+    skip_without_packages(EXAMPLES / 'ddp.py')
+    killed('ddp.py', tmp_path, '--checkpoint', tmp_path / 'saved')
+    (tmp_path / 'copy').write_bytes((tmp_path / 'saved').read_bytes())
+    same = run('ddp.py', tmp_path, '--checkpoint', tmp_path / 'saved')
+    other = run('ddp.py', tmp_path, '--checkpoint', tmp_path / 'copy', ranks=ranks)
+    assert len(other) == len(same) == 15
+    for one, two in zip(other, same, strict=True):
+        assert one.split(': loss ')[0] == two.split(': loss ')[0]
+        assert float(one.split(': loss ')[1]) == pytest.approx(float(two.split(': loss ')[1]), rel=1e-5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('name', TRAININGS)
+def test_help(name, tmp_path):
+    skip_without_packages(EXAMPLES / name)
+    assert f' {TRAININGS[name].checkpoint} ' in run_example([EXAMPLES / name, '--help'], tmp_path, **SETTINGS)
+
+
+@pytest.mark.parametrize('name', TRAININGS)
+def test_a_training_is_short_and_says_what_to_install(name):
+    source = (EXAMPLES / name).read_text(encoding='utf-8')
+    assert source.count('\n') < 100
+    [extra] = re.findall(r"`pip install 'itpipe\[(\w+)\]'`", source)
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))['project']
+    installed = {re.split(r'\W', line.replace('-', '_'))[0] for line in project['optional-dependencies'][extra]}
+    names = {'PIL': 'pillow', 'sklearn': 'scikit_learn', 'orbax.checkpoint': 'orbax_checkpoint'}
+    [required] = re.findall(r'^# requires: (.+)$', source, re.MULTILINE)
+    assert {names.get(package, package) for package in required.split(', ')} <= installed
+
+
+def test_the_documentation_shows_lines_of_each():
+    """A part of each training, line for line, behind a comment that names it."""
+    shown = dict.fromkeys(TRAININGS, 0)
+    parts = r'<!-- not run: a part of examples/(\S+), which is -->\s*```python\n(.*?)```'
+    for name, code in re.findall(parts, PAGE.read_text(encoding='utf-8'), re.DOTALL):
+        lines = {line.strip() for line in (EXAMPLES / name).read_text(encoding='utf-8').splitlines()}
+        assert {line.strip() for line in code.splitlines()} - {'...'} <= lines
+        shown[name] += 1
+    assert set(shown.values()) == {1}
