@@ -1,7 +1,7 @@
 """Trains a small language model with the Trainer of Hugging Face, on lines of text that are tokenized meanwhile.
 
-The lines are those of the scripts in this folder. With `--output DIR`, kill it whenever you like: the same command goes
-on from the last whole checkpoint, with the same losses, bit for bit. It needs `pip install 'itpipe[trainings]'`.
+The lines are those of README.md. With `--output DIR`, kill it whenever you like: the same command goes on from the last
+whole checkpoint, with the same losses, bit for bit. It needs `pip install 'itpipe[trainings]'`.
 """
 # requires: accelerate, torch, transformers
 
@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from itpipe import Infinite, apply, sample
 
-SCRIPTS = sorted(Path(__file__).parent.glob('*.py'))
+TEXT = Path(__file__).parents[1] / 'README.md'
 LENGTH = 32  # the most tokens of a line
 
 
@@ -49,13 +49,13 @@ def main():
     parser.add_argument('--steps', type=int, default=40, help='how many to train (default: %(default)s)')
     parser.add_argument('--output', type=Path, metavar='DIR', help='save into it, and go on from what is there')
     args = parser.parse_args()
-    lines = [line for path in SCRIPTS for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+    lines = [line for line in TEXT.read_text(encoding='utf-8').splitlines() if line.strip()]
     tokenizer = train_tokenizer(lines)
     tokenized = apply(tokenizer, truncation=True, max_length=LENGTH)
     collate = hf.DataCollatorForLanguageModeling(tokenizer, mlm=False)
-    train_on = sample([line for n, line in enumerate(lines) if n % 10], seed=0)  # endless: the Trainer counts the steps
-    training = Infinite(train_on, tokenized, batch_size=16, combiner=collate, threads=2)
-    validation = Infinite(lines[::10], tokenized, batch_size=64, combiner=collate, restart=True)
+    # Endless: the Trainer counts the steps.
+    training = Infinite(sample(lines[40:], seed=0), tokenized, batch_size=16, combiner=collate, threads=2)
+    validation = Infinite(lines[:40], tokenized, batch_size=20, combiner=collate, restart=True)
 
     hf.set_seed(0)
     tokens = {'vocab_size': len(tokenizer), 'n_positions': LENGTH, 'bos_token_id': None, 'eos_token_id': None}
@@ -77,23 +77,21 @@ def main():
                 eval_strategy='steps',
                 eval_steps=20,
                 ignore_data_skip=True,  # the data goes on by itself
-                disable_tqdm=True,
                 report_to='none',
             ),
             train_dataset=training,
             eval_dataset=validation,
             callbacks=[DataState(training)],
         )
-        trainer.remove_callback(hf.PrinterCallback)
+        trainer.remove_callback(hf.ProgressCallback)
         trainer.train(resume_from_checkpoint=last)
 
 
 def train_tokenizer(lines):
     bpe = Tokenizer(models.BPE(unk_token='?'))
     bpe.pre_tokenizer = pre_tokenizers.Whitespace()
-    bpe.train_from_iterator(
-        lines, trainers.BpeTrainer(vocab_size=500, special_tokens=['?', '<pad>'], show_progress=False)
-    )
+    learner = trainers.BpeTrainer(vocab_size=500, special_tokens=['?', '<pad>'], show_progress=False)
+    bpe.train_from_iterator(lines, learner)
     return hf.PreTrainedTokenizerFast(tokenizer_object=bpe, unk_token='?', pad_token='<pad>')
 
 

@@ -1,17 +1,16 @@
 """Every script of examples/ runs as a user would run it, and ends by itself, with nothing to complain about.
 
 A script that needs an optional package says so in a comment, `# requires: nibabel, matplotlib` (the names to import),
-and is skipped where one is missing. Those that begin with `_` are not run. Those of test_examples_trainings.py run there.
+and is skipped where one is missing. Those that begin with `_` are not run. The trainings are run by
+test_examples_trainings.py.
 """
 
 import pytest
-from examples import EXAMPLES, SECONDS, run_example, skip_without_packages
+from scripts import EXAMPLES, SECONDS, run_example, skip_without_packages
 
 from .test_examples_trainings import TRAININGS
 
-SCRIPTS = sorted(
-    path for path in EXAMPLES.glob('*.py') if not path.name.startswith('_') and path.name not in TRAININGS
-)
+SCRIPTS = sorted(path for path in EXAMPLES.glob('*.py') if not path.name.startswith('_') and path.name not in TRAININGS)
 ARGUMENTS = {'digits.py': ['--epochs', '2'], 'resume.py': ['--epochs', '2']}
 LONG = {'dask_cluster.py', 'digits.py', 'resume.py'}
 
