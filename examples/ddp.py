@@ -1,6 +1,6 @@
 """Trains with DistributedDataParallel: each rank makes its part of every batch, and one checkpoint is for all.
 
-    torchrun --nproc-per-node 2 examples/ddp.py --checkpoint run.pt
+    torchrun --standalone --nproc-per-node 2 examples/ddp.py --checkpoint run.pt
 
 Kill it whenever you like: the same command goes on, with the same losses, bit for bit. It may go on with another number
 of ranks. All ranks together still get the same batches, so the losses are the same, but for rounding.
@@ -54,8 +54,7 @@ def train(steps, checkpoint):
         begun = saved['step']
         model.load_state_dict(saved['model'])
         optimizer.load_state_dict(saved['optimizer'])
-        # Not strict, as with another number of ranks the `batch_size` of each of them is another, too.
-        batch_iter.load_state_dict(saved['data'], strict=False)
+        batch_iter.load_state_dict(saved['data'])  # also with another number of ranks, and so another `batch_size`
 
     with batch_iter:
         for step, (images, labels) in enumerate(islice(batch_iter, steps - begun), begun + 1):
