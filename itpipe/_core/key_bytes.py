@@ -15,6 +15,8 @@ from itertools import chain, islice
 from struct import Struct, error
 from typing import Any, Final
 
+import numpy as np
+
 from .key_codes import decode_all, encode_all
 from .keys import Batch, Key, Zipped
 
@@ -28,6 +30,8 @@ FIRST = Struct('<BQ')
 COUNT = Struct('<I')
 TOO_LONG: Final = 256
 """From this size on, that of a batch is not written as one byte."""
+BYTES: Final = [bytes((value,)) for value in range(256)]
+SHORT: Final = np.dtype('<u4')
 
 
 def keys_to_bytes(key: Key, *second: Key) -> bytes:
@@ -38,9 +42,9 @@ def keys_to_bytes(key: Key, *second: Key) -> bytes:
     """
     if type(key) is Batch and (size := len(key)) < TOO_LONG:
         if not second:
-            return b'%c%b' % (size, _column(key, size))
+            return BYTES[size] + _column(key, size)
         if type(second[0]) is Batch and len(second[0]) == size:
-            return b'%c%b' % (size, _column(key + second[0], 2 * size))
+            return BYTES[size] + _column(key + second[0], 2 * size)
     return b'\0' + _column((key, *second), 1 + len(second))
 
 
@@ -66,24 +70,26 @@ def _column(keys: Sequence[Any], count: int) -> bytes:
     first, last = keys[0], keys[-1]
     if type(first) is not int or type(last) is not int:
         return _columns(keys)
-    if last - first == count - 1 and keys == (*range(first, last + 1),):
-        return FIRST.pack(RUN, first)
     try:
         raw = _packer('I', count).pack(*keys)
     except error:  # one of them is larger, or not a number
         if set(map(type, keys)) != {int}:
             return _columns(keys)
+        if last - first == count - 1 and keys == (*range(first, last + 1),):
+            return FIRST.pack(RUN, first)
         return b'W' + _packer('Q', count).pack(*keys)
+    if last - first == count - 1 and raw == np.arange(first, last + 1, dtype=SHORT).tobytes():
+        return FIRST.pack(RUN, first)
     # not in a loop, which would take longer
     a, b, c, d = raw[::4], raw[1::4], raw[2::4], raw[3::4]
     form = PLANES
-    if d.count(d[0]) == count:
-        d, form = d[:1], PLANES + 8
-    if c.count(c[0]) == count:
-        c, form = c[:1], form + 4
-    if b.count(b[0]) == count:
-        b, form = b[:1], form + 2
-    return b'%c%b%b%b%b' % (form, a, b, c, d)
+    if d == (once := d[:1]) * count:
+        d, form = once, PLANES + 8
+    if c == (once := c[:1]) * count:
+        c, form = once, form + 4
+    if b == (once := b[:1]) * count:
+        b, form = once, form + 2
+    return b''.join((BYTES[form], a, b, c, d))
 
 
 def _columns(keys: Sequence[Any]) -> bytes:

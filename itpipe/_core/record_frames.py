@@ -18,12 +18,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from struct import Struct, error
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from .key_bytes import keys_from, keys_to_bytes
 from .keys import Key
 
-__all__ = ['BEGIN', 'Frame', 'batch_frame', 'frames', 'json_frame', 'place_frame']
+__all__ = ['BEGIN', 'Frame', 'Received', 'batch_frame', 'frames', 'json_frame', 'place_frame']
 
 BEGIN: Final = b'\n\x00\xffitpipe record 1\xff\x00\n'
 """It is in no frame: JSON is ASCII here, and bytes of keys would have to be these by chance."""
@@ -36,6 +36,8 @@ ONE, ONE_DIGESTED = Struct('<BBe'), Struct('<BBeI')
 TWO, TWO_DIGESTED = Struct('<BBee'), Struct('<BBeeII')
 LONGEST: Final = 65_504.0
 """Seconds, the largest number of two bytes."""
+Received: TypeAlias = 'tuple[float, Key, int | None]'
+"""A batch: the seconds since the one before, its key, and the digest."""
 
 
 class Frame(NamedTuple):
@@ -59,20 +61,24 @@ def place_frame(run: int, epoch: int, pass_: int, batch: int) -> bytes:
     return AT.pack(PLACE, run, epoch, pass_, batch)
 
 
-def batch_frame(seconds: float, key: Key, digest: int | None, *second: Any) -> bytes:
-    """The frame of one batch, or of two, each with the seconds since the batch before. Both have a digest, or none."""
-    kind = BATCHES if digest is None else DIGESTED
+def batch_frame(first: Received, second: Received | None = None) -> bytes:
+    """The frame of one batch, or of two that follow each other. Both have a digest, or none."""
+    seconds, key, digest = first
     try:
-        if not second:
-            head = ONE.pack(kind, 1, seconds) if digest is None else ONE_DIGESTED.pack(kind, 1, seconds, digest)
+        if second is None:
+            head = ONE.pack(BATCHES, 1, seconds) if digest is None else ONE_DIGESTED.pack(DIGESTED, 1, seconds, digest)
             return head + keys_to_bytes(key) + END
         seconds2, key2, digest2 = second
         if digest is None:
-            return TWO.pack(kind, 2, seconds, seconds2) + keys_to_bytes(key, key2) + END
-        return TWO_DIGESTED.pack(kind, 2, seconds, seconds2, digest, digest2) + keys_to_bytes(key, key2) + END
+            return TWO.pack(BATCHES, 2, seconds, seconds2) + keys_to_bytes(key, key2) + END
+        head = TWO_DIGESTED.pack(DIGESTED, 2, seconds, seconds2, digest, digest2)
+        return head + keys_to_bytes(key, key2) + END
     except OverflowError:  # it was left alone for a day
-        rest = (min(second[0], LONGEST), *second[1:]) if second else ()
-        return batch_frame(min(seconds, LONGEST), key, digest, *rest)
+        return batch_frame(_in_bounds(first), None if second is None else _in_bounds(second))
+
+
+def _in_bounds(received: Received) -> Received:
+    return min(received[0], LONGEST), *received[1:]
 
 
 def frames(data: bytes) -> Iterator[Frame]:

@@ -17,13 +17,12 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from itpipe._core.digests import digest
-from itpipe._core.keys import Key
-from itpipe._core.record_frames import BEGIN, batch_frame, json_frame, place_frame
+from itpipe._core.record_frames import BEGIN, Received, batch_frame, json_frame, place_frame
 from itpipe._core.show import shortened
 from itpipe._core.version import VERSION
 
@@ -40,10 +39,8 @@ __all__ = ['Recorder', 'RunRecord', 'recording']
 recording: ContextVar[bool] = ContextVar('recording', default=True)
 """False where an `Infinite` with `record` shall be made, but nothing be recorded."""
 FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, 'O_CLOEXEC', 0) | getattr(os, 'O_BINARY', 0)
-FAST: Final = 100e-6
+FAST: Final = 1e-3
 """Seconds. A batch that comes sooner behind the one before may wait for the next one before it is written."""
-_Batch: TypeAlias = 'tuple[float, Key, int | None]'
-"""The seconds since the batch before, the key, the digest."""
 
 
 class Recorder:
@@ -69,7 +66,7 @@ class Recorder:
         self._file: int | None = None
         self._begun = self._running = 0
         """How many runs were begun in this section, and how many of them last."""
-        self._waiting: _Batch | None = None
+        self._waiting: Received | None = None
         """A batch that is not written yet."""
         self._epoch: EpochRecord | None = None
         """That of the batch before."""
@@ -145,8 +142,12 @@ class Recorder:
                 now = perf_counter()
                 seconds, self._before = now - self._before, now
                 received = seconds, key, digest(value) if self.digests else None
-                if self._waiting is not None or seconds > FAST:
-                    self._flush(received)
+                waiting = self._waiting
+                if waiting is not None:
+                    self._waiting = None
+                    self._write(batch_frame(waiting, received))
+                elif seconds > FAST:
+                    self._write(batch_frame(received))
                 else:
                     self._waiting = received
             except Exception as error:
@@ -169,14 +170,11 @@ class Recorder:
     def _write_json(self, **fields: Any) -> None:
         self._write(json_frame(fields))
 
-    def _flush(self, batch: _Batch | None = None) -> None:
-        """Write the batch that waits, and this one."""
-        before, self._waiting = self._waiting, None
-        if before is None or batch is None:
-            if one := before or batch:
-                self._write(batch_frame(*one))
-        else:
-            self._write(batch_frame(*before, *batch))
+    def _flush(self) -> None:
+        """Write the batch that waits."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._write(batch_frame(waiting))
 
     def _write(self, data: bytes) -> None:
         if self._file is not None and (written := os.write(self._file, data)) < len(data):

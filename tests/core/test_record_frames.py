@@ -8,12 +8,12 @@ from itpipe._core.record_frames import BEGIN, Frame, batch_frame, frames, json_f
 WRITTEN = [
     (json_frame({'a': 'ä\x00ÿ'}), Frame(json={'a': 'ä\x00ÿ'})),
     (place_frame(1, 2, 3, 4), Frame(place=(1, 2, 3, 4))),
-    (batch_frame(0.5, Batch((3, 1)), None), Frame(batches=[(0.5, None, Batch((3, 1)))])),
-    (batch_frame(0.5, 7, 2**32 - 1), Frame(batches=[(0.5, 2**32 - 1, 7)])),
-    (batch_frame(0.5, 7, None, 2.0, (3, 1), None), Frame(batches=[(0.5, None, 7), (2.0, None, (3, 1))])),
-    (batch_frame(0.5, 7, 1, 2.0, 8, 2), Frame(batches=[(0.5, 1, 7), (2.0, 2, 8)])),
-    (batch_frame(1e9, 7, None), Frame(batches=[(65504.0, None, 7)])),
-    (batch_frame(1.0, 7, 1, 1e9, 8, 2), Frame(batches=[(1.0, 1, 7), (65504.0, 2, 8)])),
+    (batch_frame((0.5, Batch((3, 1)), None)), Frame(batches=[(0.5, None, Batch((3, 1)))])),
+    (batch_frame((0.5, 7, 2**32 - 1)), Frame(batches=[(0.5, 2**32 - 1, 7)])),
+    (batch_frame((0.5, 7, None), (2.0, (3, 1), None)), Frame(batches=[(0.5, None, 7), (2.0, None, (3, 1))])),
+    (batch_frame((0.5, 7, 1), (2.0, 8, 2)), Frame(batches=[(0.5, 1, 7), (2.0, 2, 8)])),
+    (batch_frame((1e9, 7, None)), Frame(batches=[(65504.0, None, 7)])),
+    (batch_frame((1.0, 7, 1), (1e9, 8, 2)), Frame(batches=[(1.0, 1, 7), (65504.0, 2, 8)])),
 ]
 
 

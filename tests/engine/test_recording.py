@@ -17,6 +17,7 @@ from running import environment
 
 from itpipe import Infinite, apply, batch_by, filter_by, flatten, mix, parallel_map, sample, shuffle, stream, zip_with
 from itpipe._core.record_frames import BEGIN, frames
+from itpipe._engine import recording
 from itpipe.tools.records import read
 
 
@@ -199,6 +200,14 @@ def test_a_batch_is_there_when_the_next_one_has_come_whatever_kills_the_process(
         received(batch_iter)
     assert keys(path, 0) == found
     assert keys(path, 1) == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9)]
+
+
+@pytest.mark.parametrize(('fast', 'there'), [(-1.0, [1, 2, 3, 4]), (1e9, [0, 2, 2, 4])])
+def test_of_batches_that_come_fast_every_second_one_waits_for_the_next(fast, there, path, monkeypatch):
+    monkeypatch.setattr(recording, 'FAST', fast)
+    with Infinite(range(8), batch_size=2, record=path, prefetch=0) as batch_iter:
+        assert [len(keys(path)) for _ in batch_iter] == there
+    assert keys(path) == [(0, 1), (2, 3), (4, 5), (6, 7)]
 
 
 def test_a_file_that_was_cut_off_anywhere_is_read_up_to_there_and_goes_on(path):

@@ -14,7 +14,7 @@ def section(*runs, head=None):
     for number, (resumed, pass_, epoch, batch, keys) in enumerate(runs, 1):
         frames.append(json_frame({'run': number, 'time': f't{number}', 'entropy': 7, 'resumed': resumed}))
         frames.append(place_frame(number, epoch, pass_, batch))
-        frames += [batch_frame(1.0, key, None) for key in keys]
+        frames += [batch_frame((1.0, key, None)) for key in keys]
     return BEGIN + b''.join(frames)
 
 
@@ -50,7 +50,7 @@ def test_a_run_that_goes_on_without_the_record_of_what_it_goes_on_from(tmp_path)
 
 def test_damage_within_a_section_ends_it_and_the_next_one_is_read(tmp_path):
     path = tmp_path / 'run.log'
-    damaged = section((False, 0, 0, 0, [1])) + place_frame(9, 0, 0, 0) + batch_frame(1.0, 2, None)
+    damaged = section((False, 0, 0, 0, [1])) + place_frame(9, 0, 0, 0) + batch_frame((1.0, 2, None))
     path.write_bytes(damaged + section((False, 0, 0, 0, [Batch((3, 4))])))
     assert steps(path) == [[(0, 0, 1)], [(0, 0, (3, 4))]]
 
