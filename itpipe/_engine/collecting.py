@@ -123,7 +123,7 @@ class _Rows:
         """How many came out of each of these, if so many came out of the last one."""
         outs = [made]
         for meter in reversed(meters[1:]):
-            outs.append(outs[-1] + meter.held + meter.dropped if meter.taken is None else meter.taken)
+            outs.append(meter.came(outs[-1]))
         return outs[::-1]
 
     def _full(self, meter: Meter) -> float:
@@ -136,8 +136,7 @@ class _Rows:
         return max(0.0, self.now - since) if since else 0.0
 
     def _append(self, meter: Meter, out: int, kind: str, depth: int) -> None:
-        held, values = meter.held, meter.values()
-        came = out + held + meter.dropped if meter.taken is None else meter.taken
+        held, values, came = meter.held, meter.values(), meter.came(out)
         if meter.names is None:
             meter.names = name_of(meter.what), _label(meter.what)
         workers = [entry for _, entry in sorted(meter.workers.copy().items())]

@@ -127,7 +127,7 @@ class EpochRun:
         It was `asked` for at this time, after the loop had `worked` for so long on the batch before.
         """
         with self._lock:
-            consumer, pair = self._consumer, None
+            consumer, pair, before = self._consumer, None, epoch.key
             consumer.worked += worked
             consumer.state, consumer.since = 'waits', asked
             try:
@@ -161,7 +161,7 @@ class EpochRun:
             trace = self.ledger.trace  # once: another thread may set it to None
             if trace is not None:
                 if worked:
-                    trace.add('work', consumer.meter, asked - worked, asked)
+                    trace.add('step', consumer.meter, asked - worked, asked, before)
                 trace.add('ask', consumer.meter, asked, now, key)
             if self.ledger.first is None:
                 consumer.first = consumer.waited

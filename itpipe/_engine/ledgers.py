@@ -53,6 +53,8 @@ class Ledger:
         """That of what is ready for the consumer, if another thread makes it."""
         self.out: Meter | None = None
         """That of what takes the items of this stream, if a source is made of it."""
+        self.path: tuple[int, ...] = ()
+        """What the keys of its items get behind it, if a source is made of it: see `Meter.path`."""
         self.consumer = Consumer()
         self.started = self.ended = 0.0
         self.trace: Shows | None = None
@@ -66,9 +68,19 @@ class Ledger:
         while len(self.branches) <= number:
             branch = Ledger(self.source.probe)
             branch.out = Meter(self.source.probe)
+            branch.out.what = self.source.what
             branch.trace = self.trace
+            branch.follow((len(self.branches), *self.path))
             self.branches.append(branch)
         return self.branches[number]
+
+    def follow(self, path: tuple[int, ...]) -> None:
+        """Let this be the path of all that is counted here."""
+        self.path = path
+        for meter in (self.source, *self.stages):
+            meter.path = path
+        for number, branch in enumerate(self.branches):
+            branch.follow((number, *path))
 
     def show(self, trace: Shows | None) -> None:
         """Show all that happens in this trace, too; None: no more."""
@@ -161,5 +173,6 @@ class Ledger:
             for end in filter(None, (self.buffer, self.out)):
                 end.before = before
             self.stages = stages  # at once, as another thread may be looking
+            self.follow(self.path)
             self.show(self.trace)
         return self.stages

@@ -138,12 +138,17 @@ class Meter:
         """The probe of the thread that makes what is taken here, if that is another one."""
         self.what: Any = None
         """The step and its options, or a source: what it looks like."""
+        self.path: tuple[int, ...] = ()
+        """In a stream that `mix` or the like takes: what the key `k` of an item becomes behind it, `(k, path[0])`, and so
+        on."""
         self.names: tuple[str, str] | None = None
         """Its name and its short name, if they have been asked for."""
         self.apart = False
         """Whether what comes in is made by another thread."""
         self.taken: int | None = None
-        """How many came in. None if that is as many as came out, are held, or were left out."""
+        """How many came in. None if that is as many as came out, are held, or did not pass."""
+        self.refused = 0
+        """How many did not pass, as at a `filter_by`."""
         self.seconds = 0.0
         """Seconds at work in the thread of the stage, as the probe has them."""
         self.waited, self.waiting_since = 0.0, 0.0
@@ -215,6 +220,10 @@ class Meter:
     def held(self) -> int:
         """How many are held."""
         return len(self.values()) if self.pending is None else self.pending
+
+    def came(self, out: int) -> int:
+        """How many came in, if so many came out."""
+        return out + self.held + self.dropped + self.refused if self.taken is None else self.taken
 
     def frozen(self) -> Meter:
         """It as it is now."""

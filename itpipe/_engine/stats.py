@@ -29,8 +29,6 @@ class Stats:
     loop: LoopFigures
     first: Stats | None = None
     """What had been done when the first item was received: the start is not typical for the rest."""
-    threads: int = 1
-    """How many threads there are besides workers, that of the loop included."""
     unit: str = 'item'
     """What the loop receives: `'item'`, or `'batch'` from an `Infinite`."""
 

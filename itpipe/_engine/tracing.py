@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Iterator
+from itertools import chain, islice
 from os import PathLike
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from itpipe._core.checks import integer
-from itpipe._core.keys import Batch, Key, describe
+from itpipe._core.keys import Batch, Key, Zipped, describe
 from itpipe._core.notes import remark
 from itpipe._views.timeline import Count, Span, write
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ['Trace', 'Tracing']
 
-TEXTS = {'work': '{}', 'call': '{}', 'wait': 'waits at: {}', 'full': 'full: {}', 'ask': '{} waits'}
+TEXTS = {'work': '{}', 'call': '{}', 'wait': 'waits at: {}', 'full': 'full: {}', 'ask': '{} waits', 'step': '{}'}
 """What a span is called, by its kind."""
 MOST_PARTS = 64
 """Of a batch with more items than this, only so many are shown on their way."""
@@ -43,7 +45,8 @@ class Trace:
         self.begun = perf_counter()
         self._names: dict[int, str] = {}
         """The names of the tracks, by the numbers of threads, or negative ones for processes."""
-        self._spans: deque[tuple[int, str, Meter, float, float, Key | _Large | None]] = deque(maxlen=limit)
+        self._spans: deque[tuple[int, str, Meter, float, float, Key | _Large | None, tuple[int, ...]]]
+        self._spans = deque(maxlen=limit)
         self._counts: deque[tuple[Meter, float, int]] = deque(maxlen=limit)
 
     def add(
@@ -60,7 +63,7 @@ class Trace:
         kept: Key | _Large | None = key
         if isinstance(key, Batch) and len(key) > MOST_PARTS:
             kept = _Large(describe(key), key[:MOST_PARTS])
-        self._spans.append((track, kind, meter, begun, ended, kept))
+        self._spans.append((track, kind, meter, begun, ended, kept, meter.path))
 
     def count(self, meter: Meter, held: int) -> None:
         """So many items are held now."""
@@ -68,16 +71,24 @@ class Trace:
 
     def spans(self) -> list[Span]:
         """What happened, as plain data, in the order in which it ended."""
-        result = []
+        result: list[Span] = []
         ends: dict[int, float] = {}
-        for track, kind, meter, begun, ended, key in self._spans.copy():
+        before: dict[int, tuple[float, Any, int]] = {}
+        """Of each track, the end of its last span, what that was about, and its place in the result."""
+        for track, kind, meter, begun, ended, key, path in self._spans.copy():
             begun, ended = max(0.0, begun - self.begun), max(0.0, ended - self.begun)
             if track < 0:  # when a process has answered is known, and how long it took, but not when it began
                 begun = min(ended, max(begun, ends.get(track, 0.0)))
                 ends[track] = ended
-            item, parts = _shown(key)
-            text, names = TEXTS[kind].format(_named(meter)), tuple(map(str, parts))
-            result.append(Span(str(track), self._names[track], text, kind, begun, ended, item, names))
+            last = before.get(track)
+            if last is not None and last[:2] == (begun, (kind, meter, key)):  # what a stage does around its function
+                result[last[2]] = result[last[2]]._replace(ended=ended)
+                before[track] = ended, *last[1:]
+                continue
+            before[track] = ended, (kind, meter, key), len(result)
+            item, parts = _shown(key, path)
+            text = TEXTS[kind].format(_named(meter))
+            result.append(Span(str(track), self._names[track], text, kind, begun, ended, item, parts))
         return result
 
     def counts(self) -> list[Count]:
@@ -89,12 +100,24 @@ def _named(meter: Meter) -> str:
     return name_of(meter.what)
 
 
-def _shown(key: Key | _Large | None) -> tuple[str, tuple[Key, ...]]:
+def _shown(key: Key | _Large | None, path: tuple[int, ...]) -> tuple[str, tuple[str, ...]]:
+    """The key in words, and the names of the items in it, which are the same in front of a `mix` and behind it."""
     if key is None:
         return '', ()
-    if isinstance(key, _Large):
-        return key
-    return describe(key), key if isinstance(key, Batch) else (key,)
+    text, parts = key if isinstance(key, _Large) else (describe(key), key if isinstance(key, Batch) else (key,))
+    names = []
+    for part in islice(chain.from_iterable(map(_items_of, parts)), MOST_PARTS):
+        for number in path:
+            part = part, number
+        names.append(str(part))
+    return text, tuple(names)
+
+
+def _items_of(key: Key) -> Iterator[Key]:
+    """The keys of the single items in this key."""
+    if isinstance(key, (Batch, Zipped)):
+        return chain.from_iterable(map(_items_of, key))
+    return ((item, key[1]) for item in _items_of(key[0])) if isinstance(key, tuple) else iter((key,))
 
 
 class Traced(Protocol):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO, TypeAlias
 
 from .tables import WIDEST, shorten
 
 __all__ = ['Count', 'Span', 'events', 'write']
 
 PID = 1
-"""All tracks are shown as threads of one process."""
+"""All tracks are shown as threads of one process. The one with this number would be shown as its main thread."""
+INSIDE = 0.05
+"""Microseconds between the beginning of a slice and its arrow. Perfetto binds an arrow to the slice that began last."""
 COLORS = {'wait': 'grey', 'full': 'grey', 'ask': 'terrible'}
 
 
@@ -33,6 +36,10 @@ class Span(NamedTuple):
     """The items that it was about: spans with the same item are joined by arrows."""
 
 
+_Place: TypeAlias = 'tuple[float, int, str]'
+"""A point of a way: when, on which track, in a slice of which kind."""
+
+
 class Count(NamedTuple):
     """So many were held at that time."""
 
@@ -43,17 +50,15 @@ class Count(NamedTuple):
 
 def events(spans: Sequence[Span], counts: Sequence[Count] = ()) -> Iterator[dict[str, Any]]:
     """The events of the format: names, slices, arrows and counters. Times in it are microseconds."""
-    tracks: dict[str, int] = {}
-    for span in spans:
-        if span.track not in tracks:
-            tracks[span.track] = len(tracks) + 1
-            yield {
-                'ph': 'M', 'name': 'thread_name', 'pid': PID, 'tid': tracks[span.track], 'args': {'name': span.thread}
-            }  # fmt: skip
+    tracks = {span.track: tid for tid, span in enumerate(_tracks(spans), PID + 1)}
+    for span in _tracks(spans):
+        yield {
+            'ph': 'M', 'name': 'thread_name', 'pid': PID, 'tid': tracks[span.track], 'args': {'name': span.thread}
+        }  # fmt: skip
     yield {'ph': 'M', 'name': 'process_name', 'pid': PID, 'tid': 0, 'args': {'name': 'itpipe'}}
     short = _shortened([span.name for span in spans])
     held = _shortened([count.name for count in counts])
-    ways: dict[str, list[tuple[float, int, bool]]] = defaultdict(list)
+    ways: dict[str, list[_Place]] = defaultdict(list)
     for span in spans:
         tid, begun, ended = tracks[span.track], _micro(span.begun), _micro(span.ended)
         args = {'item': span.item} if span.item else {}
@@ -66,8 +71,11 @@ def events(spans: Sequence[Span], counts: Sequence[Count] = ()) -> Iterator[dict
         if span.kind in COLORS:
             event['cname'] = COLORS[span.kind]
         yield event
-        for part in span.parts:
-            ways[part].append((ended, tid, span.kind == 'ask'))
+        if ended > begun:
+            inside = min(INSIDE, (ended - begun) / 2)
+            point = round(ended - inside if span.kind == 'ask' else begun + inside, 3)
+            for part in span.parts:
+                ways[part].append((point, tid, span.kind))
     for number, way in enumerate(way for ways_of_one in ways.values() for way in _split(sorted(ways_of_one))):
         for n, (at, tid, _) in enumerate(way if len(way) > 1 else ()):
             phase = 's' if n == 0 else 'f' if n == len(way) - 1 else 't'
@@ -80,6 +88,21 @@ def events(spans: Sequence[Span], counts: Sequence[Count] = ()) -> Iterator[dict
         }  # fmt: skip
 
 
+def _tracks(spans: Iterable[Span]) -> list[Span]:
+    """A span of each track, in the order from top to bottom: threads, workers by their numbers, and the loop."""
+    first: dict[str, Span] = {}
+    for span in spans:
+        first.setdefault(span.track, span)
+    asking = {span.track for span in spans if span.kind == 'ask'}
+    return sorted(first.values(), key=lambda span: (span.track in asking, _number(span.thread)))
+
+
+def _number(name: str) -> int:
+    """The number at its end, which workers have."""
+    found = re.search(r'\d+$', name)
+    return int(found[0]) if found else -1
+
+
 def _shortened(names: Iterable[str]) -> dict[str, str]:
     """A short name for each, or itself if another one would have the same."""
     short = {name: shorten(name, WIDEST) for name in names}
@@ -87,14 +110,17 @@ def _shortened(names: Iterable[str]) -> dict[str, str]:
     return {name: cut if times[cut] == 1 else name for name, cut in short.items()}
 
 
-def _split(way: list[tuple[float, int, bool]]) -> Iterator[list[tuple[float, int, bool]]]:
-    """The ways of an item in one pass after another: each ends where the loop gets it."""
-    part = []
+def _split(way: list[_Place]) -> Iterator[list[_Place]]:
+    """The ways of an item in one pass after another: each ends at the step of the loop, or where the loop gets it."""
+    part: list[_Place] = []
     for place in way:
-        part.append(place)
-        if place[2]:
+        if part and part[-1][2] == 'ask':
+            if place[2] == 'step':
+                part[-1] = place
             yield part
             part = []
+        if place[2] != 'step':
+            part.append(place)
     if part:
         yield part
 

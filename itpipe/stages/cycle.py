@@ -117,6 +117,7 @@ class _OpenedCycle(OpenedBranches):
         while self.source.n is None or p < self.source.n:
             if p not in self.chains:
                 self.chains[p] = self.pass_again(p)
+            self.ledger.branch(0).follow((p, *self.ledger.path))
             for key, value in self.chains[p].pairs:
                 begun = True
                 self.log.append(((key, p), p))

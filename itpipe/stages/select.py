@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, overload
 from itpipe._core.checks import integer
 from itpipe._core.keys import END
 from itpipe._core.notes import note
-from itpipe._core.steps import HIDDEN, STOP, Expanding, ItemStep, Pair, State, Stateful, Stateless, identity
+from itpipe._core.steps import HIDDEN, METER, STOP, Expanding, ItemStep, Pair, State, Stateful, Stateless, identity
 from itpipe._engine.factories import factory, function_of
 from itpipe._engine.iterators import is_iterable, iterate
+from itpipe._engine.meters import Meter
 from itpipe._engine.stream import Stage
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def filter_by(predicate: Callable[..., object], /, *args: Any, **kwargs: Any) ->
     """
     function = function_of('filter_by', predicate, args, kwargs, 'predicate')
     test = ItemStep('filter_by', identity, (function,))
-    return Same((Stateless('filter_by', _filter_by, ((test,), STOP)),))
+    return Same((Stateless('filter_by', _filter_by, ((test,), STOP, METER)),))
 
 
 class _Flatten(Parts):
@@ -132,12 +133,19 @@ def _within(name: str, most: int, state: State) -> bool:
     return 0 <= state[name] <= most  # type: ignore[no-any-return]
 
 
-def _filter_by(items: Iterator[Pair], predicate: ItemFunction, stop: Stop) -> Iterator[Pair]:
+def _filter_by(items: Iterator[Pair], predicate: ItemFunction, stop: Stop, meter: Meter) -> Iterator[Pair]:
+    probe, before = meter.probe, meter.before
     for pair in items:
+        if probe.on:
+            probe.charge(before, pair[0])
         if predicate(*pair):
             yield pair
         else:
+            meter.refused += 1
             stop.check()
+        del pair
+        if probe.on:
+            probe.charge(meter)
 
 
 def _flatten(items: Iterator[Pair]) -> Iterator[Pair]:

@@ -25,8 +25,32 @@ def test_slices_arrows_and_counters():
         (0.0, 1000.0, {'item': 'item 0'}), (1000.0, 2000.0, {'item': 'item 0'}),
     ]  # fmt: skip
     arrows = [(event['ph'], event['id'], event['ts']) for event in made if event['ph'] in 'stf']
-    assert arrows == [('s', 0, 1000.0), ('t', 0, 3000.0), ('f', 0, 4000.0), ('s', 2, 2000.0), ('f', 2, 4000.0)]
+    assert arrows == [
+        ('s', 0, 0.05), ('t', 0, 1000.05), ('f', 0, 3999.95), ('s', 2, 1000.05), ('f', 2, 3999.95),
+    ]  # fmt: skip
     assert [event['args'] for event in made if event['ph'] == 'C'] == [{'items': 3}]
+
+
+def test_tracks_are_in_an_order_and_none_is_taken_for_the_main_thread():
+    threads = ('MainThread', 'itpipe-10', 'itpipe-9', 'itpipe-Infinite')
+    spans = [
+        Span(name, name, 'x', 'ask' if name == 'MainThread' else 'work', n, n + 1) for n, name in enumerate(threads)
+    ]
+    names = [event for event in events(spans) if event['name'] == 'thread_name']
+    assert [event['args']['name'] for event in names] == ['itpipe-Infinite', 'itpipe-9', 'itpipe-10', 'MainThread']
+    assert [event['tid'] for event in names] == [2, 3, 4, 5]
+
+
+def test_what_took_no_time_has_no_arrow():
+    made = [*events([SPANS[0], SPANS[1]._replace(begun=0.003), SPANS[3]])]
+    assert [(event['ph'], event['ts']) for event in made if event['ph'] in 'stf'] == [('s', 0.05), ('f', 3999.95)]
+
+
+def test_a_way_ends_at_the_step_of_the_loop_if_that_is_known():
+    step = Span('3', 'MainThread', 'the loop', 'step', 0.004, 0.005, 'items 0 to 1', ('0', '1'))
+    for spans, end in (([*SPANS, step], 4000.05), (SPANS, 3999.95)):
+        arrows = [(event['ph'], event['ts']) for event in events(spans) if event['ph'] in 'stf']
+        assert arrows == [('s', 0.05), ('t', 1000.05), ('f', end), ('s', 1000.05), ('f', end)]
 
 
 def test_long_names_are_shortened_and_whole_in_the_arguments():
