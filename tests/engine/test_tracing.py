@@ -6,7 +6,6 @@ import os
 import pickle
 import sys
 from collections import Counter, defaultdict
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
