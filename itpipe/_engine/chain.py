@@ -15,11 +15,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain, takewhile
 from typing import Any, NamedTuple, TypeVar
 
 from itpipe._core.keys import END, Key, as_key, describe
+from itpipe._core.notes import note_index
 from itpipe._core.show import format_step
 from itpipe._core.steps import METER, STOP, ItemStep, Opaque, Pair, State, Stateful, Stateless, Step, UserStateful
 from itpipe.errors import Dropped
@@ -279,6 +281,24 @@ class Chain:
                 raise RuntimeError(f'`{format_step(operator.step)}` does not say of which items it makes what it gives')
             keys = [origin for key in keys for origin in operator.step.origins(key)]
         return self.source.indices(keys)
+
+    def note_index(self, error: BaseException) -> None:
+        """Add the index of the item in the data to the note on an error that has come out of here."""
+        if any(isinstance(operator.step, (Opaque, UserStateful)) for operator in self.operators):
+            return  # behind these, items are numbered anew
+        with suppress(Exception):  # the error is more important
+            note_index(error, self._index_of)
+
+    def _index_of(self, numbers: list[int]) -> Any:
+        key: Key = numbers[0]
+        for number in [*numbers[1:], None]:
+            if self.source.has_key(key):
+                (index,) = self.source.indices([key])
+                while isinstance(index, tuple):  # of a branch
+                    index = index[1]
+                return index
+            key = key, number
+        return None
 
     def close(self) -> None:
         """Close all that is upstream, the user's generators included; for the thread that runs it, or after that."""

@@ -134,8 +134,10 @@ class EpochRun:
                 if not self.closed:
                     pair = next(self._pairs, None) if self._chain is not None else None
                     pair = pair or self._pull(first=epoch.batch == 0)
-            except Exception:
+            except Exception as error:
                 if not self.closed:  # if it is, `close` in another thread has interrupted the wait
+                    if (chain := self._chain or next(iter(self._opened), None)) is not None:
+                        chain.note_index(error)
                     raise
             chain = self._chain
             if pair is None or chain is None:

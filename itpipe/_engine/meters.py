@@ -139,7 +139,7 @@ class Meter:
         self.what: Any = None
         """The step and its options, or a source: what it looks like."""
         self.path: tuple[int, ...] = ()
-        """In a stream that `mix` or the like takes: behind that, the key `k` of an item is `(k, path[0])`, and so on."""
+        """In one that `mix` or the like takes: behind that, the key `k` of an item is `(k, path[0])`; and so on."""
         self.names: tuple[str, str] | None = None
         """Its name and its short name, if they have been asked for."""
         self.apart = False

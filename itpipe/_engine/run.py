@@ -57,6 +57,7 @@ class Run(Iterator[B]):
                     'two threads have asked one run for an item at the same time, or the run has asked itself;'
                     ' give each thread a run of its own, by `iter(stream)`, or let them share an `Infinite`'
                 ) from None
+            self._chain.note_index(error)
             close_after(error, self.close)
             raise
         probe.left -= 1

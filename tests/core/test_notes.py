@@ -1,7 +1,9 @@
 """An error says once which stage and which item it comes from, and stays the error that it was."""
 
+import pytest
+
 from itpipe._core.keys import Batch
-from itpipe._core.notes import MAX_NOTES, close_after, note, noted, remark
+from itpipe._core.notes import MAX_NOTES, close_after, note, note_index, noted, remark
 
 
 def test_a_note_names_the_stage_and_the_item() -> None:
@@ -38,3 +40,38 @@ def test_an_error_of_closing_is_noted_on_the_one_before_it() -> None:
     close_after(error, close)
     close_after(error, lambda: None)
     assert error.__notes__ == ["itpipe: closing raised OSError('busy') as well"]
+
+
+@pytest.mark.parametrize(
+    ('text', 'numbers', 'noted_'),
+    [
+        ('itpipe: raised in f, item 5', [5], 'itpipe: raised in f, item 5 (index 8)'),
+        ('itpipe: raised in f, item 5 (part 0, 2)', [5, 0, 2], 'itpipe: raised in f, item 5 (part 0, 2) (index 8)'),
+        ('itpipe: raised in f, items 5 to 6', None, 'itpipe: raised in f, items 5 to 6'),
+        ('itpipe: raised in the source', None, 'itpipe: raised in the source'),
+        ('itpipe: raised in f, item 8', [8], 'itpipe: raised in f, item 8'),
+    ],
+)
+def test_the_index_in_the_data_is_added_where_it_is_another_number(
+    text: str, numbers: list[int] | None, noted_: str
+) -> None:
+    asked: list[list[int]] = []
+
+    def index_of(numbers: list[int]) -> int:
+        asked.append(numbers)
+        return 8
+
+    error = ValueError()
+    for each in ('mine', 'itpipe: raised in inner, item 3', text, 'itpipe: closing raised 1 as well'):
+        error.add_note(each)
+    note_index(error, index_of)
+    expected = ['mine', 'itpipe: raised in inner, item 3', noted_, 'itpipe: closing raised 1 as well']
+    assert (asked, error.__notes__) == ([] if numbers is None else [numbers], expected)
+
+
+def test_the_same_index_is_noted_once() -> None:
+    error = ValueError()
+    for _ in range(3):
+        note(error, 'f', 5)
+        note_index(error, lambda numbers: 8)
+    assert error.__notes__ == ['itpipe: raised in f, item 5 (index 8)']

@@ -348,7 +348,7 @@ def test_an_error_of_the_data_says_where_it_is_from():
         pytest.raises(OSError, match='no such') as caught,
     ):
         list(batch_iter)
-    assert caught.value.__notes__ == [f'itpipe: raised in {sample(data, seed=0)!r}, item 1']
+    assert caught.value.__notes__ == [f'itpipe: raised in {sample(data, seed=0)!r}, item 1 (index 3)']
     with Infinite(data, shard=(1, 2), even='keep') as batch_iter, pytest.raises(OSError, match='no such') as caught:
         list(batch_iter)
     assert caught.value.__notes__ == ['itpipe: raised in the source <Broken>, item 1']

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import itpipe
-from itpipe import apply, batch_by, parallel_map, stage, stream, take
+from itpipe import apply, batch_by, flatten, mix, parallel_map, sample, stage, stream, take
 
 
 def test_a_run_that_is_a_source_is_closed_with_what_runs_over_it():
@@ -37,6 +37,62 @@ def test_an_error_of_the_user_is_not_replaced_by_one_of_closing():
     assert fails(source() | apply(fail)) == notes
     assert fails(itpipe.Infinite(source(), fail)) == notes
     assert fails(itpipe.Infinite(source(), fail, prefetch=0)) == notes
+
+
+def refuses_55(x):
+    if x == 55:
+        raise ValueError('55')
+    return x
+
+
+@stage
+def numbered_anew(items):
+    yield from items
+
+
+@pytest.mark.parametrize(
+    ('described', 'note'),
+    [
+        (lambda: sample(range(100), seed=0) | refuses_55, 'apply(refuses_55), item 248 (index 55)'),
+        (
+            lambda: sample(range(100), seed=0) | parallel_map(apply(refuses_55) | batch_by(4), threads=2),
+            'apply(refuses_55), item 248 (index 55)',
+        ),
+        (
+            lambda: mix(range(100), sample(range(100), seed=2), weights=[0, 1]) | refuses_55,
+            'apply(refuses_55), item 37 (part 1) (index 55)',
+        ),
+        (
+            lambda: sample(range(100), seed=0) | (lambda x: [x, x]) | flatten | refuses_55,
+            'apply(refuses_55), item 248 (part 0) (index 55)',
+        ),
+        (lambda: stream(range(100)) | refuses_55, 'apply(refuses_55), item 55'),
+        (lambda: sample(range(100), seed=0) | numbered_anew() | refuses_55, 'apply(refuses_55), item 248'),
+    ],
+)
+def test_an_error_names_the_index_in_the_data_where_that_is_another_number(described, note):
+    for made in (described(), itpipe.Infinite(described(), batches_per_epoch=1000, restart=True, prefetch=0)):
+        with pytest.raises(ValueError, match='55') as caught:
+            list(made)
+        assert caught.value.__notes__ == [f'itpipe: raised in {note}']
+
+
+def test_the_index_is_that_of_the_pass_in_which_the_error_was():
+    seen = []
+
+    def drawn(x):
+        seen.append(x)
+        if len(seen) == 70:
+            raise ValueError('the 70th')
+        return x
+
+    with itpipe.Infinite(range(40), itpipe.shuffle(), drawn, batch_size=8, seed=1) as batch_iter:
+        assert len(list(batch_iter)) == 5
+        with pytest.raises(ValueError, match='the 70th') as caught:
+            list(batch_iter)
+    assert sorted(seen[:40]) == [*range(40)]
+    assert seen[69] != seen[29]
+    assert caught.value.__notes__ == [f'itpipe: raised in apply(drawn), item 29 (index {seen[69]})']
 
 
 def test_a_file_that_was_passed_in_stays_open():

@@ -104,7 +104,7 @@ class TestSample:
 
         with pytest.raises(OSError, match='^no such file') as caught:
             next(iter(sample(Broken([1, 2]), seed=0)))
-        assert caught.value.__notes__ == ['itpipe: raised in sample([1, 2], seed=0), item 0']
+        assert caught.value.__notes__ == ['itpipe: raised in sample([1, 2], seed=0), item 0 (index 1)']
 
     @pytest.mark.parametrize(
         ('args', 'kwargs', 'error', 'text'),
