@@ -41,12 +41,17 @@ class Stage(Generic[A, B]):
     `iterable | stage` is a `Stream`. `stage | stage` is a longer stage. `stage | function` applies the function to each
     item. A stage is a value: it prints as it was written, and it can be compared and pickled. It never runs by itself.
 
+    Raises TypeError if what stands right of `|` is neither a stage nor a function, or if what stands left of it is not
+    iterable.
+
     >>> from itpipe import apply, batch_by
     >>> pairs = apply(abs) | batch_by(2)
     >>> pairs
     apply(abs) | batch_by(2)
     >>> list([-1, 2, -3] | pairs)
     [[1, 2], [3]]
+
+    See also: `stage`, which makes one of a generator function; `pipe`.
     """
 
     __slots__ = ('__weakref__', 'steps')
@@ -96,6 +101,8 @@ class Stage(Generic[A, B]):
         >>> from itpipe import map_at
         >>> (map_at(0, abs) | map_at(1, str)).item((-1, 2))
         (1, '2')
+
+        See also: `Stream.item`.
         """
         steps = only_items('Stage.item', self)
         key = integer('Stage.item', 'ordinal', ordinal, least=0)
@@ -154,6 +161,8 @@ class Stream(Generic[B]):
     range(0, 4) | apply(pow, 2)
     >>> list(squares), list(squares)
     ([0, 1, 4, 9], [0, 1, 4, 9])
+
+    See also: `stream`, which makes one of an iterable; `Infinite`, which runs one in the background.
     """
 
     __slots__ = ('__weakref__', 'source', 'steps')
@@ -231,7 +240,7 @@ class Stream(Generic[B]):
         >>> next(run) == [batches.item(800_000_000 + n) for n in range(4)]
         True
 
-        The state of the run may go into `Infinite.load_state_dict`.
+        See also: `Infinite.load_state_dict`, which takes the state of the run.
         """
         place = integer('Stream.at', 'number', number, least=0)
         for step in reversed(fused(self.steps)):
