@@ -11,6 +11,7 @@ from pkgutil import walk_packages
 import itpipe
 
 sys.path.insert(0, str(Path(__file__).parent))
+import llms
 import pictures
 
 pictures.main()
@@ -68,3 +69,7 @@ for found in walk_packages(itpipe.__path__, 'itpipe.'):
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
             vars(module)[node.name].__module__ = found.name
+
+
+def setup(app: object) -> None:
+    app.connect('build-finished', lambda app, error: None if error else llms.write(Path(app.outdir)))
