@@ -50,7 +50,7 @@ def tokenize(text): ...
 
 
 def first_look():
-    """The one of README, stage by stage."""
+    """The one of the tutorial: single items are made in parallel."""
     items = sample(Dataset('Digits()', 10), seed=0)
     functions = map_at(0, to_float) | unpack(with_rng(shift))
     return Infinite(items | parallel_map(functions, threads=4) | batch_by(32) | combine, batches_per_epoch=2)
