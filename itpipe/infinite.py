@@ -14,7 +14,7 @@ from ._core.rng import check_seed
 from ._core.show import format_value, shortened
 from ._core.sizes import size
 from ._core.snapshots import snapshot
-from ._core.steps import ItemStep
+from ._core.steps import ItemStep, Step
 from ._engine.lengths import count_items
 from ._engine.order import check_alike, dealt
 from ._engine.stream import Stage, Stream, as_stage, no_stage, pipe
@@ -24,6 +24,7 @@ from .stages.combine import combine, combine_lists
 from .stages.items import apply
 from .stages.pad import combine_pad
 from .stages.parallel import parallel_map
+from .stages.prefetch import as_run
 from .stages.shard import Even, shard_step
 
 if TYPE_CHECKING:
@@ -220,9 +221,11 @@ class Infinite(Generic[B]):
             if recording.get():
                 about = {'infinite': repr(self)[:MAX_TEXT], 'batches_per_epoch': batches_per_epoch, 'restart': restart}
                 recorder = Recorder(check_path(record, share and share[0]), digest, about)
+        run = as_run(steps, ahead)
         self._epochs = Epochs(
-            self._stream.source, steps, seed, ahead, stall_timeout, batches_per_epoch, restart, recorder
-        )
+            self._stream.source, steps, seed, run.prefetch, stall_timeout, batches_per_epoch, restart, recorder,
+            run.steps, run.receive,
+        )  # fmt: skip
         check_alike('Infinite', self._stream.source, steps, self._epochs.seeded)
 
     @property
@@ -509,7 +512,9 @@ class Infinite(Generic[B]):
         if self.restart:
             epoch += ', and each begins again'
         epochs = self._epochs
-        return draw_infinite(epochs.source, epochs.steps, epochs.prefetch, epoch, shortened(self), epochs.stats())
+        return draw_infinite(
+            epochs.source, epochs.steps_as_run, epochs.prefetch, epoch, shortened(self), epochs.stats()
+        )
 
     def _repr_html_(self) -> str:
         return self.draw()._repr_html_()
@@ -547,8 +552,10 @@ def _in_workers(stream: Stream[Any], batches: Stage[Any, Any], workers: dict[str
     steps = stream.steps
     last = max((n for n, step in enumerate(steps, 1) if not isinstance(step, ItemStep)), default=0)
     one_by_one: Any = Stage(steps[last:])
-    whole: Any = parallel_map(one_by_one | batches, **workers)
-    return pipe(Stream(stream.source, steps[:last]), whole)
+    *made, end = batches.steps
+    here = isinstance(end, Step) and end.handover is not None  # which only this process can do
+    whole: Any = parallel_map(one_by_one | (Stage(tuple(made)) if here else batches), **workers)
+    return pipe(Stream(stream.source, steps[:last]), whole, *([Stage((end,))] if here else []))
 
 
 def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:

@@ -25,6 +25,7 @@ __all__ = [
     'Elsewhere',
     'Expanding',
     'Function',
+    'Handover',
     'Hidden',
     'ItemStep',
     'Joins',
@@ -188,6 +189,19 @@ class Elsewhere(NamedTuple):
     """What workers do, as it was written."""
 
 
+class Handover(NamedTuple):
+    """How an `Infinite` runs its last step, if that hands values over from one thread to another.
+
+    Its background thread does `work(items, *options)`, and keeps at most `ahead` values ready. The thread that iterates
+    calls `receive` with each of them.
+    """
+
+    work: Callable[..., Iterator[Pair]]
+    options: tuple[Any, ...]
+    receive: Callable[[Any], Any]
+    ahead: int
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Step:
     """What the four kinds have in common.
@@ -211,6 +225,7 @@ class Step:
     hidden: bool = False
     """Whether it is a part of the step behind it, which prints for both."""
     elsewhere: Elsewhere | None = None
+    handover: Handover | None = None
     capacity: int | None = None
     """How many items it may hold, if it has a buffer."""
     counts: Callable[[int], int] | None = None

@@ -175,7 +175,9 @@ def _operators(flow: Flow, steps: Sequence[Step], plan: Plan, look_up: tuple[Nod
             nodes = before if own == LOOK_UP else [*before, *nodes_of(steps[own], indices)]
             flow = (*flow, *_counted(nodes, figures))
         elif elsewhere.kind == 'thread':
-            ahead = f'up to {amount(elsewhere.limit or 1)} ahead'
+            ahead = 'those made in 4 ms ahead'
+            if elsewhere.limit is not None:
+                ahead = f'up to {amount(elsewhere.limit)} ahead'
             flow = (Box('a thread of its own', flow, call=written(steps[own]), holds=ahead, figures=figures),)
         else:
             flow = (*flow, replace(workers_of(steps[own], elsewhere, before), figures=figures))

@@ -68,6 +68,7 @@ class EpochRun:
         dropped: deque[Dropped],
         start: Position,
         early: bool = False,
+        receive: Callable[[Any], Any] | None = None,
     ):
         self._pid = os.getpid()
         self._source, self._steps, self._seed = source, steps, seed
@@ -83,6 +84,8 @@ class EpochRun:
             self._background.stall_timer = StallTimer('no batch has come out of Infinite', stall_timeout)
         self._early = early
         """Whether the thread goes on with the next pass while the last batches of one are taken."""
+        self._receive = receive
+        """What the thread that iterates makes of each batch."""
         self._asked = False
         """Whether it was asked for the pass behind the current one."""
         self._pools = Pools()
@@ -96,7 +99,7 @@ class EpochRun:
         self._cursor = Cursor(start.pass_, start.batch, start=start.in_pass)
         self.last = self._cursor
         """The cursor behind the batch received last. It stays there when the next pass begins."""
-        self._batches_before = start.batch
+        self.batches_before = start.batch
         """The number of batches of the next epoch that were received in another run."""
         self._chain: Chain | None = None
         """The chain of the current pass; None between two passes, and up to the first batch of a pass."""
@@ -117,8 +120,8 @@ class EpochRun:
     def next_epoch(self) -> Cursor:
         """The cursor with which the next epoch begins."""
         with self._lock:
-            self._cursor = self._cursor._replace(batch=self._batches_before)
-            self._batches_before = 0
+            self._cursor = self._cursor._replace(batch=self.batches_before)
+            self.batches_before = 0
             return self._cursor
 
     def next(self, epoch: Cursor, asked: float, worked: float) -> tuple[Cursor, Any]:
@@ -151,6 +154,8 @@ class EpochRun:
                     self._chain = None
                 return epoch, END
             key, batch = pair
+            if self._receive is not None:
+                batch = self._receive(batch)
             with chain.lock:
                 self._cursor = self.last = epoch = Cursor(self._cursor.pass_, epoch.batch + 1, chain, key)
                 chain.last = key

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property, partial
 from time import perf_counter
@@ -51,8 +51,11 @@ class Epochs:
         batches_per_epoch: int | None,
         restart: bool,
         recorder: Recorder | None = None,
+        steps_as_run: Sequence[Step | ItemStep] | None = None,
+        receive: Callable[[Any], Any] | None = None,
     ):
         self.source, self.steps, self.seed = source, steps, seed
+        self.steps_as_run, self.receive = steps_as_run or steps, receive
         self.prefetch, self.stall_timeout = prefetch, stall_timeout
         self.batches_per_epoch, self.restart, self.recorder = batches_per_epoch, restart, recorder
         self.warned_of_restart = False
@@ -142,8 +145,9 @@ class Epochs:
                 recorder = self.recorder
                 record = None if recorder is None else recorder.begin(self.codec, start, self.dropped)
                 self.run = EpochRun(
-                    self.source, self.steps, self.seed, self.prefetch, self.stall_timeout, self.dropped, start, early
-                )
+                    self.source, self.steps_as_run, self.seed, self.prefetch, self.stall_timeout, self.dropped, start,
+                    early, self.receive,
+                )  # fmt: skip
                 self.run.record = record
                 self.run.ledger.show(self.trace)
                 self.run.finalizer = weakref.finalize(self, self.run.drop)
@@ -169,6 +173,14 @@ class Epochs:
         with ExitStack() as closing:
             for run in [*self._running]:
                 closing.callback(self._end, run)
+
+    @property
+    def taken_before(self) -> int:
+        """How many batches of the next epoch were received in the run whose state was loaded."""
+        run = self.run
+        if run is None or run.closed or self.restart:
+            return 0 if self._next_start is None else self._next_start.batch
+        return run.batches_before
 
     def leave_epoch(self) -> None:
         """Let the next epoch be a new one, not the rest of the epoch in which a loaded state was taken."""

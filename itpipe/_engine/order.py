@@ -191,7 +191,7 @@ def dealt(steps: Sequence[Step | ItemStep], shard: Step) -> tuple[Step | ItemSte
     """
     counting = (n for n, step in enumerate(steps) if isinstance(step, Step) and step.positional)
     index = max(counting, default=-1) + 1
-    while index < len(steps) and _lets_pass(steps[index]):
+    while index < len(steps) and _lets_pass(steps[index]) and getattr(steps[index], 'handover', None) is None:
         index += 1
     return (*steps[:index], shard, *steps[index:])
 

@@ -11,7 +11,7 @@ from itpipe._engine.merging import merge_states
 
 from .distributed import distributed
 
-__all__ = ['closing_callback']
+__all__ = ['closing_callback', 'own_state']
 
 LOSES_BATCH = (
     'Infinite.closing_callback: without len(), Lightning takes one batch ahead of the training, so a training that is'
@@ -73,7 +73,7 @@ def closing_callback(batch_iter: Loader) -> Any:
         def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
             if trainer.state.fn == 'fit' and checkpoint.get('itpipe'):
                 saved = checkpoint['itpipe'].pop(0)  # callbacks load in the order in which they saved
-                states, own = saved['states'], _own(saved['states'], self.epochs.codec.shard)
+                states, own = saved['states'], own_state(saved['states'], self.epochs.codec.shard)
                 self.saved = {'state': own, 'ended': saved['ended']}
                 loop = checkpoint.get('loops', {}).get('fit_loop', {}).get('state_dict', {})
                 if 'combined_loader' in loop:  # Lightning loads it by itself
@@ -109,7 +109,7 @@ def closing_callback(batch_iter: Loader) -> Any:
     return Closing(batch_iter)
 
 
-def _own(states: list[dict[str, Any]], shard: list[int] | None) -> dict[str, Any]:
+def own_state(states: list[dict[str, Any]], shard: list[int] | None) -> dict[str, Any]:
     """The state that this rank has to load, of those that all ranks saved."""
     if shard is None:
         torch = distributed()

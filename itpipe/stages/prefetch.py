@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from itpipe._core.sizes import size
-from itpipe._core.steps import METER, STOP, Elsewhere, Pair, Stateless
+from itpipe._core.steps import METER, STOP, Elsewhere, ItemStep, Pair, Stateless, Step
 from itpipe._engine.factories import factory
 from itpipe._engine.stream import Stage
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 else:
     Same = Stage
 
-__all__ = ['prefetch']
+__all__ = ['AsRun', 'as_run', 'prefetch']
 
 
 @factory
@@ -42,7 +43,35 @@ def prefetch(n: int | str) -> Same:
     return Same((step,))
 
 
-def _prefetch(items: Iterator[Pair], stop: Stop, meter: Meter, n: int) -> Iterator[Pair]:
+class AsRun(NamedTuple):
+    """How an `Infinite` runs its steps."""
+
+    steps: Sequence[Step | ItemStep]
+    prefetch: int | None
+    """How many batches its background thread keeps ready."""
+    receive: Callable[[Any], Any] | None = None
+    """What the loop's thread makes of each batch."""
+
+
+def as_run(steps: Sequence[Step | ItemStep], depth: int | None) -> AsRun:
+    """The steps as an `Infinite` with this `prefetch` runs them.
+
+    If the last step hands batches over to the loop, as `to_device` does, the background thread does only that. Another
+    thread before it keeps `depth` batches ready.
+    """
+    last = steps[-1] if steps else None
+    if not isinstance(last, Step) or last.handover is None or depth == 0:
+        return AsRun(steps, depth)
+    given = last.handover
+    before = Stateless(
+        'prefetch', _prefetch, (STOP, METER, depth), gives='same', fingerprint='', itemwise=True,
+        args=() if depth is None else (depth,), elsewhere=Elsewhere('thread', limit=depth),
+    )  # fmt: skip
+    hand = replace(last, work=given.work, options=given.options, elsewhere=None, handover=None)
+    return AsRun((*steps[:-1], before, hand), given.ahead, given.receive)
+
+
+def _prefetch(items: Iterator[Pair], stop: Stop, meter: Meter, n: int | None) -> Iterator[Pair]:
     from itpipe._engine.background import Background
     from itpipe._engine.threads import close_outside
 

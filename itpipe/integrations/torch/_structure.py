@@ -1,0 +1,63 @@
+"""The structure of a batch, with something else in the place of its values."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+__all__ = ['mapped']
+
+ATOMS = {str, bytes, int, float, complex, bool, type(None)}
+
+
+def mapped(value: Any, leaf: Callable[[Any], Any]) -> Any:
+    """The structure of the value, with `leaf(part)` in the place of each part that has no parts itself.
+
+    Tuples, named tuples, lists, dicts and dataclasses are structure. They keep their type. Those of which no part
+    changes are passed on as they are.
+    """
+    kind = type(value)
+    if kind in ATOMS:
+        return value
+    if isinstance(value, (tuple, list)) and not hasattr(value, 'to'):  # a packed sequence of torch is a named tuple
+        parts = [mapped(part, leaf) for part in value]
+        changed = any(new is not old for new, old in zip(parts, value, strict=True))
+        return _like(value, parts) if changed else value
+    if isinstance(value, Mapping):
+        changes = {key: new for key, part in value.items() if (new := mapped(part, leaf)) is not part}
+        if not changes:
+            return value
+        if not isinstance(value, MutableMapping):
+            return {**value, **changes}
+        result: Any = copy.copy(value)
+        result.update(changes)
+        return result
+    if is_dataclass(value) and not isinstance(value, type) and not hasattr(value, 'to'):
+        named = [(field.name, getattr(value, field.name)) for field in fields(value) if hasattr(value, field.name)]
+        changes = {name: new for name, part in named if (new := mapped(part, leaf)) is not part}
+        if not changes:
+            return value
+        result = copy.copy(value)
+        for name, new in changes.items():
+            object.__setattr__(result, name, new)  # also where it is frozen
+        return result
+    return leaf(value)
+
+
+def _like(value: Any, parts: list[Any]) -> Any:
+    """The parts in a list or tuple of the same type."""
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return kind(parts)
+    if isinstance(value, list):
+        result = copy.copy(value)
+        result[:] = parts
+        return result
+    if hasattr(kind, '_make'):
+        return kind._make(parts)
+    result = tuple.__new__(kind, parts)
+    if hasattr(value, '__dict__'):
+        vars(result).update(vars(value))
+    return result
