@@ -29,7 +29,7 @@ def test_the_stages_are_those_that_may_stand_right_of_the_bar() -> None:
 
 
 def test_every_answer_names_something_that_there_is() -> None:
-    there_is = {*OWN, *itpipe.__all__, 'setup', 'ordered', '`for`', 'pin the tensors'}
+    there_is = {*OWN, *itpipe.__all__, 'setup', 'ordered', '`for`', '`to_device`'}
     answers = [*INSTEAD.values(), *NAMES.values()]
     there_is |= {'joined by `|`', 'it needs no base class'}
     assert [answer for answer in answers if not any(name in answer for name in there_is)] == []
@@ -39,7 +39,7 @@ def test_no_answer_calls_what_there_is_not() -> None:
     answers = [*INSTEAD.values(), *NAMES.values(), *OF_INFINITE.values(), *OF_STREAM.values()]
     code = ' '.join(re.findall('`[^`]+`', ' '.join(answers)))
     called = set(re.findall(r'(?<![.\w])(\w+)\(', code))
-    assert called - set(itpipe.__all__) == {'f', 'iter', 'close', 'pin_memory'}
+    assert called - set(itpipe.__all__) == {'f', 'iter', 'close'}
     assert set(re.findall(r'\.(\w+)', code)) == {'__getitem__', 'count', 'dpipe', 'resume'}
 
 

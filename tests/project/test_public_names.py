@@ -13,9 +13,10 @@ import pytest
 import itpipe
 import itpipe.dpipe
 import itpipe.image
+import itpipe.integrations.torch
 import itpipe.testing
 
-PACKAGES = [itpipe, itpipe.dpipe, itpipe.image, itpipe.testing]
+PACKAGES = [itpipe, itpipe.dpipe, itpipe.image, itpipe.integrations.torch, itpipe.testing]
 NAMES = [(package, name) for package in PACKAGES for name in package.__all__]
 
 

@@ -112,6 +112,17 @@ class TestOnTheCpu:
             list(batch_iter)
         assert (made, moved) == ({'itpipe-prefetch'}, {'itpipe-Infinite'})
 
+    def test_dealt_to_ranks(self) -> None:
+        """Also where the items of the source are the batches, so that they are dealt here."""
+        for batches in (BATCHES, stream([np.full(2, n) for n in range(9)], seed=0) | (lambda array: (array, ''))):
+            for rank in range(2):
+                with Infinite(batches, shard=(rank, 2)) as plain:
+                    expected = values(plain)
+                with Infinite(batches | to_device('cpu'), shard=(rank, 2)) as batch_iter:
+                    assert values(batch_iter) == expected
+                    assert '"ready' not in batch_iter.draw().mermaid
+                    assert 'up to 1 batch ready' in batch_iter.draw().mermaid
+
     def test_behind_workers_that_make_whole_batches(self) -> None:
         def infinite(**options: Any) -> Infinite[Any]:
             return Infinite(stream(range(40), seed=0), with_rng(noisy), batch_size=8, **options)
