@@ -2,7 +2,9 @@
 
 import ast
 import inspect
+import re
 import sys
+from base64 import b64encode
 from importlib import import_module
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -71,5 +73,17 @@ for found in walk_packages(itpipe.__path__, 'itpipe.'):
             vars(module)[node.name].__module__ = found.name
 
 
-def setup(app: object) -> None:
+def pictures_as_images(_app, _pagename, _templatename, context: dict, _doctree) -> None:
+    """What a cell has drawn follows the mode that readers choose for the page, which an SVG in it does not."""
+    context['body'] = re.sub(r'<svg xmlns.*?</svg>', as_image, context.get('body', ''), flags=re.DOTALL)
+
+
+def as_image(found: re.Match[str]) -> str:
+    label = re.search(r'aria-label="([^"]*)"', found[0])
+    data = b64encode(found[0].encode()).decode()
+    return f'<img alt="{label[1] if label else ""}" src="data:image/svg+xml;base64,{data}">'
+
+
+def setup(app) -> None:
+    app.connect('html-page-context', pictures_as_images)
     app.connect('build-finished', lambda app, error: None if error else llms.write(Path(app.outdir)))
