@@ -103,7 +103,7 @@ def signature(value: object) -> str:
 def title_and_summary(text: str) -> tuple[str, str]:
     """The heading, and the first sentence behind it."""
     title = re.search(r'^# (.+)$', text, re.MULTILINE)[1]
-    if names := re.findall(r'^## itpipe\.(?:\w+\.)?(\w+)$', text, re.MULTILINE):  # a page of the reference
+    if names := re.findall(r'^## itpipe\.(?:\w+\.)*(\w+)$', text, re.MULTILINE):  # a page of the reference
         return title, ', '.join(f'`{name}`' for name in names)
     prose = re.sub(
         r'^```.*?^```$|^!\[.*$|^[|#].*$', '', text.partition('\n')[2], flags=re.MULTILINE | re.DOTALL
