@@ -217,6 +217,8 @@ def with_rng(f: Any, /, *args: Any, name: str | None = None, **kwargs: Any) -> S
     The name of the stage is that of the function. If several have the same name, their order counts, too. `name`, if
     given, replaces the function's name. Give the old name if you rename a function.
 
+    The generators are Philox, of Salmon and others, "Parallel random numbers: as easy as 1, 2, 3", 2011.
+
     Raises TypeError if `f` is neither a function nor an item-wise stage, for a `name` that is not a str, and if `f`
     itself has a parameter `name`. Raises ValueError for an empty `name`.
 

@@ -59,6 +59,8 @@ def sample(
     later random stage that has no seed of its own. If a `mix` has several samples, give each a `name`. Then its draws
     stay the same when another sample is added.
 
+    The order with weights is that of Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006.
+
     Raises TypeError if `sequence` is not a sequence, for weights that are not numbers, and for a wrong seed or name.
     Raises ValueError for an empty sequence, for weights that are negative, not finite or all zero, and if there is not
     one weight for each item.
