@@ -124,6 +124,19 @@ something is, so it can be a step of a test or of a job that is about to start.
         '--processes', action='store_true', default=None, help='also try whether all of it could go to processes'
     )
     command.add_argument('--ignore', action='append', default=[], metavar='KIND', help='leave such findings out')
+
+    command = add(
+        'doctor',
+        'say what a report of a bug needs, and whether runs of all kinds work here',
+        """
+Prints versions, limits and settings of this machine that matter, and tries a short run of each kind. It takes about
+five seconds. The values of other environment variables, and paths of your home, are not shown.
+
+    itpipe doctor
+    itpipe doctor --json > doctor.json
+""",
+    )
+    command.add_argument('--json', action='store_true', help='print it as JSON')
     return result
 
 

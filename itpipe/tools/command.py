@@ -165,8 +165,16 @@ def _check(given: Any) -> int:
     return int(bool(findings))
 
 
+def _doctor(given: Any) -> int:
+    from .doctor import examined
+
+    report = examined()
+    _say(report.as_json() if given.json else '\n'.join(report.lines()))
+    return int(not report.ok)
+
+
 COMMANDS: Final[dict[str, Callable[[Any], int]]] = {
-    'replay': _replay, 'diff': _diff, 'report': _report, 'show': _show, 'check': _check
+    'replay': _replay, 'diff': _diff, 'report': _report, 'show': _show, 'check': _check, 'doctor': _doctor
 }  # fmt: skip
 
 
