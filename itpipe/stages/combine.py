@@ -144,7 +144,10 @@ def combine_values(join: Join, values: Sequence[Any], kinds: Kinds, path: Path) 
     if kinds == {np.ndarray}:
         return join(values, path)
     if kinds <= BUILTIN_NUMBERS or (len(kinds) == 1 and issubclass(next(iter(kinds)), NUMBER)):
-        array = np.array(values)
+        try:
+            array = np.array(values)
+        except OverflowError:  # of times in several units, from numpy 2.5 on: `common_dtype` says which
+            return join(list(map(np.asarray, values)), path)
         return array if _is_exact(array, kinds) else join(list(map(np.asarray, values)), path)
     if all(issubclass(kind, TEXT) for kind in kinds):
         return list(values)

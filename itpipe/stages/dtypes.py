@@ -72,8 +72,11 @@ def _changed(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[An
         return array
     if kind in 'iu' and array.max() <= EXACT and array.min() >= (0 if dtype.kind == 'u' else -EXACT):
         return array[:0]
-    with np.errstate(all='ignore'):
-        cast = array.astype(dtype)
+    try:
+        with np.errstate(all='ignore'):
+            cast = array.astype(dtype)
+    except OverflowError:  # of times, from numpy 2.5 on
+        return array if array.size == 1 else np.concatenate([_changed(each, dtype) for each in array.reshape(-1, 1)])
     changed: Any
     if kind in 'mM':
         changed = (cast.astype(array.dtype) != array) & ~np.isnat(array)
