@@ -14,11 +14,11 @@ from itpipe._core.notes import note
 from itpipe._core.steps import HIDDEN, METER, STOP, Expanding, ItemStep, Pair, State, Stateful, Stateless, identity
 from itpipe._engine.factories import factory, function_of
 from itpipe._engine.iterators import is_iterable, iterate
-from itpipe._engine.meters import Meter
 from itpipe._engine.stream import Stage
 
 if TYPE_CHECKING:
     from itpipe._engine.functions import ItemFunction
+    from itpipe._engine.meters import Meter
     from itpipe._engine.stream import Parts, Same
     from itpipe._engine.waiting import Stop
 else:
