@@ -2,7 +2,8 @@
 
 The ```python blocks of a page run in order, in one namespace, as in a notebook. A block with `>>>` is a doctest; what
 any other prints is compared with the ```text block right after it. `<!-- not run: reason -->` before a block, of either
-kind, leaves it out.
+kind, leaves it out. `<!-- needs: torch, zarr -->` on a line of its own leaves the whole page out where one of these
+libraries is not installed.
 """
 
 import contextlib
@@ -23,11 +24,15 @@ BLOCK = re.compile(
     r'^(?P<indent> *)(?P<fence>```+)(?P<language>[^\n]*)\n(?P<code>.*?)^(?P=indent)(?P=fence) *$',
     re.MULTILINE | re.DOTALL,
 )
+NEEDS = re.compile(r'^<!-- needs: (.+?) -->$', re.MULTILINE)
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def run_page(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = path.read_text(encoding='utf-8')
+    for line in NEEDS.findall(page):
+        for library in line.split(', '):
+            pytest.importorskip(library)
     monkeypatch.setitem(linecache.cache, str(path), (len(page), None, page.splitlines(keepends=True), str(path)))
     main = ModuleType('__main__')  # so that what the page defines pickles as a notebook's does
     monkeypatch.setitem(sys.modules, '__main__', main)
@@ -96,4 +101,14 @@ def test_a_page_that_is_wrong_fails(page, complaint, monkeypatch, tmp_path):
     path = tmp_path / 'page.md'
     path.write_text(page)
     with pytest.raises((pytest.fail.Exception, AssertionError), match=complaint):
+        run_page(path, monkeypatch)
+
+
+def test_a_page_is_left_out_where_a_library_is_missing(monkeypatch, tmp_path):
+    path = tmp_path / 'page.md'
+    path.write_text('<!-- needs: json, no_such_library -->\n\n```python\n1 / 0\n```\n')
+    with pytest.raises(pytest.skip.Exception, match='no_such_library'):
+        run_page(path, monkeypatch)
+    path.write_text('<!-- needs: json, re -->\n\n```python\n1 / 0\n```\n')
+    with pytest.raises(ZeroDivisionError):
         run_page(path, monkeypatch)
