@@ -7,8 +7,8 @@ from typing import Final
 __all__ = ['INSTEAD', 'NAMES', 'OF_INFINITE', 'OF_STREAM', 'RENAMED', 'STAGES', 'WORKERS']
 
 STAGES: Final = frozenset((
-    'apply', 'batch_by', 'combine', 'combine_lists', 'combine_pad', 'concat', 'cycle', 'filter_by', 'flatten',
-    'map_all', 'map_at', 'parallel_map', 'prefetch', 'random_apply', 'reuse', 'sample_args', 'shard', 'shuffle',
+    'apply', 'batch_by', 'bucket_by', 'combine', 'combine_lists', 'combine_pad', 'concat', 'cycle', 'filter_by', 'flatten',
+    'map_all', 'map_at', 'pack', 'parallel_map', 'prefetch', 'random_apply', 'reuse', 'sample_args', 'shard', 'shuffle',
     'skip', 'take', 'unpack', 'with_rng', 'zip_apply', 'zip_with',
 ))  # fmt: skip
 """The public names that may stand right of `|`."""
@@ -48,7 +48,7 @@ NAMES: Final = {
     'aggregate': _BATCH,
     'apply_at': '`map_at`; `itpipe.dpipe` has the names of dpipe',
     'batch': _BATCH,
-    'bucket_by_sequence_length': '`batch_by(limit=…, cost=len, padded=True)`, and `combine_pad` behind it',
+    'bucket_by_sequence_length': '`bucket_by(len, edges=[…], size=32)`, and `combine_pad` behind it',
     'chain': '`concat(b)`',
     'collate': _COMBINE,
     'concatenate': '`concat(b)`',
