@@ -19,9 +19,10 @@ from strategies import examples
 
 import itpipe._workers.files
 import itpipe._workers.launching
-from itpipe import batch_by, combine, parallel_map
+from itpipe import apply, batch_by, combine, parallel_map
 from itpipe._workers.files import File
 from itpipe._workers.shared_memory import LARGE, Arena, Borrower, Span
+from itpipe.integrations.torch import to_torch
 
 
 @pytest.fixture
@@ -320,6 +321,54 @@ def test_torch_tensors_there_and_back() -> None:
         assert got.dtype == value.dtype
         assert got.requires_grad == value.requires_grad
         assert torch.equal(got, value)
+
+
+def file_at(address: int) -> str:
+    """The file that is mapped at this address of this process, '' if it is none."""
+    for line in Path('/proc/self/maps').read_text().splitlines():
+        part, _, _, _, _, *path = line.split(None, 5)
+        begin, end = (int(bound, 16) for bound in part.split('-'))
+        if begin <= address < end:
+            return path[0] if path else ''
+    return ''
+
+
+@needs_memfd
+def test_whole_batches_of_torch_tensors_are_not_copied_here() -> None:
+    """They are in the memory that the worker wrote them into. It is used again when they are gone."""
+    torch = pytest.importorskip('torch')
+    dtypes = ['float32', 'uint8', 'bfloat16', 'complex64', 'bool']
+
+    def item(n: int) -> Any:
+        return n, {dtype: torch.full((64, 64, 4), n, dtype=getattr(torch, dtype)) for dtype in dtypes}
+
+    def stacked(items: list[Any]) -> Any:
+        large = {dtype: torch.stack([parts[dtype] for _, parts in items]) for dtype in dtypes}
+        return torch.tensor([n for n, _ in items]), large
+
+    places = set()
+    for number, (n, batch) in enumerate(range(80) | parallel_map(apply(item) | batch_by(4) | stacked, processes=1)):
+        assert n.tolist() == [*range(4 * number, 4 * number + 4)]
+        assert 'memfd' not in file_at(n.data_ptr())  # too small for that
+        for dtype, tensor in batch.items():
+            assert (type(tensor), tensor.dtype) == (torch.Tensor, getattr(torch, dtype))
+            assert (tensor[:, 0, 0, 0] == n.to(tensor.dtype)).all()
+            assert 'memfd' in file_at(tensor.data_ptr())
+            tensor.zero_()  # it belongs to the loop
+            places.add((dtype, tensor.data_ptr()))
+        del batch, tensor
+    assert len(places) < 20 * len(dtypes) / 2
+
+
+@pytest.mark.long
+@needs_memfd
+def test_arrays_that_are_made_tensors_in_a_worker_are_not_copied_here() -> None:
+    torch = pytest.importorskip('torch')
+    batches = range(8) | parallel_map(apply(large) | batch_by(4) | combine | to_torch(), processes=1)
+    for number, batch in enumerate(batches):
+        assert (type(batch), batch.dtype) == (torch.Tensor, torch.int64)
+        assert batch[:, 0, 0].tolist() == [*range(4 * number, 4 * number + 4)]
+        assert 'memfd' in file_at(batch.data_ptr())
 
 
 @pytest.mark.long
