@@ -18,13 +18,14 @@ from itpipe.errors import NotRestartable
 
 from .indexing import Indices, LookUp, has_index, index_agrees, is_cheap, length, only_index
 from .iterators import is_plain, may_rewind, pick, without_first
+from .samplers import Samplers, SamplersPass, is_sampler
 from .source import Numbered, Opened
 from .source_states import Rewinder, has_epochs, has_states, warn_of_buffer
 
 if TYPE_CHECKING:
     from itpipe._core.steps import Pair
 
-    from .seeds import Seeds
+    from .seeds import Seeds, StepSeed
     from .waiting import Stop
 
 __all__ = ['Items']
@@ -40,13 +41,14 @@ class Items:
     With `reread`, a run that goes on reads it again from its beginning, even if it has an index or states.
     """
 
-    random = False
     ordered = True
 
     def __init__(self, iterable: Iterable[Any], seed: int | None = None, reread: bool = False):
         self.iterable, self.seed, self.reread = iterable, seed, reread
         self.one_shot = isinstance(iterable, Iterator)
-        self.early = not (self.one_shot or has_states(iterable) or has_epochs(iterable))
+        self.samplers = Samplers(iterable) if is_sampler(iterable) and not has_states(iterable) else None
+        self.random = self.samplers is not None and self.samplers.random
+        self.early = self.samplers is not None or not (self.one_shot or has_states(iterable) or has_epochs(iterable))
         self.rewinder = Rewinder(iterable)
         self.running: list[None] = []
         """As many as runs are reading it. Of two threads that add to a number at once, one may be lost."""
@@ -58,6 +60,11 @@ class Items:
         self._check()
         if has_states(self.iterable):
             return _OpenedWithStates(self, seeds.pass_)
+        if self.samplers is not None:
+            self.samplers.check(seeds.pass_)
+            seed = partial(_drawn, seeds.next_step('sampler'))
+            of_pass = Items(SamplersPass(self.samplers, seeds.pass_, seed))
+            return Numbered(of_pass.read, of_pass.pick)
         if not self.indexed():
             return Numbered(self.read, self.pick)
         look_up = LookUp(self.iterable, self._where)
@@ -188,6 +195,13 @@ class Items:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _drawn(step: StepSeed) -> int:
+    """A seed for a sampler."""
+    from itpipe._core.rng import generator
+
+    return int(generator(step.key, 0).integers(2**63))
 
 
 class _OpenedWithStates(Numbered):

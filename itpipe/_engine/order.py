@@ -205,6 +205,13 @@ def check_alike(where: str, source: Source, steps: Sequence[Step | ItemStep], se
     shard = last_shard(steps, least=2)
     if shard is None:
         return
+    from .samplers import deals
+
+    if deals(source):
+        raise ValueError(
+            f'{where}: the source is a sampler that deals items to ranks itself; take one that does not, or leave out'
+            ' `shard`'
+        )
     alike = fused(steps[: shard + 1])
     order = running(alike)
     before = [alike[index] for index in order[: order.index(len(alike) - 1)]]

@@ -20,6 +20,7 @@ from itpipe._core.show import Counted, format_call, format_step, non_defaults, s
 from itpipe._core.weights import check_weights, checksum, upper_edges
 from itpipe._engine.indexing import Indices, LookUp, as_runtime_error, is_cheap, length, note_length
 from itpipe._engine.iterables import Items
+from itpipe._engine.samplers import is_sampler
 from itpipe._engine.source import MadeOf, Numbered, Opened, Seeded
 from itpipe._engine.source_states import has_states
 from itpipe._engine.stream import Stream, no_stage
@@ -73,6 +74,12 @@ def sample(
 
     See also: `load_by_random_id`, `mix`, `shuffle`; `parallel_map`, about datasets in workers.
     """
+    for name_of, value in (('sequence', sequence), ('weights', weights)):
+        if is_sampler(value):
+            raise TypeError(
+                f'sample: `{name_of}` must not be a sampler, got {type(value).__name__}; a sampler is a source by'
+                ' itself: `stream(sampler) | dataset.__getitem__`'
+            )
     size = _check_sequence('sample', 'sequence', sequence)
     draws = step_name('sample', name=name)
     options = non_defaults(replace=(truth('sample', 'replace', replace), True), seed=(seed, None), name=(name, None))
