@@ -21,7 +21,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from itpipe import Infinite, map_at, merge_states, sample, with_rng
+from itpipe import Infinite, combine, map_at, merge_states, sample, with_rng
+from itpipe.integrations.torch import to_torch
 
 BATCH_SIZE = 48  # of all ranks together
 SAVE_EVERY = 10  # steps
@@ -41,9 +42,14 @@ def train(steps, checkpoint):
     rank, ranks = dist.get_rank(), dist.get_world_size()
     digits = load_digits()
     pairs = list(zip(np.float32(digits.images.reshape(-1, 64) / 16), digits.target, strict=True))
-    noisy = map_at(0, with_rng(add_noise))  # element 0 of a pair (image, label)
-    # Endless pairs; the seed is the same in all ranks, and `shard` gives each of them its part.
-    batch_iter = Infinite(sample(pairs, seed=0), noisy, batch_size=BATCH_SIZE // ranks, threads=2, shard='env')
+    batch_iter = Infinite(
+        sample(pairs, seed=0),  # endless pairs; the seed is the same in all ranks
+        map_at(0, with_rng(add_noise)),  # element 0 of a pair (image, label)
+        batch_size=BATCH_SIZE // ranks,
+        combiner=combine() | to_torch(),
+        threads=2,
+        shard='env',  # the part of this rank, as torch.distributed says
+    )
 
     torch.manual_seed(0)
     model = DistributedDataParallel(nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)))
@@ -58,7 +64,7 @@ def train(steps, checkpoint):
 
     with batch_iter:
         for step, (images, labels) in enumerate(islice(batch_iter, steps - begun), begun + 1):
-            loss = cross_entropy(model(torch.from_numpy(images)), torch.from_numpy(labels))
+            loss = cross_entropy(model(images), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -16,7 +16,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import nn
 
-from itpipe import Infinite, map_at, shuffle, with_rng
+from itpipe import Infinite, combine, map_at, shuffle, with_rng
+from itpipe.integrations.torch import to_device
 
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 SAVE_EVERY = 10  # steps
@@ -35,9 +36,10 @@ def main():
     # An epoch has every image once, in an order of its own, augmented anew.
     train_on = [file for n, file in enumerate(files) if n % 5]
     augmented = map_at(0, with_rng(augment))  # element 0 of a pair (image, label)
-    training = Infinite(train_on, shuffle(), read, augmented, batch_size=32, processes=2, seed=0)
+    batch = combine() | to_device(DEVICE)  # copied there while the training works on the one before
+    training = Infinite(train_on, shuffle(), read, augmented, batch_size=32, combiner=batch, processes=2, seed=0)
     # A validation has all the others, the same each time.
-    validation = Infinite(files[::5], read, batch_size=128, threads=2, restart=True)
+    validation = Infinite(files[::5], read, batch_size=128, combiner=batch, threads=2, restart=True)
 
     torch.manual_seed(0)
     layers = nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 16, 3, 2), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2)
@@ -56,7 +58,7 @@ def main():
         for epoch in range(begun, args.epochs):  # of the first one, what is left
             model.train()
             for images, labels in training:
-                loss = nn.functional.cross_entropy(model(on_device(images)), on_device(labels))
+                loss = nn.functional.cross_entropy(model(images), labels)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -70,7 +72,7 @@ def main():
                     os.replace(f'{args.checkpoint}.new', args.checkpoint)  # the old one stays until this is whole
             model.eval()
             with torch.inference_mode():
-                right = [(model(on_device(images)).argmax(1) == on_device(labels)) for images, labels in validation]
+                right = [(model(images).argmax(1) == labels) for images, labels in validation]
             print(f'epoch {epoch + 1}: validation accuracy {torch.cat(right).float().mean()}')
 
 
@@ -81,10 +83,6 @@ def read(file):
 def augment(image, rng):
     moved = np.roll(image, rng.integers(-3, 4, size=2), axis=(1, 2))
     return moved + rng.normal(0, 0.1, image.shape).astype(np.float32)
-
-
-def on_device(array):
-    return torch.from_numpy(array).to(DEVICE)
 
 
 def write_digits(folder):

@@ -373,6 +373,8 @@ def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = Fal
         return iterable if seed is None else Stream(Seeded(iterable.source, check_seed('stream', seed)), iterable.steps)
     if isinstance(iterable, Stage) or not is_iterable(iterable):
         got = 'a Stage' if isinstance(iterable, Stage) else type(iterable).__name__
+        if got == 'function':
+            got += '; a stage that begins with a function is written `apply(f) | …`, or `combine() | …`'
         raise TypeError(f'stream: what stands left of `|` must be iterable, got {got}')
     return Stream(Items(iterable, check_seed('stream', seed), reread))
 

@@ -130,7 +130,10 @@ def test_the_views_of_a_dict_need_stream():
 def test_what_is_not_iterable_is_refused_there_and_then(left):
     with pytest.raises(TypeError) as caught:
         left | apply(same)
-    assert str(caught.value) == f'stream: what stands left of `|` must be iterable, got {type(left).__name__}'
+    message = f'stream: what stands left of `|` must be iterable, got {type(left).__name__}'
+    if left is same:
+        message += '; a stage that begins with a function is written `apply(f) | …`, or `combine() | …`'
+    assert str(caught.value) == message
     with pytest.raises(TypeError, match='must be iterable'):
         pipe(left, same)
 

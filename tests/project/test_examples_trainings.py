@@ -24,7 +24,7 @@ class Training(NamedTuple):
     checkpoint: str  # the option
     killed: str  # how the line begins after which it is killed
     again: str | tuple[str, ...]  # how the first line of what goes on begins
-    lines: int  # how many of them have a loss
+    lines: int | None  # how many of them have a loss, if that does not depend on the length of a text
     launcher: tuple[str, ...] = ()
     status: int = -signal.SIGKILL
 
@@ -32,7 +32,7 @@ class Training(NamedTuple):
 TORCHRUN = '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node'
 TRAININGS = {
     'ddp.py': Training(('--steps', '25'), '--checkpoint', 'step 17:', 'step 11:', 25, (*TORCHRUN, '2'), 1),
-    'hf_trainer.py': Training(('--steps', '25'), '--output', 'step 17:', 'step 11:', 27),
+    'hf_trainer.py': Training(('--epochs', '3'), '--output', 'step 17:', 'step 11:', None),
     # Orbax writes in the background: at step 20 it begins once the checkpoint of step 10 is whole.
     'jax_flax.py': Training(('--steps', '25'), '--checkpoints', 'step 22:', ('step 11:', 'step 21:'), 25),
     'keras_fit.py': Training(('--epochs', '3'), '--checkpoints', 'epoch 2:', 'epoch 2:', 3),
@@ -83,7 +83,7 @@ def test_keras_goes_on_with_jax_too(tmp_path):
 def check(name: str, folder: Path, **environment: str) -> None:
     training = TRAININGS[name]
     alone = run(name, folder, **environment)
-    assert len([line for line in alone if 'loss' in line]) == training.lines
+    assert training.lines in (None, len([line for line in alone if 'loss' in line]))
     checkpoint = training.checkpoint, folder / 'saved'
     before = killed(name, folder, *checkpoint, **environment)
     after = run(name, folder, *checkpoint, **environment)
