@@ -28,6 +28,7 @@ from .stages.zip import zip_with
 
 if _TYPE_CHECKING:
     from ._engine.merging import merge_states
+    from .integrations.ray import RayExecutor
     from .stages.bucket import bucket_by
     from .stages.pack import pack
     from .stages.split import balanced, split
@@ -45,6 +46,7 @@ __all__ = [
     'Infinite',
     'NotPicklable',
     'NotRestartable',
+    'RayExecutor',
     'Stage',
     'StallWarning',
     'Stream',
@@ -93,6 +95,7 @@ __all__ = [
 ]
 
 _LATER: dict[str, str] = {
+    'RayExecutor': 'integrations.ray',
     'balanced': 'stages.split',
     'bucket_by': 'stages.bucket',
     'merge_states': '_engine.merging',

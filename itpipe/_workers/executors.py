@@ -20,6 +20,8 @@ __all__ = ['ExecutorPool']
 
 MAX_FUNCTION: Final = 1 << 18
 """Bytes. Executors get the function with each call, so one that has a larger dataset in it does not look items up."""
+PICKLED: Final = {'ProcessPoolExecutor', 'MPIPoolExecutor', 'RayExecutor'}
+"""Executors that get calls that are pickled already. They would pickle a call later, when the item may have changed."""
 
 
 class ExecutorPool(Pool):
@@ -28,10 +30,8 @@ class ExecutorPool(Pool):
     def __init__(self, executor: Any, function: ItemFunction, in_flight: int | None = None):
         super().__init__(_size(executor), function, in_flight)
         self._executor, self._function = executor, _Function(function)
-        # These two get calls that are pickled already. A process pool would pickle a call later, when the item may have
-        # changed, and dask does not say why it cannot pickle it.
-        self._is_process_pool = any(kind.__name__ == 'ProcessPoolExecutor' for kind in type(executor).__mro__)
-        self._is_dask = type(executor).__module__.split('.')[0] == 'distributed'
+        self._is_dask = type(executor).__module__.split('.')[0] == 'distributed'  # it does not say why it cannot pickle
+        self._is_remote = self._is_dask or any(kind.__name__ in PICKLED for kind in type(executor).__mro__)
         self._first: ItemFunction | None = None
         self._futures: dict[Task, Any] = {}
         self._lazy_futures: dict[Task, Any] = {}
@@ -50,7 +50,7 @@ class ExecutorPool(Pool):
         if self._is_dask:  # if it took the function for pure, it would not compute the same call twice
             future = self._executor.submit(call.pickled(), pure=False)
         else:
-            future = self._executor.submit(call.pickled() if self._is_process_pool else call)
+            future = self._executor.submit(call.pickled() if self._is_remote else call)
         if callable(getattr(future, 'add_done_callback', None)):
             self._futures[task] = future
             future.add_done_callback(partial(self._pass_on, task))  # without the future, which would hold itself
@@ -61,8 +61,7 @@ class ExecutorPool(Pool):
 
     def _look_ups_to_do_here(self) -> ItemFunction:
         """The look-ups, if each call to another process would have a large dataset with it; else nothing to do."""
-        remote = self._is_dask or self._is_process_pool
-        if not (remote and self.function.lead and len(self._function.data) > MAX_FUNCTION):
+        if not (self._is_remote and self.function.lead and len(self._function.data) > MAX_FUNCTION):
             return NOTHING
         first, own = self.function.split()
         self._function = _Function(own)
@@ -78,6 +77,11 @@ class ExecutorPool(Pool):
             task.value, task.error, task.fatal = _outcome(future)
             task.settled = True
         super()._await(task)
+
+    def _sleep(self, seconds: float) -> None:
+        super()._sleep(seconds)
+        if (end := getattr(self._executor, 'end_if_disconnected', None)) is not None:
+            end()
 
     def _received(self, value: Any) -> Any:
         return result_of(value) if isinstance(value, Packed) else value

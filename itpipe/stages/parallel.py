@@ -82,8 +82,8 @@ def parallel_map(
       shared memory. Large arrays that `f` refers to are copied once for all processes, which can only read them.
       Memory-mapped arrays are opened again by path. Native thread pools (BLAS, OpenMP, polars, OpenCV) in the processes
       share the cores. `f` may start processes itself;
-    - `executor=E`: anything with `submit`, such as a `concurrent.futures.Executor` or a dask `Client`. It is not shut
-      down;
+    - `executor=E`: anything with `submit`, such as a `concurrent.futures.Executor`, a dask `Client`, an
+      `MPIPoolExecutor` of mpi4py or a `RayExecutor`. It is not shut down. See the page "Clusters";
     - `workers='auto'`: threads or processes, whichever is faster, and as many as help. It begins with one thread, and
       tries others while it runs, for a few seconds. It stays with those for which an item takes the run the least time.
       If items later take much longer, it tries again. Results and their order are the same. So `f` must be safe for

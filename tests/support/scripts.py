@@ -27,11 +27,13 @@ def skip_without_packages(script: Path) -> None:
             pytest.skip(f'needs {name.strip()}')
 
 
-def run_example(command: list[Any], folder: Path, status: int = 0, **environment: str) -> str:
+def run_example(
+    command: list[Any], folder: Path, status: int = 0, launcher: tuple[str, ...] = (), **environment: str
+) -> str:
     """What the command prints; it ends with that status, leaves no process, and our code in it gives no warning."""
     # Warnings are shown, not made errors: one in another package's import would end a script that works.
     process = subprocess.Popen(
-        [sys.executable, '-W', 'default', *map(str, command)],
+        [*launcher, sys.executable, '-W', 'default', *map(str, command)],
         cwd=folder,
         env={**os.environ, 'PYTHONPATH': str(ROOT), **environment},
         stdout=subprocess.PIPE,

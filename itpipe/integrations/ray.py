@@ -1,0 +1,96 @@
+"""The executor whose calls are tasks of Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, InvalidStateError
+from concurrent.futures import wait as wait_for
+from contextlib import suppress
+from typing import Any
+
+__all__ = ['RayExecutor']
+
+
+class RayExecutor(Executor):
+    """An executor whose calls are tasks of Ray, for `parallel_map(f, executor=RayExecutor())`.
+
+    `options` are those of `ray.remote`, for each call: `num_cpus` (1 by default), `num_gpus`, `resources`,
+    `max_retries`, `runtime_env` and so on. As many calls run at once as the cluster has room for: `num_workers`.
+
+    Connect to Ray before, with `ray.init()`, and leave it in the end, with `ray.shutdown()`. The executor does neither.
+    It may be used by several runs, and after `shutdown` by none.
+
+    If a process of Ray dies, Ray calls the function again in another one, up to `max_retries` times for each item (3 by
+    default, -1 is without end). After that, the run ends with `ray.exceptions.WorkerCrashedError`.
+
+    Raises ImportError if Ray is not installed, and RuntimeError if it is not initialized.
+
+    >>> import ray  # doctest: +SKIP
+    >>> ray.init()  # doctest: +SKIP
+    >>> list(range(5) | parallel_map(pow, 2, executor=RayExecutor(max_retries=1)))  # doctest: +SKIP
+    [0, 1, 4, 9, 16]
+
+    See also: `parallel_map`.
+    """
+
+    def __init__(self, **options: Any):
+        self._ray = _ray()
+        self._options = {'num_cpus': 1} | options
+        self._task = self._ray.remote(**self._options)(_call)
+        self._futures: set[Future[Any]] = set()
+        self._is_shut_down = False
+
+    @property
+    def num_workers(self) -> int:
+        """How many calls run at once on the cluster as it is now, if nothing else runs there."""
+        needs = {'CPU': self._options['num_cpus'], 'GPU': self._options.get('num_gpus')}
+        needs |= self._options.get('resources') or {}
+        there = self._ray.cluster_resources()
+        return max(1, min((int(there.get(name, 0) / n) for name, n in needs.items() if n), default=1))
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """A future of what the call returns. If it is cancelled, Ray makes the call all the same."""
+        if self._is_shut_down:
+            raise RuntimeError('cannot schedule new futures after shutdown')
+        if not self._ray.is_initialized():  # else Ray would start a cluster
+            raise _shut_down()
+        # Its `cancel` does not cancel the task. That is as well: where a task ends just then, Ray aborts this process.
+        future: Future[Any] = self._task.remote(function, args, kwargs).future()
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        return future
+
+    def end_if_disconnected(self) -> None:
+        """If Ray was shut down, end the futures that are not done. Ray itself would leave them as they are."""
+        if self._futures and not self._ray.is_initialized():
+            for future in list(self._futures):
+                with suppress(InvalidStateError):  # it has just been done
+                    future.set_exception(_shut_down())
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no other calls. Ray itself goes on."""
+        self._is_shut_down = True
+        futures = list(self._futures)
+        if cancel_futures:
+            for future in futures:
+                future.cancel()
+        if wait:
+            wait_for([future for future in futures if not future.cancelled()])
+
+
+def _shut_down() -> RuntimeError:
+    return RuntimeError('RayExecutor: Ray was shut down: call `ray.init()`, and make another executor')
+
+
+def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return function(*args, **kwargs)
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise ImportError("RayExecutor: needs Ray: pip install 'itpipe[ray]'") from None
+    if not ray.is_initialized():
+        raise RuntimeError('RayExecutor: Ray is not initialized: call `ray.init()` first')
+    return ray

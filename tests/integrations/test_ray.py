@@ -1,0 +1,129 @@
+"""Ray as an executor: what it takes and gives, and how it ends. What runs on it is in test_clusters."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clusters import opened
+from running import LIMIT, raises, wait_until
+
+from itpipe import RayExecutor, parallel_map
+from itpipe._workers.executors import ExecutorPool
+
+ray: Any = pytest.importorskip('ray')
+starts = [pytest.mark.long, pytest.mark.leaves_threads('Ray starts and ends threads and connections when it likes')]
+
+
+@pytest.fixture(scope='module')
+def executor() -> Iterator[RayExecutor]:
+    with opened('ray') as executor:
+        yield executor
+
+
+def marked(function: Any) -> Any:
+    for mark in starts:
+        function = mark(function)
+    return function
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    with raises(ImportError, "RayExecutor: needs Ray: pip install 'itpipe[ray]'"):
+        RayExecutor()
+
+
+def test_before_ray_is_initialized() -> None:
+    with raises(RuntimeError, 'RayExecutor: Ray is not initialized: call `ray.init()` first'):
+        RayExecutor()
+
+
+@marked
+def test_calls_with_arguments(executor: RayExecutor) -> None:
+    assert executor.submit(pow, 2, 5, mod=7).result(LIMIT) == 4
+    assert list(executor.map(pow, [2, 3], [3, 2])) == [8, 9]
+    reference = ray.put(7)
+    assert executor.submit(list, [reference]).result(LIMIT) == [reference]  # as it is, not what it refers to
+
+
+@marked
+def test_as_many_workers_as_the_cluster_has_room_for(executor: RayExecutor) -> None:
+    sizes = {
+        0.5: RayExecutor(num_cpus=0.5),
+        1: executor,
+        2: RayExecutor(num_cpus=2),
+        3: RayExecutor(num_cpus=3),
+        'gpu': RayExecutor(num_gpus=1),
+        'any': RayExecutor(num_cpus=0),
+    }
+    assert {name: size.num_workers for name, size in sizes.items()} == {0.5: 4, 1: 2, 2: 1, 3: 1, 'gpu': 1, 'any': 1}
+    assert ExecutorPool(executor, lambda key, value: value).size == 2
+
+
+@marked
+def test_an_option_that_ray_does_not_know(executor: RayExecutor) -> None:
+    with pytest.raises(ValueError, match='num_cpu'):
+        RayExecutor(num_cpu=1)
+
+
+@marked
+def test_a_future_that_is_cancelled(executor: RayExecutor) -> None:
+    done = threading.Event()
+    future = executor.submit(abs, -1)
+    future.cancel()
+    future.add_done_callback(lambda _: done.set())
+    assert done.wait(LIMIT)
+    assert future.cancelled() or future.result() == 1
+    assert executor.submit(abs, -1).result(LIMIT) == 1
+
+
+@marked
+def test_after_shutdown(executor: RayExecutor) -> None:
+    with RayExecutor() as own:
+        futures = [own.submit(abs, -n) for n in range(5)]
+    assert [future.done() for future in futures] == [True] * 5
+    with raises(RuntimeError, 'cannot schedule new futures after shutdown'):
+        own.submit(abs, -1)
+    assert executor.submit(abs, -1).result(LIMIT) == 1  # Ray goes on
+    cancelling = RayExecutor()
+    futures = [cancelling.submit(time.sleep, 0.1) for _ in range(50)]
+    cancelling.shutdown(cancel_futures=True)
+    assert all(future.done() for future in futures)
+    with pytest.raises(CancelledError):
+        futures[-1].result()
+
+
+@marked
+def test_a_run_ends_where_ray_is_shut_down(executor: RayExecutor) -> None:
+    """It neither waits forever nor starts a cluster of its own. This comes last: the others need Ray."""
+    run = iter(range(1000) | parallel_map(abs, executor=executor, in_flight=3))
+    assert next(run) == 0
+    ray.shutdown()
+    with pytest.raises(RuntimeError, match='^RayExecutor: Ray was shut down: call `ray') as caught:
+        list(run)
+    assert 'in parallel_map(abs, executor=<RayExecutor>, in_flight=3), item ' in caught.value.__notes__[0]
+    assert not ray.is_initialized()
+
+
+@marked
+def test_a_run_that_waits_when_ray_is_shut_down(tmp_path: Path) -> None:
+    begun = tmp_path / 'begun'
+
+    def wait(_: int) -> None:
+        begun.touch()
+        threading.Event().wait()
+
+    def shut_down() -> None:
+        wait_until(begun.exists, 'a call has begun')
+        ray.shutdown()
+
+    with opened('ray') as executor:
+        thread = threading.Thread(target=shut_down)
+        thread.start()
+        with pytest.raises(RuntimeError, match='^RayExecutor: Ray was shut down'):
+            next(iter(range(10) | parallel_map(wait, executor=executor)))
+        thread.join()
