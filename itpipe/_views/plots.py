@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from io import BytesIO
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,11 +14,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ['Block', 'Histogram', 'Image', 'Lines', 'Panel', 'Steps', 'drawn', 'limits_of']
+__all__ = ['Block', 'Histogram', 'Image', 'Lines', 'Panel', 'Steps', 'Timeline', 'drawn', 'limits_of']
 
 Array: TypeAlias = 'np.ndarray[Any, Any]'
 COLORS: Final = ('#e8871e', '#0969da')
 """Of what was before, and of what is now."""
+WAITS: Final = 'a stage waits'
+STAGES: Final = ('C0', 'C1', 'C2', 'C4', 'C5', 'C6', 'C8', 'C9')
+MOST_EDGES: Final = 300
+"""If there are more bars in a row, their edges would hide them."""
+OWN_COLORS: Final = {'wait': '#d8dee4', 'full': '#d8dee4', 'ask': '#cf222e', 'step': '#57606a'}
+"""Of what is no work of a stage, by its kind."""
 MASK: Final = 0.45
 """How much of the color of a mask is over the image."""
 
@@ -52,7 +59,15 @@ class Steps(NamedTuple):
     """The end of the axis, if they are shares of something."""
 
 
-Panel: TypeAlias = Image | Lines | Histogram | Steps
+class Timeline(NamedTuple):
+    """What was done when, in rows below each other."""
+
+    rows: tuple[str, ...]
+    spans: dict[tuple[str, str], list[tuple[int, float, float]]]
+    """By their kind, as in a trace, and their name: the row, the beginning and the end in seconds."""
+
+
+Panel: TypeAlias = Image | Lines | Histogram | Steps | Timeline
 
 
 class Block(NamedTuple):
@@ -105,6 +120,8 @@ def _columns(block: Block) -> int:
 def _size(block: Block) -> tuple[float, float]:
     """Width and height in inches."""
     panel = block.rows[0][1][0][1]
+    if isinstance(panel, Timeline):
+        return 10.0, 0.3 * len(panel.rows) + 0.09 * len(_colored(panel)) + 0.8
     width, height = {Image: (1.5, 1.5), Lines: (2.6, 1.7), Histogram: (3.2, 2.4), Steps: (7.0, 1.9)}[type(panel)]
     if isinstance(panel, Image):
         height = min(max(width * panel.values.shape[0] / panel.values.shape[1], 0.5), 4)
@@ -140,6 +157,8 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
         _add_legend(ax, panel.labels)
     elif isinstance(panel, Histogram):
         _draw_histogram(ax, panel)
+    elif isinstance(panel, Timeline):
+        _draw_timeline(ax, panel)
     else:
         ax.stairs(panel.values, [0, *panel.steps], color=COLORS[1], fill=True, alpha=0.25)
         ax.stairs(panel.values, [0, *panel.steps], color=COLORS[1], baseline=None)
@@ -186,6 +205,33 @@ def _draw_histogram(ax: Axes, panel: Histogram) -> None:
     ax.set_ylabel('values')
     ax.tick_params(labelsize=8)
     _add_legend(ax, panel.labels)
+
+
+def _colored(panel: Timeline) -> dict[str, list[tuple[str, str]]]:
+    """What has which color, and its kinds and names: a color for each stage, one for all waits of stages."""
+    named: dict[str, list[tuple[str, str]]] = {}
+    for kind, name in panel.spans:
+        named.setdefault(WAITS if kind in ('wait', 'full') else name, []).append((kind, name))
+    return dict(sorted(named.items(), key=lambda entry: (entry[0] != WAITS, entry[1][0][0] in ('ask', 'step'))))
+
+
+def _draw_timeline(ax: Axes, panel: Timeline) -> None:
+    colors = cycle(STAGES)
+    begin = min(begun for spans in panel.spans.values() for _, begun, _ in spans)
+    for label, keys in _colored(panel).items():
+        kind = keys[0][0]
+        color = OWN_COLORS.get(kind) or next(colors)
+        spans = [span for key in keys for span in panel.spans[key]]
+        for row in sorted({row for row, _, _ in spans}):
+            bars = [(begun - begin, ended - begun) for at, begun, ended in spans if at == row]
+            edges = 0.5 if kind in ('call', 'ask', 'step') and len(bars) < MOST_EDGES else 0
+            ax.broken_barh(bars, (row - 0.4, 0.8), facecolor=color, edgecolor='white', linewidth=edges, label=label)
+            label = ''  # once
+    ax.set_yticks(range(len(panel.rows)), panel.rows)
+    end = max(ended for spans in panel.spans.values() for _, _, ended in spans)
+    ax.set(xlabel='seconds', xlim=(0, end - begin), ylim=(len(panel.rows) - 0.4, -0.6))
+    ax.tick_params(labelsize=8)
+    ax.figure.legend(fontsize=7, frameon=False, loc='outside lower left', ncols=2)
 
 
 def _add_legend(ax: Axes, labels: Sequence[str]) -> None:

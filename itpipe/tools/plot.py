@@ -1,9 +1,10 @@
-"""Figures of batches."""
+"""Figures of batches, of stats and of traces."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from itpipe._engine.stats import Stats
 from itpipe._views.plots import Block, Histogram, Image, Lines, Panel, Steps, drawn, limits_of
 
 from .fields import Field, fields_of, is_mask
+from .traces import timeline_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,6 +56,9 @@ def plot(
     `batch` may also be a list of `stats()`, taken while a training went on, such as every 100 steps. Then the share of
     time in which the loop waited, and the steps in a second, are drawn over the steps.
 
+    Or it is the path of a file that `trace` has written. Then there is a row for each thread and process, with a color
+    for each stage: the last `n` steps of the loop, by default 30.
+
     At most `n` items are drawn; by default 16 images, 4 volumes or 9 sequences. `plot(before=…, after=…)` draws each
     item twice, one below the other, or as two lines. Histograms lie over each other.
 
@@ -62,14 +67,15 @@ def plot(
 
     Raises ImportError without matplotlib. Raises TypeError for what is not a batch, such as a stream, or has values
     that cannot be drawn. Raises ValueError for a batch without items, or with parts of different numbers of items, if
-    `before` and `after` do not have the same parts and number of items, and if `n` or `slices` is less than 1.
+    `before` and `after` do not have the same parts and number of items, for a file that is no trace, and if `n` or
+    `slices` is less than 1.
 
     >>> import numpy as np
     >>> figure = plot((np.zeros((4, 16, 16)), np.arange(4)), title='The first batch')
     >>> [axes.get_title() for axes in figure.axes]
     ['0', '1', '2', '3']
 
-    See also: `combine`, `batch_by`.
+    See also: `combine`, `batch_by`, `Infinite.trace`.
     """
     try:
         from matplotlib.figure import Figure
@@ -81,6 +87,8 @@ def plot(
     if n is not None:
         integer('plot', 'n', n, least=1)
     integer('plot', 'slices', slices, least=1)
+    if isinstance(batch, (str, PathLike)):
+        return drawn(Figure, timeline_of(batch, n), title)
     if isinstance(batch, list) and batch and isinstance(batch[0], Stats):
         return drawn(Figure, _history(batch), title)
     if batch is not None:
