@@ -8,9 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from itpipe._core.keys import Key, describe
+from itpipe._core.keys import Key, describe, ordinals
 from itpipe._core.steps import ItemStep, Step
 from itpipe._engine.chain import Chain, item_again
 from itpipe._engine.checkpoint import StateCodec
@@ -21,6 +21,10 @@ from itpipe._engine.stream import Stream
 from itpipe.infinite import Infinite
 
 __all__ = ['Pipeline', 'found', 'opened']
+
+MORE: Final = 2
+MARGIN: Final = 10_000
+"""What came from an iterator is not looked for behind so many times as many items as it should be at, and so many."""
 
 
 class Pipeline(NamedTuple):
@@ -35,19 +39,23 @@ class Pipeline(NamedTuple):
         """The seeds of a pass. If the pipeline has no seed, they come from what was drawn for the run."""
         return Seeds(self.seed, pass_, self.source.seed, entropy)
 
-    def made_again(self, key: Key, pass_: int, entropy: int | None) -> Any:
+    def made_again(self, key: Key, pass_: int, entropy: int | None, number: int = 0) -> Any:
         """What had this key in this pass. Raises LookupError or ValueError if there is no such item.
 
-        If it comes from an iterator, all that comes before it is made, too.
+        If it comes from an iterator, all that comes before it is made, too: at least the first `number`, and on until
+        all items are of far behind.
         """
         seeds = self.seeds(pass_, entropy)
         if not self.source.one_shot:
             return item_again('replay', self.source, self.steps, seeds, key)
         chain = Chain(self.source, self.steps, seeds, tracked=False)
+        last = MORE * max(ordinals(key)) + MARGIN
         try:
-            for found, value in chain.pairs:
+            for count, (found, value) in enumerate(chain.pairs):
                 if found == key:
                     return value
+                if count > number and min(ordinals(found)) > last:  # the iterator may have no end
+                    break
         finally:
             chain.close()
         raise LookupError(f'replay: there is no {describe(key)}')

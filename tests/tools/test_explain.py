@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from reference import bits, build
+from seeded import PIPELINES, noisy
 from strategies import examples, pipes
 
 from itpipe import (
@@ -19,58 +20,15 @@ from itpipe import (
     combine,
     combine_lists,
     combine_pad,
-    concat,
-    cycle,
     explain,
-    filter_by,
-    flatten,
     mix,
-    parallel_map,
-    reuse,
-    sample,
     shuffle,
-    stage,
     stream,
     with_rng,
-    zip_with,
 )
 from itpipe._core.keys import Batch
 from itpipe.tools.rows import value_at
 
-
-def noisy(x, rng):
-    return np.array([x, rng.random()])
-
-
-def scaled(x, rng):
-    return x * rng.random()
-
-
-@stage(state={'slots': []})
-def in_pairs(items, state):
-    for item in items:
-        state['slots'].append(item)
-        if len(state['slots']) == 2:
-            yield np.concatenate(state['slots'])
-            state['slots'] = []
-
-
-PIPELINES = {
-    'shuffled': lambda: stream(range(40)) | shuffle(9) | with_rng(noisy),
-    'all shuffled': lambda: stream(range(40)) | shuffle() | with_rng(noisy),
-    'drawn': lambda: sample(range(40)) | with_rng(noisy),
-    'mixed': lambda: mix(stream(range(20)) | with_rng(noisy), sample(range(9)) | with_rng(noisy)) | with_rng(scaled),
-    'put behind': lambda: stream(range(3)) | with_rng(noisy) | concat(stream(range(40)) | with_rng(noisy)),
-    'zipped': lambda: stream(range(30)) | with_rng(noisy) | zip_with(stream(range(99)) | with_rng(noisy)),
-    'cycled': lambda: stream(range(5)) | shuffle(5) | with_rng(noisy) | cycle(9),
-    'taken apart': lambda: stream(range(9)) | apply(range) | flatten | with_rng(noisy),
-    'used again': lambda: stream(range(9)) | with_rng(noisy) | reuse(4, 3) | with_rng(scaled),
-    'left out': lambda: stream(range(60)) | filter_by(lambda x: x % 3) | with_rng(noisy),
-    'in threads': lambda: stream(range(40)) | shuffle(9) | parallel_map(with_rng(noisy), threads=2),
-    'in any order': lambda: stream(range(40)) | parallel_map(with_rng(noisy), threads=2, ordered=False) | shuffle(4),
-    'dicts': lambda: stream(range(40)) | with_rng(noisy) | apply(lambda x: {'a': x, 'b': (x, 3)}),
-    'of ones own': lambda: stream(range(40)) | with_rng(noisy) | in_pairs() | with_rng(scaled),
-}
 OPTIONS = [{}, {'seed': 5, 'threads': 2}, {'prefetch': 0, 'seed': 1}, {'restart': True}]
 
 

@@ -1,5 +1,6 @@
 """Batches of recorded runs, made again elsewhere."""
 
+import itertools
 import warnings
 from collections import namedtuple
 
@@ -7,26 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from reference import bits, build
+from seeded import PIPELINES, noisy
 from strategies import examples, pipes
 
 from itpipe import (
     Infinite,
     NotRestartable,
-    apply,
     batch_by,
     combine_lists,
-    cycle,
-    filter_by,
-    flatten,
-    mix,
-    parallel_map,
-    reuse,
-    sample,
     shuffle,
     stage,
     stream,
     with_rng,
-    zip_with,
 )  # fmt: skip
 from itpipe._core.digests import digest
 from itpipe.tools.pipelines import opened
@@ -34,19 +27,6 @@ from itpipe.tools.records import read
 from itpipe.tools.replay import replayed, save, step_of, where
 
 Point = namedtuple('Point', 'x y')
-
-
-def noisy(x, rng):
-    return np.array([x, rng.random()])
-
-
-@stage(state={'slots': []})
-def pairs(items, state):
-    for item in items:
-        state['slots'].append(item)
-        if len(state['slots']) == 2:
-            yield np.concatenate(state['slots'])
-            state['slots'] = []
 
 
 @stage
@@ -57,21 +37,7 @@ def sums(items):
         yield total
 
 
-PIPELINES = {
-    'shuffled': lambda: stream(range(40)) | shuffle(9) | with_rng(noisy),
-    'all shuffled': lambda: stream(range(40)) | shuffle() | with_rng(noisy),
-    'drawn': lambda: sample(range(40)) | with_rng(noisy),
-    'mixed': lambda: mix(stream(range(20)) | with_rng(noisy), sample(range(9)) | with_rng(noisy)),
-    'zipped': lambda: stream(range(30)) | with_rng(noisy) | zip_with(stream(range(99)) | with_rng(noisy)),
-    'cycled': lambda: stream(range(5)) | shuffle(5) | with_rng(noisy) | cycle(6),
-    'taken apart': lambda: stream(range(9)) | apply(range) | flatten | with_rng(noisy),
-    'used again': lambda: stream(range(9)) | with_rng(noisy) | reuse(4, 3) | with_rng(lambda x, rng: x * rng.random()),
-    'left out': lambda: stream(range(40)) | filter_by(lambda x: x % 3) | with_rng(noisy),
-    'in threads': lambda: stream(range(40)) | shuffle(9) | parallel_map(with_rng(noisy), threads=2),
-    'in any order': lambda: stream(range(40)) | parallel_map(with_rng(noisy), threads=2, ordered=False) | shuffle(4),
-    'in pairs': lambda: stream(range(40)) | with_rng(noisy) | pairs() | with_rng(lambda x, rng: x * rng.random()),
-    'added up': lambda: stream(range(40)) | with_rng(noisy) | sums(),
-}  # fmt: skip
+PIPELINES = PIPELINES | {'added up': lambda: stream(range(40)) | with_rng(noisy) | sums()}
 
 
 @pytest.mark.many(4)
@@ -132,6 +98,22 @@ def test_nothing_before_the_batch_is_made(tmp_path):
     (training,) = read(tmp_path / 'run.log')
     again = replayed(training, -1, opened(Infinite(range(10**6), shuffle(), counted, batch_size=4, seed=1)))
     assert again.value.tolist() == last.tolist() == calls
+
+
+@pytest.mark.parametrize('number', [0, -1])
+def test_in_an_iterator_without_end_what_is_not_there_is_not_looked_for_for_ever(number, tmp_path):
+    def counted():
+        for made[0] in itertools.count():
+            yield made[0]
+
+    made = [0]
+    with Infinite(counted(), batch_size=4, batches_per_epoch=50, record=tmp_path / 'run.log') as batch_iter:
+        list(batch_iter)
+    (training,) = read(tmp_path / 'run.log')
+    assert replayed(training, number, opened(counted() | batch_by(4))).value[0] == (0 if number == 0 else 196)
+    with pytest.raises(LookupError, match='replay: there is no items'):
+        replayed(training, number, opened(counted() | batch_by(5)))
+    assert 10_000 < made[0] < 11_000
 
 
 def test_other_bits_are_noticed(tmp_path):
