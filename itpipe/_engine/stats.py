@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from itpipe._views.figures import bytes_of, count, plural, rate, seconds, share, singular
-from itpipe._views.tables import WIDEST, html_table, text_table
+from itpipe._views.tables import WIDEST, html_table, terminal_width, text_table
 
 from .figures import LoopFigures, StageFigures
 from .limits import Limits
@@ -101,7 +101,7 @@ class Stats:
         return late.items_out / self.steady.elapsed if self.steady.elapsed else 0.0
 
     def __repr__(self) -> str:
-        return text_table(self._title, COLUMNS, self._rows(WIDEST), self.advice)
+        return text_table(self._title, COLUMNS, self._rows(WIDEST), self.advice, terminal_width())
 
     def _repr_html_(self) -> str:
         return html_table(self._title, COLUMNS, self._rows(), self.advice)

@@ -2,49 +2,111 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Sequence
 from html import escape
+from shutil import get_terminal_size
+from textwrap import fill
 
-__all__ = ['WIDEST', 'html_table', 'shorten', 'text_table']
+__all__ = ['WIDEST', 'html_table', 'shorten', 'terminal_width', 'text_table']
 
 WIDEST = 44
 """The most characters of the first column in a text."""
 
 
-def shorten(text: str, most: int) -> str:
-    """The text, with its middle left out if it is longer than this.
+NARROWEST = 24
+"""The fewest of it, where a terminal is narrow."""
+WRAPPERS = re.compile(r'\b(?:apply|unpack|with_rng|map_all)\(([\w.<>]+)\)')
+"""A function alone says as much."""
 
+
+def shorten(text: str, most: int) -> str:
+    """The text. If it is longer than this, functions are in the place of what wraps them. If that is not enough, its
+    middle is left out, or where there is little room its end.
+
+    >>> shorten('parallel_map(unpack(with_rng(noisy)), threads=2)', 40)
+    'parallel_map(noisy, threads=2)'
+    >>> shorten('parallel_map(map_at(0, load), threads=2)', 32)
+    'parallel_map(map_at…, threads=2)'
     >>> shorten('parallel_map(load, threads=2)', 20)
-    'parallel_map…eads=2)'
+    'parallel_map(load, …'
     """
     text = ' '.join(text.split())
     if len(text) <= most:
         return text
-    end = (most - 1) * 2 // 5
-    return f'{text[: most - 1 - end]}…{text[-end:]}'
+    inner = None
+    while inner != text:
+        inner, text = text, WRAPPERS.sub(r'\1', text)
+    if len(text) <= most:
+        return text
+    end = (most - 1) * 2 // 5 if most > NARROWEST else 0
+    return f'{text[: most - 1 - end]}…{text[len(text) - end :]}'
 
 
-def text_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str = '') -> str:
+def terminal_width() -> int | None:
+    """The characters in a line of the terminal that is written to; None if there is no terminal."""
+    return get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+
+
+def text_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str = '', width: int | None = None
+) -> str:
     """The first column is on the left, the others on the right. Columns without any text are left out.
 
-    >>> print(text_table('2 rows', ['name', 'x', 'y'], [['a', '1', ''], ['bc', '20', '']], 'A note.'))
+    If the lines would be longer than `width`, the other columns are in several parts, one below the other.
+
+    >>> rows = [['a', '1', '', '5'], ['bc', '20', '', '6']]
+    >>> print(text_table('2 rows', ['name', 'x', 'y', 'z'], rows, 'A note.'))
+    2 rows
+    name   x  z
+    a      1  5
+    bc    20  6
+    A note.
+    >>> print(text_table('2 rows', ['name', 'x', 'y', 'z'], rows, width=9))
     2 rows
     name   x
     a      1
     bc    20
-    A note.
+    <BLANKLINE>
+    name  z
+    a     5
+    bc    6
     """
     kept = _kept(header, rows)
-    lines = [[_indented(row[0]), *(row[n] for n in kept[1:])] for row in rows]
-    lines.insert(0, [header[n] for n in kept])
-    widths = [max(len(line[n]) for line in lines) for n in range(len(kept))]
-    texts = [
-        '  '.join(
-            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        )
-        for line in lines
+    widths = {n: max(len(line[n]) for line in (header, *rows)) for n in kept[1:]}
+    most, parts = WIDEST, [kept[1:]]
+    if width is not None:
+        most = max(width - sum(widths.values()) - 2 * len(widths), NARROWEST)
+    names = [header[0], *(_indented(row[0], most) for row in rows)]
+    longest = max(map(len, names))
+    if width is not None:
+        parts = _in_parts(widths, width - longest)
+    texts = ['\n'.join(_lines(names, [header, *rows], part, widths)) for part in parts]
+    if width is not None:
+        title, note = fill(title, width), fill(note, width)
+    return '\n'.join(filter(None, [title, '\n\n'.join(texts), note]))
+
+
+def _in_parts(widths: dict[int, int], free: int) -> list[list[int]]:
+    """The columns in as few parts as fit there, with at least one in each."""
+    parts: list[list[int]] = [[]]
+    left = free
+    for n, width in widths.items():
+        if width + 2 > left and parts[-1]:
+            parts.append([])
+            left = free
+        parts[-1].append(n)
+        left -= width + 2
+    return parts
+
+
+def _lines(names: list[str], rows: list[Sequence[str]], part: list[int], widths: dict[int, int]) -> list[str]:
+    longest = max(map(len, names))
+    return [
+        '  '.join([name.ljust(longest), *(row[n].rjust(widths[n]) for n in part)]).rstrip()
+        for name, row in zip(names, rows, strict=True)
     ]
-    return '\n'.join(filter(None, [title, *(text.rstrip() for text in texts), note]))
 
 
 def html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str = '') -> str:
@@ -64,9 +126,9 @@ def _kept(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
     return [n for n in range(len(header)) if n == 0 or any(row[n] for row in rows)]
 
 
-def _indented(text: str) -> str:
+def _indented(text: str, most: int) -> str:
     depth = len(text) - len(text.lstrip())
-    return ' ' * depth + shorten(text, WIDEST - depth)
+    return ' ' * depth + shorten(text, most - depth)
 
 
 def _cells(tag: str, cells: Sequence[str]) -> str:

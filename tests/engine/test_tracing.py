@@ -93,7 +93,8 @@ def joined(events: list[dict[str, Any]]) -> Counter[str]:
             span for span in spans
             if span['tid'] == arrow['tid'] and span['ts'] <= arrow['ts'] < span['ts'] + span['dur']
         ]  # fmt: skip
-        ways[arrow['id']].append(min(around, key=lambda span: span['dur'])['name'])
+        innermost = min(around, key=lambda span: span['dur'])
+        ways[arrow['id']].append(innermost['args'].get('name', innermost['name']))
     return Counter(' > '.join(way) for way in ways.values())
 
 
@@ -119,15 +120,17 @@ def end(x):
         (
             mix(range(6) | apply(near), range(7) | apply(far), seed=0) | end,
             {
-                'range(0, 6) > apply(near) > mix(range(0, 6) | apply(ne…ply(far), seed=0) > apply(end)': 6,
-                'range(0, 7) > apply(far) > mix(range(0, 6) | apply(ne…ply(far), seed=0) > apply(end)': 7,
+                'range(0, 6) > apply(near) > '
+                ' mix(range(0, 6) | apply(near), range(0, 7) | apply(far), seed=0) > apply(end)': 6,
+                'range(0, 7) > apply(far) > '
+                ' mix(range(0, 6) | apply(near), range(0, 7) | apply(far), seed=0) > apply(end)': 7,
             },
         ),
         (
             stream(range(6)) | zip_with(range(6) | apply(far)) | end,
             {
-                'range(0, 6) > range(0, 6) | zip_with(ran… 6) | apply(far)) > apply(end)': 6,
-                'range(0, 6) > apply(far) > range(0, 6) | zip_with(ran… 6) | apply(far)) > apply(end)': 6,
+                'range(0, 6) > range(0, 6) | zip_with(range(0, 6) | apply(far)) > apply(end)': 6,
+                'range(0, 6) > apply(far) > range(0, 6) | zip_with(range(0, 6) | apply(far)) > apply(end)': 6,
             },
         ),
         (
@@ -138,8 +141,8 @@ def end(x):
             mix(range(4) | apply(near) | cycle(2), range(5), seed=0) | end,
             {
                 'range(0, 4) > apply(near) > range(0, 4) | apply(near) | cycle(2) >'
-                ' mix(range(0, 4) | apply(ne…ge(0, 5), seed=0) > apply(end)': 8,
-                'range(0, 5) > mix(range(0, 4) | apply(ne…ge(0, 5), seed=0) > apply(end)': 5,
+                ' mix(range(0, 4) | apply(near) | cycle(2), range(0, 5), seed=0) > apply(end)': 8,
+                'range(0, 5) > mix(range(0, 4) | apply(near) | cycle(2), range(0, 5), seed=0) > apply(end)': 5,
             },
         ),
         (stream([[1, 2], [3]]) | near | flatten | far, {'[[1, 2], [3]] > apply(near)': 2, 'flatten() > apply(far)': 3}),
