@@ -120,9 +120,9 @@ def end(x):
         (
             mix(range(6) | apply(near), range(7) | apply(far), seed=0) | end,
             {
-                'range(0, 6) > apply(near) > '
+                'range(0, 6) > apply(near) >'
                 ' mix(range(0, 6) | apply(near), range(0, 7) | apply(far), seed=0) > apply(end)': 6,
-                'range(0, 7) > apply(far) > '
+                'range(0, 7) > apply(far) >'
                 ' mix(range(0, 6) | apply(near), range(0, 7) | apply(far), seed=0) > apply(end)': 7,
             },
         ),
