@@ -8,6 +8,7 @@ import pytest
 
 import itpipe
 import itpipe.dpipe
+import itpipe.files
 import itpipe.image
 import itpipe.integrations.torch
 import itpipe.testing
@@ -17,6 +18,7 @@ PACKAGE = Path(itpipe.__file__).parent
 DIRECTIVE = r'^\.\. auto(?!module)\w+:: itpipe\.([\w.]+)'
 NAMES = [
     *itpipe.__all__,
+    *(f'files.{name}' for name in itpipe.files.__all__),
     *(f'image.{name}' for name in itpipe.image.__all__),
     *(f'testing.{name}' for name in itpipe.testing.__all__),
 ]

@@ -12,11 +12,12 @@ import pytest
 
 import itpipe
 import itpipe.dpipe
+import itpipe.files
 import itpipe.image
 import itpipe.integrations.torch
 import itpipe.testing
 
-PACKAGES = [itpipe, itpipe.dpipe, itpipe.image, itpipe.integrations.torch, itpipe.testing]
+PACKAGES = [itpipe, itpipe.dpipe, itpipe.files, itpipe.image, itpipe.integrations.torch, itpipe.testing]
 NAMES = [(package, name) for package in PACKAGES for name in package.__all__]
 
 

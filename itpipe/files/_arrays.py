@@ -1,0 +1,99 @@
+"""Rows of arrays in HDF5 and Zarr files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+
+from itpipe._core.show import format_call
+
+from ._opening import Opened, needed, open_file
+
+__all__ = ['hdf5', 'zarr']
+
+
+def hdf5(path: str | PathLike[str], *names: str) -> Any:
+    """The rows of arrays in an HDF5 file: numpy arrays, or numbers where an array has one axis.
+
+    `path` is a path or a URL that fsspec knows. `names` are those of the arrays, such as `'train/images'`. With one, an
+    item is the row itself, with several a tuple of the rows. The first axis counts the items; it is as long in all of
+    them. The file is opened once in each process and thread, so an open `h5py.Dataset` need not be sent to processes.
+
+    It needs h5py. Raises TypeError if there are no names. When the length or the first item is asked for, raises
+    KeyError for a name that is not there, and ValueError for arrays of different lengths.
+
+    >>> import h5py, os, tempfile  # doctest: +SKIP
+    >>> path = os.path.join(tempfile.mkdtemp(), 'data.h5')  # doctest: +SKIP
+    >>> with h5py.File(path, 'w') as file:  # doctest: +SKIP
+    ...     file['images'], file['labels'] = np.zeros((3, 8, 8)), [4, 5, 6]
+    >>> image, label = hdf5(path, 'images', 'labels')[2]  # doctest: +SKIP
+    >>> image.shape, int(label)  # doctest: +SKIP
+    ((8, 8), 6)
+
+    See also: `zarr`.
+    """
+    return _Arrays('hdf5', path, names)
+
+
+def zarr(path: str | PathLike[str], *names: str) -> Any:
+    """The rows of arrays in a Zarr store: numpy arrays, or numbers where an array has one axis.
+
+    `path` is a path or a URL that fsspec knows, of an array, or of a group if there are `names`. Items are as for
+    `hdf5`.
+
+    It needs zarr. When the length or the first item is asked for, raises KeyError for a name that is not there, and
+    ValueError for arrays of different lengths.
+
+    >>> import os, tempfile, zarr as zarr_library  # doctest: +SKIP
+    >>> path = os.path.join(tempfile.mkdtemp(), 'data.zarr')  # doctest: +SKIP
+    >>> zarr_library.save_array(path, np.arange(6).reshape(3, 2))  # doctest: +SKIP
+    >>> zarr(path)[2]  # doctest: +SKIP
+    array([4, 5])
+
+    See also: `hdf5`.
+    """
+    return _Arrays('zarr', path, names)
+
+
+class _Arrays(Sequence[Any]):
+    def __init__(self, name: str, path: str | PathLike[str], names: tuple[str, ...]):
+        if not isinstance(path, (str, PathLike)):
+            raise TypeError(f'{name}: `path` must be a path, got {type(path).__name__}')
+        if not all(isinstance(each, str) for each in names) or (name == 'hdf5' and not names):
+            raise TypeError(f'{name}: `names` must be the names of one or more arrays, got {names!r}')
+        self.name, self.path, self.names = name, fspath(path), names
+        self._open = Opened(_open_hdf5 if name == 'hdf5' else _open_zarr)
+        self._size: int | None = None
+
+    def _arrays(self) -> list[Any]:
+        opened = self._open(self.path)
+        return [opened[each] for each in self.names] if self.names else [opened]
+
+    def __len__(self) -> int:
+        if self._size is None:
+            lengths = {each: array.shape[0] for each, array in zip(self.names or ['it'], self._arrays(), strict=True)}
+            if len({*lengths.values()}) > 1:
+                raise ValueError(f'{self.name}: arrays must be of the same length, got {lengths}')
+            self._size = int(next(iter(lengths.values())))
+        return self._size
+
+    def __getitem__(self, index: Any) -> Any:
+        size = len(self)
+        if not -size <= index < size:
+            raise IndexError(f'{self.name}: there are {size} rows, but no row {index}')
+        rows = tuple(np.asarray(array[int(index % size)])[()] for array in self._arrays())
+        return rows if len(rows) > 1 else rows[0]
+
+    def __repr__(self) -> str:
+        return format_call(self.name, (self.path, *self.names), {})
+
+
+def _open_hdf5(path: str) -> Any:
+    return needed('h5py', 'HDF5 files').File(open_file(path) if '://' in path else path, 'r')
+
+
+def _open_zarr(path: str) -> Any:
+    return needed('zarr', 'Zarr stores').open(path, mode='r')

@@ -1,0 +1,55 @@
+"""Images in folders."""
+
+import numpy as np
+import pytest
+from data_files import images_of
+from running import raises
+
+from itpipe.files import images
+
+library = pytest.importorskip('PIL.Image')
+
+
+def test_folders_are_classes(tmp_path):
+    dataset = images(images_of(tmp_path, {'dogs': 1, 'cats/old': 1, 'cats/young': 1}))
+    assert dataset.classes == ['cats', 'dogs']
+    assert [label for _, label in dataset] == [0, 0, 1]
+    assert [image[0, 0, 0] for image, _ in dataset] == [1, 2, 0]
+    assert len(dataset.paths) == 3
+
+
+def test_modes_and_images_alone(tmp_path):
+    folder = images_of(tmp_path, {'cats': 1})
+    (tmp_path / 'notes.txt').touch()
+    assert images(folder, labels=False)[0].shape == (4, 6, 3)
+    assert images(folder, mode='L')[0][0].shape == (4, 6)
+    assert images(folder, mode='RGBA')[0][0].shape == (4, 6, 4)
+    assert images(folder, labels=False)[0].flags.writeable
+
+
+def test_an_image_is_turned_as_its_camera_says(tmp_path):
+    image = library.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / 'turned.png', exif=exif)
+    assert images(tmp_path, labels=False, mode='L')[0].tolist() == np.rot90(np.asarray(image), -1).tolist()
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path):
+    (tmp_path / 'broken.jpg').write_bytes(b'no image')
+    with pytest.raises(library.UnidentifiedImageError) as caught:
+        images(tmp_path, labels=False)[0]
+    assert caught.value.__notes__ == [f"itpipe: the image of '{tmp_path / 'broken.jpg'}'"]
+
+
+def test_what_is_refused(tmp_path):
+    with raises(ValueError, f"images: there are no images in '{tmp_path}'"):
+        images(str(tmp_path))
+    with raises(NotADirectoryError, "images: there is no folder 'nowhere'"):
+        images('nowhere')
+    with raises(ValueError, "images: `mode` must be one of 'RGB', 'L', 'RGBA', got 'CMYK'"):
+        images(tmp_path, mode='CMYK')
+    library.new('RGB', (1, 1)).save(tmp_path / 'alone.png')
+    message = f"images: 'alone.png' is in no folder within '{tmp_path}', which would be its label; give `labels=False`"
+    with raises(ValueError, message):
+        images(str(tmp_path))
