@@ -16,6 +16,7 @@ from .stages.concat import concat
 from .stages.custom import stage
 from .stages.cycle import cycle
 from .stages.items import apply, map_all, map_at, random_apply, sample_args, unpack, with_rng, zip_apply
+from .stages.joins import Ragged
 from .stages.mix import mix
 from .stages.pad import combine_pad
 from .stages.parallel import parallel_map
@@ -46,6 +47,7 @@ __all__ = [
     'Infinite',
     'NotPicklable',
     'NotRestartable',
+    'Ragged',
     'RayExecutor',
     'Stage',
     'StallWarning',

@@ -59,8 +59,7 @@ class Gather(Each):
     def together_with(self, call: Any) -> Gather | None:
         """With a `call` that would make the array of its rows again, see `combine.keeps_block`."""
         sequence = self.look_up.sequence
-        plain = type(sequence) in (np.ndarray, np.memmap) and sequence.dtype.kind in 'biufc' and sequence.dtype.isnative
-        keeps = plain and self.call is None and getattr(call, 'keeps_block', False)
+        keeps = _is_plain(sequence) and self.call is None and getattr(call, 'keeps_block', False)
         return Gather(self.look_up, call) if keeps else None
 
     def __reduce__(self) -> Any:
@@ -72,10 +71,25 @@ def _rows(sequence: Any) -> Callable[[list[int]], Any]:
     if not is_block(sequence):
         return partial(_get_items, sequence)
     if not isinstance(sequence, np.ndarray):
-        return sequence.__getitem__  # type: ignore[no-any-return]
+        return partial(_take_rows, sequence)
     array = np.asarray(sequence)
     row = max(1, array.itemsize * math.prod(array.shape[1:]))
     return partial(_take, array, -(-SMALLEST // row))
+
+
+def _is_plain(sequence: Any) -> bool:
+    """Whether a batch of rows is the rows themselves: of an array of numbers, or of a tensor in the CPU's memory."""
+    if type(sequence) in (np.ndarray, np.memmap):
+        return sequence.dtype.kind in 'biufc' and bool(sequence.dtype.isnative)
+    return is_block(sequence) and not (
+        sequence.requires_grad
+        or sequence.is_quantized
+        or sequence.is_nested
+        or sequence.is_conj()
+        or sequence.is_neg()
+        or sequence.device.type != 'cpu'
+        or str(sequence.layout) != 'torch.strided'
+    )
 
 
 def _take(array: Any, large: int, indices: list[int]) -> Any:
@@ -84,6 +98,10 @@ def _take(array: Any, large: int, indices: list[int]) -> Any:
         return array.take(indices, axis=0)
     out = empty((len(indices), *array.shape[1:]), array.dtype)
     return array.take(indices, axis=0, out=out, mode='clip')  # in another mode it would be made elsewhere, and copied
+
+
+def _take_rows(tensor: Any, indices: list[int]) -> Any:
+    return tensor[indices].contiguous()
 
 
 def _get_items(sequence: Any, indices: list[int]) -> Any:

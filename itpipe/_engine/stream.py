@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from itpipe._views.picture import Picture
 
     from .run import Run
-    from .types import AnyFunction, Array, Each, G, HalfKnown, K, N, Named, Pair, R, Unknown, X, Y
+    from .types import AnyFunction, Array, Each, F, G, HalfKnown, K, N, Named, Pair, R, Unknown, X, Y
 
 __all__ = ['Stage', 'Stream', 'as_stage', 'itemwise', 'no_stage', 'only_items', 'pipe', 'stream']
 
@@ -508,12 +508,14 @@ if TYPE_CHECKING:
         def _by_item(self, item: X, /) -> tuple[X, *Others]: ...
 
     class Changed(Stage[Any, Any]):
-        """Tuples, lists and dicts with other elements."""
+        """Tuples, lists, dicts and dataclasses with other elements."""
 
         @overload
         def __ror__(self, iterable: Iterable[Unknown]) -> Stream[Any]: ...
         @overload
         def __ror__(self, iterable: Iterable[N]) -> Stream[N]: ...
+        @overload
+        def __ror__(self, iterable: Iterable[F]) -> Stream[F]: ...
         @overload
         def __ror__(self, iterable: Iterable[tuple[Any, ...]]) -> Stream[tuple[Any, ...]]: ...
         @overload
@@ -525,6 +527,8 @@ if TYPE_CHECKING:
         def _by_item(self, item: Unknown, /) -> Any: ...
         @overload
         def _by_item(self, item: N, /) -> N: ...
+        @overload
+        def _by_item(self, item: F, /) -> F: ...
         @overload
         def _by_item(self, item: tuple[Any, ...], /) -> tuple[Any, ...]: ...
         @overload

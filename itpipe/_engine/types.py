@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sized
-from typing import Any, Generic, Literal, Protocol, TypeAlias, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 A = TypeVar('A', contravariant=True)
 B = TypeVar('B', covariant=True)
+F = TypeVar('F', bound='Fields')
 G = TypeVar('G', bound=np.generic)
 K = TypeVar('K')
 N = TypeVar('N', bound='Named')
@@ -43,6 +44,12 @@ class Named(Protocol):
     """A named tuple."""
 
     def _asdict(self) -> dict[str, Any]: ...
+
+
+class Fields(Protocol):
+    """A dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 class Indexed(Sized, Protocol[B]):

@@ -1,4 +1,4 @@
-"""Values that numpy can make arrays of: numbers, arrays, tensors, tables."""
+"""Values that numpy can make arrays of: numbers, arrays, tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def is_array_like(kind: type) -> bool:
     """Whether numpy makes arrays of values of this type, with axes or without."""
     if issubclass(kind, TEXT):
         return False
-    return issubclass(kind, NUMBER) or hasattr(kind, '__array__') or hasattr(kind, '__array_interface__')
+    marks = ('__array__', '__array_interface__', '__array_namespace__')
+    return issubclass(kind, NUMBER) or any(hasattr(kind, mark) for mark in marks)
 
 
 def as_arrays(values: Sequence[Any], kinds: Kinds, path: Path) -> Sequence[np.ndarray[Any, Any]] | None:
@@ -41,7 +42,8 @@ def as_arrays(values: Sequence[Any], kinds: Kinds, path: Path) -> Sequence[np.nd
         return arrays
     with_axes = [type(value) in array_likes and np.ndim(value) > 0 for value in values]
     if any(with_axes):
-        refuse(path, values, first_different(with_axes), type_of, error=TypeError)
+        hint = '; `missing=True` takes None' if path[0] == 'combine' and type(None) in kinds else ''
+        refuse(path, values, first_different(with_axes), type_of, hint, TypeError)
     return None
 
 
@@ -51,24 +53,7 @@ def _as_array(value: Any, path: Path, i: int) -> np.ndarray[Any, Any]:
     except Exception as error:
         what = f'{element(path, f"item {i}")}, a {type(value).__name__},'
         why = f'{type(error).__name__}: {error}'
-        raise TypeError(f'{path[0]}: {what} cannot be made an array ({why}){_conversion(value)}') from error
-
-
-def _conversion(value: Any) -> str:
-    """What to call on a tensor so that numpy can read it."""
-    device, dtype = getattr(getattr(value, 'device', None), 'type', 'cpu'), str(getattr(value, 'dtype', ''))
-    if device == 'meta':
-        return '; it has no values'
-    needed = {
-        '.detach()': getattr(value, 'requires_grad', False),
-        '.to_dense()': str(getattr(value, 'layout', 'torch.strided')) != 'torch.strided',
-        '.dequantize()': getattr(value, 'is_quantized', False),
-        '.cpu()': device != 'cpu',
-        '.float()': dtype.startswith(('torch.bfloat', 'torch.float8', 'torch.float4')),
-        '.cfloat()': dtype == 'torch.complex32',
-    }
-    calls = ''.join(call for call, is_needed in needed.items() if is_needed)
-    return f'; convert it before, by `{calls}`' if calls else '; convert it before'
+        raise TypeError(f'{path[0]}: {what} cannot be made an array ({why}); convert it before') from error
 
 
 def _check_tables(values: Sequence[Any], arrays: Sequence[np.ndarray[Any, Any]], path: Path) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from itpipe._core.blocks import empty
+from itpipe._core.checks import truth
+from itpipe._core.show import non_defaults
 from itpipe._engine.stream import Stage, itemwise
 
 from .array_likes import as_arrays, is_array_like
-from .dtypes import EXACT, common_dtype
-from .structure import NUMBER, TEXT, Kinds, Path, as_list, first_different, refuse, shape_of, walk
+from .dtypes import EXACT
+from .joins import Array, Join, Ragged, concatenated, stack
+from .libraries import alike, blanked, join_others, library_of
+from .options import check_types, option_at, single_values
+from .structure import NUMBER, TEXT, Kinds, Path, as_list, walk
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,10 +25,9 @@ if TYPE_CHECKING:
     from itpipe._engine.stream import Combined
     from itpipe._engine.types import G, HalfKnown, K, Named, Pair, Unknown, X
 
-__all__ = ['combine', 'combine_lists']
+    from .structure import Types
 
-Array: TypeAlias = 'npt.NDArray[Any]'
-Join: TypeAlias = 'Callable[[Sequence[Array], Path], Array]'
+__all__ = ['combine', 'combine_lists']
 
 NO_ITEMS: Any = object()
 BUILTIN_NUMBERS = {bool, int, float, complex}
@@ -43,47 +46,99 @@ def combine(items: Iterable[Mapping[K, Any]]) -> dict[K, Any]: ...
 @overload
 def combine(items: Iterable[npt.NDArray[G]]) -> npt.NDArray[G]: ...
 @overload
-def combine(items: Iterable[Any]) -> Any: ...
+def combine(items: Iterable[Any], *, missing: bool = False, ragged: Any = False, types: Types | None = None) -> Any: ...
 @overload
 def combine() -> Combined: ...
-def combine(items: Iterable[Any] = NO_ITEMS) -> Any:
+@overload
+def combine(*, missing: bool = False, ragged: Any = False, types: Types | None = None) -> Stage[Iterable[Any], Any]: ...
+def combine(
+    items: Iterable[Any] = NO_ITEMS, *, missing: bool = False, ragged: Any = False, types: Types | None = None
+) -> Any:
     """A batch with the structure of one item, in which the items' arrays are stacked on a new first axis.
 
-    Items are tuples, lists, namedtuples or dicts, nested to any depth, or bare values. All items have the same
-    structure. Subclasses keep their type, except tuples of native code. A dict keeps the order of the first item's
-    keys. Namedtuples with the same name and fields are of the same type. Lists are structure, too: lists of three
-    numbers become a list of three arrays. If you want one array with a row for each list, make arrays of the lists
-    first, for example with `map_at('ids', np.asarray)`. At each position in the structure
+    Items are tuples, lists, namedtuples, dicts, dataclasses or classes of attrs, nested to any depth, or bare values.
+    All items have the same structure. Subclasses keep their type, except tuples of native code. A dict keeps the order
+    of the first item's keys. Namedtuples with the same name and fields are of the same type. A batch of a dataclass is
+    of that dataclass; it is made without `__init__` and `__post_init__`, and has nothing but its fields. Lists are
+    structure, too: lists of three numbers become a list of three arrays. If you want one array with a row for each
+    list, make arrays of the lists first, for example with `map_at('ids', np.asarray)`. At each position in the
+    structure
 
-    - arrays of equal shape become one array; so do objects that numpy can make arrays of, such as CPU tensors, series;
+    - arrays of equal shape become one array; so do objects that numpy can make arrays of, such as series;
+    - tensors of torch become a tensor, arrays of JAX and other libraries with `__array_namespace__` one of theirs;
     - numbers and arrays without axes become an array with one axis;
     - `str` and `bytes` become a list;
     - other objects, also mixed with text or numbers, become an object array with one axis.
 
-    The dtype is `numpy.result_type` of the items' dtypes, but int64 and uint64 together become integers. An integer or
-    a time never changes its value: items whose common dtype cannot hold it are refused. Arrays are copied once. The
-    result is C-contiguous and writable. Subclasses such as `numpy.matrix` become plain arrays. Labels (of pandas,
-    polars, Arrow, xarray) and units are dropped, so they must be the same for all items, in the same order. Row numbers
-    that count from 0 are not labels.
+    The dtype is `numpy.result_type` of the items' dtypes, but int64 and uint64 together become integers. Of tensors, it
+    is that of `torch.promote_types`. An integer or a time never changes its value: items whose common dtype cannot hold
+    it are refused. Arrays are copied once. The result is C-contiguous and writable. Subclasses such as `numpy.matrix`
+    become plain arrays. Labels (of pandas, polars, Arrow, xarray) and units are dropped, so they must be the same for
+    all items, in the same order. Row numbers that count from 0 are not labels.
+
+    - `missing`: if true, values may be None, or keys missing. The result is a pair: the batch, and the same structure
+      with bool arrays that say for which items the value is there. Where it is not, the batch has zeros, None in a list
+      or object array, and nothing where arrays are ragged. Where it is missing in all items, the batch has None.
+    - `ragged`: if true, arrays may have different lengths. They are put one after the other along their first axis,
+      and become a namedtuple `Ragged(values, offsets)`. Arrays without axes are stacked, as are numbers. A dict,
+      tuple or list says it for the elements of an item, such as `{'ids': True}`; what it does not name is stacked.
+    - `types`: a dict of types and functions. Values of such a type, or of a subclass, are given as a list to its
+      function, which returns their batch. They are not looked into.
 
     `combine()`, without items, is the stage that does this to each list of items. `combine` after `|` is the same.
 
-    Raises ValueError for an empty batch, for items that differ in their number of elements, in keys, in shapes or in
-    labels, and if the common dtype cannot hold an integer or a time. Raises TypeError for containers of different
-    types, for dtypes without a common one, for masked arrays, and for tensors that numpy cannot read. Also raises
-    TypeError if `items` itself is an array, a dict or a string.
+    Raises ValueError for an empty batch, for items that differ in their number of elements, in keys or fields, in
+    shapes, labels or devices, and if the common dtype cannot hold an integer or a time. Raises TypeError for containers
+    of different types, for dtypes without a common one, for arrays of different libraries at one position, for masked
+    arrays, and for tensors that are sparse, nested, quantized or need a gradient. Also raises TypeError if `items`
+    itself is an array, a dict or a string.
 
     >>> combine([(np.array([1, 2]), 0.5, 'a'), (np.array([3, 4]), 1.5, 'b')])
     (array([[1, 2],
            [3, 4]]), array([0.5, 1.5]), ['a', 'b'])
     >>> combine([{'image': np.zeros((2, 3)), 'label': i} for i in range(32)])['image'].shape
     (32, 2, 3)
+    >>> combine([('a', {1, 2}), ('b', {3})], types={set: lambda sets: set.union(*sets)})
+    (['a', 'b'], {1, 2, 3})
 
     See also: `combine_pad` for arrays of different shapes, `combine_lists`, `batch_by`.
     """
+    truth('combine', 'missing', missing)
+    for value in single_values(ragged):
+        truth('combine', 'ragged', value)
+    check_types('combine', types)
     if items is NO_ITEMS:
-        return itemwise('combine', combine)
-    return walk(as_batch('combine', items), partial(combine_values, stack), ('combine',))
+        options = non_defaults(missing=(missing, False), ragged=(ragged, False), types=(types, None))
+        return itemwise('combine', partial(combine, **options) if options else combine, kwargs=options)
+    batch, path = as_batch('combine', items), ('combine',)
+    if not missing:
+        leaf = partial(combine_values, stack) if ragged is False else partial(_combined, ragged, batch)
+        return walk(batch, leaf, path, types)
+    there = walk(batch, _there, path, dict.fromkeys(types or ()), missing)
+    return walk(batch, partial(_combined_known, ragged, batch), path, types, missing), there
+
+
+def _combined(ragged: Any, batch: list[Any], values: Sequence[Any], kinds: Kinds, path: Path) -> Any:
+    is_ragged = option_at(path, 'ragged', ragged, batch, False)
+    return combine_values(concatenated if is_ragged else stack, values, kinds, path)
+
+
+def _combined_known(ragged: Any, batch: list[Any], values: Sequence[Any], kinds: Kinds, path: Path) -> Any:
+    """The values as one array, with zeros in the place of None, and nothing there where arrays are ragged."""
+    missing = [i for i, value in enumerate(values) if value is None]
+    if len(missing) in (0, len(values)):
+        return None if missing else _combined(ragged, batch, values, kinds, path)
+    instead = next(value for value in values if value is not None)
+    if option_at(path, 'ragged', ragged, batch, False) and getattr(instead, 'ndim', 0):
+        instead = instead[:0]
+    found = _combined(ragged, batch, [instead if value is None else value for value in values], kinds, path)
+    return found if isinstance(found, Ragged) else blanked(found, missing)
+
+
+def _there(values: Sequence[Any], *_: Any) -> Any:
+    """Which of the values are not None: an array of the same library."""
+    there = np.array([value is not None for value in values])
+    return alike(there, values[int(there.argmax())])
 
 
 @overload
@@ -95,16 +150,19 @@ def combine_lists(items: Iterable[Mapping[K, Any]]) -> dict[K, Any]: ...
 @overload
 def combine_lists(items: Iterable[X]) -> list[X]: ...
 @overload
-def combine_lists() -> Stage[Iterable[Any], Any]: ...
-def combine_lists(items: Iterable[Any] = NO_ITEMS) -> Any:
+def combine_lists(items: Iterable[Any], *, types: Types | None = None) -> Any: ...
+@overload
+def combine_lists(*, types: Types | None = None) -> Stage[Iterable[Any], Any]: ...
+def combine_lists(items: Iterable[Any] = NO_ITEMS, *, types: Types | None = None) -> Any:
     """A batch with the structure of one item, in which lists hold the values of the items as they are.
 
-    Tuples, namedtuples and dicts are structure, nested to any depth, as in `combine`. An item that is a list is
-    structure, too, but lists inside items are values, of any length. Types are kept as by `combine`. Bare values
-    become a list. `combine_lists()`, without items, is the stage that does this to each list of items.
+    Tuples, namedtuples, dicts and dataclasses are structure, nested to any depth, as in `combine`. An item that is a
+    list is structure, too, but lists inside items are values, of any length. Types are kept as by `combine`. Bare
+    values become a list. `types` is as for `combine`. `combine_lists()`, without items, is the stage that does this to
+    each list of items.
 
-    Raises ValueError for an empty batch and for items that differ in their number of elements or in keys. Raises
-    TypeError for containers of different types, and if `items` itself is an array, a dict or a string.
+    Raises ValueError for an empty batch and for items that differ in their number of elements, in keys or fields.
+    Raises TypeError for containers of different types, and if `items` itself is an array, a dict or a string.
 
     >>> combine_lists([(1, 'a'), (2, 'b'), (3, 'c')])
     ([1, 2, 3], ['a', 'b', 'c'])
@@ -113,9 +171,13 @@ def combine_lists(items: Iterable[Any] = NO_ITEMS) -> Any:
 
     See also: `combine`, `combine_pad`, `batch_by`.
     """
+    check_types('combine_lists', types)
     if items is NO_ITEMS:
-        return itemwise('combine_lists', combine_lists)
-    return walk(as_batch('combine_lists', items), as_list, ('combine_lists',))
+        options = non_defaults(types=(types, None))
+        return itemwise(
+            'combine_lists', partial(combine_lists, **options) if options else combine_lists, kwargs=options
+        )
+    return walk(as_batch('combine_lists', items), as_list, ('combine_lists',), types)
 
 
 combine.keeps_block = True  # type: ignore[attr-defined]  # of the rows of an array of numbers it makes that array
@@ -139,8 +201,11 @@ def as_batch(function: str, items: Any) -> list[Any]:
     return items  # type: ignore[no-any-return]
 
 
-def combine_values(join: Join, values: Sequence[Any], kinds: Kinds, path: Path) -> Array | list[Any]:
-    """The values as one array, made by `join` where they are arrays, or as a list where they are text."""
+def combine_values(join: Join, values: Sequence[Any], kinds: Kinds, path: Path, by_value: bool = False) -> Any:
+    """The values as one array, made by `join` where they are arrays, or as a list where they are text.
+
+    For `by_value`, see `join_others`.
+    """
     if kinds == {np.ndarray}:
         return join(values, path)
     if kinds <= BUILTIN_NUMBERS or (len(kinds) == 1 and issubclass(next(iter(kinds)), NUMBER)):
@@ -151,6 +216,8 @@ def combine_values(join: Join, values: Sequence[Any], kinds: Kinds, path: Path) 
         return array if _is_exact(array, kinds) else join(list(map(np.asarray, values)), path)
     if all(issubclass(kind, TEXT) for kind in kinds):
         return list(values)
+    if any(map(library_of, kinds)) and all(map(is_array_like, kinds)):
+        return join_others(join, values, kinds, path, by_value)
     arrays = as_arrays(values, kinds, path)
     return np.fromiter(values, object, len(values)) if arrays is None else join(arrays, path)
 
@@ -160,25 +227,3 @@ def _is_exact(array: Array, kinds: Kinds) -> bool:
     if array.dtype.kind in 'fc' and any(issubclass(kind, (int, np.integer)) for kind in kinds):
         return not (np.abs(array) >= EXACT).any()
     return array.dtype.kind not in 'mM'
-
-
-def stack(arrays: Sequence[Array], path: Path) -> Array:
-    """The arrays, which must have equal shapes, on a new first axis."""
-    shape = arrays[0].shape
-    out = empty((len(arrays), *shape), common_dtype(arrays, path))
-    try:
-        if not shape:
-            np.stack(arrays, out=out, casting='unsafe')  # `common_dtype` has checked that no value changes
-        elif len(set(map(len, arrays))) > 1:
-            raise ValueError('`concatenate` checks the other axes')
-        else:
-            # Twice as fast as `np.stack`, which makes a view of each array first. Without `out`, the axes would be in
-            # the order that the arrays' axes have in memory.
-            np.concatenate(arrays, out=out.reshape(len(arrays) * shape[0], *shape[1:]), casting='unsafe')
-    except (TypeError, ValueError):
-        shapes = [array.shape for array in arrays]
-        if len(set(shapes)) == 1:
-            raise
-        hint = '; combine_pad pads to a common shape' if len(set(map(len, shapes))) == 1 else ''
-        refuse(path, arrays, first_different(shapes), shape_of, hint)
-    return out

@@ -9,7 +9,7 @@ import numpy as np
 
 from .structure import Path, element, refuse
 
-__all__ = ['EXACT', 'common_dtype']
+__all__ = ['EXACT', 'changed_by', 'common_dtype', 'refuse_change']
 
 EXACT = 2**53
 """Floats hold all integers up to this one."""
@@ -40,12 +40,18 @@ def common_dtype(arrays: Sequence[np.ndarray[Any, Any]], path: Path) -> np.dtype
             common = np.dtype(np.uint64)
     if may_change := {dtype for dtype in found if dtype != common and _may_change(dtype, common)}:
         for i, array in enumerate(arrays):
-            if array.dtype in may_change and (changed := _changed(array, common)).size:
-                raise ValueError(
-                    f'{path[0]}: {element(path, f"item {i}")} has {changed[0]} in dtype {array.dtype}, which {common},'
-                    ' the common dtype, does not hold; convert the items to one dtype before'
-                )
+            if array.dtype in may_change:
+                refuse_change(path, i, _changed(array, common), array.dtype, common)
     return common
+
+
+def refuse_change(path: Path, i: int, changed: np.ndarray[Any, Any], dtype: Any, common: Any) -> None:
+    """Raise ValueError if some values of the i-th item are others in the common dtype."""
+    if changed.size:
+        raise ValueError(
+            f'{path[0]}: {element(path, f"item {i}")} has {changed[0]} in dtype {dtype}, which {common}, the common'
+            ' dtype, does not hold; convert the items to one dtype before'
+        )
 
 
 def _promoted(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any] | None:
@@ -77,10 +83,17 @@ def _changed(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[An
             cast = array.astype(dtype)
     except OverflowError:  # of times, from numpy 2.5 on
         return array if array.size == 1 else np.concatenate([_changed(each, dtype) for each in array.reshape(-1, 1)])
-    changed: Any
-    if kind in 'mM':
-        changed = (cast.astype(array.dtype) != array) & ~np.isnat(array)
-    else:
-        changed = cast.astype(object) != array.astype(object)  # Python compares integers and floats exactly
-    found: np.ndarray[Any, Any] = array[changed]
+    if kind not in 'mM':
+        return changed_by(array, cast)
+    changed: np.ndarray[Any, Any] = array[(cast.astype(array.dtype) != array) & ~np.isnat(array)]
+    return changed
+
+
+def changed_by(whole: np.ndarray[Any, Any], cast: np.ndarray[Any, Any], exact: int = 0) -> np.ndarray[Any, Any]:
+    """The integers that are others in the array `cast`; those up to `exact` are surely the same."""
+    whole, cast = np.atleast_1d(whole), np.atleast_1d(cast)
+    if not whole.size or -exact <= whole.min() <= whole.max() <= exact:
+        return whole[:0]
+    changed: Any = cast.astype(object) != whole.astype(object)  # Python compares integers and floats exactly
+    found: np.ndarray[Any, Any] = whole[changed]
     return found

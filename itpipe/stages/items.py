@@ -18,6 +18,8 @@ from itpipe._engine.factories import factory, function_of
 from itpipe._engine.iterators import is_iterable, iterate
 from itpipe._engine.stream import Stage
 
+from .structure import by_names, has_fields, replaced
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
@@ -57,8 +59,9 @@ def map_at(
 ) -> Changed:
     """The items with `f(element, *args, **kwargs)` in the place of the element(s) at `index`.
 
-    `index` is an int for tuples and lists (negative ones count from the end), a key for dicts, or a list or tuple of
-    several. Tuples, named tuples, lists and dicts keep their type. The item itself is not changed.
+    `index` is an int for tuples and lists (negative ones count from the end), a key for dicts, the name of a field for
+    dataclasses and classes of attrs, or a list or tuple of several. Tuples, named tuples, lists, dicts and classes keep
+    their type: `dataclasses.replace`, or `attrs.evolve`, makes the new one. The item itself is not changed.
 
     Raises TypeError if `f` is neither a function nor an item-wise stage, ValueError if `index` is empty. While running,
     raises IndexError or KeyError for an item without that element, TypeError for an item without elements.
@@ -273,6 +276,12 @@ def _mapped_at(indices: tuple[Any, ...], f: Callable[[Any], Any], item: Any) -> 
             if index not in item:
                 raise KeyError(f'map_at: no key {index!r} in an item with the keys {list(item)}')
         return {**item, **{index: f(item[index]) for index in indices}}
+    if has_fields(type(item)):
+        parts = by_names(item)
+        for index in indices:
+            if index not in parts:
+                raise KeyError(f'map_at: no field {index!r} in an item with the fields {list(parts)}')
+        return replaced(item, {index: f(parts[index]) for index in indices})
     elements = _elements('map_at', item)
     count = len(elements)
     for index in indices:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
@@ -13,10 +13,13 @@ from itpipe._core.blocks import empty, lends
 from itpipe._core.checks import integer, not_async, number, truth
 from itpipe._engine.stream import Stage, itemwise
 
-from .array_likes import as_arrays
-from .combine import NO_ITEMS, Array, as_batch, combine_values, stack
+from .array_likes import as_arrays, is_array_like
+from .combine import NO_ITEMS, as_batch, combine_values
 from .dtypes import common_dtype
-from .structure import CONTAINERS, Kinds, Path, element, first_different, refuse, shape_of, type_of, walk
+from .joins import Array, stack
+from .libraries import alike, library_of
+from .options import check_types, is_many, option_at, per_axis, single_values
+from .structure import Kinds, Path, element, first_different, refuse, shape_of, walk
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -26,9 +29,11 @@ if TYPE_CHECKING:
     from itpipe._engine.stream import Combined
     from itpipe._engine.types import G, HalfKnown, K, Named, Padding, Pair, Unknown
 
+    from .structure import Types
+
 __all__ = ['combine_pad']
 
-DEFAULTS: dict[str, Any] = {'padding_values': 0, 'ratio': 0.5, 'multiple_of': None, 'lengths': False}
+DEFAULTS: dict[str, Any] = {'padding_values': 0, 'ratio': 0.5, 'multiple_of': None, 'lengths': False, 'types': None}
 CACHE = 2**20
 """Bytes that surely stay in the cache from filling to copying."""
 
@@ -52,11 +57,30 @@ def combine_pad(
     items: Iterable[Any], *, lengths: bool, padding_values: Any = 0, ratio: Any = 0.5, multiple_of: Any = None
 ) -> tuple[Any, Any]: ...
 @overload
+def combine_pad(
+    items: Iterable[Any],
+    *,
+    types: Types,
+    padding_values: Any = 0,
+    ratio: Any = 0.5,
+    multiple_of: Any = None,
+    lengths: bool = False,
+) -> Any: ...
+@overload
 def combine_pad(**options: Unpack[Padding]) -> Combined: ...
 @overload
 def combine_pad(
     *, lengths: bool, padding_values: Any = 0, ratio: Any = 0.5, multiple_of: Any = None
 ) -> Stage[Iterable[Any], tuple[Any, Any]]: ...
+@overload
+def combine_pad(
+    *,
+    types: Types,
+    padding_values: Any = 0,
+    ratio: Any = 0.5,
+    multiple_of: Any = None,
+    lengths: bool = False,
+) -> Stage[Iterable[Any], Any]: ...
 def combine_pad(
     items: Iterable[Any] = NO_ITEMS,
     *,
@@ -64,25 +88,30 @@ def combine_pad(
     ratio: Any = 0.5,
     multiple_of: Any = None,
     lengths: bool = False,
+    types: Types | None = None,
 ) -> Any:
     """A batch as `combine` makes it, in which arrays of different shapes are padded to their common, largest shape.
 
-    - `padding_values`: the value to pad with, or a function of an array that returns one, such as `numpy.min`.
+    - `padding_values`: the value to pad with, or a function of an array that returns one, such as `numpy.min`. The
+      function gets an array of numpy also where the items have tensors.
     - `ratio`: the share of the padding, between 0 and 1, that goes before the array, rounded down: 0.5 puts the array
       in the middle, 0 at the beginning.
     - `multiple_of`: the common shape is rounded up to a multiple of this number.
     - `lengths`: if true, the result is a pair: the batch, and the same structure with the true shapes. In it, each
       padded array becomes an int64 array with a row for each item, and everything else becomes None.
+    - `types`: functions for types of your own, as for `combine`.
 
     A single value is for all arrays. Otherwise an option has the structure of an item. For a tuple or list it is a
-    tuple or list with one value for each element. For a dict it is a dict with values for some of the keys; the others
-    have the default. For an array it is a tuple or list with one value for each axis (not for `padding_values`). So
-    with items `(image, mask)`, `ratio=(0.5, 0)` centres images only, and `ratio=([0, 0.5], 0)` centres them along their
-    second axis only.
+    tuple or list with one value for each element. For a dict or dataclass it is a dict with values for some of the
+    keys or fields; the others have the default. For an array it is a tuple or list with one value for each axis (not
+    for `padding_values`). So with items `(image, mask)`, `ratio=(0.5, 0)` centres images only, and
+    `ratio=([0, 0.5], 0)` centres them along their second axis only.
 
     If it is called with options only, it returns the stage that does this to each list of items. The options are
     checked at once, and against the structure when there are items. A padding value is checked only when something is
     padded.
+
+    Tensors and arrays of JAX must be in the memory of the CPU.
 
     Raises what `combine` raises, but shapes may differ if the number of axes is the same. Raises TypeError and
     ValueError for options of the wrong type or value, or that do not fit the structure of the items. Raises ValueError
@@ -105,37 +134,47 @@ def combine_pad(
     See also: `combine`, `combine_lists`, `batch_by` with `padded=True`, which bounds the size after padding.
     """
     options = {'padding_values': padding_values, 'ratio': ratio, 'multiple_of': multiple_of}
-    for value in _single_values(ratio):
+    for value in single_values(ratio):
         number('combine_pad', 'ratio', value, least=0, most=1)
-    for value in _single_values(multiple_of):
+    for value in single_values(multiple_of):
         if value is not None:
             integer('combine_pad', 'multiple_of', value, least=1)
-    for value in filter(callable, _single_values(padding_values)):
+    for value in filter(callable, single_values(padding_values)):
         not_async('combine_pad: `padding_values`', value)
     truth('combine_pad', 'lengths', lengths)
+    check_types('combine_pad', types)
     if items is NO_ITEMS:
-        non_defaults = {name: v for name, v in (options | {'lengths': lengths}).items() if v is not DEFAULTS[name]}
+        given = options | {'lengths': lengths, 'types': types}
+        non_defaults = {name: value for name, value in given.items() if value is not DEFAULTS[name]}
         return itemwise('combine_pad', partial(combine_pad, **non_defaults), kwargs=non_defaults)
     batch, path = as_batch('combine_pad', items), ('combine_pad',)
-    padded = walk(batch, partial(combine_values, partial(_pad, options, batch[0])), path)
-    return (padded, walk(batch, _true_shapes, path)) if lengths else padded
+    padded = walk(batch, partial(combine_values, partial(_pad, options, batch), by_value=True), path, types)
+    return (padded, walk(batch, _true_shapes, path, dict.fromkeys(types or (), _nothing))) if lengths else padded
 
 
-def _true_shapes(values: Sequence[Any], kinds: Kinds, path: Path) -> Array | None:
-    arrays = as_arrays(values, kinds, path)
-    return np.array([array.shape for array in arrays], np.int64) if arrays and arrays[0].ndim else None
+def _true_shapes(values: Sequence[Any], kinds: Kinds, path: Path) -> Any:
+    arrays: Any = values
+    if not (any(map(library_of, kinds)) and all(map(is_array_like, kinds))):
+        arrays = as_arrays(values, kinds, path)
+    if arrays is None or not arrays[0].ndim:
+        return None
+    return alike(np.array([array.shape for array in arrays], np.int64), arrays[0])
 
 
-def _pad(options: dict[str, Any], item: Any, arrays: Sequence[Array], path: Path) -> Array:
+def _nothing(_: list[Any]) -> None:
+    return None
+
+
+def _pad(options: dict[str, Any], batch: list[Any], arrays: Sequence[Array], path: Path) -> Array:
     shapes, ndim = [array.shape for array in arrays], arrays[0].ndim
     if len(set(map(len, shapes))) > 1:
         hint = '; only shapes with the same number of axes have a common one'
         refuse(path, arrays, first_different(map(len, shapes)), shape_of, hint)
-    value, ratio, multiple = (_option_at(path, name, option, item) for name, option in options.items())
-    if _is_many(value):
+    value, ratio, multiple = (option_at(path, name, option, batch, DEFAULTS[name]) for name, option in options.items())
+    if is_many(value):
         got = type(value).__name__
         raise TypeError(f'combine_pad: `padding_values` for {element(path)} must be one value or a function, got {got}')
-    ratios, multiples = _per_axis('ratio', ratio, ndim, path), _per_axis('multiple_of', multiple, ndim, path)
+    ratios, multiples = per_axis('ratio', ratio, ndim, path), per_axis('multiple_of', multiple, ndim, path)
     different = set(shapes)
     largest = map(max, zip(*different, strict=True))
     common = tuple(n + -n % (multiple or 1) for n, multiple in zip(largest, multiples, strict=True))
@@ -194,55 +233,3 @@ def _fits(value: Array, dtype: np.dtype[Any]) -> bool:
     if target in 'fc' and kind in 'fc':
         return bool(np.isfinite(cast) or not np.isfinite(value))
     return bool(np.isnat(value) or cast == value) if kind in 'mM' else bool(cast.item() == value.item())
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Options
-
-
-def _is_many(option: Any) -> bool:
-    """Whether the option has values for several elements or axes."""
-    if option is None or isinstance(option, (int, float)):  # the most frequent ones; the other checks take longer
-        return False
-    return isinstance(option, CONTAINERS) or (isinstance(option, np.ndarray) and option.ndim > 0)
-
-
-def _single_values(option: Any) -> Iterator[Any]:
-    if not _is_many(option):
-        yield option
-        return
-    for value in option.values() if isinstance(option, Mapping) else option:
-        yield from _single_values(value)
-
-
-def _option_at(path: Path, name: str, option: Any, item: Any) -> Any:
-    """The part of the option for the element of the item to which the path leads."""
-    for depth, key in enumerate(path[1:], 1):
-        if not _is_many(option):
-            return option
-        where = element(path[:depth])
-        if isinstance(option, Mapping) is not isinstance(item, Mapping):
-            raise TypeError(f'combine_pad: `{name}` has {type_of(option)}, but {where} has {type_of(item)}')
-        if isinstance(option, Mapping):
-            if not option.keys() <= item.keys():
-                raise ValueError(f'combine_pad: `{name}` has keys {list(option)}, but {where} has keys {list(item)}')
-            option = option.get(key, DEFAULTS[name])
-        else:
-            _check_length(name, option, len(item), 'elements', where)
-            option = option[key]
-        item = item[key]
-    return option
-
-
-def _per_axis(name: str, option: Any, ndim: int, path: Path) -> Sequence[Any]:
-    if not _is_many(option):
-        return [option] * ndim
-    if isinstance(option, Mapping):
-        raise TypeError(f'combine_pad: `{name}` has {type_of(option)}, but {element(path)} is an array')
-    _check_length(name, option, ndim, 'axes', element(path))
-    return option  # type: ignore[no-any-return]
-
-
-def _check_length(name: str, option: Sequence[Any], length: int, what: str, where: str) -> None:
-    if len(option) != length:
-        raise ValueError(f'combine_pad: `{name}` has {len(option)} values, but {where} has {length} {what}')

@@ -126,6 +126,36 @@ def test_a_tensor() -> None:
     ]
 
 
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'complex64', 'bool'])
+@pytest.mark.parametrize(
+    'make', ['x', 'x.transpose(1, 2)', 'x[:, 0, 0]', 'x.permute(2, 0, 1)', 'x.conj()', 'x.to_sparse()']
+)
+def test_a_tensor_gives_the_same_bits_by_one_operation(dtype: str, make: str) -> None:
+    torch = pytest.importorskip('torch')
+    x = torch.arange(60).reshape(5, 4, 3).to(getattr(torch, dtype))
+    tensor = eval(make, {'x': x})
+    if make == 'x.to_sparse()':
+        for source in (tensor, list(tensor)):
+            with pytest.raises(TypeError, match='is sparse'):
+                list(source | batch_by(2) | combine)
+        return
+    together = list(stream(tensor, seed=0) | shuffle(3) | batch_by(2) | combine)
+    alone = list(stream(list(tensor), seed=0) | shuffle(3) | batch_by(2) | combine)
+    for a, b in zip(together, alone, strict=True):
+        assert type(a) is type(b) is torch.Tensor
+        assert (a.dtype, a.stride(), a.is_conj()) == (b.dtype, b.stride(), b.is_conj())
+        assert torch.equal(a, b)
+        assert a.data_ptr() not in (x.data_ptr(), tensor.data_ptr())
+
+
+def test_a_tensor_that_needs_a_gradient_is_refused_as_its_rows_are() -> None:
+    torch = pytest.importorskip('torch')
+    tensor = torch.ones(4, 2, requires_grad=True)
+    for source in (tensor, list(tensor)):
+        with pytest.raises(TypeError, match='needs a gradient'):
+            list(source | batch_by(2) | combine)
+
+
 def test_objects_are_taken_one_by_one() -> None:
     items = np.empty(4, object)
     items[:] = [[1], [2], [3], [4]]

@@ -39,6 +39,7 @@ ELSEWHERE = {
     'dpipe/expiration_pool.py': 'dpipe/test_pipeline.py',
     'image/_arguments.py': 'image/test_image.py',
     'tools/arguments.py': 'tools/test_command.py',
+    'stages/options.py': 'stages/test_pad.py',
     'stages/tables.py': 'stages/test_array_likes.py',
     'tools/calling.py': 'tools/test_check.py',
     'tools/copying.py': 'tools/test_check.py',

@@ -1,7 +1,12 @@
 """The structure of items: containers and their types."""
 
 import os
+import pickle
 from collections import OrderedDict, UserDict, defaultdict, namedtuple
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -167,3 +172,139 @@ UNEQUAL = [
 @pytest.mark.parametrize(('items', 'error', 'text'), UNEQUAL)
 def test_unequal_structure(function, items, error, text):
     assert message(error, function, items) == f'{function.__name__}: {text}'
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Classes with fields
+
+
+@dataclass
+class Sample:
+    image: Any
+    label: int = 0
+    names: tuple[str, str] = ('a', 'b')
+    shared: ClassVar[int] = 3
+    area: int = field(init=False, default=0)
+
+    def __post_init__(self):
+        if not isinstance(self.label, int):
+            raise TypeError('a label is an int')
+        self.area = self.label * 10
+        self.other = 'of one item'
+
+    @cached_property
+    def double(self):
+        return self.label * 2
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    x: Any
+    y: Any = field(repr=False, default='y')
+
+
+class Color(Enum):
+    RED = 1
+
+
+@dataclass
+class AsArray:
+    data: Any
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.data)
+
+
+@STACKING
+def test_a_batch_of_a_dataclass_is_that_dataclass_made_without_its_init(function):
+    items = [Sample(np.full(2, i), i) for i in range(3)]
+    assert [item.double for item in items] == [0, 2, 4]
+    found = function(items)
+    assert type(found) is Sample
+    assert found.image.tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert_same(found.label, np.arange(3))
+    assert found.names == (['a'] * 3, ['b'] * 3)
+    assert found.area.tolist() == [0, 10, 20]
+    assert found.double.tolist() == [0, 2, 4]
+    assert not hasattr(found, 'other')
+    assert [item.label for item in items] == [0, 1, 2]
+
+
+@FUNCTIONS
+def test_frozen_dataclasses_with_slots_inside_of_other_structure(function):
+    found = function([{'f': Frozen('a', Frozen('b'))}, {'f': Frozen('c', Frozen('d'))}])
+    assert found == {'f': Frozen(['a', 'c'], Frozen(['b', 'd'], ['y', 'y']))}
+    assert pickle.loads(pickle.dumps(found)) == found
+
+
+@FUNCTIONS
+def test_fields_that_are_not_set_are_like_keys(function):
+    unset = object.__new__(Frozen)
+    object.__setattr__(unset, 'x', 'a')
+    found = function([unset, unset])
+    assert found.x == ['a', 'a']
+    assert not hasattr(found, 'y')
+    assert message(ValueError, function, [{'f': Frozen('a')}, {'f': unset}]) == (
+        f"{function.__name__}: element ['f'] of item 1 has fields ['x'], but item 0 has fields ['x', 'y']"
+    )
+
+
+@STACKING
+def test_errors_name_the_field(function):
+    items = [Frozen(np.ones(2)), Frozen(np.ones((2, 3)))]
+    assert message(ValueError, function, items).startswith(
+        f"{function.__name__}: element ['x'] of item 1 has shape (2, 3), but item 0 has shape (2,)"
+    )
+    assert message(TypeError, function, [Frozen('a'), Sample(np.ones(1))]) == (
+        f'{function.__name__}: item 1 has type Sample, but item 0 has type Frozen'
+    )
+    assert message(TypeError, function, [Frozen('a'), 'a']) == (
+        f'{function.__name__}: item 1 has type str, but item 0 has type Frozen'
+    )
+
+
+@STACKING
+def test_what_is_an_array_or_a_member_of_an_enum_is_a_value(function):
+    assert_same(function([AsArray([1, 2]), AsArray([3, 4])]), np.array([[1, 2], [3, 4]]))
+    assert function([Color.RED, Color.RED]).tolist() == [Color.RED, Color.RED]
+    assert function([Frozen, Frozen]).tolist() == [Frozen, Frozen]
+
+
+def test_options_of_padding_for_the_fields_of_a_dataclass():
+    items = [Frozen(np.ones(1, int), np.ones(1, int)), Frozen(np.ones(2, int), np.ones(2, int))]
+    found, shapes = combine_pad(items, padding_values={'y': -1}, ratio=0, lengths=True)
+    assert (found.x.tolist(), found.y.tolist()) == ([[1, 0], [1, 1]], [[1, -1], [1, 1]])
+    assert (type(shapes), shapes.x.tolist()) == (Frozen, [[1], [2]])
+    assert message(ValueError, combine_pad, items, ratio={'z': 0}) == (
+        "combine_pad: `ratio` has keys ['z'], but an item has fields ['x', 'y']"
+    )
+
+
+@STACKING
+def test_classes_of_attrs(function):
+    attrs = pytest.importorskip('attrs')
+
+    @attrs.frozen
+    class Row:
+        x: int = attrs.field(validator=attrs.validators.instance_of(int))
+        _hidden: str = 'h'
+        twice: int = attrs.field(init=False)
+
+        def __attrs_post_init__(self):
+            object.__setattr__(self, 'twice', 2 * self.x)
+
+    found = function([Row(1), Row(2)])
+    assert type(found) is Row
+    assert (found.x.tolist(), found._hidden, found.twice.tolist()) == ([1, 2], ['h', 'h'], [2, 4])
+    assert list([Row(1)] | map_at(['x', '_hidden'], lambda value: value * 3)) == [Row(3, 'hhh')]
+
+
+def test_map_at_of_a_field_is_replace():
+    items = [Sample('ab', 1), Sample('cd', 2)]
+    first, second = items | map_at('label', lambda label: label + 10)
+    assert (first.label, first.area, second.area) == (11, 110, 120)
+    assert [item.label for item in items] == [1, 2]
+    assert list([Frozen(1, 2)] | map_at(['x', 'y'], str)) == [Frozen('1', '2')]
+    assert message(KeyError, map_at('z', str).item, Frozen(1)) == (
+        repr("map_at: no field 'z' in an item with the fields ['x', 'y']")
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypedDict, TypeVar, assert_type
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from itpipe import (
     Infinite,
+    Ragged,
     Stage,
     Stream,
     apply,
@@ -56,6 +58,12 @@ class Example(NamedTuple):
     label: int
 
 
+@dataclass
+class Boxes:
+    image: Image
+    count: int
+
+
 class Record(TypedDict):
     image: Image
     name: str
@@ -67,6 +75,10 @@ class Model:
 
     def predict(self, image: Image) -> float:
         return float(image.mean())
+
+    @staticmethod
+    def together(models: 'list[Model]') -> 'Model':
+        return models[0]
 
 
 def load(path: str) -> Image:
@@ -206,6 +218,16 @@ def batches(pairs: Stream[tuple[Image, int]], records: list[Record], names: Stre
     assert_type(stream(['a']) | apply(load) | batch_by(2) | combine, Stream[Image])
     assert_type([Example(load('a'), 1)] | batch_by(2) | combine, Stream[Any])
     assert_type(combine([load('a'), load('b')]), Image)
+    assert_type(pairs | batch_by(2) | combine(types={int: sum}), Stream[Any])
+    assert_type(pairs | batch_by(2) | combine(missing=True, ragged={'ids': True}), Stream[Any])
+    assert_type(pairs | batch_by(2) | combine_pad(types={int: sum}, ratio=0), Stream[Any])
+    assert_type(pairs | batch_by(2) | combine_lists(types={Model: Model.together}), Stream[Any])
+    assert_type(combine([Boxes(load('a'), 1)]), Any)
+    assert_type([Boxes(load('a'), 1)] | batch_by(2) | combine, Stream[Any])
+    assert_type([Boxes(load('a'), 1)] | map_at('image', abs), Stream[Boxes])
+    assert_type(combine([Model()], types={Model: Model.together}), Any)
+    found: Ragged = combine([load('a')], ragged=True)
+    assert_type(found.offsets, Any)
 
 
 def workers(paths: list[str], pairs: list[tuple[Image, int]], executor: ThreadPoolExecutor) -> None:
