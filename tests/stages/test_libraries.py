@@ -15,6 +15,7 @@ from itpipe._core.blocks import Blocks
 from itpipe.stages.libraries import library_of
 
 torch = pytest.importorskip('torch')
+pytestmark = pytest.mark.filterwarnings('ignore:ComplexHalf support is experimental')
 
 MISMATCH = '; make them arrays of one library before'
 
@@ -59,7 +60,6 @@ def tensors(draw: Any) -> list[Any]:
     return [one() for _ in range(draw(st.integers(1, 5)))]
 
 
-@pytest.mark.filterwarnings('ignore::UserWarning')  # of torch, that complex32 is new
 @given(tensors())
 def test_tensors_become_what_torch_stack_makes_of_them(items: list[Any]) -> None:
     assert_tensor(combine(items), torch.stack(items))
