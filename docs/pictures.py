@@ -46,6 +46,7 @@ class Dataset:
 
 def to_float(image): ...
 def shift(image, label, rng): ...
+def noisy(image, label, rng): ...
 def tokenize(text): ...
 
 
@@ -103,7 +104,7 @@ def infinite():
 
 def validation():
     """A training, and its validation."""
-    training = [Dataset('train_images', 100), shuffle(), unpack(with_rng(shift))]
+    training = [Dataset('train_images', 100), shuffle(), unpack(with_rng(noisy))]
     options = {'batch_size': 8, 'batches_per_epoch': 5, 'seed': 0}
     return Infinite(*training, **options), Infinite(Dataset('val_images', 10), batch_size=4, restart=True)
 
