@@ -5,7 +5,7 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-VERSIONS := 3.11 3.12 3.13
+VERSIONS := 3.11 3.12 3.13 3.14
 INSTALL := $(PY) -m pip install -qq --disable-pip-version-check
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
@@ -67,7 +67,7 @@ soak: $(VENV)/.dev  ## live through ten minutes of kills, errors, breaks and res
 	@$(PY) tests/support/soak.py $(ARGS)
 
 # pyenv's python3.12 is on PATH even where it only says that another version is active: look where it would lead.
-test-all:  ## run the tests on every Python of 3.11, 3.12 and 3.13 that is here
+test-all:  ## run the tests on every Python of 3.11 to 3.14 that is here
 	@passed=; failed=; missing=; \
 	for version in $(VERSIONS); do \
 	  shim=$$(command -v python$$version); found=; \
