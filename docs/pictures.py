@@ -1,7 +1,9 @@
 """Draws the pictures of pipelines in README and docs: `make pictures`. The build of the documentation does it, too."""
 
 import re
+import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from scipy import ndimage
@@ -222,7 +224,23 @@ def running() -> None:
         batch_iter.draw().save(STATIC / 'running.svg')
 
 
+def load(index):
+    time.sleep(0.004 + 0.03 * (index % 37 == 0))  # a disk, which is late now and then
+    return np.full((64, 64), index, np.float32)
+
+
+def timeline() -> None:
+    """A trace of a run, drawn. It differs from run to run, too."""
+    items = range(10_000) | shuffle(100) | parallel_map(load, threads=2)
+    with TemporaryDirectory() as folder, Infinite(items, batch_size=4, batches_per_epoch=40, seed=0) as batch_iter:
+        with batch_iter.trace(f'{folder}/run.json'):
+            for _ in batch_iter:
+                time.sleep(0.006)  # a training step
+        plot(f'{folder}/run.json', n=25).savefig(STATIC / 'timeline.png', dpi=80)
+
+
 if __name__ == '__main__':
     main()
     before_after()
     running()
+    timeline()

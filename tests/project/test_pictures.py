@@ -8,7 +8,7 @@ from running import module_of
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / 'docs' / '_static'
-OF_RUNS = {'running', 'before-after'}
+OF_RUNS = {'running', 'before-after', 'timeline'}
 """Those that are not the same each time."""
 PICTURES = module_of(ROOT / 'docs' / 'pictures.py')
 
