@@ -40,7 +40,15 @@ def test_no_answer_calls_what_there_is_not() -> None:
     code = ' '.join(re.findall('`[^`]+`', ' '.join(answers)))
     called = set(re.findall(r'(?<![.\w])(\w+)\(', code))
     assert called - set(itpipe.__all__) == {'f', 'iter', 'close'}
-    assert set(re.findall(r'\.([a-z_]\w*)', code)) == {'__getitem__', 'count', 'dpipe', 'files', 'images', 'resume', 'tar'}
+    assert set(re.findall(r'\.([a-z_]\w*)', code)) == {
+        '__getitem__',
+        'count',
+        'dpipe',
+        'files',
+        'images',
+        'resume',
+        'tar',
+    }
 
 
 def test_no_name_is_one_of_its_own() -> None:
