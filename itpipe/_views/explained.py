@@ -44,7 +44,10 @@ def as_html(head: str, parts: Sequence[Part]) -> str:
         if part.picture is not None:
             data = b64encode(part.picture).decode()
             cell += f'<img alt="{escape(part.stage)}" src="data:image/png;base64,{data}" style="max-width:100%">'
-        stage = f'<code style="background:transparent;color:inherit">{escape(part.stage)}</code>'
+        stage = (
+            '<code style="background:transparent;color:inherit;display:inline-block;max-width:24em;'
+            f'overflow-wrap:anywhere;white-space:normal">{escape(part.stage)}</code>'
+        )
         rows.append(
             f'<tr style="vertical-align:top;background:transparent"><td>{number}</td>'
             f'<td style="text-align:left;padding-left:{1 + part.depth}em">{stage}</td>'

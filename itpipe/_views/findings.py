@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from textwrap import fill
 from typing import Any, Final
@@ -109,12 +109,15 @@ def as_html(
     parts += [f'<p><i>{_marked(text)}</i></p>' for text in [*unseen, *notes]]
     if table:
         head = ''.join(f'<th style="{_CELL}">{name}</th>' for name in COLUMNS)
-        body = ''.join(
-            f'<tr>{"".join(f"""<td style="{_CELL}">{_kept(cell)}</td>""" for cell in _cells(row))}</tr>'
-            for row in table
-        )
+        body = ''.join(f'<tr>{"".join(_html_cells(_cells(row)))}</tr>' for row in table)
         parts.append(f'<table style="{_STYLE}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
     return f'<div>{"".join(parts)}</div>'
+
+
+def _html_cells(cells: Sequence[str]) -> Iterator[str]:
+    """All but the texts of the first two in one line."""
+    for n, cell in enumerate(cells):
+        yield f'<td style="{_CELL}{"" if n < 2 else ";white-space:nowrap"}">{_kept(cell)}</td>'
 
 
 def _marked(text: str) -> str:

@@ -132,7 +132,7 @@ def _indented(text: str, most: int) -> str:
 
 
 def _cells(tag: str, cells: Sequence[str]) -> str:
-    sides = ['left', *['right'] * (len(cells) - 1)]
+    sides = ['left', *['right;white-space:nowrap'] * (len(cells) - 1)]
     return ''.join(
         f'<{tag} style="text-align:{side}">{"&nbsp;" * (len(cell) - len(cell.lstrip()))}{escape(cell.strip())}</{tag}>'
         for side, cell in zip(sides, cells, strict=True)

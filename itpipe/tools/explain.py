@@ -30,7 +30,7 @@ class Stage(NamedTuple):
 
 
 class Explanation(list[Stage]):
-    """What a row was after each stage. It prints shapes and small values; notebooks also show images.
+    """What a row was after each stage. It prints shapes and small values; notebooks also show images, if they change.
 
     `about` says which item it is.
     """
@@ -43,7 +43,12 @@ class Explanation(list[Stage]):
         return as_text(self.about, [_part(stage) for stage in self])
 
     def _repr_html_(self) -> str:
-        return as_html(self.about, [_part(stage)._replace(picture=_picture(stage.value)) for stage in self])
+        parts, last = [], None
+        for stage in self:
+            picture = _picture(stage.value)
+            parts.append(_part(stage)._replace(picture=None if picture == last else picture))
+            last = picture or last
+        return as_html(self.about, parts)
 
 
 def explain(batch_iter: Any, row: int = 0) -> Explanation:
@@ -110,8 +115,10 @@ def _picture(value: Any) -> bytes | None:
             return None
         from .plot import plot
 
-        result = BytesIO()
-        plot([value]).savefig(result, format='png', bbox_inches='tight')
+        result, figure = BytesIO(), plot([value])
+        for axes in figure.axes:
+            axes.title.set_color('gray')  # on light and dark pages
+        figure.savefig(result, format='png', bbox_inches='tight', transparent=True)
     except (ImportError, TypeError, ValueError):
         return None
     return result.getvalue()
