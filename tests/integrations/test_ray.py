@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import opened
+from clusters import start_ray
 from running import LIMIT, raises, wait_until
 
 from itpipe import RayExecutor, parallel_map
@@ -20,9 +20,15 @@ starts = [pytest.mark.long, pytest.mark.leaves_threads('Ray starts and ends thre
 
 
 @pytest.fixture(scope='module')
-def executor() -> Iterator[RayExecutor]:
-    with opened('ray') as executor:
-        yield executor
+def shut_down_later() -> Iterator[None]:
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def executor(shut_down_later: None) -> RayExecutor:
+    start_ray()
+    return RayExecutor()
 
 
 def marked(function: Any) -> Any:
@@ -37,7 +43,8 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
         RayExecutor()
 
 
-def test_before_ray_is_initialized() -> None:
+def test_before_ray_is_initialized(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, 'is_initialized', lambda: False)
     with raises(RuntimeError, 'RayExecutor: Ray is not initialized: call `ray.init()` first'):
         RayExecutor()
 
@@ -99,7 +106,7 @@ def test_after_shutdown(executor: RayExecutor) -> None:
 
 @marked
 def test_a_run_ends_where_ray_is_shut_down(executor: RayExecutor) -> None:
-    """It neither waits forever nor starts a cluster of its own. This comes last: the others need Ray."""
+    """It neither waits forever nor starts a cluster of its own."""
     run = iter(range(1000) | parallel_map(abs, executor=executor, in_flight=3))
     assert next(run) == 0
     ray.shutdown()
@@ -110,7 +117,7 @@ def test_a_run_ends_where_ray_is_shut_down(executor: RayExecutor) -> None:
 
 
 @marked
-def test_a_run_that_waits_when_ray_is_shut_down(tmp_path: Path) -> None:
+def test_a_run_that_waits_when_ray_is_shut_down(executor: RayExecutor, tmp_path: Path) -> None:
     begun = tmp_path / 'begun'
 
     def wait(_: int) -> None:
@@ -121,9 +128,8 @@ def test_a_run_that_waits_when_ray_is_shut_down(tmp_path: Path) -> None:
         wait_until(begun.exists, 'a call has begun')
         ray.shutdown()
 
-    with opened('ray') as executor:
-        thread = threading.Thread(target=shut_down)
-        thread.start()
-        with pytest.raises(RuntimeError, match='^RayExecutor: Ray was shut down'):
-            next(iter(range(10) | parallel_map(wait, executor=executor)))
-        thread.join()
+    thread = threading.Thread(target=shut_down)
+    thread.start()
+    with pytest.raises(RuntimeError, match='^RayExecutor: Ray was shut down'):
+        next(iter(range(10) | parallel_map(wait, executor=executor)))
+    thread.join()

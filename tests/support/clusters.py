@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from running import ROOT, environment
 
-__all__ = ['UNDER_MPI', 'launching', 'needs_mpiexec', 'opened']
+__all__ = ['UNDER_MPI', 'launching', 'needs_mpiexec', 'opened', 'start_ray']
 
 UNDER_MPI = 'ITPIPE_UNDER_MPI'
 """Is set where mpiexec has started the tests."""
@@ -53,13 +53,22 @@ def ray_executor() -> Iterator[Any]:
 
     from itpipe import RayExecutor
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('PYTHONPATH', launching()['PYTHONPATH'])
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
-        try:
-            yield RayExecutor()
-        finally:
-            ray.shutdown()
+    start_ray()
+    try:
+        yield RayExecutor()
+    finally:
+        ray.shutdown()
+
+
+def start_ray() -> None:
+    """Start Ray here, with two workers that find what the tests define; not again if it is there."""
+    import ray
+
+    if not ray.is_initialized():
+        quiet: Any = {'include_dashboard': False, 'log_to_driver': False, 'logging_level': logging.CRITICAL}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv('PYTHONPATH', launching()['PYTHONPATH'])
+            ray.init('local', num_cpus=2, **quiet)
 
 
 def mpi_pool() -> Iterator[Any]:

@@ -39,6 +39,7 @@ from itpipe import (
     take,
     with_rng,
 )
+from itpipe._workers.executors import ExecutorPool
 
 from .test_promises import run_all
 from .test_resume import interrupted
@@ -84,6 +85,10 @@ def test_a_run_goes_on_on_a_cluster_or_off_it(executors: Any, pipe: Any, data: A
     flow = expected(pipe)
     got, _ = interrupted(data, pipe, executors, flow, strategies.in_this_process | strategies.remote)
     assert got == list(map(bits, flow.values))
+
+
+def test_as_many_calls_are_under_way_as_keep_the_workers_busy(executor: Any) -> None:
+    assert ExecutorPool(executor, lambda key, value: value).max_pending == 4
 
 
 @pytest.mark.parametrize('ordered', [True, False])
