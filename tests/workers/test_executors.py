@@ -126,10 +126,11 @@ def test_an_executor_s_results_are_let_go_at_once() -> None:
         gc.enable()
 
 
-def test_processes_of_an_executor_get_the_item_as_it_was_submitted() -> None:
+@pytest.mark.parametrize('name', ['ProcessPoolExecutor', 'MPIPoolExecutor', 'RayExecutor'])
+def test_processes_of_an_executor_get_the_item_as_it_was_submitted(name: str) -> None:
     """Though they pickle it later, when the source may have filled the same array anew."""
 
-    class ProcessPoolExecutor:
+    class Remote:
         def submit(self, call: Any) -> Any:
             class Future:
                 def result(self) -> Any:
@@ -138,10 +139,30 @@ def test_processes_of_an_executor_get_the_item_as_it_was_submitted() -> None:
             return Future()
 
     buffer = np.zeros(10)
-    pool = ExecutorPool(ProcessPoolExecutor(), function_of(lambda array: float(array.sum())))
+    pool = ExecutorPool(type(name, (Remote,), {})(), function_of(lambda array: float(array.sum())))
     tasks = []
     for x in range(5):
         buffer[:] = x
         tasks.append(pool.submit(x, buffer))
     assert [pool.result(task) for task in tasks] == [0.0, 10.0, 20.0, 30.0, 40.0]
+    pool.close()
+
+
+def test_an_executor_is_asked_to_end_futures_that_would_never_end() -> None:
+    class Disconnected:
+        num_workers = 1
+        future: Future[Any] = Future()
+
+        def submit(self, function: Any) -> Any:
+            return self.future
+
+        def end_if_disconnected(self) -> None:
+            if not self.future.done():
+                self.future.set_exception(ConnectionError('gone'))
+
+    pool = ExecutorPool(Disconnected(), function_of(abs))
+    task = pool.submit(0, -1)
+    assert not pool.starves(task)  # which waits
+    with raises(ConnectionError, 'gone'):
+        pool.result(task)
     pool.close()
