@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from .joins import Join, refuse_shapes, stack
 from .structure import Kinds, Path, element, first_different, refuse, type_of
 
 __all__ = ['alike', 'blanked', 'join_others', 'library_of']
+
+FEW: Final = 1 << 15
+"""Numbers. `torch.stack` starts threads for more, and is faster than `stack` for less."""
 
 
 def library_of(kind: type) -> str | None:
@@ -94,13 +97,16 @@ def _join_tensors(join: Join, values: Sequence[Any], kinds: Kinds, path: Path, b
                     refuse_change(path, i, changed, value.dtype, common)
         values = [value.to(common) for value in values]
     on_cpu = values[0].device.type == 'cpu'
-    if join is stack and not (on_cpu and kinds == {torch.Tensor}):
-        refuse_shapes(values, path)
-        return torch.stack(list(values))
+    if join is stack and (values[0].numel() * len(values) < FEW or not (on_cpu and kinds == {torch.Tensor})):
+        try:
+            return torch.stack(list(values)).contiguous()
+        except RuntimeError:
+            refuse_shapes(values, path)
+            raise
     if not on_cpu:
         where = f'{element(path, "item 0")} is on device {values[0].device}'
         raise TypeError(f'{path[0]}: {where}, but must be in the memory of the CPU; convert it before, by `.cpu()`')
-    # In the memory of numpy's arrays, which large batches use again. `torch.stack` would start threads for large ones.
+    # In the memory of numpy's arrays, which large batches use again.
     dtype, plain = values[0].dtype, [_plain(value) for value in values]
     stand_in = _stand_in(plain[0], by_value)
     if stand_in is not None:

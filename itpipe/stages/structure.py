@@ -13,7 +13,7 @@ import numpy as np
 
 __all__ = [
     'CONTAINERS', 'NUMBER', 'TEXT', 'Kinds', 'Path', 'Types', 'as_list', 'by_names', 'element', 'first_different',
-    'has_fields', 'refuse', 'replaced', 'shape_of', 'type_of', 'walk',
+    'has_fields', 'refuse', 'replaced', 'shape_of', 'type_of', 'walk', 'with_fields',
 ]  # fmt: skip
 
 Kinds: TypeAlias = 'set[type]'
@@ -59,7 +59,8 @@ def walk(values: Sequence[Any], leaf: Leaf, path: Path, types: Types | None = No
             refuse(path, alike, i, _full_type_of if same_name else type_of, error=TypeError)
 
     if not issubclass(kind, (tuple, list)):
-        parts = [{} if value is None else by_names(value) for value in values]
+        plain = alike is values and issubclass(kind, dict)  # what `by_names` would find out for each of them
+        parts = list(values) if plain else [{} if value is None else by_names(value) for value in values]
         return _walk_names(alike[0], parts, leaf, path, types, missing)
     try:
         columns = list(zip(*alike, strict=True))
@@ -96,6 +97,17 @@ def by_names(value: Any) -> Mapping[Any, Any]:
     return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
+def with_fields(kind: type, values: Mapping[str, Any]) -> Any:
+    """A value of this class with these fields, and nothing else.
+
+    It is made without `__init__`, which is written for the values of one item: it may check or change them, or do more.
+    """
+    result: Any = object.__new__(kind)
+    for name, value in values.items():
+        object.__setattr__(result, name, value)  # which can be done to frozen ones
+    return result
+
+
 def replaced(value: Any, parts: dict[str, Any]) -> Any:
     """The value with fields, with others in the place of these: by `dataclasses.replace`, or by `attrs.evolve`."""
     if not hasattr(type(value), '__attrs_attrs__'):
@@ -123,11 +135,7 @@ def _walk_names(
         return result
     if isinstance(first, Mapping):
         return found
-    # Without `__init__`, which is written for the values of one item: it may check or change them, or do more.
-    result = object.__new__(type(first))
-    for name, value in found.items():
-        object.__setattr__(result, name, value)  # which can be done to frozen ones
-    return result
+    return with_fields(type(first), found)
 
 
 def _function_for(types: Types, values: Sequence[Any], path: Path) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 from itpipe._core.checks import integer
@@ -12,6 +11,8 @@ from itpipe._core.keys import Batch, Key, describe, ordinals
 from itpipe._engine.chain import Chain
 from itpipe._engine.run import Run
 from itpipe.infinite import Infinite
+from itpipe.stages.joins import Ragged
+from itpipe.stages.structure import by_names, has_fields, with_fields
 
 from .stepwise import View, views
 
@@ -94,9 +95,10 @@ def value_at(value: Any, number: int, size: int) -> Any:
     """The row of a batch of so many items; of what has no rows, all of it."""
     if isinstance(value, Mapping):
         return {key: value_at(part, number, size) for key, part in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = {each.name: value_at(getattr(value, each.name), number, size) for each in fields(value) if each.init}
-        return replace(value, **parts)
+    if has_fields(type(value)):
+        return with_fields(type(value), {name: value_at(part, number, size) for name, part in by_names(value).items()})
+    if isinstance(value, Ragged):
+        return value.values[value.offsets[number] : value.offsets[number + 1]]
     if isinstance(value, tuple):
         parts_of_it = [value_at(part, number, size) for part in value]
         return type(value)(*parts_of_it) if hasattr(value, '_fields') else tuple(parts_of_it)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from itpipe._core.keys import Batch
 from itpipe._core.steps import Stateful
 from itpipe._views.described import described
 from itpipe._views.figures import bytes_of
+from itpipe.stages.structure import by_names, has_fields
 
 from .examined import Examined
 from .findings import Finding
@@ -95,8 +96,9 @@ def _mixed(values: list[Any], place: str) -> tuple[str, list[str]] | None:
     if hasattr(first, 'dtype') and first.ndim:
         dtypes = list(dict.fromkeys(str(value.dtype) for value in values))
         return (f' at {place}' if place else '', dtypes) if len(dtypes) > 1 else None
-    if isinstance(first, dict):
-        columns = [(f'[{key!r}]', [value.get(key) for value in values]) for key in first]
+    if isinstance(first, dict) or has_fields(type(first)):
+        parts = [by_names(value) for value in values]
+        columns = [(f'[{key!r}]', [part.get(key) for part in parts]) for key in parts[0]]
     elif isinstance(first, (tuple, list)) and len({len(value) for value in values}) == 1:
         columns = [(f'[{n}]', list(column)) for n, column in enumerate(zip(*values, strict=True))]
     else:
@@ -125,12 +127,12 @@ def _objects(batch: Any, place: str) -> tuple[str, str] | None:
         names = ', '.join(sorted(kind.__name__ for kind in kinds))
         images = any(hasattr(kind, 'getbands') for kind in kinds)
         return (f' at {place}' if place else '', names) if images or len(kinds) > 1 or kinds == {type(None)} else None
-    if isinstance(batch, dict):
-        return next((found for key in batch if (found := _objects(batch[key], f'{place}[{key!r}]'))), None)
-    if isinstance(batch, tuple):
+    parts: Iterable[tuple[Any, Any]] = ()
+    if isinstance(batch, dict) or has_fields(type(batch)):
+        parts = by_names(batch).items()
+    elif isinstance(batch, tuple):
         parts = enumerate(batch)
-        return next((found for n, part in parts if (found := _objects(part, f'{place}[{n}]'))), None)
-    return None
+    return next((found for key, part in parts if (found := _objects(part, f'{place}[{key!r}]'))), None)
 
 
 def not_combined(examined: Examined) -> Iterator[Finding]:
@@ -148,7 +150,8 @@ def not_combined(examined: Examined) -> Iterator[Finding]:
 def _has_arrays(value: Any, depth: int = 3) -> bool:
     if hasattr(value, 'shape') and hasattr(value, 'dtype') and value.ndim:
         return True
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    named = isinstance(value, dict) or has_fields(type(value))
+    parts = by_names(value).values() if named else value if isinstance(value, (tuple, list)) else ()
     return depth > 0 and any(_has_arrays(part, depth - 1) for part in list(parts)[:100])
 
 

@@ -3,6 +3,7 @@
 import threading
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from itpipe import batch_by, combine, combine_lists, combine_pad, parallel_map
 from itpipe._core.blocks import Blocks
+from itpipe.stages import libraries
 from itpipe.stages.libraries import library_of
 
 torch = pytest.importorskip('torch')
@@ -60,10 +62,12 @@ def tensors(draw: Any) -> list[Any]:
     return [one() for _ in range(draw(st.integers(1, 5)))]
 
 
-@given(tensors())
-def test_tensors_become_what_torch_stack_makes_of_them(items: list[Any]) -> None:
-    assert_tensor(combine(items), torch.stack(items))
-    assert_tensor(combine_pad(items), torch.stack(items))
+@given(tensors(), st.sampled_from([0, libraries.FEW]))
+def test_tensors_become_what_torch_stack_makes_of_them(items: list[Any], few: int) -> None:
+    """A few numbers by `torch.stack` itself, many in the memory of arrays."""
+    with mock.patch.object(libraries, 'FEW', few):
+        assert_tensor(combine(items), torch.stack(items))
+        assert_tensor(combine_pad(items), torch.stack(items))
 
 
 @given(st.data())

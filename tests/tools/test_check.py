@@ -5,6 +5,7 @@ import itertools
 import random
 import sqlite3
 import threading
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -186,6 +187,16 @@ def sometimes_float(item):
     return (image.astype(np.float32), label) if label % 2 else (image, label)
 
 
+@dataclass
+class Record:
+    image: object
+    label: int
+
+
+def as_record(item):
+    return Record(*item)
+
+
 def failing(image):
     raise OSError('no such file')
 
@@ -345,7 +356,9 @@ PLANTED = [
     (lambda: batches(Images(), map_at(0, with_rng(randomly_cropped))), 'does-not-combine', 'apply(combine)'),
     (lambda: batches(Images(), grey_or_color), 'does-not-combine', 'apply(combine)'),
     (lambda: batches(Images(), sometimes_float), 'dtypes-differ', 'apply(combine)'),
+    (lambda: batches(Images(), sometimes_float, as_record), 'dtypes-differ', 'apply(combine)'),
     (lambda: batches(Images(), map_at(0, PIL)), 'object-array', 'apply(combine)'),
+    (lambda: batches(Images(), map_at(0, PIL), as_record), 'object-array', 'apply(combine)'),
     (lambda: batches(Images(), map_at(0, failing)), 'raises', 'map_at(0, failing)'),
     (lambda: batches(TooLong()), 'length', '<TooLong>'),
     (lambda: batches(Short(), seed=None), 'length', '<Short>'),
@@ -363,6 +376,7 @@ PLANTED = [
     (lambda: batches(stream(Images()) | batch_by(4) | combine), 'batched-twice', 'batch_by(4)'),
     (lambda: stream(Images()) | combine, 'combine-without-batch', 'apply(combine)'),
     (lambda: stream(Images()) | batch_by(4), 'no-combine', 'batch_by(4)'),
+    (lambda: stream(Images()) | as_record | batch_by(4), 'no-combine', 'batch_by(4)'),
     (lambda: stream(Images(), seed=0) | batch_by(4) | combine | shuffle(8), 'shuffle-after-batch', 'shuffle(8)'),
     (lambda: batches(Images(), take(10), shuffle(10)), 'take-before-shuffle', 'take(10)'),
     (lambda: batches(sample(Images())), 'endless', 'sample(<Images>)'),

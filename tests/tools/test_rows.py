@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from itpipe import combine
 from itpipe.tools.rows import value_at
 
 Point = namedtuple('Point', 'x y')
@@ -46,3 +47,18 @@ def test_the_row_is_taken_where_there_are_rows(value, expected):
 def test_dataclasses_keep_their_class():
     found = value_at(Image(ARRAY), 1, 4)
     assert (type(found), found.pixels.tolist(), found.size) == (Image, [2, 3], 3)
+
+
+@dataclass(frozen=True)
+class Checked:
+    label: int
+
+    def __post_init__(self):
+        if not isinstance(self.label, int):
+            raise TypeError('a label is an int')
+
+
+def test_rows_of_what_combine_makes_of_dataclasses_and_ragged_arrays():
+    items = [{'c': Checked(n), 'ids': np.arange(n)} for n in range(4)]
+    found = value_at(combine(items, ragged={'ids': True}), 2, 4)
+    assert (type(found['c']), found['c'].label, found['ids'].tolist()) == (Checked, 2, [0, 1])
