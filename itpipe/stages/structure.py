@@ -20,8 +20,8 @@ Kinds: TypeAlias = 'set[type]'
 Path: TypeAlias = 'tuple[Any, ...]'
 """The name of the public function, for messages, and then the keys that lead to an element of an item."""
 Leaf: TypeAlias = 'Callable[[Sequence[Any], Kinds, Path], Any]'
-Types: TypeAlias = 'Mapping[type, Callable[[list[Any]], Any] | None]'
-"""Functions that make a batch of values of a type."""
+Types: TypeAlias = 'Mapping[Any, Callable[[list[Any]], Any]]'
+"""By type, functions that make a batch of values of it."""
 
 CONTAINERS = (tuple, list, Mapping)
 TEXT = (str, bytes)
@@ -31,7 +31,9 @@ PLAIN = {np.ndarray, str, bytes, bool, int, float, complex}
 """Types that are values for sure; the most frequent ones."""
 
 
-def walk(values: Sequence[Any], leaf: Leaf, path: Path, types: Types | None = None, missing: bool = False) -> Any:
+def walk(
+    values: Sequence[Any], leaf: Leaf, path: Path, types: Mapping[Any, Any] | None = None, missing: bool = False
+) -> Any:
     """The structure of each of the values, holding at each position `leaf` of the values there.
 
     Values of one of the `types` are given to its function, or to `leaf` where that is None. If some may be `missing`,
@@ -118,7 +120,7 @@ def replaced(value: Any, parts: dict[str, Any]) -> Any:
 
 
 def _walk_names(
-    first: Any, parts: list[Mapping[Any, Any]], leaf: Leaf, path: Path, types: Types | None, missing: bool
+    first: Any, parts: list[Mapping[Any, Any]], leaf: Leaf, path: Path, types: Mapping[Any, Any] | None, missing: bool
 ) -> Any:
     if missing:
         names = dict.fromkeys(name for part in parts for name in part)
@@ -138,7 +140,7 @@ def _walk_names(
     return with_fields(type(first), found)
 
 
-def _function_for(types: Types, values: Sequence[Any], path: Path) -> Any:
+def _function_for(types: Mapping[Any, Any], values: Sequence[Any], path: Path) -> Any:
     """The function for the type of the values, or for the nearest of its base classes."""
     found = [next((base for base in type(value).__mro__ if base in types), None) for value in values]
     if any(base is not found[0] for base in found):
