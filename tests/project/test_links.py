@@ -7,7 +7,7 @@ from running import module_of
 
 ROOT = Path(__file__).parents[2]
 LINKS = module_of(ROOT / 'docs' / 'links.py')
-PAGES = [page for page in LINKS.pages() if page.name != 'README.md']
+PAGES = LINKS.pages()
 
 
 def wrong(page: Path) -> list[str]:
