@@ -14,8 +14,8 @@ HEADING = re.compile(r'^#+ +(.+?) *$', re.MULTILINE)
 
 def pages() -> list[Path]:
     """All Markdown files and notebooks that people read."""
-    folders = [ROOT, ROOT / 'docs', ROOT / 'docs' / 'reference', ROOT / 'docs' / 'fields', ROOT / 'examples']
-    return sorted(path for folder in folders for end in ('*.md', '*.ipynb') for path in folder.glob(end))
+    found = [path for end in ('md', 'ipynb') for path in [*ROOT.glob(f'*.{end}'), *ROOT.glob(f'docs/**/*.{end}')]]
+    return sorted(path for path in found if '_build' not in path.parts)
 
 
 def text_of(page: Path) -> str:
