@@ -2,8 +2,9 @@
 
 python -m benchmarks.predictions [--rounds N]
 
-The works wait rather than compute, where they can, so that other load on the machine changes little. A prediction is
-right if it is within 15 % of the rate that is then measured. The exit status is 1 if one is not.
+The works wait rather than compute, where they can, so that other load on the machine changes little. Pure Python in
+processes has to compute: there, a prediction can only be right if nothing else needs the cores. One is right if it is
+within 15 % of the rate that is then measured. The exit status is 1 if one is not.
 """
 
 from __future__ import annotations
