@@ -71,6 +71,7 @@ class Ledger:
             branch.out.what = self.source.what
             branch.trace = self.trace
             branch.follow((len(self.branches), *self.path))
+            self.source.begins = False
             self.branches.append(branch)
         return self.branches[number]
 
@@ -166,7 +167,7 @@ class Ledger:
                 if is_apart:
                     probe = meter.upstream
                 stages.insert(0, meter)
-            self.source.probe = probe
+            self.source.probe, self.source.begins = probe, True
             before = self.source
             for meter in stages:
                 meter.before, before = before, meter

@@ -140,6 +140,8 @@ class Meter:
         """The step and its options, or a source: what it looks like."""
         self.path: tuple[int, ...] = ()
         """In one that `mix` or the like takes: behind that, the key `k` of an item is `(k, path[0])`; and so on."""
+        self.begins = False
+        """Whether items begin here: it is that of a source that is not made of streams."""
         self.names: tuple[str, str] | None = None
         """Its name and its short name, if they have been asked for."""
         self.apart = False

@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from itpipe._core.checks import integer
-from itpipe._core.keys import Batch, Key, Zipped, describe
+from itpipe._core.keys import Batch, Key, Zipped, describe, is_pair
 from itpipe._core.notes import remark
+from itpipe._core.steps import Expanding
 from itpipe._views.timeline import Count, Span, write
 
 from .collecting import name_of
@@ -87,8 +88,9 @@ class Trace:
                 continue
             before[track] = ended, (kind, meter, key), len(result)
             item, parts = _shown(key, path)
+            parts += _shown(_origin(meter, key), path)[1]
             text = TEXTS[kind].format(_named(meter))
-            result.append(Span(str(track), self._names[track], text, kind, begun, ended, item, parts))
+            result.append(Span(str(track), self._names[track], text, kind, begun, ended, item, parts, meter.begins))
         return result
 
     def counts(self) -> list[Count]:
@@ -111,6 +113,12 @@ def _shown(key: Key | _Large | None, path: tuple[int, ...]) -> tuple[str, tuple[
             part = part, number
         names.append(str(part))
     return text, tuple(names)
+
+
+def _origin(meter: Meter, key: Any) -> Key | None:
+    """The key of what this stage has made several items of, if this is the first one of them."""
+    step = meter.what[0] if isinstance(meter.what, tuple) else None
+    return key[0] if isinstance(step, Expanding) and is_pair(key) and key[1] == 0 else None
 
 
 def _items_of(key: Key) -> Iterator[Key]:

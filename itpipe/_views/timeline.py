@@ -34,10 +34,12 @@ class Span(NamedTuple):
     """Which item it was, as text."""
     parts: tuple[str, ...] = ()
     """The items that it was about: spans with the same item are joined by arrows."""
+    begins: bool = False
+    """Whether the items begin here: what had the same names before was in another pass."""
 
 
 _Place: TypeAlias = 'tuple[float, int, str]'
-"""A point of a way: when, on which track, in a slice of which kind."""
+"""A point of a way: when, on which track, in a slice of which kind, `'begin'` where items begin."""
 
 
 class Count(NamedTuple):
@@ -75,7 +77,7 @@ def events(spans: Sequence[Span], counts: Sequence[Count] = ()) -> Iterator[dict
             inside = min(INSIDE, (ended - begun) / 2)
             point = round(ended - inside if span.kind == 'ask' else begun + inside, 3)
             for part in span.parts:
-                ways[part].append((point, tid, span.kind))
+                ways[part].append((point, tid, 'begin' if span.begins else span.kind))
     for number, way in enumerate(way for ways_of_one in ways.values() for way in _split(sorted(ways_of_one))):
         for n, (at, tid, _) in enumerate(way if len(way) > 1 else ()):
             phase = 's' if n == 0 else 'f' if n == len(way) - 1 else 't'
@@ -114,7 +116,7 @@ def _split(way: list[_Place]) -> Iterator[list[_Place]]:
     """The ways of an item in one pass after another: each ends at the step of the loop, or where the loop gets it."""
     part: list[_Place] = []
     for place in way:
-        if part and part[-1][2] == 'ask':
+        if part and (part[-1][2] == 'ask' or place[2] == 'begin'):
             if place[2] == 'step':
                 part[-1] = place
             yield part

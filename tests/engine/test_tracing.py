@@ -145,7 +145,10 @@ def end(x):
                 'range(0, 5) > mix(range(0, 4) | apply(near) | cycle(2), range(0, 5), seed=0) > apply(end)': 5,
             },
         ),
-        (stream([[1, 2], [3]]) | near | flatten | far, {'[[1, 2], [3]] > apply(near)': 2, 'flatten() > apply(far)': 3}),
+        (
+            stream([[1, 2], [3]]) | near | flatten | far,
+            {'[[1, 2], [3]] > apply(near) > flatten()': 2, 'flatten() > apply(far)': 3},
+        ),
     ],
 )
 def test_arrows_go_from_where_an_item_was_to_where_it_went(described, ways, tmp_path, monkeypatch):

@@ -53,6 +53,15 @@ def test_a_way_ends_at_the_step_of_the_loop_if_that_is_known():
         assert arrows == [('s', 0.05), ('t', 1000.05), ('f', end), ('s', 1000.05), ('f', end)]
 
 
+def test_a_way_does_not_go_on_in_the_next_pass():
+    spans = [
+        Span('1', 'reader', name, 'work', n, n + 1, 'item 0', ('0',), begins=name == 'source')
+        for n, name in enumerate(['source', 'f', 'source', 'f'])
+    ]
+    arrows = [(event['ph'], event['id']) for event in events(spans) if event['ph'] in 'stf']
+    assert arrows == [('s', 0), ('f', 0), ('s', 1), ('f', 1)]
+
+
 def test_long_names_are_shortened_and_whole_in_the_arguments():
     name = 'apply(load) | ' * 10
     spans = [SPANS[0]._replace(name=name), SPANS[0]]
