@@ -1012,7 +1012,9 @@ def test_an_error_of_the_data_says_where_it_is_from_also_when_an_item_is_made_ag
     next(run)
     state = run.state_dict()
     first = state['position']['steps']['shuffle']['slots'][0]
-    with raises(OSError, 'gone', f'itpipe: raised in {where}, item {first}'):
+    index = source(range(100)).item(first)
+    told = f'itpipe: raised in {where}, item {first}' + ('' if index == first else f' (index {index})')
+    with raises(OSError, 'gone', told):
         list((source(Broken(100)) | shuffle(5, seed=0)).resume(state))
     with raises(OSError, 'gone', f'itpipe: raised in {where}, item 7'):
         source(Broken(100)).item(7)

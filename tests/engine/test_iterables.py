@@ -147,7 +147,7 @@ def test_nor_by_sample(draw, error):
     made = draw(Data(error))
     with pytest.raises((IndexError, RuntimeError)) as caught:
         list(made | take(1000))
-    ordinal = int(re.search(r'item (\d+)$', caught.value.__notes__[0])[1])
+    ordinal = int(re.search(r'item (\d+)( \(index \d+\))?$', caught.value.__notes__[0])[1])
     with pytest.raises((IndexError, RuntimeError)) as caught:
         made.item(ordinal)
     if error is StopIteration:
