@@ -31,6 +31,7 @@ if _TYPE_CHECKING:
     from ._engine.merging import merge_states
     from .integrations.ray import RayExecutor
     from .stages.bucket import bucket_by
+    from .stages.cache import cache
     from .stages.pack import pack
     from .stages.split import balanced, split
     from .tools.check import check
@@ -57,6 +58,7 @@ __all__ = [
     'balanced',
     'batch_by',
     'bucket_by',
+    'cache',
     'check',
     'combine',
     'combine_lists',
@@ -100,6 +102,7 @@ _LATER: dict[str, str] = {
     'RayExecutor': 'integrations.ray',
     'balanced': 'stages.split',
     'bucket_by': 'stages.bucket',
+    'cache': 'stages.cache',
     'merge_states': '_engine.merging',
     'pack': 'stages.pack',
     'split': 'stages.split',

@@ -1,0 +1,201 @@
+"""Items that are made once."""
+
+import os
+import textwrap
+
+import numpy as np
+import pytest
+from running import raises, run_script, through_json
+
+from itpipe import (
+    Infinite,
+    apply,
+    batch_by,
+    cache,
+    filter_by,
+    flatten,
+    parallel_map,
+    sample,
+    shuffle,
+    stream,
+    take,
+    with_rng,
+)
+
+
+class Counting:
+    """A function that knows how often it was called."""
+
+    def __init__(self, factor):
+        self.factor, self.calls = factor, []
+
+    def __call__(self, x):
+        self.calls.append(x)
+        return np.full(3, self.factor * x)
+
+    def __getstate__(self):
+        return {'factor': self.factor, 'calls': []}
+
+
+def noisy(x, rng):
+    return x + rng.random()
+
+
+def values(items):
+    return [np.asarray(item).tolist() for item in items]
+
+
+@pytest.mark.parametrize('where', ['memory', 'folder'])
+def test_each_item_is_made_once(where, tmp_path):
+    made = Counting(2)
+    kept = stream(range(5), seed=0) | made | cache(where if where == 'memory' else tmp_path) | shuffle()
+    assert sorted(values(kept)) == sorted(values(kept)) == [[2 * n] * 3 for n in range(5)]
+    assert sorted(made.calls) == [0, 1, 2, 3, 4]
+
+
+def test_only_what_is_asked_for_is_made():
+    made = Counting(2)
+    kept = stream(range(100)) | made | cache('memory')
+    list(kept | take(3))
+    list(kept | take(5))
+    assert made.calls == [0, 1, 2, 3, 4]
+
+
+def test_what_is_random_behind_it_is_fresh_in_each_pass():
+    plain, kept = (
+        stream(range(6), seed=1) | np.float64 | mark | with_rng(noisy) for mark in (apply(abs), cache('memory'))
+    )
+    with Infinite(plain, prefetch=0) as one, Infinite(kept, prefetch=0) as other:
+        passes = [list(one()) for _ in range(2)]
+        assert passes == [list(other()) for _ in range(2)]
+    assert passes[0] != passes[1]
+
+
+@pytest.mark.parametrize('workers', [{'threads': 2}, {'processes': 2}], ids=str)
+def test_workers_fill_it_and_read_from_it(tmp_path, workers):
+    items = sample(range(20), seed=0) | Counting(3) | np.sqrt
+    plain = values(items | np.negative | take(60))
+    for _ in range(2):
+        assert values(items | cache(tmp_path) | parallel_map(np.negative, **workers) | take(60)) == plain
+    again = Counting(3)
+    kept = sample(range(20), seed=0) | again | np.sqrt | cache(tmp_path)
+    assert values(kept | np.negative | take(60)) == plain
+    assert again.calls == []
+
+
+def test_whole_batches_and_states_go_on_with_it(tmp_path):
+    def batches():
+        kept = stream(range(32), seed=0) | Counting(2) | cache(tmp_path)
+        return Infinite(kept, shuffle(), with_rng(noisy), batch_size=4, threads=2)
+
+    with batches() as batch_iter:
+        everything = values(batch_iter)
+    with batches() as batch_iter:
+        epoch = batch_iter()
+        head = [next(epoch) for _ in range(3)]
+        state = through_json(batch_iter.state_dict())
+    with batches() as batch_iter:
+        batch_iter.load_state_dict(state)
+        assert values(head) + values(batch_iter()) == everything
+
+
+def test_ranks_share_a_folder(tmp_path):
+    parts = []
+    for rank in range(2):
+        made = Counting(2)
+        with Infinite(stream(range(10)) | made | cache(tmp_path), shard=(rank, 2)) as batch_iter:
+            parts.append(values(batch_iter))
+        assert made.calls == list(range(rank, 10, 2))
+    assert parts == [[[2 * n] * 3 for n in range(rank, 10, 2)] for rank in range(2)]
+
+
+def test_another_function_or_other_data_is_another_cache(tmp_path):
+    def kept(data, f, **options):
+        return list(stream(data) | f | cache(tmp_path, **options))
+
+    assert kept([1, 2], lambda x: x + 1) == [2, 3]
+    assert kept([1, 2], lambda x: x + 1) == [2, 3]
+    assert len(os.listdir(tmp_path)) == 1
+    assert kept([1, 2], lambda x: x + 2) == [3, 4]
+    assert kept([1, 3], lambda x: x + 2) == [3, 5]
+    assert kept([1, 3], lambda x: x + 2, version='2') == [3, 5]
+    assert len(os.listdir(tmp_path)) == 4
+
+
+SCRIPT = """
+    import sys
+    from itpipe import cache, stream
+
+    def load(x):
+        with open(sys.argv[1] + '.made', 'a') as file:
+            file.write(x)
+        return x * FACTOR
+
+    FACTOR = int(sys.argv[2])
+    print(list(stream(['a', 'b']) | load | cache(sys.argv[1])))
+"""
+
+
+def test_it_lasts_and_is_another_one_for_an_edited_script(tmp_path):
+    script = textwrap.dedent(SCRIPT).replace(
+        "print('made', x, file=sys.stderr)", "open(sys.argv[1] + '.made', 'a').write(x)"
+    )
+    for factor, expected in ((2, "['aa', 'bb']"), (2, "['aa', 'bb']"), (3, "['aaa', 'bbb']")):
+        assert run_script(script, str(tmp_path / 'kept'), str(factor)) == f'{expected}\n'
+    assert (tmp_path / 'kept.made').read_text() == 'abab'
+
+
+def test_an_error_is_raised_each_time_and_not_kept():
+    made = []
+
+    def fails(x):
+        made.append(x)
+        return 1 // x
+
+    kept = stream([1, 0]) | fails | cache('memory') | parallel_map(abs, threads=1, on_error='skip')
+    for _ in range(2):
+        assert list(kept) == [1]
+    assert made == [1, 0, 0]
+
+
+def test_it_prints_and_is_drawn_as_it_was_written():
+    kept = [1, 2] | apply(abs) | cache('memory', limit='1GB') | batch_by(2)
+    assert repr(kept) == "[1, 2] | apply(abs) | cache('memory', limit='1GB') | batch_by(2)"
+    assert kept == [1, 2] | apply(abs) | cache('memory', limit='1GB') | batch_by(2)
+    assert kept != [1, 2] | apply(abs) | cache('memory') | batch_by(2)
+    assert 'cache' in kept.draw().mermaid
+
+
+@pytest.mark.parametrize(
+    ('call', 'error'),
+    [
+        (lambda: cache(3), TypeError("cache: `where` must be 'memory' or a folder, got int")),
+        (lambda: cache('memory', version=2), TypeError('cache: `version` must be a str, got int')),
+        (lambda: cache('memory', limit=0), ValueError('cache: `limit` must be at least 1, got 0')),
+        (
+            lambda: {1: 2} | cache('memory'),
+            TypeError('cache: it must stand behind data with a length and access by index, got {1: 2}'),
+        ),
+        (
+            lambda: [1] | with_rng(noisy) | cache('memory'),
+            TypeError(
+                'cache: `with_rng(noisy)` is random, and in a cache it would be the same in each pass; put it behind'
+            ),
+        ),
+        (
+            lambda: [1] | filter_by(bool) | cache('memory'),
+            TypeError(
+                'cache: only item-wise stages may stand between the data and it, got `filter_by(bool)`; put that behind'
+            ),
+        ),
+        (
+            lambda: [[1]] | flatten | cache('memory'),
+            TypeError(
+                'cache: only item-wise stages may stand between the data and it, got `flatten()`; put that behind'
+            ),
+        ),
+    ],
+)
+def test_what_is_refused(call, error):
+    with raises(type(error), str(error)):
+        call()
