@@ -84,7 +84,7 @@ class _Hashing:
             return getattr(value, '__module__', ''), value.__name__
         if isinstance(value, type):
             return self.kind(value)
-        if type(value).__getstate__ is not object.__getstate__:
+        if any('__getstate__' in vars(kind) for kind in type(value).__mro__[:-1]):
             return map(self.of, (type(value), value.__getstate__()))
         slots = [getattr(value, name, None) for name in _slots(type(value))]
         array = None
