@@ -3,7 +3,8 @@
     XLA_FLAGS=--xla_force_host_platform_device_count=2 python examples/jax_flax.py
 
 makes two devices of one CPU. With `--checkpoints DIR`, kill it whenever you like: the same command goes on, with the
-same losses, bit for bit. It needs `pip install 'itpipe[trainings]'`.
+same losses, bit for bit. It may go on with another number of devices; then the losses are the same but for rounding.
+It needs `pip install 'itpipe[trainings]'`.
 """
 # requires: flax, jax, optax, orbax.checkpoint, sklearn
 
@@ -19,7 +20,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from sklearn.datasets import load_digits
 
-from itpipe import Infinite, apply, batch_by, combine, map_at, parallel_map, sample, with_rng
+from itpipe import Infinite, batch_by, combine, map_at, parallel_map, sample, with_rng
 
 SAVE_EVERY = 10  # steps
 
@@ -52,10 +53,14 @@ def main():
     sharded, copied = NamedSharding(mesh, PartitionSpec('data')), NamedSharding(mesh, PartitionSpec())
     digits = load_digits()
     pairs = list(zip(np.float32(digits.images.reshape(-1, 64) / 16), digits.target, strict=True))
+
+    def to_devices(batch):
+        return jax.device_put(batch, sharded)
+
     batch_iter = Infinite(
         sample(pairs, seed=0)
         | parallel_map(map_at(0, with_rng(add_noise)) | batch_by(32) | combine, threads=2)
-        | apply(jax.device_put, sharded)  # ahead of the training, as all stages
+        | to_devices  # ahead of the training, as all stages
     )
 
     model = Classifier(nnx.Rngs(0))

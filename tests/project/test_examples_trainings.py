@@ -1,6 +1,7 @@
 """The trainings of examples/: each is killed by SIGKILL and goes on, with the losses of one that was left alone."""
 
 import re
+import shutil
 import signal
 import tomllib
 from pathlib import Path
@@ -53,14 +54,14 @@ def in_full(printed: str) -> list[str]:
 def run(name: str, folder: Path, *options: Any, ranks: str = '', **environment: str) -> list[str]:
     launcher = [*TORCHRUN, ranks] if ranks else TRAININGS[name].launcher
     command = [*launcher, EXAMPLES / name, *TRAININGS[name].length, *options]
-    return in_full(run_example(command, folder, **SETTINGS, **environment))
+    return in_full(run_example(command, folder, **{**SETTINGS, **environment}))
 
 
 def killed(name: str, folder: Path, *options: Any, **environment: str) -> list[str]:
     """What it prints until it is killed."""
     length, _, last, _, _, launcher, status = TRAININGS[name]
     command = [*launcher, KILLING, last, EXAMPLES / name, *length, *options]
-    lines = in_full(run_example(command, folder, status, **SETTINGS, **environment))
+    lines = in_full(run_example(command, folder, status, **{**SETTINGS, **environment}))
     assert lines[-1].startswith(last)
     return lines
 
@@ -100,15 +101,32 @@ def check(name: str, folder: Path, **environment: str) -> None:
 @pytest.mark.parametrize('ranks', ['1', '3'])
 def test_ddp_goes_on_with_another_number_of_ranks(ranks, tmp_path):
     """All ranks together get the same batches, so the losses differ by rounding only."""
-    skip_without_packages(EXAMPLES / 'ddp.py')
-    killed('ddp.py', tmp_path, '--checkpoint', tmp_path / 'saved')
-    (tmp_path / 'copy').write_bytes((tmp_path / 'saved').read_bytes())
-    same = run('ddp.py', tmp_path, '--checkpoint', tmp_path / 'saved')
-    other = run('ddp.py', tmp_path, '--checkpoint', tmp_path / 'copy', ranks=ranks)
-    assert len(other) == len(same) == 15
+    check_elsewhere('ddp.py', tmp_path, ranks=ranks)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(4 * SECONDS)
+def test_jax_goes_on_with_another_number_of_devices(tmp_path):
+    lines = check_elsewhere('jax_flax.py', tmp_path, XLA_FLAGS='')
+    assert all(line.endswith(', on 1 devices') for line in lines)
+
+
+def check_elsewhere(name: str, folder: Path, **changed: str) -> list[str]:
+    """What it prints where it was killed and goes on in another way: the same losses, but for rounding."""
+    training = TRAININGS[name]
+    skip_without_packages(EXAMPLES / name)
+    killed(name, folder, training.checkpoint, folder / 'saved')
+    copy = shutil.copytree if (folder / 'saved').is_dir() else shutil.copy
+    copy(folder / 'saved', folder / 'copy')
+    same = run(name, folder, training.checkpoint, folder / 'saved')
+    other = run(name, folder, training.checkpoint, folder / 'copy', **changed)
+    assert same[0].startswith(training.again)
+    assert len(other) == len(same)
     for one, two in zip(other, same, strict=True):
-        assert one.split(': loss ')[0] == two.split(': loss ')[0]
-        assert float(one.split(': loss ')[1]) == pytest.approx(float(two.split(': loss ')[1]), rel=1e-5)
+        (step, loss), (same_step, same_loss) = (re.match(r'(.*): loss ([^,]*)', line).groups() for line in (one, two))
+        assert step == same_step
+        assert float(loss) == pytest.approx(float(same_loss), rel=1e-5)
+    return other
 
 
 @pytest.mark.long
