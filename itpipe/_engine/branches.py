@@ -39,6 +39,9 @@ def branches_of(where: str, name: str, iterables: Iterable[Any]) -> tuple[Stream
         if isinstance(iterable, Stage) or not is_iterable(iterable):
             got = 'a Stage' if isinstance(iterable, Stage) else type(iterable).__name__
             raise TypeError(f'{where}: `{name}[{n}]` must be iterable, got {got}')
+        if isinstance(iterable, (list, tuple)) and iterable and all(isinstance(each, Stream) for each in iterable):
+            kind = type(iterable).__name__
+            raise TypeError(f'{where}: `{name}[{n}]` is a {kind} of streams; give them one by one: `{where}(*streams)`')
         result.append(stream(iterable))
     if not result:
         raise ValueError(f'{where}: `{name}` must not be empty')

@@ -172,6 +172,12 @@ def test_is_a_value():
         ((), {}, ValueError, 'mix: `streams` must not be empty'),
         (([1], 3), {}, TypeError, 'mix: `streams[1]` must be iterable, got int'),
         (
+            ([stream([1]), stream([2])],),
+            {},
+            TypeError,
+            'mix: `streams[0]` is a list of streams; give them one by one: `mix(*streams)`',
+        ),
+        (
             ([1], [2]),
             {'weights': [1]},
             ValueError,

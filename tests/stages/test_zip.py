@@ -260,6 +260,11 @@ def test_within_other_streams():
     ('made', 'error', 'text'),
     [
         (lambda: zip_with(), ValueError, 'zip_with: `others` must not be empty'),
+        (
+            lambda: zip_with((stream([1]),)),
+            TypeError,
+            'zip_with: `others[0]` is a tuple of streams; give them one by one: `zip_with(*streams)`',
+        ),
         (lambda: zip_with([1], 5), TypeError, 'zip_with: `others[1]` must be iterable, got int'),
         (lambda: zip_with(take(3)), TypeError, 'zip_with: `others[0]` must be iterable, got a Stage'),
         (lambda: zip_with(np.array(3)), TypeError, 'zip_with: `others[0]` must be iterable, got ndarray'),
