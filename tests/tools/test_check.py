@@ -814,6 +814,7 @@ def test_few_items_are_looked_at():
     assert len(called) <= 18
 
 
+@pytest.mark.long  # of a process; `test_files_that_are_opened_by_looking_are_closed` is of none
 def test_what_opens_itself_is_not_opened_by_looking():
     data, function, method = Lazy(), Lazy(), Lazy()
     by_id = Lazy()

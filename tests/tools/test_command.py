@@ -5,7 +5,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -51,12 +53,21 @@ def folder(tmp_path, monkeypatch):
 
 def trained(folder, name='train', record='run.log', error=0, shard=None):
     """A script that has trained, and was recorded."""
-    path = folder / f'{name}.py'
     code = TRAIN.replace('RECORD', record).replace('ERROR', str(error)).replace('SHARD', repr(shard))
-    path.write_text(code)
-    env = environment() | {'RANK': '1', 'WORLD_SIZE': '2'}
-    subprocess.run([sys.executable, path], check=True, timeout=60, env=env, cwd=folder)
+    path = folder / f'{name}.py'
+    for file, content in after_training(path.name, code).items():
+        (folder / file).write_bytes(content)
     return path
+
+
+@cache
+def after_training(name, code):
+    """The files that are there when a script has run: in an interpreter of its own, once for all tests."""
+    with TemporaryDirectory() as folder:
+        (Path(folder) / name).write_text(code)
+        env = environment() | {'RANK': '1', 'WORLD_SIZE': '2'}
+        subprocess.run([sys.executable, name], check=True, timeout=60, env=env, cwd=folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
 
 
 def run(capsys, *arguments):

@@ -70,7 +70,7 @@ def test_each_stage_is_a_view_also_those_in_workers():
 NOISY = with_rng(noise)
 PIPELINES = [
     stream(Data(), seed=1) | shuffle(5) | NOISY | batch_by(2) | combine,
-    stream(Data(), seed=1) | shuffle() | parallel_map(NOISY | NOISY | batch_by(3) | combine, processes=1),
+    stream(Data(), seed=1) | shuffle() | parallel_map(NOISY | NOISY | batch_by(3) | combine, threads=1),
     stream(Data(), seed=1) | parallel_map(NOISY, threads=2, on_error='skip') | prefetch(2) | batch_by(2),
     stream(Data(), seed=1) | parallel_map(NOISY, threads=1, ordered=False) | NOISY,
     mix(stream(Data()) | NOISY, stream(Data()) | parallel_map(NOISY, threads=1), seed=1) | batch_by(3) | combine,
@@ -81,7 +81,10 @@ PIPELINES = [
 ]
 
 
-@pytest.mark.parametrize('made', PIPELINES, ids=repr)
+IN_A_PROCESS = stream(Data(), seed=1) | parallel_map(NOISY | NOISY | batch_by(3) | combine, processes=1)
+
+
+@pytest.mark.parametrize('made', [*PIPELINES, pytest.param(IN_A_PROCESS, marks=pytest.mark.long)], ids=repr)
 def test_the_last_view_is_what_the_run_gave(made):
     run = iter(made)
     for _, value in zip(range(20), run, strict=False):

@@ -362,6 +362,7 @@ def elsewhere(**mode):
     )
 
 
+@pytest.mark.long  # as a saved state does, see `test_saved_states`
 def test_a_run_goes_on_in_a_new_interpreter():
     """Where strings have other hashes, and with processes instead of threads."""
     with running(elsewhere(threads=2)) as chain:
