@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ['INSTEAD', 'NAMES', 'OF_INFINITE', 'OF_STREAM', 'RENAMED', 'STAGES', 'WORKERS']
-
-STAGES: Final = frozenset((
-    'apply', 'batch_by', 'bucket_by', 'combine', 'combine_lists', 'combine_pad', 'concat', 'cycle', 'filter_by',
-    'flatten', 'map_all', 'map_at', 'pack', 'parallel_map', 'prefetch', 'random_apply', 'reuse', 'sample_args', 'shard',
-    'shuffle', 'skip', 'take', 'unpack', 'with_rng', 'zip_apply', 'zip_with',
-))  # fmt: skip
-"""The public names that may stand right of `|`."""
+__all__ = ['INSTEAD', 'NAMES', 'OF_INFINITE', 'OF_STREAM', 'RENAMED', 'WORKERS']
 
 # What other libraries call it: what it is here. Each value continues "here it is …".
 _APPLY = '`apply(f)`, or `parallel_map(f, threads=4)` in workers'
