@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -11,7 +11,7 @@ from ._core.checks import auto, integer, positive, truth
 from ._core.instead import check_option, check_transform, did_you_mean, no_attribute
 from ._core.keys import keys_of, ordinals
 from ._core.rng import check_seed
-from ._core.show import format_value, shortened
+from ._core.show import format_step, format_value, shortened
 from ._core.sizes import size
 from ._core.snapshots import snapshot
 from ._core.steps import ItemStep, Step
@@ -193,6 +193,7 @@ class Infinite(Generic[B]):
         chosen = _workers(batch_size, threads=threads, processes=processes, workers=workers)
         self._stream: Stream[Any] = pipe(source, *stages)
         if batch_size is not None:
+            _check_places(stages)
             batches = batch_by(batch_size) | _combiner(combiner, combiner_kwargs)
             self._stream = _in_workers(self._stream, batches, chosen) if chosen else self._stream | batches
         elif combiner is not combine or combiner_kwargs:
@@ -221,10 +222,9 @@ class Infinite(Generic[B]):
             if recording.get():
                 about = {'infinite': repr(self)[:MAX_TEXT], 'batches_per_epoch': batches_per_epoch, 'restart': restart}
                 recorder = Recorder(check_path(record, share and share[0]), digest, about)
-        run = as_run(steps, ahead)
         self._epochs = Epochs(
-            self._stream.source, steps, seed, run.prefetch, stall_timeout, batches_per_epoch, restart, recorder,
-            run.steps, run.receive,
+            self._stream.source, steps, seed, ahead, stall_timeout, batches_per_epoch, restart, recorder,
+            as_run(steps, ahead),
         )  # fmt: skip
         check_alike('Infinite', self._stream.source, steps, self._epochs.seeded)
 
@@ -513,7 +513,7 @@ class Infinite(Generic[B]):
             epoch += ', and each begins again'
         epochs = self._epochs
         return draw_infinite(
-            epochs.source, epochs.steps_as_run, epochs.prefetch, epoch, shortened(self), epochs.stats()
+            epochs.source, epochs.as_run.steps, epochs.as_run.prefetch, epoch, shortened(self), epochs.stats()
         )
 
     def _repr_html_(self) -> str:
@@ -545,6 +545,17 @@ def _workers(batch_size: Any, **given: Any) -> dict[str, Any]:
         elif integer('Infinite', name, value) == 0:
             raise ValueError(f'Infinite: `{name}` must not be 0')
     return workers
+
+
+def _check_places(stages: Sequence[Stage[Any, Any]]) -> None:
+    """Raise an error for a transform of items that is only for batches."""
+    for n, stage in enumerate(stages):
+        for step in stage.steps:
+            if isinstance(step, Step) and step.handover is not None:
+                raise TypeError(
+                    f'Infinite: `transforms[{n}]` gets items, but `{format_step(step)}` is for batches; give'
+                    f' `combiner=combine() | {format_step(step)}`'
+                )
 
 
 def _in_workers(stream: Stream[Any], batches: Stage[Any, Any], workers: dict[str, Any]) -> Stream[Any]:

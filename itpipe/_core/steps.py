@@ -9,7 +9,7 @@ cannot do is refused when the step is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import chain
 from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias
@@ -21,6 +21,7 @@ __all__ = [
     'HIDDEN',
     'METER',
     'STOP',
+    'AsRun',
     'EachStep',
     'Elsewhere',
     'Expanding',
@@ -200,6 +201,16 @@ class Handover(NamedTuple):
     options: tuple[Any, ...]
     receive: Callable[[Any], Any]
     ahead: int
+
+
+class AsRun(NamedTuple):
+    """How an `Infinite` runs its steps."""
+
+    steps: Sequence[Step | ItemStep]
+    prefetch: int | None
+    """How many batches its background thread keeps ready; `Bytes` for a limit in memory."""
+    receive: Callable[[Any], Any] | None = None
+    """What the thread that iterates makes of each batch."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -6,13 +6,13 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from itpipe._core.keys import END, Key
-from itpipe._core.steps import ItemStep, Pair, State, Step
+from itpipe._core.steps import AsRun, Pair, State
 from itpipe.errors import Dropped
 
 from .background import Background
@@ -61,31 +61,28 @@ class EpochRun:
     def __init__(
         self,
         source: Source,
-        steps: Sequence[Step | ItemStep],
+        as_run: AsRun,
         seed: int | None,
-        prefetch: int | None,
         stall_timeout: float | None,
         dropped: deque[Dropped],
         start: Position,
         early: bool = False,
-        receive: Callable[[Any], Any] | None = None,
     ):
         self._pid = os.getpid()
-        self._source, self._steps, self._seed = source, steps, seed
+        self._source, self._steps, self._seed = source, as_run.steps, seed
+        self._receive = as_run.receive
         self._stall_timeout, self._dropped = stall_timeout, dropped
         self.ledger = Ledger()
         self._consumer = self.ledger.consumer
         self._consumer.clocked = True
         self._background = None
-        if prefetch != 0:
+        if as_run.prefetch != 0:
             self.ledger.buffer = Meter()
             self.ledger.buffer.upstream = self.ledger.probe
-            self._background = Background('itpipe-Infinite', prefetch, self.ledger.buffer)
+            self._background = Background('itpipe-Infinite', as_run.prefetch, self.ledger.buffer)
             self._background.stall_timer = StallTimer('no batch has come out of Infinite', stall_timeout)
         self._early = early
         """Whether the thread goes on with the next pass while the last batches of one are taken."""
-        self._receive = receive
-        """What the thread that iterates makes of each batch."""
         self._asked = False
         """Whether it was asked for the pass behind the current one."""
         self._pools = Pools()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property, partial
 from time import perf_counter
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from itpipe._core.keys import END
 from itpipe._core.notes import close_after
 from itpipe._core.rng import fresh_seed
-from itpipe._core.steps import ItemStep, State, Step
+from itpipe._core.steps import AsRun, ItemStep, State, Step
 
 from .chain import is_running, item_again
 from .epoch_run import Cursor, EpochRun
@@ -51,11 +51,10 @@ class Epochs:
         batches_per_epoch: int | None,
         restart: bool,
         recorder: Recorder | None = None,
-        steps_as_run: Sequence[Step | ItemStep] | None = None,
-        receive: Callable[[Any], Any] | None = None,
+        as_run: AsRun | None = None,
     ):
         self.source, self.steps, self.seed = source, steps, seed
-        self.steps_as_run, self.receive = steps_as_run or steps, receive
+        self.as_run = as_run or AsRun(steps, prefetch)
         self.prefetch, self.stall_timeout = prefetch, stall_timeout
         self.batches_per_epoch, self.restart, self.recorder = batches_per_epoch, restart, recorder
         self.warned_of_restart = False
@@ -144,10 +143,7 @@ class Epochs:
                 early = self.source.early and not self.restart
                 recorder = self.recorder
                 record = None if recorder is None else recorder.begin(self.codec, start, self.dropped)
-                self.run = EpochRun(
-                    self.source, self.steps_as_run, self.seed, self.prefetch, self.stall_timeout, self.dropped, start,
-                    early, self.receive,
-                )  # fmt: skip
+                self.run = EpochRun(self.source, self.as_run, self.seed, self.stall_timeout, self.dropped, start, early)
                 self.run.record = record
                 self.run.ledger.show(self.trace)
                 self.run.finalizer = weakref.finalize(self, self.run.drop)

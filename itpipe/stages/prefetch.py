@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from itpipe._core.sizes import size
-from itpipe._core.steps import METER, STOP, Elsewhere, ItemStep, Pair, Stateless, Step
+from itpipe._core.steps import METER, STOP, AsRun, Elsewhere, ItemStep, Pair, Stateless, Step
 from itpipe._engine.factories import factory
 from itpipe._engine.stream import Stage
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
     Same = Stage
 
-__all__ = ['AsRun', 'as_run', 'prefetch']
+__all__ = ['as_run', 'prefetch']
 
 
 @factory
@@ -41,16 +41,6 @@ def prefetch(n: int | str) -> Same:
         elsewhere=Elsewhere('thread', limit=depth),
     )  # fmt: skip
     return Same((step,))
-
-
-class AsRun(NamedTuple):
-    """How an `Infinite` runs its steps."""
-
-    steps: Sequence[Step | ItemStep]
-    prefetch: int | None
-    """How many batches its background thread keeps ready."""
-    receive: Callable[[Any], Any] | None = None
-    """What the loop's thread makes of each batch."""
 
 
 def as_run(steps: Sequence[Step | ItemStep], depth: int | None) -> AsRun:

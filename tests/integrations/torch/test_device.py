@@ -6,6 +6,7 @@ import gc
 import pickle
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -133,6 +134,28 @@ class TestOnTheCpu:
             assert values(batch_iter) == expected
             assert 'parallel_map(with_rng(noisy) | batch_by(8) | combine(), threads=2) | to_device' in repr(batch_iter)
 
+    def test_it_is_pickled_before_it_runs(self) -> None:
+        batch_iter = Infinite(BATCHES | to_device('cpu'), prefetch='1MB')
+        with pickle.loads(pickle.dumps(batch_iter)) as other:
+            assert values(other) == values(BATCHES)
+
+    def test_a_stall_is_told_of(self) -> None:
+        """Where the thread before it is."""
+        told = threading.Event()
+
+        def slow(n: int) -> int:
+            told.wait()
+            return n
+
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: (texts.append(str(message)), told.set())
+            warnings.simplefilter('always')
+            texts: list[str] = []
+            with Infinite([1, 2], slow, to_device('cpu'), stall_timeout=0.01) as batch_iter:
+                assert list(batch_iter) == [1, 2]
+        assert 'no batch has come out of Infinite' in texts[0]
+        assert 'in slow' in texts[0]
+
     def test_it_may_be_anywhere(self) -> None:
         doubled = pipe(BATCHES, to_device('cpu'), prefetch(2), lambda batch: (batch[0] * 2, batch[1]))
         expected = [([[2 * x for x in row] for row in images], names) for images, names in values(BATCHES)]
@@ -162,6 +185,12 @@ class Nothing:
         self.run.close()
 
 
+ITEMS = (
+    "Infinite: `transforms[1]` gets items, but `to_device('cpu')` is for batches; give `combiner=combine() |"
+    " to_device('cpu')`"
+)
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ('make', 'error', 'text'),
@@ -175,6 +204,11 @@ class TestErrors:
                 lambda: to_device(2.5),
                 TypeError,
                 "to_device: `device` must be a torch.device or its name, such as 'cuda', got 2.5",
+            ),
+            (
+                lambda: Infinite([1], abs, apply(abs) | to_device('cpu'), batch_size=2),
+                TypeError,
+                ITEMS,
             ),
             (lambda: to_device('cpu', ahead=0), ValueError, 'to_device: `ahead` must be at least 1, got 0'),
             (
