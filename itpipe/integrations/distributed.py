@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from itpipe._core.checks import check_rank
@@ -72,6 +73,10 @@ def _of_environment(where: str) -> _Rank:
         return named
     if launched is None:
         raise ValueError(f"{where}: `shard='env'` {_needs(given)}")
+    if ('-m', 'mpi4py.futures') in pairwise(sys.orig_argv):
+        raise ValueError(
+            f"{where}: `shard='env'` found {launched}, but the others are workers of mpi4py.futures: leave out `shard`"
+        )
     for name, number in given.items():
         if number != (launched.rank if name == 'RANK' else launched.ranks):
             raise ValueError(f"{where}: `shard='env'` found {name}={number}, but {launched}: {LEFT_OVER}, or {BY_HAND}")

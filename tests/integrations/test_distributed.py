@@ -155,6 +155,19 @@ def test_a_process_of_a_job_that_srun_did_not_start(monkeypatch: pytest.MonkeyPa
         rank_of('f', 'env')
 
 
+def test_a_process_that_has_the_others_as_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, MPICH | {'PMI_RANK': 0})
+    monkeypatch.setattr(sys, 'orig_argv', ['python', '-u', '-m', 'mpi4py.futures', 'train.py'])
+    message = (
+        "f: `shard='env'` found rank 0 of 3 (PMI_RANK, PMI_SIZE), but the others are workers of mpi4py.futures: leave"
+        ' out `shard`'
+    )
+    with raises(ValueError, message):
+        rank_of('f', 'env')
+    monkeypatch.setattr(sys, 'orig_argv', ['python', 'train.py', '-m', 'fast'])
+    assert rank_of('f', 'env') == (0, 3)
+
+
 def test_without_a_launcher() -> None:
     message = (
         "f: `shard='env'` needs torch.distributed or jax.distributed to be initialized, or the environment variables"
@@ -265,6 +278,27 @@ def slurm_runs() -> bool:
     return (
         shutil.which('srun') is not None and not subprocess.run(['sinfo'], check=False, capture_output=True).returncode
     )
+
+
+UNDER_FUTURES = """
+from itpipe import Infinite
+if __name__ == '__main__':
+    try:
+        Infinite(range(9), shard='env')
+    except ValueError as error:
+        print(error)
+"""
+
+
+@needs_mpiexec()
+def test_with_workers_of_mpi(tmp_path: Path) -> None:
+    pytest.importorskip('mpi4py')
+    (tmp_path / 'script.py').write_text(UNDER_FUTURES)
+    command = ['mpiexec', '-n', '2', sys.executable, '-m', 'mpi4py.futures', 'script.py']
+    run = subprocess.run(
+        command, check=True, cwd=tmp_path, env=launching(), stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert 'but the others are workers of mpi4py.futures' in run.stdout, run.stderr
 
 
 @pytest.mark.skipif(not slurm_runs(), reason='needs SLURM')
