@@ -13,6 +13,7 @@ import numpy.typing as npt
 from itpipe import (
     Infinite,
     Ragged,
+    RayExecutor,
     Stage,
     Stream,
     apply,
@@ -234,6 +235,7 @@ def workers(paths: list[str], pairs: list[tuple[Image, int]], executor: ThreadPo
     assert_type(paths | parallel_map(load, threads=4), Stream[Image])
     assert_type(paths | parallel_map(apply(load) | len, processes=-1, ordered=False), Stream[int])
     assert_type(pairs | parallel_map(unpack(augment), executor=executor, in_flight=3), Stream[tuple[Image, int]])
+    assert_type(paths | parallel_map(load, executor=RayExecutor(num_cpus=2)), Stream[Image])
     assert_type(pairs | parallel_map(map_at(0, abs), threads=2), Stream[tuple[Any, ...]])
     assert_type(paths | prefetch('1GB') | parallel_map(load, threads=2, in_flight='512MB'), Stream[Image])
     assert_type(paths | apply(load) | parallel_map(zoom, threads=2, scale_factor=2) | batch_by(2) | len, Stream[int])
