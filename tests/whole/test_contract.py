@@ -288,7 +288,18 @@ def test_an_error_of_the_source_arrives_as_it_was_raised(items, made, expected):
     assert any(f'item {len(items)}' in note for note in error.__notes__)
 
 
-@pytest.mark.parametrize('made', [combine(), combine_pad(), combine_pad(padding_values=-1), combine_lists()], ids=named)
+@pytest.mark.parametrize(
+    'made',
+    [
+        combine(),
+        combine_pad(),
+        combine_pad(padding_values=-1),
+        combine_lists(),
+        combine(types={str: sorted}),
+        combine(ragged=True),
+    ],
+    ids=named,
+)
 def test_combiners_are_stages_too(made):
     assert isinstance(made, Stage)
     assert eval(repr(made), vars(itpipe)) == made
