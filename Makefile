@@ -13,7 +13,7 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: help demo test test-full integrations check lint format layers types docs pictures bench bench-peers soak test-all clean
+.PHONY: help demo test test-full integrations check lint format layers types docs pictures bench bench-peers soak test-all test-lowest clean
 
 help:  ## list the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,8 +84,12 @@ test-all:  ## run the tests on every Python of 3.11 to 3.14 that is here
 	echo "== passed:$${passed:- none}; failed:$${failed:- none}; missing:$${missing:- none}"; \
 	[ -z "$$failed" ] && [ -n "$$passed" ]
 
+test-lowest:  ## run the tests with the oldest versions of the libraries that itpipe needs, on Python 3.11
+	@$(MAKE) --no-print-directory VENV=.venv-lowest PYTHON=$(or $(PYTHON),python3.11) .venv-lowest/.lowest
+	@.venv-lowest/bin/python -m pytest -n auto --dist worksteal -m 'not long' $(ARGS)
+
 clean:  ## remove what was built and installed here
-	@rm -rf .venv .venv-3.* .venv-peers build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-3.* .venv-lowest .venv-peers build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PY):
@@ -110,6 +114,12 @@ $(VENV)/.dev: pyproject.toml $(PY)
 	@echo 'itpipe: installing itpipe[dev] into $(VENV) (once; a few minutes)'
 	@$(INSTALL) --editable '.[dev]'
 	@touch $(VENV)/.examples $@
+
+$(VENV)/.lowest: pyproject.toml $(PY)
+	@sed -n "s/^dependencies = \[\(.*\)\]/\1/p" pyproject.toml | tr -d "' " | tr , '\n' | sed 's/>=/==/' >$(VENV)/lowest.txt
+	@echo 'itpipe: installing itpipe[dev] into $(VENV), with' $$(cat $(VENV)/lowest.txt)
+	@$(INSTALL) --editable '.[dev]' --constraint $(VENV)/lowest.txt
+	@touch $@
 
 $(VENV)/.peers: pyproject.toml $(PY)
 	@echo 'itpipe: installing itpipe[peers] into $(VENV) (once; several minutes, a gigabyte and more)'
