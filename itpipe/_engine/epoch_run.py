@@ -136,7 +136,7 @@ class EpochRun:
                     pair = pair or self._pull(first=epoch.batch == 0)
             except Exception as error:
                 if not self.closed:  # if it is, `close` in another thread has interrupted the wait
-                    if (chain := self._chain or next(iter(self._opened), None)) is not None:
+                    if (chain := self._chain or (self._opened[0] if self._opened else None)) is not None:
                         chain.note_index(error)
                     raise
             chain = self._chain
