@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-from .tables import shorten
+from .tables import WIDEST, shorten
 
 __all__ = ['Line', 'bar', 'live_html', 'live_text']
 
 WIDTH = 20
 """Characters of a bar."""
+BESIDE = 30
+"""Characters beside a name and a bar, for the text."""
+NARROWEST = 16
+"""The fewest characters of a name, where a terminal is narrow."""
 EIGHTHS = ' ▏▎▍▌▋▊▉'
-WIDEST = 40
-"""The most characters of a name."""
 
 
 class Line(NamedTuple):
@@ -42,7 +44,8 @@ def live_text(lines: Sequence[Line], note: str = '', width: int = 120) -> list[s
     load  ▕██████████          ▏ 2 a second
     A note.
     """
-    names = [_name(line.name, WIDEST) for line in lines]
+    most = min(WIDEST, max(width - WIDTH - BESIDE, NARROWEST))
+    names = [_name(line.name, most) for line in lines]
     longest = max(map(len, names), default=0)
     texts = [f'{name.ljust(longest)}  ▕{bar(line.share)}▏ {line.text}' for name, line in zip(names, lines, strict=True)]
     return [text if len(text) <= width else text[: width - 1] + '…' for text in filter(None, [*texts, note])]

@@ -22,11 +22,13 @@ WRAPPERS = re.compile(r'\b(?:apply|unpack|with_rng|map_all)\(([\w.<>]+)\)')
 
 
 def shorten(text: str, most: int) -> str:
-    """The text. If it is longer than this, functions are in the place of what wraps them. If that is not enough, its
-    middle is left out, or where there is little room its end.
+    """The text. If it is longer than this, functions are in the place of what wraps them. If that is not enough, stages
+    in its middle are left out, or else its middle, or where there is little room its end.
 
     >>> shorten('parallel_map(unpack(with_rng(noisy)), threads=2)', 40)
     'parallel_map(noisy, threads=2)'
+    >>> shorten('parallel_map(load | batch_by(8) | combine, threads=2)', 44)
+    'parallel_map(load | … | combine, threads=2)'
     >>> shorten('parallel_map(map_at(0, load), threads=2)', 32)
     'parallel_map(map_at…, threads=2)'
     >>> shorten('parallel_map(load, threads=2)', 20)
@@ -40,6 +42,11 @@ def shorten(text: str, most: int) -> str:
         inner, text = text, WRAPPERS.sub(r'\1', text)
     if len(text) <= most:
         return text
+    stages = text.split(' | ')
+    for kept in range(len(stages) - 2, 1 if stages[0] == 'look-up' else 0, -1):
+        fewer = ' | '.join([*stages[:kept], '…', stages[-1]])
+        if len(fewer) <= most:
+            return fewer
     end = (most - 1) * 2 // 5 if most > NARROWEST else 0
     return f'{text[: most - 1 - end]}…{text[len(text) - end :]}'
 

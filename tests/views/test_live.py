@@ -16,10 +16,10 @@ def test_a_bar_has_its_width(share):
 
 
 def test_lines_stand_under_each_other_and_fit_the_terminal():
-    lines = live_text(LINES, 'A note.', 50)
-    assert [line.index('▕') for line in lines[:-1]] == [42, 42]
+    lines = live_text(LINES, 'A note.', 40)
+    assert [line.index('▕') for line in lines[:-1]] == [18, 18]
     assert lines[-1] == 'A note.'
-    assert all(len(line) <= 50 for line in lines)
+    assert all(len(line) <= 40 for line in lines)
     assert lines[0].endswith('…')
 
 

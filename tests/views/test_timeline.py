@@ -63,7 +63,7 @@ def test_a_way_does_not_go_on_in_the_next_pass():
 
 
 def test_long_names_are_shortened_and_whole_in_the_arguments():
-    name = 'apply(load) | ' * 10
+    name = 'apply-load-' * 10
     spans = [SPANS[0]._replace(name=name), SPANS[0]]
     made = [*events(spans, [Count(name, 0.0, 1), Count(name[:44] + 'x' * 20 + name[-40:], 0.0, 2)])]
     long, short = [event for event in made if event['ph'] == 'X']
