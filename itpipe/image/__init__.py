@@ -1,8 +1,9 @@
 """Zoom, pad, crop and scale: plain functions of one array, for pipelines such as `images | map_at(0, zoom, [2, 2])`.
 
-All functions take arrays of any number of dimensions, or nested lists of numbers, and choose axes in the same way. They
-do not change their input. They return a new C-contiguous array, never a view: it can be written to, and it does not
-keep the original alive. The result has the dtype of the input; only `normalize` and `min_max_scale` return floats.
+All functions but those of patches take arrays of any number of dimensions, or nested lists of numbers, and choose axes
+in the same way. They do not change their input. They return a new C-contiguous array, never a view: it can be written
+to, and it does not keep the original alive. The result has the dtype of the input; only `normalize` and `min_max_scale`
+return floats.
 
 With `axis=None`, one number is for every axis, and a sequence is for the last `len(sequence)` axes. So
 `scale_factor=[2, 2]` zooms the rows and columns of a channels-first image. `axis` names the axes instead: an int or
@@ -19,12 +20,14 @@ from itpipe._core.public import publish as _publish
 
 from ._crop import crop_to_box, crop_to_shape, get_centered_box, mask2bounding_box, restore_crop
 from ._pad import pad, pad_to_divisible, pad_to_shape
+from ._patches import grid_patches, join_patches, random_patches
 from ._scale import min_max_scale, normalize
 from ._zoom import proportional_zoom_to_shape, zoom, zoom_to_shape
 
 __all__ = [
-    'crop_to_box', 'crop_to_shape', 'get_centered_box', 'mask2bounding_box', 'min_max_scale', 'normalize', 'pad',
-    'pad_to_divisible', 'pad_to_shape', 'proportional_zoom_to_shape', 'restore_crop', 'zoom', 'zoom_to_shape',
+    'crop_to_box', 'crop_to_shape', 'get_centered_box', 'grid_patches', 'join_patches', 'mask2bounding_box',
+    'min_max_scale', 'normalize', 'pad', 'pad_to_divisible', 'pad_to_shape', 'proportional_zoom_to_shape',
+    'random_patches', 'restore_crop', 'zoom', 'zoom_to_shape',
 ]  # fmt: skip
 
 _publish(globals())
