@@ -1,1 +1,1 @@
-"""Other libraries: a file for each. None of them is imported before it is used."""
+"""Other libraries: a file or a folder for each. None of them is imported before it is used."""

@@ -48,6 +48,7 @@ from itpipe import (
     zip_with,
 )
 from itpipe.image import zoom
+from itpipe.integrations.torch import Loader, loader, to_device, to_torch
 
 T = TypeVar('T')
 Array: TypeAlias = npt.NDArray[Any]
@@ -306,3 +307,11 @@ def training(pairs: list[tuple[Image, int]], records: Stream[Record]) -> None:
     assert_type(Infinite(pairs, batch_size=32), Infinite[Any])
     assert_type(Infinite(pairs, map_at(0, zoom, scale_factor=2), unpack(augment), prefetch=3), Infinite[Any])
     assert_type(Infinite(pairs, abs, batch_size=32, combiner=combine_pad, ratio=0), Infinite[Any])
+
+
+# Tensors: what they are is not known here
+for tensors in (
+    np.ones((4, 3)) | to_torch() | batch_by(2) | combine | to_device('cuda', ahead=2),
+    range(3) | to_torch(),
+):
+    assert_type(loader(Infinite(tensors)), Loader[Any])

@@ -364,11 +364,11 @@ def test_whole_batches_of_torch_tensors_are_not_copied_here() -> None:
 @needs_memfd
 def test_arrays_that_are_made_tensors_in_a_worker_are_not_copied_here() -> None:
     torch = pytest.importorskip('torch')
-    batches = range(8) | parallel_map(apply(large) | batch_by(4) | combine | to_torch(), processes=1)
-    for number, batch in enumerate(batches):
-        assert (type(batch), batch.dtype) == (torch.Tensor, torch.int64)
-        assert batch[:, 0, 0].tolist() == [*range(4 * number, 4 * number + 4)]
-        assert 'memfd' in file_at(batch.data_ptr())
+    for whole in (apply(large) | batch_by(4) | combine | to_torch(), apply(large) | to_torch() | batch_by(4) | combine):
+        for number, batch in enumerate(range(8) | parallel_map(whole, processes=1)):
+            assert (type(batch), batch.dtype) == (torch.Tensor, torch.int64)
+            assert batch[:, 0, 0].tolist() == [*range(4 * number, 4 * number + 4)]
+            assert 'memfd' in file_at(batch.data_ptr())
 
 
 @pytest.mark.long

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from itpipe._core.checks import integer, truth
 from itpipe._core.keys import Key
@@ -22,16 +22,11 @@ from ._cuda import Copies, Sent, has_to
 from ._structure import mapped
 from ._tensors import as_tensor, need_torch
 
-if TYPE_CHECKING:
-    from itpipe._engine.stream import Changed
-else:
-    Changed = Stage
-
 __all__ = ['to_device']
 
 
 @factory
-def to_device(device: Any, pin_memory: bool = True, ahead: int = 1) -> Changed:
+def to_device(device: Any, pin_memory: bool = True, ahead: int = 1) -> Stage[Any, Any]:
     """The same batches, on a device: the last stage, which copies `ahead` batches while the loop works on another one.
 
     `device` is a `torch.device` or its name, such as `'cuda'`. Without an index, it is the current device of the thread
@@ -73,7 +68,7 @@ def to_device(device: Any, pin_memory: bool = True, ahead: int = 1) -> Changed:
         'to_device', _ahead, (STOP, METER, ahead, *options), fingerprint='', itemwise=True,
         elsewhere=Elsewhere('thread', limit=ahead), handover=Handover(_sent, options, _received, ahead),
     )  # fmt: skip
-    return Changed((step,))
+    return Stage((step,))
 
 
 def _ahead(

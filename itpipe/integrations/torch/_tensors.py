@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,16 +15,11 @@ from itpipe._engine.stream import Stage
 
 from ._structure import mapped
 
-if TYPE_CHECKING:
-    from itpipe._engine.stream import Changed
-else:
-    Changed = Stage
-
 __all__ = ['as_tensor', 'need_torch', 'to_torch']
 
 
 @factory
-def to_torch() -> Changed:
+def to_torch() -> Stage[Any, Any]:
     """The same items, with tensors in the place of numpy arrays; it works on batches, too.
 
     Arrays are found anywhere in tuples, named tuples, lists, dicts and dataclasses, which keep their type. Text,
@@ -48,7 +43,7 @@ def to_torch() -> Changed:
     See also: `to_device`, which does this, too; `combine`.
     """
     need_torch('to_torch')
-    return Changed((ItemStep('to_torch', _make),))
+    return Stage((ItemStep('to_torch', _make),))
 
 
 def _make() -> Any:

@@ -322,3 +322,21 @@ class TestOnCuda:
             for images, _ in Infinite(batches) if in_infinite else batches:
                 got.append(images)
         assert len(got) == 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a device')
+@pytest.mark.leaves_threads('CUDA keeps what it opens')
+@pytest.mark.parametrize('pin_memory', [True, False])
+def test_on_a_real_device(pin_memory: bool) -> None:
+    """With so much to do for the loop's stream that copies are always ahead of it."""
+    shape, count = (64, 1 << 14), 40
+    busy = torch.ones(2048, 2048, device='cuda')
+    arrays = [np.full(shape, n, np.float32) for n in range(count)]
+    sums = []
+    with Infinite(arrays, to_device('cuda', pin_memory, ahead=2)) as batch_iter:
+        for batch in batch_iter:
+            assert batch.device.type == 'cuda'
+            busy = busy @ busy / 2048
+            sums.append(batch.sum() + 0 * busy[0, 0])
+            del batch
+    assert [round(float(each)) for each in sums] == [n * shape[0] * shape[1] for n in range(count)]
