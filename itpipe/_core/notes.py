@@ -14,7 +14,7 @@ __all__ = ['close_after', 'note', 'note_index', 'noted', 'remark']
 
 MAX_NOTES = 16
 """A function may raise the same error for every item; it gets no more notes than this."""
-ITEM: Final = re.compile(r', item \d+( \(part \d+(, \d+)*\))?$')
+ITEM: Final = r', item \d+( \(part \d+(, \d+)*\))?$'
 """The end of a note about one item."""
 
 
@@ -30,7 +30,7 @@ def note_index(error: BaseException, index_of: Callable[[list[int]], int | None]
     """
     notes = notes_of(error)
     last = next((n for n in reversed(range(len(notes))) if _is_ours(notes[n])), None)
-    if last is None or (found := ITEM.search(notes[last])) is None:
+    if last is None or (found := re.search(ITEM, notes[last])) is None:
         return
     numbers = [int(number) for number in re.findall(r'\d+', found[0])]
     if (index := index_of(numbers)) is not None and index != numbers[0]:

@@ -42,7 +42,7 @@ __all__ = [
 
 MAX_LINE: Final = 40
 """Characters; a longer line is shortened to its first ones and a checksum, which keeps states small."""
-SIZE: Final = re.compile(r'(?<=^\[\]\tbatch_by\()[0-9]+', re.MULTILINE)
+SIZE: Final = r'(?m)(?<=^\[\]\tbatch_by\()[0-9]+'
 """The number of items in a batch, where that is a number."""
 
 
@@ -103,7 +103,7 @@ def names_in(text: str) -> list[str]:
 
 def differ_in_batch_size(there: str, here: str) -> bool:
     """Whether the pipelines are the same but for how many items make a batch."""
-    return there != here and SIZE.sub('', there) == SIZE.sub('', here)
+    return there != here and re.sub(SIZE, '', there) == re.sub(SIZE, '', here)
 
 
 def difference(there: str, here: str) -> str:

@@ -12,7 +12,7 @@ __all__ = ['changes_integers', 'is_table', 'labels']
 
 MARKS = ('axes', 'dims', 'schema', 'null_count', 'isna', 'unit', 'units')
 """A type with one of these attributes may have labels, units or dtypes that numpy does not have."""
-INTEGERS = re.compile(r'u?int(64|128)', re.IGNORECASE)
+INTEGERS = r'(?i)u?int(64|128)'
 
 
 def is_table(kind: type) -> bool:
@@ -45,7 +45,7 @@ def changes_integers(value: Any, array: np.ndarray[Any, Any]) -> bool:
     """Whether numpy has changed integers to floats of another value, as where some are missing or beside floats."""
     if array.dtype.kind != 'f':
         return False
-    whole = [INTEGERS.match(str(dtype)) is not None for dtype in _dtypes(value)]
+    whole = [re.match(INTEGERS, str(dtype)) is not None for dtype in _dtypes(value)]
     if not any(whole):
         return False
     columns = array[:, whole] if array.ndim == 2 and len(whole) == array.shape[1] else array
