@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -274,35 +273,12 @@ def test_with_mpiexec(tmp_path: Path) -> None:
     launch(tmp_path, ['mpiexec', '-n', '2', sys.executable])
 
 
-def slurm_runs() -> bool:
-    return (
-        shutil.which('srun') is not None and not subprocess.run(['sinfo'], check=False, capture_output=True).returncode
-    )
-
-
-UNDER_FUTURES = """
-from itpipe import Infinite
-if __name__ == '__main__':
-    try:
-        Infinite(range(9), shard='env')
-    except ValueError as error:
-        print(error)
-"""
-
-
-@needs_mpiexec()
-def test_with_workers_of_mpi(tmp_path: Path) -> None:
-    pytest.importorskip('mpi4py')
-    (tmp_path / 'script.py').write_text(UNDER_FUTURES)
-    command = ['mpiexec', '-n', '2', sys.executable, '-m', 'mpi4py.futures', 'script.py']
-    run = subprocess.run(
-        command, check=True, cwd=tmp_path, env=launching(), stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    assert 'but the others are workers of mpi4py.futures' in run.stdout, run.stderr
-
-
-@pytest.mark.skipif(not slurm_runs(), reason='needs SLURM')
+@pytest.mark.long
 def test_with_srun(tmp_path: Path) -> None:
+    try:
+        subprocess.run(['sinfo'], check=True, capture_output=True, timeout=LIMIT)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip('needs SLURM, and a controller that answers')
     launch(tmp_path, ['srun', '-n', '2', sys.executable])
 
 
