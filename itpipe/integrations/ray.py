@@ -17,8 +17,8 @@ class RayExecutor(Executor):
     `options` are those of `ray.remote`, for each call: `num_cpus` (1 by default), `num_gpus`, `resources`,
     `max_retries`, `runtime_env` and so on. As many calls run at once as the cluster has room for: `num_workers`.
 
-    Connect to Ray before, with `ray.init()`, and leave it in the end, with `ray.shutdown()`. The executor does neither.
-    It may be used by several runs, and after `shutdown` by none.
+    Call `ray.init()` before, and `ray.shutdown()` in the end: the executor does neither. Several runs may use it. If a
+    run ends early, Ray still makes the calls that it was sent.
 
     If a process of Ray dies, Ray calls the function again in another one, up to `max_retries` times for each item (3 by
     default, -1 is without end). After that, the run ends with `ray.exceptions.WorkerCrashedError`.
