@@ -122,6 +122,37 @@ def test_without_the_callback_a_warning_says_what_is_done(tmp_path: Path) -> Non
         assert len(train(tmp_path, checkpoint=tmp_path / 'checkpoint-9', callback=False)) == 3
 
 
+@with_trainers
+@pytest.mark.long
+def test_evaluation_has_each_item_once_each_time(tmp_path: Path) -> None:
+    transformers = pytest.importorskip('transformers')
+    source = stream(range(18), seed=0) | with_rng(item) | batch_by(4) | combine | to_torch()
+    with batches() as batch_iter, Infinite(source, restart=True) as valid:
+        train_loader, valid_loader = loader(batch_iter), loader(valid)
+
+        class Trainer(transformers.Trainer):  # type: ignore[misc]
+            def get_train_dataloader(self) -> Any:
+                return train_loader
+
+            def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+                return valid_loader
+
+        class Evaluated(Model):
+            def forward(self, x: Any, labels: Any, n: Any) -> dict[str, Any]:
+                return super().forward(x, labels, n) | {'logits': n}
+
+        seen: list[list[int]] = []
+        arguments = transformers.TrainingArguments(
+            str(tmp_path), remove_unused_columns=False, report_to='none', use_cpu=True, disable_tqdm=True,
+            max_steps=4, eval_strategy='steps', eval_steps=2,
+        )  # fmt: skip
+        Trainer(
+            Evaluated(), arguments, callbacks=[train_loader.trainer_callback], eval_dataset=[None],
+            compute_metrics=lambda results: seen.append(results.predictions.tolist()) or {},
+        ).train()  # fmt: skip
+    assert seen == [[*range(18)]] * 2
+
+
 SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
