@@ -20,6 +20,8 @@ import numpy as np
 
 from .feeds import Feed, batched, grouped, stacked
 from .figures import stage_cost
+from .packing import LENGTH
+from .packing import ROWS as OPEN_ROWS
 from .workers import COUNTS, with_workers
 from .works import Padding, Work, thread_and_queue
 
@@ -452,6 +454,32 @@ def stage_rows(count: int) -> dict[str, Callable[[], float]]:
 TORCH, NODES, GRAIN, SPDL = 'torch', 'torchdata.nodes', 'grain', 'spdl.pipeline'
 STREAMABLE, JOBLIB, MPIRE, DPIPE = 'streamable', 'joblib', 'mpire', 'dpipe.batch_iter'
 
+
+def grain_packed(feed: Feed, kind: str) -> Iterator[Any]:
+    """Of grain's texts, those longer than a row come in parts."""
+    experimental = importlib.import_module('grain').experimental
+    grain = importlib.import_module('grain.python')
+    parts = [text[at : at + LENGTH] for text in feed.items for at in range(0, len(text), LENGTH)]
+    texts = grain.MapDataset.source(parts).map(lambda text: {'tokens': text}).to_iter_dataset()
+    lengths = {'tokens': LENGTH}
+    if kind == 'ConcatThenSplit':
+        rows = experimental.ConcatThenSplitIterDataset(texts, length_struct=lengths)
+    else:
+        rows = getattr(experimental, f'{kind}PackIterDataset')(
+            texts, length_struct=lengths, num_packing_bins=OPEN_ROWS, shuffle_bins=False
+        )
+    for row in rows:
+        yield {'tokens': row['tokens'], 'segment_ids': row['tokens_segment_ids']}
+
+
+def packers() -> list[Peer]:
+    return [
+        Peer('grain, first fit', GRAIN, partial(grain_packed, kind='FirstFit')),
+        Peer('grain, best fit', GRAIN, partial(grain_packed, kind='BestFit')),
+        Peer('grain, concatenated and split', GRAIN, partial(grain_packed, kind='ConcatThenSplit')),
+    ]
+
+
 PEERS: dict[str, list[Peer]] = {
     'small-items': [
         Peer('thread and queue by hand', '', thread_and_queue),
@@ -511,6 +539,8 @@ PEERS: dict[str, list[Peer]] = {
         Peer('SPDL, threads', SPDL, spdl_threads),
         Peer('streamable, threads', STREAMABLE, streamable_threads),
     ],
+    'tokens-pack': packers(),
+    'tokens-pack-padding': packers(),
     'hf-rows': [
         Peer('torch, no workers', TORCH, torch_dataset),
         Peer('torch, 2 workers', TORCH, partial(torch_dataset, num_workers=2)),

@@ -22,6 +22,7 @@ import numpy as np
 
 from .figures import FIGURES, end_descendants
 from .loading import LOADING
+from .packing import PACKING
 from .passes import PASSES
 from .rows import ROWS
 from .tuning import TUNING
@@ -47,7 +48,7 @@ __all__ = [
 
 Record: TypeAlias = dict[str, Any]
 
-ALL = WORKS | LOADING | ROWS | WORKERS | PASSES | TUNING | FIGURES
+ALL = WORKS | LOADING | ROWS | WORKERS | PASSES | PACKING | TUNING | FIGURES
 NEEDS = {
     'jpeg': 'PIL',
     'auto-jpeg': 'PIL',
@@ -58,7 +59,7 @@ NEEDS = {
 """The modules without which a work is left out."""
 LONG = frozenset(['auto-jpeg', 'auto-python', 'auto-waits', 'many-workers', 'many-workers-large'])
 """Works that take many minutes: they are measured only where they are named."""
-SCALES = {'s': 1.0, 'ms': 1e3, 'µs': 1e6, 'look-ups': 1.0}
+SCALES = {'s': 1.0, 'ms': 1e3, 'µs': 1e6, 'look-ups': 1.0, '%': 1.0}
 PATIENCE = 300.0
 """Seconds after which a row that has not finished its round is given up."""
 

@@ -38,7 +38,7 @@ class Work:
 
     title: str
     aim: float  # how many times the limit, or the time
-    unit: str  # s, ms, µs or look-ups, and of what
+    unit: str  # s, ms, µs, look-ups or %, and of what
     rows: dict[str, Callable[[], float]]
     feed: Any = None
     against: str = 'limit'  # or 'nothing': then there is no limit, and the aim is a time
