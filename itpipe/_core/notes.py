@@ -14,8 +14,10 @@ __all__ = ['close_after', 'note', 'note_index', 'noted', 'remark']
 
 MAX_NOTES = 16
 """A function may raise the same error for every item; it gets no more notes than this."""
-ITEM: Final = r', item \d+( \(part \d+(, \d+)*\))?$'
-"""The end of a note about one item."""
+ITEM: Final = r', item \d+(?: \(part \d+(?:, \d+)*\))?$'
+ITEMS: Final = r', items (?:(\d+) to (\d+)|(\d+(?:, \d+)*)(, …)?)$'
+"""The ends of notes about one item, and about those of a batch, as `describe` writes them."""
+MOST_INDICES: Final = 8
 
 
 def note(error: BaseException, where: str, key: Key | None) -> None:
@@ -24,18 +26,28 @@ def note(error: BaseException, where: str, key: Key | None) -> None:
 
 
 def note_index(error: BaseException, index_of: Callable[[list[int]], int | None]) -> None:
-    """Where the last of these notes names an item by its ordinal, add its index in the data, if that is another number.
+    """Where the last of these notes names items by their ordinals, add their indices in the data, if these are others.
 
-    `index_of` gets the numbers in the key of the item, the ordinal first.
+    `index_of` gets the numbers in the key of an item, the ordinal first.
     """
     notes = notes_of(error)
     last = next((n for n in reversed(range(len(notes))) if _is_ours(notes[n])), None)
-    if last is None or (found := re.search(ITEM, notes[last])) is None:
-        return
-    numbers = [int(number) for number in re.findall(r'\d+', found[0])]
-    if (index := index_of(numbers)) is not None and index != numbers[0]:
-        text = f'{notes[last]} (index {index})'
+    keys, more = ([], '') if last is None else _keys_in(notes[last])
+    indices = [index_of(key) for key in keys]
+    if last is not None and None not in indices and indices != [key[0] for key in keys]:
+        text = f'{notes[last]} ({"index" if len(keys) == 1 else "indices"} {", ".join(map(str, indices))}{more})'
         notes[last : last + 1] = [] if text in notes else [text]
+
+
+def _keys_in(text: str) -> tuple[list[list[int]], str]:
+    """The numbers in the keys of the items that a note is about, and `', …'` if there are more of these."""
+    if (found := re.search(ITEM, text)) is not None:
+        return [[int(number) for number in re.findall(r'\d+', found[0])]], ''
+    if (found := re.search(ITEMS, text)) is None:
+        return [], ''
+    first, last, listed, more = found.groups()
+    items = [*range(int(first), int(last) + 1)] if listed is None else [int(item) for item in listed.split(', ')]
+    return [[item] for item in items[:MOST_INDICES]], more or (', …' if len(items) > MOST_INDICES else '')
 
 
 def remark(error: BaseException, text: str) -> None:

@@ -17,7 +17,7 @@ WIDEST = 44
 
 NARROWEST = 24
 """The fewest of it, where a terminal is narrow."""
-WRAPPERS = re.compile(r'\b(?:apply|unpack|with_rng|map_all)\(([\w.<>]+)\)')
+WRAPPERS = r'\b(?:apply|unpack|with_rng|map_all)\(([\w.<>]+)\)'
 """A function alone says as much."""
 
 
@@ -39,7 +39,7 @@ def shorten(text: str, most: int) -> str:
         return text
     inner = None
     while inner != text:
-        inner, text = text, WRAPPERS.sub(r'\1', text)
+        inner, text = text, re.sub(WRAPPERS, r'\1', text)
     if len(text) <= most:
         return text
     stages = text.split(' | ')

@@ -47,7 +47,13 @@ def test_an_error_of_closing_is_noted_on_the_one_before_it() -> None:
     [
         ('itpipe: raised in f, item 5', [5], 'itpipe: raised in f, item 5 (index 8)'),
         ('itpipe: raised in f, item 5 (part 0, 2)', [5, 0, 2], 'itpipe: raised in f, item 5 (part 0, 2) (index 8)'),
-        ('itpipe: raised in f, items 5 to 6', None, 'itpipe: raised in f, items 5 to 6'),
+        ('itpipe: raised in f, items 5 to 6', [5, 6], 'itpipe: raised in f, items 5 to 6 (indices 8, 8)'),
+        ('itpipe: raised in f, items 5, 3, …', [5, 3], 'itpipe: raised in f, items 5, 3, … (indices 8, 8, …)'),
+        (
+            'itpipe: raised in f, items 5 to 99',
+            [5, 6, 7, 8, 9, 10, 11, 12],
+            'itpipe: raised in f, items 5 to 99 (indices 8, 8, 8, 8, 8, 8, 8, 8, …)',
+        ),
         ('itpipe: raised in the source', None, 'itpipe: raised in the source'),
         ('itpipe: raised in f, item 8', [8], 'itpipe: raised in f, item 8'),
     ],
@@ -66,7 +72,11 @@ def test_the_index_in_the_data_is_added_where_it_is_another_number(
         error.add_note(each)
     note_index(error, index_of)
     expected = ['mine', 'itpipe: raised in inner, item 3', noted_, 'itpipe: closing raised 1 as well']
-    assert (asked, error.__notes__) == ([] if numbers is None else [numbers], expected)
+    if 'items' in text:
+        assert asked == [[number] for number in numbers or ()]
+    else:
+        assert asked == ([] if numbers is None else [numbers])
+    assert error.__notes__ == expected
 
 
 def test_the_same_index_is_noted_once() -> None:

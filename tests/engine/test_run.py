@@ -45,6 +45,11 @@ def refuses_55(x):
     return x
 
 
+def has_55(batch):
+    for x in batch:
+        refuses_55(x)
+
+
 @stage
 def numbered_anew(items):
     yield from items
@@ -65,6 +70,10 @@ def numbered_anew(items):
         (
             lambda: sample(range(100), seed=0) | (lambda x: [x, x]) | flatten | refuses_55,
             'apply(refuses_55), item 248 (part 0) (index 55)',
+        ),
+        (
+            lambda: sample(range(100), seed=0) | batch_by(3) | has_55,
+            'apply(has_55), items 246 to 248 (indices 65, 75, 55)',
         ),
         (lambda: stream(range(100)) | refuses_55, 'apply(refuses_55), item 55'),
         (lambda: sample(range(100), seed=0) | numbered_anew() | refuses_55, 'apply(refuses_55), item 248'),
