@@ -50,7 +50,8 @@ class Infinite(Generic[B]):
     """Batches made in the background, epoch after epoch.
 
     `source` is a stream or another iterable. `transforms` are stages, or functions of one item. `batch_size` is the
-    number of items in a batch, or a predicate, see `batch_by`. `combiner` makes a batch of the items and gets
+    number of items in a batch, or a predicate, see `batch_by`. With `drop_last=True`, a last batch with fewer items is
+    left out. `combiner` makes a batch of the items and gets
     `combiner_kwargs`. Without `batch_size`, the items of the stream are the batches. `seed` is the seed of all random
     stages that have no seed of their own.
 
@@ -141,6 +142,7 @@ class Infinite(Generic[B]):
         source: Iterable[Any],
         *transforms: Any,
         batch_size: int | Callable[[list[Any], Any], object],
+        drop_last: bool = False,
         batches_per_epoch: int | None = None,
         combiner: AnyFunction[B] | Stage[Any, B],
         prefetch: int | str | None = None,
@@ -161,6 +163,7 @@ class Infinite(Generic[B]):
         source: Iterable[Any],
         *transforms: Any,
         batch_size: int | Callable[[list[Any], Any], object] | None = None,
+        drop_last: bool = False,
         batches_per_epoch: int | None = None,
         combiner: Any = combine,
         prefetch: int | str | None = None,
@@ -187,6 +190,8 @@ class Infinite(Generic[B]):
             positive('Infinite', 'stall_timeout', stall_timeout)
         if batch_size is not None and not callable(batch_size):
             integer('Infinite', 'batch_size', batch_size, least=1)
+        if truth('Infinite', 'drop_last', drop_last) and (batch_size is None or callable(batch_size)):
+            raise TypeError('Infinite: `drop_last` goes with a `batch_size` that is an int')
         for n, transform in enumerate(transforms):
             check_transform(f'Infinite: `transforms[{n}]`', transform)
         stages = [as_stage(transform, f'Infinite: `transforms[{n}]`') for n, transform in enumerate(transforms)]
@@ -194,7 +199,8 @@ class Infinite(Generic[B]):
         self._stream: Stream[Any] = pipe(source, *stages)
         if batch_size is not None:
             _check_places(stages)
-            batches = batch_by(batch_size) | _combiner(combiner, combiner_kwargs)
+            lists = batch_by(batch_size) if callable(batch_size) else batch_by(batch_size, drop_last)
+            batches = lists | _combiner(combiner, combiner_kwargs)
             self._stream = _in_workers(self._stream, batches, chosen) if chosen else self._stream | batches
         elif combiner is not combine or combiner_kwargs:
             given = 'combiner' if combiner is not combine else next(iter(combiner_kwargs))

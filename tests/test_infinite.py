@@ -1183,3 +1183,20 @@ def test_the_run_may_be_reset_while_another_thread_asks_for_it(monkeypatch):
             epochs.__getstate__()
         monkeypatch.undo()
     assert found == [None, 1, 1]
+
+
+@pytest.mark.parametrize('workers', [{}, {'threads': 2}, {'processes': 1}], ids=str)
+def test_a_short_last_batch_may_be_left_out(workers: dict[str, Any]) -> None:
+    """In each pass, and in `len`."""
+    with Infinite(range(10), abs, batch_size=4, drop_last=True, **workers) as batch_iter:
+        assert len(batch_iter) == 2
+        for _ in range(2):
+            assert [batch.tolist() for batch in batch_iter] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+@pytest.mark.parametrize('batch_size', [None, lambda items, item: True])
+def test_only_a_batch_of_a_given_size_may_be_short(batch_size: Any) -> None:
+    with raises(TypeError, 'Infinite: `drop_last` goes with a `batch_size` that is an int'):
+        Infinite([1], batch_size=batch_size, drop_last=True)
+    with raises(TypeError, 'Infinite: `drop_last` must be True or False, got int'):
+        Infinite([1], batch_size=2, drop_last=1)

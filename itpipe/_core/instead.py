@@ -26,8 +26,8 @@ PAGE: Final = '; the page "Coming from other libraries" has more'
 WITHOUT_CALL: Final = ('combine', 'combine_lists', 'combine_pad', 'flatten')
 """The stages that may stand right of `|` without a call, too."""
 OWN: Final = (
-    'batch_size', 'batches_per_epoch', 'combiner', 'digest', 'even', 'prefetch', 'processes', 'record', 'restart',
-    'seed', 'shard', 'stall_timeout', 'threads', 'workers',
+    'batch_size', 'batches_per_epoch', 'combiner', 'digest', 'drop_last', 'even', 'prefetch', 'processes', 'record',
+    'restart', 'seed', 'shard', 'stall_timeout', 'threads', 'workers',
 )  # fmt: skip
 
 

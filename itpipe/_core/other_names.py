@@ -141,17 +141,12 @@ _SHUFFLE = (
 _EPOCHS = 'each `for` loop over it is an epoch'
 _RNG = 'each item has a random generator of its own, see `with_rng`; give a `seed`'
 _RANK = 'give `shard=(rank, number of ranks)`'
-_DROP = (
-    'put `batch_by(size, drop_last=True)` and the combiner last in the transforms, with no `batch_size`, or'
-    ' `parallel_map(f | batch_by(size, drop_last=True) | combine, processes=…)`'
-)
 INSTEAD: Final = {
     'batch_sampler': '`batch_size` may be a function that says which items make a batch, see `batch_by`',
     'buffer_size': f'to make batches ahead, give `prefetch`; to shuffle, {_SHUFFLE}',
     'collate_fn': 'give `combiner`',
     'concurrency': WORKERS,
-    'drop_last': _DROP,
-    'drop_remainder': _DROP,
+    'drop_remainder': 'give `drop_last`',
     'epochs': _EPOCHS,
     'generator': _RNG,
     'in_order': 'give `ordered` to `parallel_map`',

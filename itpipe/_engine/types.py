@@ -93,6 +93,7 @@ class Padding(TypedDict, total=False):
 class Running(TypedDict, total=False):
     """Options of `Infinite`."""
 
+    drop_last: bool
     batches_per_epoch: int | None
     prefetch: int | str | None
     seed: int | None
