@@ -46,7 +46,7 @@ def _keys_in(text: str) -> tuple[list[list[int]], str]:
     if (found := re.search(ITEMS, text)) is None:
         return [], ''
     first, last, listed, more = found.groups()
-    items = [*range(int(first), int(last) + 1)] if listed is None else [int(item) for item in listed.split(', ')]
+    items = range(int(first), int(last) + 1) if listed is None else [int(item) for item in listed.split(', ')]
     return [[item] for item in items[:MOST_INDICES]], more or (', …' if len(items) > MOST_INDICES else '')
 
 
