@@ -81,13 +81,21 @@ class Mixing(TypedDict, total=False):
     name: str | None
 
 
-class Padding(TypedDict, total=False):
-    """Options of `combine_pad`."""
+class Shaping(TypedDict, total=False):
+    """Options of `combine_pad` with which the result has the same type."""
 
     padding_values: Any
     ratio: Any
     multiple_of: Any
+    to: Any
+    edges: Any
+
+
+class Padding(Shaping, total=False):
+    """Options of `combine_pad` for a batch alone."""
+
     lengths: Literal[False]
+    mask: Literal[False]
 
 
 class Running(TypedDict, total=False):

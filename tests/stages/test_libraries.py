@@ -227,6 +227,11 @@ def test_padding(dtype: Any) -> None:
     assert_tensor(shapes, torch.tensor([[3], [1]]))
     assert_tensor(combine_pad(items, padding_values=np.max, ratio=0)[1], torch.tensor([4, 4, 4]).to(dtype))
     assert combine_pad([{'x': torch.tensor(1)}, {'x': torch.tensor(2)}], lengths=True)[1] == {'x': None}
+    found, masks = combine_pad(items, to=4, ratio=0, mask=True)
+    assert_tensor(
+        masks, torch.tensor([[True, False, False, False], [True] * 3 + [False]])[[len(x) // 2 for x in items]]
+    )
+    assert found.shape == (len(items), 4)
 
 
 def test_ragged_tensors_make_nested_ones() -> None:

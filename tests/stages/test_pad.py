@@ -10,7 +10,7 @@ from batches import assert_same, batches, message, padded, ragged, reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itpipe import batch_by, combine_pad
+from itpipe import Infinite, batch_by, bucket_by, combine_pad
 
 
 @given(batches(ragged=True), st.sampled_from([0, 1, True]), st.floats(0, 1), st.integers(1, 5))
@@ -91,6 +91,104 @@ def test_multiple_of_pads_arrays_of_one_shape_too():
     assert combine_pad(ragged(3, 3), multiple_of=2, ratio=0).tolist() == [[1, 2, 3, 0], [1, 2, 3, 0]]
     assert combine_pad(ragged(4, 4), multiple_of=2, ratio=0).tolist() == [[1, 2, 3, 4], [1, 2, 3, 4]]
     assert combine_pad(ragged(0, 0), multiple_of=4).shape == (2, 0)
+
+
+def test_to_is_the_common_shape_whatever_the_items_have():
+    assert combine_pad(ragged(1, 3), to=5, ratio=0).tolist() == [[1, 0, 0, 0, 0], [1, 2, 3, 0, 0]]
+    assert combine_pad(ragged(1, 3), to=5, ratio=1, padding_values=-1).tolist() == [[-1] * 4 + [1], [-1, -1, 1, 2, 3]]
+    assert combine_pad(ragged(5, 5), to=5).tolist() == [[1, 2, 3, 4, 5]] * 2
+    items = [(np.ones((2, 3)), np.ones(1), 7), (np.ones((1, 4)), np.ones(0), 8)]
+    first, second, numbers = combine_pad(items, to=((None, 6), None, None))
+    assert (first.shape, second.shape, numbers.tolist()) == ((2, 2, 6), (2, 1), [7, 8])
+    assert combine_pad([{'x': x, 'y': x} for x in ragged(1, 2)], to={'x': np.int64(4)})['y'].shape == (2, 2)
+
+
+def test_edges_are_the_lengths_that_occur():
+    for longest, expected in [(0, 2), (1, 2), (2, 2), (3, 4), (4, 4), (5, 8), (8, 8)]:
+        assert combine_pad(ragged(0, longest), edges=[2, 4, 8]).shape == (2, expected)
+    items = [np.ones((3, 3)), np.ones((2, 5))]
+    assert combine_pad(items, edges=[None, (4, 8)]).shape == (2, 3, 8)
+    assert combine_pad(items, edges=range(4, 20, 4)).shape == (2, 4, 8)
+    assert combine_pad(items, edges=[np.array([3, 9]), [6]]).shape == (2, 3, 6)
+    assert combine_pad([{'x': x, 'y': x} for x in items], edges={'y': ([4], None)})['y'].shape == (2, 4, 5)
+
+
+def test_to_goes_before_edges_and_these_before_multiples():
+    items = [np.ones((3, 3, 3)), np.ones((1, 1, 1))]
+    assert combine_pad(items, multiple_of=10, edges=[None, [7], [7]], to=[None, None, 5]).shape == (2, 10, 7, 5)
+
+
+@pytest.mark.parametrize(
+    ('options', 'limit'),
+    [
+        ({'to': (None, 2)}, '`to` is 2'),
+        ({'edges': [None, [1, 2]]}, 'the last of `edges` is 2'),
+        ({'to': 2, 'edges': [[9], [9]]}, '`to` is 2'),
+    ],
+)
+@pytest.mark.parametrize('mask', [False, True])
+def test_longer_items_are_refused_by_name(options, limit, mask):
+    items = [{'x': np.ones((2, 2))}, {'x': np.ones((1, 4))}, {'x': np.ones((1, 5))}]
+    assert message(ValueError, combine_pad, items, **{name: {'x': value} for name, value in options.items()}) == (
+        f"combine_pad: element ['x'] of item 1 has length 4 on axis 1, but {limit}; cut the items before, or give a"
+        ' larger one'
+    )
+
+
+@given(
+    batches(ragged=True), st.floats(0, 1), st.sampled_from([{}, {'to': 9}, {'edges': [1, 5, 9]}, {'multiple_of': 3}])
+)
+def test_masks_are_the_batch_of_ones_padded_with_zeros(items, ratio, options):
+    """And no option changes what the items have in the batch."""
+    combined, masks = combine_pad(items, padding_values=0, ratio=ratio, mask=True, **options)
+    assert_same(combined, combine_pad(items, ratio=ratio, **options))
+
+    def check(masks, combined, items):
+        if masks is None:
+            assert all(np.ndim(item) == 0 or not isinstance(item, np.ndarray) for item in items)
+        elif isinstance(masks, np.ndarray):
+            assert_same(masks, combine_pad([np.ones(item.shape, bool) for item in items], ratio=ratio, **options))
+            assert masks.shape == combined.shape
+            for array, mask, item in zip(combined, masks, items, strict=True):
+                np.testing.assert_array_equal(array[mask].reshape(item.shape), item)
+        else:
+            for key in masks if isinstance(masks, dict) else range(len(masks)):
+                check(masks[key], combined[key], [item[key] for item in items])
+
+    check(masks, combined, items)
+
+
+def test_masks_of_some_elements_and_beside_lengths():
+    items = [{'x': x, 'y': x, 'z': 'a'} for x in ragged(2, 1)]
+    batch, masks = combine_pad(items, ratio=0, mask={'x': True})
+    assert_same(masks, {'x': np.array([[True, True], [True, False]]), 'y': None, 'z': None})
+    batch, lengths, masks = combine_pad(items, ratio=1, lengths=True, mask=True)
+    assert lengths['x'].tolist() == [[2], [1]]
+    assert masks['y'].tolist() == [[True, True], [False, True]]
+    assert batch['y'].tolist() == [[1, 2], [0, 1]]
+    assert_same(combine_pad(items, mask={'x': False})[1], {'x': None, 'y': None, 'z': None})
+
+
+def test_masks_and_types_of_their_own():
+    items = [(x, {1}) for x in ragged(2, 1)]
+    (_, sets), masks = combine_pad(items, ratio=0, mask=True, types={set: len})
+    assert sets == 2
+    assert_same(masks, (np.array([[True, True], [True, False]]), None))
+
+
+def test_all_options_through_an_infinite():
+    options = {'combiner': combine_pad, 'ratio': 0, 'edges': {'x': [4, 8]}, 'to': {'y': 3}, 'mask': {'x': True}}
+    items = [{'x': x, 'y': x[:1]} for x in ragged(1, 3, 5, 2)]
+    with Infinite(items, batch_size=2, **options) as batch_iter:
+        found = list(batch_iter)
+    assert [(batch['x'].shape, batch['y'].shape) for batch, _ in found] == [((2, 4), (2, 3)), ((2, 8), (2, 3))]
+    assert [masks['x'].sum(1).tolist() for _, masks in found] == [[1, 3], [5, 2]]
+
+
+def test_the_edges_of_buckets_are_edges_for_padding():
+    edges = [2, 4, 8]
+    batches = ragged(1, 7, 3, 2, 8, 4) | bucket_by(len, edges=edges, size=2) | combine_pad(edges=edges)
+    assert sorted(batch.shape[1] for batch in batches) == edges
 
 
 def test_a_function_gives_the_padding_of_each_array_that_needs_some():
@@ -211,6 +309,16 @@ def test_numbers_of_axes_that_cannot_be_padded():
         ({'multiple_of': (None, [2, -1])}, ValueError, '`multiple_of` must be at least 1, got -1'),
         ({'multiple_of': 2.0}, TypeError, '`multiple_of` must be an int, got float'),
         ({'multiple_of': {'a': 'b'}}, TypeError, '`multiple_of` must be an int, got str'),
+        ({'to': (None, [0])}, ValueError, '`to` must be at least 1, got 0'),
+        ({'to': {'a': 2.0}}, TypeError, '`to` must be an int, got float'),
+        ({'edges': []}, ValueError, '`edges` must be ascending, and at least one, got []'),
+        ({'edges': {'a': (2, 2)}}, ValueError, '`edges` must be ascending, and at least one, got (2, 2)'),
+        ({'edges': [None, [4, 3]]}, ValueError, '`edges` must be ascending, and at least one, got [4, 3]'),
+        ({'edges': [0, 3]}, ValueError, '`edges` must be at least 1, got 0'),
+        ({'edges': [1.5]}, TypeError, '`edges` must be an int, got float'),
+        ({'edges': 64}, TypeError, '`edges` must be lists of numbers, got int'),
+        ({'edges': [64, None]}, TypeError, '`edges` must be lists of numbers, got int'),
+        ({'mask': {'a': 1}}, TypeError, '`mask` must be True or False, got int'),
         ({'lengths': 1}, TypeError, '`lengths` must be True or False, got int'),
     ],
 )
@@ -236,6 +344,10 @@ def test_options_are_checked_at_once(items, options, error, text):
             np.ones(2), {'padding_values': [1, 2]}, TypeError,
             '`padding_values` for an item must be one value or a function, got list',
         ),
+        (np.ones((1, 2)), {'to': [2]}, ValueError, '`to` has 1 values, but an item has 2 axes'),
+        (np.ones((1, 2)), {'edges': [[2]]}, ValueError, '`edges` has 1 values, but an item has 2 axes'),
+        ({'a': np.ones(1)}, {'edges': {'b': [1]}}, ValueError, "`edges` has keys ['b'], but an item has keys ['a']"),
+        (np.ones(2), {'mask': [True]}, TypeError, '`mask` for an item must be True or False, got list'),
         (
             {'a': np.ones(2)}, {'padding_values': {'a': (1, 2)}}, TypeError,
             "`padding_values` for element ['a'] of an item must be one value or a function, got tuple",
