@@ -20,7 +20,7 @@ WHOLE: Final = 1 << 26
 """Bytes. Of larger arrays, this many bytes are hashed, in rows all over the array."""
 PLAIN = (int, float, complex, bool, str, bytes, type(None), type(...), np.generic, PurePath, range)
 HAS_DOCSTRING: Final = 0x4000000
-"""The flag of code, from Python 3.13 on."""
+"""The flag of code, from Python 3.14 on."""
 CALLED = ('__call__', '__getitem__', '__getitems__', '__iter__', '__len__')
 """The methods of Python's own protocols that make items."""
 
@@ -141,7 +141,7 @@ def _array(array: np.ndarray[Any, Any]) -> tuple[Any, ...]:
 
 def _has_place_for_docstring(code: CodeType) -> bool:
     """Whether the first constant of the code is its docstring, or None if it has none."""
-    return bool(code.co_flags & HAS_DOCSTRING) if sys.version_info >= (3, 13) else not code.co_name.startswith('<')
+    return bool(code.co_flags & HAS_DOCSTRING) if sys.version_info >= (3, 14) else not code.co_name.startswith('<')
 
 
 def _slots(kind: type) -> list[str]:
