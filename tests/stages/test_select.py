@@ -2,7 +2,21 @@
 
 import pytest
 
-from itpipe import filter_by, flatten, map_at, mix, reuse, shuffle, skip, stream, take, with_rng
+from itpipe import (
+    batch_by,
+    filter_by,
+    flatten,
+    map_at,
+    mix,
+    parallel_map,
+    reuse,
+    sample,
+    shuffle,
+    skip,
+    stream,
+    take,
+    with_rng,
+)
 
 
 def test_filter_by_takes_arguments_and_stages():
@@ -22,6 +36,61 @@ def test_filter_by_names_itself_and_the_item_on_errors():
     assert caught.value.__notes__ == ['itpipe: raised in filter_by(positive), item 3']
     with pytest.raises(TypeError, match='^filter_by: `predicate` must be a function or an item-wise stage, got int$'):
         filter_by(3)
+
+
+class Scans:
+    """Some cannot be read."""
+
+    def __len__(self):
+        return 50
+
+    def __getitem__(self, index):
+        if index in (17, 33):
+            raise OSError(f'cannot read {index}')
+        return index
+
+
+@pytest.mark.parametrize(
+    'indices',
+    [
+        stream(range(50), seed=0),
+        stream(range(50), seed=0) | shuffle(),
+        sample(range(50), replace=False, seed=0),
+        sample(range(50), seed=0),
+    ],
+    ids=['in order', 'shuffled', 'each once', 'random'],
+)
+def test_what_is_left_out_later_could_have_been_left_out_from_the_beginning(indices):
+    """The others keep their places and their random numbers, and what is left out is not read."""
+    bad = set()
+
+    def wanted(index):
+        return index not in bad
+
+    look_up = parallel_map(Scans().__getitem__, threads=2) | with_rng(lambda x, rng: (x, rng.random()))
+    batches = indices | filter_by(wanted) | look_up | batch_by(3) | take(40)
+    run = iter(batches)
+    got, state = [], run.state_dict()
+    with pytest.raises(OSError, match='cannot read (17|33)'):
+        for batch in run:
+            got.append(batch)
+            state = run.state_dict()
+    bad.update([17, 33])
+    rest = list(batches.resume(state))
+    assert rest
+    assert got + rest == list(batches)
+
+
+def test_what_is_left_out_of_a_buffer_later_takes_no_other_item_with_it():
+    bad = set()
+    items = range(50) | filter_by(lambda index: index not in bad) | shuffle(8, seed=0)
+    run = iter(items)
+    got = [next(run) for _ in range(5)]
+    state = run.state_dict()
+    rest = list(run)
+    bad.update(rest[:3])  # some of them are in the buffer
+    assert sorted(items.resume(state)) == sorted(rest[3:])
+    assert not bad & {*got}
 
 
 class TestFlatten:
