@@ -12,28 +12,28 @@ from .errors import Dropped, NotPicklable, NotRestartable, StallWarning, WorkerC
 from .infinite import Infinite
 from .stages.batch import batch_by
 from .stages.combine import combine, combine_lists
-from .stages.concat import concat
 from .stages.custom import stage
-from .stages.cycle import cycle
 from .stages.items import apply, map_all, map_at, random_apply, sample_args, unpack, with_rng, zip_apply
 from .stages.joins import Ragged
-from .stages.mix import mix
-from .stages.pad import combine_pad
 from .stages.parallel import parallel_map
 from .stages.prefetch import prefetch
 from .stages.reorder import reuse, shuffle
 from .stages.sample import load_by_random_id, sample
 from .stages.select import filter_by, flatten, skip, take
 from .stages.shard import shard
-from .stages.zip import zip_with
 
 if _TYPE_CHECKING:
     from ._engine.merging import merge_states
     from .integrations.ray import RayExecutor
     from .stages.bucket import bucket_by
     from .stages.cache import cache
+    from .stages.concat import concat
+    from .stages.cycle import cycle
+    from .stages.mix import mix
     from .stages.pack import pack
+    from .stages.pad import combine_pad
     from .stages.split import balanced, split
+    from .stages.zip import zip_with
     from .tools.check import check
     from .tools.debug import debug
     from .tools.explain import explain
@@ -103,9 +103,14 @@ _LATER: dict[str, str] = {
     'balanced': 'stages.split',
     'bucket_by': 'stages.bucket',
     'cache': 'stages.cache',
+    'combine_pad': 'stages.pad',
+    'concat': 'stages.concat',
+    'cycle': 'stages.cycle',
     'merge_states': '_engine.merging',
+    'mix': 'stages.mix',
     'pack': 'stages.pack',
     'split': 'stages.split',
+    'zip_with': 'stages.zip',
     **{name: f'tools.{name}' for name in ('check', 'debug', 'explain', 'headspace', 'plot', 'watch')},
 }
 """The modules of the names that are imported when they are first used."""

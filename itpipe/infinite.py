@@ -22,7 +22,6 @@ from .integrations.distributed import rank_of
 from .stages.batch import batch_by
 from .stages.combine import combine, combine_lists
 from .stages.items import apply
-from .stages.pad import combine_pad
 from .stages.parallel import parallel_map
 from .stages.prefetch import as_run
 from .stages.shard import Even, shard_step
@@ -578,6 +577,8 @@ def _in_workers(stream: Stream[Any], batches: Stage[Any, Any], workers: dict[str
 def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:
     if not kwargs:
         return as_stage(combiner, 'Infinite: `combiner`')
+    from .stages.pad import combine_pad
+
     if combiner not in (combine, combine_pad, combine_lists):
         return apply(combiner, **kwargs)
     try:

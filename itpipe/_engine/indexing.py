@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -107,7 +106,8 @@ def is_cheap(sequence: Any) -> bool:
         sequence = sequence.data
     kind = type(sequence)
     is_array = hasattr(kind, '__dlpack__') and not isinstance(sequence, np.memmap)
-    return is_array or kind in (list, tuple, range, str, bytes, bytearray, memoryview, array, deque)
+    of_python = kind in (list, tuple, range, str, bytes, bytearray, memoryview, deque)
+    return is_array or of_python or (kind.__module__, kind.__name__) == ('array', 'array')
 
 
 def is_block(sequence: Any) -> bool:
