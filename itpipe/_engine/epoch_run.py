@@ -161,15 +161,15 @@ class EpochRun:
             now = perf_counter()
             consumer.waited += now - asked
             consumer.taken += 1
+            if self.ledger.first is None:  # before the loop works, which does not count in it
+                consumer.first, consumer.state = consumer.waited, ''
+                self.ledger.first = self.ledger.frozen()
             consumer.state, consumer.since = 'works', now
             trace = self.ledger.trace  # once: another thread may set it to None
             if trace is not None:
                 if worked:
                     trace.add('step', consumer.meter, asked - worked, asked, before)
                 trace.add('ask', consumer.meter, asked, now, key)
-            if self.ledger.first is None:
-                consumer.first = consumer.waited
-                self.ledger.first = self.ledger.frozen()
             return epoch, batch
 
     def _pull(self, first: bool) -> Pair | None:

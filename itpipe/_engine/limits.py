@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from itpipe._views.figures import plural, share, singular
+from itpipe._views.figures import seconds as seconds_of
 
 from .figures import LoopFigures, StageFigures
 
@@ -48,10 +49,10 @@ class Resource:
 class Limits:
     """What limits the rate in the time of these figures."""
 
-    def __init__(self, stages: Sequence[StageFigures], loop: LoopFigures, elapsed: float):
+    def __init__(self, stages: Sequence[StageFigures], loop: LoopFigures, elapsed: float, unit: str = 'item'):
         self.early = loop.items < ITEMS or elapsed < SECONDS
         """Whether it is too early for advice."""
-        self._elapsed = elapsed
+        self._items, self._elapsed, self._unit = loop.items, elapsed, unit
         found = _resources(stages, loop) if loop.items > 0 else []
         self.resources = sorted(found, key=lambda each: -each.seconds)
 
@@ -89,7 +90,7 @@ class Limits:
         if slowest is None:
             return ''
         if self.early:
-            return 'It is too early to say what limits.'
+            return self._too_early
         if slowest.label == 'cores':
             return 'All cores are busy: more workers do not help, less work would.'
         if (idle := self._idle(slowest)) is not None:
@@ -99,6 +100,12 @@ class Limits:
         if slowest.thread is None:
             return self._loop(slowest)
         return self._thread(slowest)
+
+    @property
+    def _too_early(self) -> str:
+        so_far = f'{plural(self._items, self._unit)} in {seconds_of(max(self._elapsed, 0.0))} behind the first one'
+        needed = f'{plural(ITEMS, self._unit)} and {seconds_of(SECONDS)}'
+        return f'It is too early to say what limits: there are {so_far}, and {needed} are needed.'
 
     def _idle(self, slowest: Resource) -> StageFigures | None:
         """The stage whose workers wait most of the time, though it limits: to send items costs more than their work."""

@@ -54,7 +54,7 @@ class Stats:
     @cached_property
     def limits(self) -> Limits:
         """What limits the rate."""
-        return Limits(self.steady.stages, self.steady.loop, self.steady.elapsed)
+        return Limits(self.steady.stages, self.steady.loop, self.steady.elapsed, self.unit)
 
     @property
     def bottleneck(self) -> str:

@@ -123,12 +123,15 @@ def test_a_stage_without_workers_has_no_gain():
 
 
 def test_it_is_too_early_after_a_few_items_or_a_short_time():
-    early = 'It is too early to say what limits.'
+    """The advice says what there is, and what is needed."""
+    early = 'It is too early to say what limits: there are {} behind the first one, and {} and 500 ms are needed.'
     made = stats(pool('load', 100.0, 1))
-    assert replace(made, elapsed=0.49).advice == early
-    assert replace(made, elapsed=0.51).advice != early
-    assert stats(pool('load', 100.0, 1), items=9).advice == early
-    assert stats(pool('load', 100.0, 1), items=10).advice != early
+    assert replace(made, elapsed=0.49).advice == early.format('100 items in 490 ms', '10 items')
+    assert not replace(made, elapsed=0.51).advice.startswith('It is too early')
+    few = stats(pool('load', 100.0, 1), items=9)
+    assert few.advice == early.format('9 items in 100 s', '10 items')
+    assert replace(few, unit='batch').advice == early.format('9 batches in 100 s', '10 batches')
+    assert not stats(pool('load', 100.0, 1), items=10).advice.startswith('It is too early')
 
 
 def test_auto_is_told_to_take_no_more_workers():

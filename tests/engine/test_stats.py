@@ -476,3 +476,12 @@ def test_nothing_of_a_run_is_kept_that_has_ended():
         next(batch_iter())
     assert Item.alive == 0
     assert batch_iter.stats().stages[-1].held == 0
+
+
+def test_the_time_of_the_first_batch_is_a_part_of_all():
+    """Also where the others take less time than to write down what the first one took: the rate is not negative."""
+    with Infinite(range(12), batch_size=4) as batch_iter:
+        list(batch_iter)
+        found = batch_iter.stats()
+    assert found.first.elapsed <= found.elapsed
+    assert found.rate > 0
