@@ -25,6 +25,7 @@ from .loading import LOADING
 from .packing import PACKING
 from .passes import PASSES
 from .rows import ROWS
+from .slow_store import STORES
 from .tuning import TUNING
 from .workers import WORKERS
 from .works import WORKS, Work
@@ -48,7 +49,7 @@ __all__ = [
 
 Record: TypeAlias = dict[str, Any]
 
-ALL = WORKS | LOADING | ROWS | WORKERS | PASSES | PACKING | TUNING | FIGURES
+ALL = WORKS | LOADING | ROWS | STORES | WORKERS | PASSES | PACKING | TUNING | FIGURES
 NEEDS = {
     'jpeg': 'PIL',
     'auto-jpeg': 'PIL',

@@ -29,6 +29,7 @@ if _TYPE_CHECKING:
     from .stages.cache import cache
     from .stages.concat import concat
     from .stages.cycle import cycle
+    from .stages.interleave import interleave
     from .stages.mix import mix
     from .stages.pack import pack
     from .stages.pad import combine_pad
@@ -70,6 +71,7 @@ __all__ = [
     'filter_by',
     'flatten',
     'headspace',
+    'interleave',
     'load_by_random_id',
     'map_all',
     'map_at',
@@ -106,6 +108,7 @@ _LATER: dict[str, str] = {
     'combine_pad': 'stages.pad',
     'concat': 'stages.concat',
     'cycle': 'stages.cycle',
+    'interleave': 'stages.interleave',
     'merge_states': '_engine.merging',
     'mix': 'stages.mix',
     'pack': 'stages.pack',

@@ -20,6 +20,7 @@ __all__ = [
     'AS_WRITTEN',
     'HIDDEN',
     'METER',
+    'MISSING',
     'STOP',
     'AsRun',
     'EachStep',
@@ -104,6 +105,8 @@ class Hidden:
 
 HIDDEN: Final = Hidden()
 """In the place of the values where the state of a stateful step is worked out again from keys alone."""
+MISSING: Final = object()
+"""In the place of a value in a slot: it could not be made again."""
 
 
 def identity(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -356,20 +359,22 @@ class Stateful(Step):
     - all others are true for one rank only. They cannot be put together, and behind `shard` this is refused.
 
     `gives` says what comes out: `'same'`, the pairs that went in, or some of them, in any order; `'repeated'`, their
-    values with keys `(key, n)`; `'results'`, the keys that went in with values of its own making, whichever is done
-    first. Where it cannot be run again on keys alone, it keeps the log itself, and `replay(log, position, state)`
-    yields from it what came out: `work(items, state, log, *options)`. `fits` says whether a saved state with the right
-    fields can be one.
+    values with keys `(key, n)`; `'parts'` of the values, with such keys; `'results'`, the keys that went in with values
+    of its own making, whichever is done first. Where it cannot be run again on keys alone, it keeps the log itself, and
+    `replay(log, position, state)` yields from it what came out: `work(items, state, log, *options)`. Parts are made
+    again by `again(values, keys, *options)`, from the values that went in, by their keys. `fits` says whether a saved
+    state with the right fields can be one.
     """
 
     remembers: ClassVar[bool] = True
 
     _: KW_ONLY
     state: State
-    gives: Literal['same', 'repeated', 'results']
+    gives: Literal['same', 'repeated', 'parts', 'results']
     clock: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     replay: Callable[..., Iterator[Pair]] | None = None
+    again: Callable[..., dict[Key, Any]] | None = None
     fits: Callable[[State], bool] | None = None
     itemwise: bool = False
     positional: bool = False
@@ -377,7 +382,7 @@ class Stateful(Step):
 
     def __post_init__(self) -> None:
         state = self.state
-        _check_choice(self, 'gives', ('same', 'repeated', 'results'))
+        _check_choice(self, 'gives', ('same', 'repeated', 'parts', 'results'))
         if not isinstance(state, dict) or not state:
             _refuse(self, f'`state` must be a dict with what it remembers, got {state!r}', TypeError)
         for name, value in state.items():
@@ -390,14 +395,16 @@ class Stateful(Step):
             _refuse(self, f'`state` must begin with a number for each `clock`, got {state}')
         if 'ended' in state:
             _refuse(self, "`state` must not have 'ended', which says that there are no more items")
-        if self.gives == 'results' and self.replay is None:
-            _refuse(self, "`gives='results'` needs `replay`, as it cannot be run again on keys alone")
+        if self.gives in ('parts', 'results') and self.replay is None:
+            _refuse(self, f'`gives={self.gives!r}` needs `replay`, as it cannot be run again on keys alone')
+        if (self.gives == 'parts') != (self.again is not None):
+            _refuse(self, "`gives='parts'` needs `again`, and nothing else does")
         if self.itemwise and self.gives != 'results':
             _refuse(self, "`itemwise` goes with `gives='results'` only")
 
     @property
     def same_key(self) -> bool:
-        return self.gives != 'repeated'
+        return self.gives not in ('repeated', 'parts')
 
     @property
     def reorders_only(self) -> bool:
@@ -413,10 +420,10 @@ class Stateful(Step):
         return [name for name in self.state if name not in ('slots', *self.clock, *self.beside)]
 
     def origins(self, key: Any) -> tuple[Key, ...]:
-        return (key[0],) if self.gives == 'repeated' else (key,)
+        return (key,) if self.same_key else (key[0],)
 
     def has_key(self, key: Any, upstream: Callable[[Any], bool]) -> bool:
-        return is_pair(key) and upstream(key[0]) if self.gives == 'repeated' else upstream(key)
+        return upstream(key) if self.same_key else is_pair(key) and upstream(key[0])
 
 
 class Opaque(Step):

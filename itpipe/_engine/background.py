@@ -159,6 +159,10 @@ class Background:
             return ''
         return format_stack(stack_of(self._thread.ident)) or '  waits for those below\n'
 
+    def wake(self) -> None:
+        """Have the taker look again, if it waits, and do what its meter does before it waits. From any thread."""
+        signal(self._wake_taker)
+
     # The maker's side
 
     def _make_all(self) -> None:

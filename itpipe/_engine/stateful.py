@@ -19,7 +19,7 @@ from itpipe._core.key_codes import decode_all, encode_all
 from itpipe._core.keys import END, Key, is_count, is_pair
 from itpipe._core.notes import note
 from itpipe._core.show import format_step, shortened
-from itpipe._core.steps import HIDDEN, Hidden, Pair, State, Stateful, in_order, is_json
+from itpipe._core.steps import HIDDEN, MISSING, Hidden, Pair, State, Stateful, in_order, is_json
 
 from .operators import Operator, Upstream
 from .seeds import Seeds
@@ -29,8 +29,6 @@ __all__ = ['StatefulOperator']
 
 CHECKED: Final = 100
 """Of so many items, it is checked that a value comes out with a key from which it can be made again."""
-_MISSING: Final = object()
-"""In the place of a value in a slot: it could not be made again."""
 
 
 class StatefulOperator(Operator):
@@ -62,16 +60,16 @@ class StatefulOperator(Operator):
         slots = state.get('slots', ())
         if slots:
             values = upstream.recompute([key for key, _ in slots])
-            slots[:] = [(key, values.get(key, _MISSING)) for key, _ in slots]
+            slots[:] = [(key, values.get(key, MISSING)) for key, _ in slots]
             del values  # or they are held as long as the run lasts
         if self.step.replay is None:
             pairs = self.step.work(self._logged(items), state, *self.options)
         else:
-            if slots:
-                slots[:] = [pair for pair in slots if pair[1] is not _MISSING]
+            if slots and self.step.gives == 'results':
+                slots[:] = [pair for pair in slots if pair[1] is not MISSING]
             pairs = self.step.work(items, state, self.log, *self.running_options)
-        if any(value is _MISSING for _, value in slots):
-            pairs = (pair for pair in pairs if pair[1] is not _MISSING)
+        if any(value is MISSING for _, value in slots):
+            pairs = (pair for pair in pairs if pair[1] is not MISSING)
         if self.step.replay is None:
             self.meter.values = lambda: [value for _, value in list(slots)]
         try:
@@ -148,6 +146,8 @@ class StatefulOperator(Operator):
         return self.position[0]
 
     def _recomputed(self, origins: dict[Key, tuple[Key, ...]], values: dict[Key, Any]) -> dict[Key, Any]:
+        if self.step.again is not None:
+            return self.step.again(values, origins, *self.options)  # type: ignore[no-any-return]
         if self.step.gives == 'results':
             pairs = self.step.work(iter(values.items()), deepcopy(self.step.state), deque(), *self.options)
             return {key: value for key, value in pairs if key in origins}

@@ -142,7 +142,7 @@ def has_batches(examined: Examined) -> Iterator[Finding]:
                     'Leave out one of the two (`Infinite(…, batch_size=…)` is one), or put `flatten` between them.',
                 )  # fmt: skip
             batches = seen
-        elif seen.written == 'flatten' or isinstance(seen.step, Opaque):
+        elif seen.written in ('flatten', 'interleave') or isinstance(seen.step, Opaque):
             batches = None
 
 

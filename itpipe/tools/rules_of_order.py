@@ -38,7 +38,7 @@ def shuffled_batches(examined: Examined) -> Iterator[Finding]:
             mixed = True
         elif seen.written == 'batch_by' and is_by_count(seen.step):
             batches = seen
-        elif seen.written == 'flatten' or isinstance(seen.step, Opaque):
+        elif seen.written in ('flatten', 'interleave') or isinstance(seen.step, Opaque):
             batches = None
 
 
@@ -64,7 +64,7 @@ def workers_get_batches(examined: Examined) -> Iterator[Finding]:
     for seen in _main(examined):
         if seen.written == 'batch_by' and seen.workers is None:
             batches = seen
-        elif seen.written == 'flatten' or isinstance(seen.step, Opaque):
+        elif seen.written in ('flatten', 'interleave') or isinstance(seen.step, Opaque):
             batches = None
         elif batches is not None and seen.workers is not None and seen.calls:
             made_here = all(stage.workers is None for stage in seen.before)

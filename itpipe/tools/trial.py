@@ -168,6 +168,8 @@ class Trial:
             return self._recorded(seen, (((key, 0), value) for key, value in pairs))
         if isinstance(step, Expanding):
             return self._recorded(seen, self._expanded(seen, operator, pairs))
+        if isinstance(step, Stateful) and step.again is not None:
+            return self._recorded(seen, self._parts(seen, operator, pairs))
         own = isinstance(step, Opaque)
         upstream: Any = None  # which is asked where a run goes on
         watched = operator.start(self._asked(seen, pairs, spare=own), None, upstream)
@@ -211,6 +213,12 @@ class Trial:
         self._scale(seen, 1.0)
         for pair in pairs:
             yield from islice(operator.start(iter([pair]), None, None), self.items)
+
+    def _parts(self, seen: Seen, operator: Any, pairs: Iterator[Pair]) -> Iterator[Pair]:
+        self._scale(seen, 1.0)
+        for key, value in pairs:
+            first = [(key, n) for n in range(self.items)]
+            yield from operator.step.again({key: value}, first, *operator.options).items()
 
     def _asked(self, seen: Seen, pairs: Iterator[Pair], spare: bool) -> Iterator[Pair]:
         """The items for a generator of the user's, which may need some before it gives any."""

@@ -64,7 +64,7 @@ def test_of_an_opaque_step_keys_are_numbers():
         ),
         (
             Stateful, {'gives': 'lists', 'state': {'t': 0}}, ValueError,
-            "`gives` must be one of 'same', 'repeated', 'results', got 'lists'",
+            "`gives` must be one of 'same', 'repeated', 'parts', 'results', got 'lists'",
         ),
         (Stateful, {'gives': 'same', 'state': {}}, TypeError, '`state` must be a dict with what it remembers, got {}'),
         (
@@ -98,6 +98,18 @@ def test_of_an_opaque_step_keys_are_numbers():
         (
             Stateful, {'gives': 'results', 'state': {'slots': []}}, ValueError,
             "`gives='results'` needs `replay`, as it cannot be run again on keys alone",
+        ),
+        (
+            Stateful, {'gives': 'parts', 'state': {'slots': []}, 'again': dict}, ValueError,
+            "`gives='parts'` needs `replay`, as it cannot be run again on keys alone",
+        ),
+        (
+            Stateful, {'gives': 'parts', 'state': {'slots': []}, 'replay': work}, ValueError,
+            "`gives='parts'` needs `again`, and nothing else does",
+        ),
+        (
+            Stateful, {'gives': 'same', 'state': {'slots': []}, 'again': dict}, ValueError,
+            "`gives='parts'` needs `again`, and nothing else does",
         ),
         (
             Stateful, {'gives': 'same', 'state': {'slots': []}, 'itemwise': True}, ValueError,

@@ -10,7 +10,7 @@ import pytest
 from running import HAS_GIL, LIMIT, wait_until
 
 import itpipe._workers.inline
-from itpipe import Infinite, apply, parallel_map, prefetch, stage, stream
+from itpipe import Infinite, apply, interleave, parallel_map, prefetch, stage, stream
 from itpipe._workers.dispatch import Dispatcher
 
 Make = Callable[[Callable[[int], int], Executor], Any]
@@ -21,6 +21,7 @@ RUNS: dict[str, Make] = {
     'pool, Infinite': lambda f, _: Infinite(range(99), parallel_map(f, threads=2)),
     'pool, Infinite without a thread': lambda f, _: Infinite(range(99), parallel_map(f, threads=2), prefetch=0),
     'pool, prefetch, Infinite': lambda f, _: Infinite(range(99), parallel_map(f, threads=2), prefetch(2)),
+    'interleave': lambda f, _: iter(range(99) | interleave(lambda x: map(f, [x]), prefetch=2)),
     'executor': lambda f, executor: iter(range(99) | parallel_map(f, executor=executor)),
     'executor, Infinite': lambda f, executor: Infinite(range(99), parallel_map(f, executor=executor)),
     'prefetch, Infinite': lambda f, _: Infinite(range(99), apply(f), prefetch(2)),

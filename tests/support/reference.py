@@ -126,6 +126,13 @@ def parts_of_a_generator(*args: Any, **kwargs: Any) -> Iterator:
     yield from parts(*args, **kwargs)
 
 
+def shards(*args: Any, **kwargs: Any) -> Any:
+    """From one to five items: a list, a dataset, or a generator."""
+    seed = digest(*args, **kwargs)
+    items = [seed + n for n in range(1 + seed % 5)]
+    return [list, Indexed, iter][seed % 3](items)  # type: ignore[operator]
+
+
 def noisy(*args: Any, rng: np.random.Generator, **kwargs: Any) -> tuple:
     return digest(*args, **kwargs), rng.random(), int(rng.integers(1000))
 
@@ -830,6 +837,36 @@ def flatten(words: Words, flow: Flow) -> Flow:
     ])  # fmt: skip
 
 
+def interleave(
+    words: Words, flow: Flow, read: Any, cycle: int = 4, block: int = 1, prefetch: int | None = None
+) -> Flow:
+    """With a place for each open shard, and a look at each place in turn."""
+    flow = flow if prefetch is None else ahead(flow, 2 * cycle)
+    shards = [[Item((shard.key, n), part, 0) for n, part in enumerate(read(shard.value))] for shard in flow.items]
+    if len(shards) < cycle and flow.end is None:
+        return flow.from_([])
+    places, taken = shards[:cycle], min(cycle, len(shards))
+    need = flow.end if len(shards) < cycle else flow.items[taken - 1].need if taken else 0
+    items: list[Item] = []
+    at = 0
+    while places:
+        left = block
+        while left:
+            if places[at]:
+                items.append(places[at].pop(0)._replace(need=need))
+                left -= 1
+            elif taken < len(shards):
+                places[at], need, left = shards[taken], flow.items[taken].need, block
+                taken += 1
+            elif flow.end is None:
+                return flow.from_(items)
+            else:
+                del places[at]
+                need, at, left = flow.end, at - 1, 0
+        at = (at + 1) % max(1, len(places))
+    return flow.from_(items)
+
+
 def take(words: Words, flow: Flow, n: int) -> Flow:
     if n == 0:
         return Flow([], 0)
@@ -964,6 +1001,7 @@ FLOW = {
     'batch_by': batch_by,
     'filter_by': filter_by,
     'flatten': flatten,
+    'interleave': interleave,
     'parallel_map': parallel_map,
     'prefetch': prefetch,
     'reuse': reuse,

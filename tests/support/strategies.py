@@ -32,6 +32,7 @@ from reference import (
     parts_of_a_generator,
     picture,
     record,
+    shards,
     spawning,
 )
 from restless import Restless
@@ -255,6 +256,11 @@ batches = (
 )  # fmt: skip
 batched_and_not = st.just(()) | st.integers(1, 4).map(lambda n: (Call('batch_by', (n,)), Call('flatten')))
 """What leaves the items as they are, but for that they come in batches on their way."""
+interleaves = st.builds(
+    lambda read, cycle, block, ahead: Call('interleave', (read,), {'cycle': cycle, 'block': block, **ahead}),
+    st.sampled_from([parts, parts_of_a_generator, shards]), st.integers(1, 4), st.integers(1, 3),
+    st.just({}) | st.integers(1, 3).map(lambda n: {'prefetch': n}),
+)  # fmt: skip
 JOINS = ('zip_with', 'concat', 'cycle')
 WHATEVER_THE_ORDER = ('filter_by', 'shuffle', 'reuse', 'prefetch')
 """What gives the same items, in some order, whatever the order in which it gets them."""
@@ -289,7 +295,7 @@ def stages(
         names = ['itemwise', 'flow', 'flow', 'parallel', *['batch'] * batching, *['join'] * joining]
         if kind == 'many' or isinstance(kind, tuple):
             names += ['flatten'] * 2
-        name = draw(st.sampled_from([*names, 'take apart', *['custom'] * opaque]))
+        name = draw(st.sampled_from([*names, 'take apart', 'interleave', *['custom'] * opaque]))
         if name == 'itemwise':
             made, kind = draw(itemwise(kind, failing))
             result.append(made)
@@ -313,6 +319,9 @@ def stages(
             kind = kind[1] if isinstance(kind, tuple) else 'number'
         elif name == 'take apart':  # a generator cannot be sent anywhere, or kept
             result += [Call('apply', (draw(st.sampled_from([parts, parts_of_a_generator])),)), Call('flatten')]
+            kind = 'number'
+        elif name == 'interleave':
+            result.append(draw(interleaves))
             kind = 'number'
         elif name == 'custom':
             customs = [
@@ -471,6 +480,10 @@ def in_another_mode(draw: Any, made: Any, modes: Any) -> tuple:
     ahead = (Call('prefetch', (draw(st.integers(1, 5)),)),) if draw(st.integers(0, 3)) == 0 else ()
     if isinstance(made, Call) and made.name in JOINS:
         return (draw(in_other_modes(made, modes)), *ahead)
+    if isinstance(made, Call) and made.name == 'interleave':
+        options = {name: made.kwargs[name] for name in ('cycle', 'block')}
+        options |= {'prefetch': draw(st.integers(1, 3))} if draw(st.booleans()) else {}
+        return (Call('interleave', made.args, options), *ahead)
     if not isinstance(made, Call) or made.name not in ('parallel_map', 'prefetch'):
         return (made, *ahead)
     if made.name == 'prefetch':

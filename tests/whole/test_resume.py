@@ -32,6 +32,7 @@ from itpipe import (
     cycle,
     filter_by,
     flatten,
+    interleave,
     mix,
     parallel_map,
     prefetch,
@@ -202,6 +203,14 @@ def is_odd(x):
     return x % 2 == 1
 
 
+def generated(n):
+    yield from range(n)
+
+
+def drawn(n, rng):
+    yield from rng.random(n).tolist()
+
+
 @stage
 def passed_on(items):
     yield from items
@@ -216,6 +225,9 @@ EACH = [
     stream(range(40)) | prefetch(3),
     stream(range(40)) | filter_by(is_odd),
     stream([[n] * (n % 4) for n in range(15)]) | flatten(),
+    stream(range(11)) | interleave(range, cycle=3, block=2),
+    stream(range(11)) | interleave(generated, cycle=3, block=2, prefetch=2),
+    stream(range(11), seed=1) | shuffle(3) | interleave(with_rng(drawn), block=4) | shuffle(5),
     stream(range(40)) | take(20),
     stream(range(40)) | skip(20),
     stream(range(40)) | shard(1, 3),

@@ -1,0 +1,206 @@
+"""Open shards, and what reads them: the thread of the run, or a thread for each."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain, islice
+from typing import Any, Final
+
+from itpipe._core.keys import END
+from itpipe._core.notes import note
+from itpipe._core.show import shortened
+from itpipe._core.steps import MISSING, Pair
+
+from .background import Background
+from .functions import ItemFunction
+from .indexing import has_index, index_agrees
+from .iterators import is_iterable, without_first
+from .meters import Meter
+from .threads import close_outside
+from .waiting import Stop
+
+__all__ = ['Readers', 'ReadingThreads', 'shard_items', 'some_items']
+
+OPEN: Final = 2
+"""With threads, so many times as many shards as take turns are open at most: those that have been read stay until their
+items are gone, and others are read meanwhile."""
+
+
+def shard_items(read: ItemFunction, name: str, pair: Pair, n: int) -> Iterator[Pair]:
+    """The items of a shard from the n-th on, with their keys. In errors, `name` is what reads it."""
+    if pair[1] is not MISSING:
+        yield from _items(read(*pair), name, pair, n)
+
+
+def some_items(read: ItemFunction, name: str, pair: Pair, numbers: Sequence[int]) -> Iterator[Pair]:
+    """Those with these numbers. If the shard has no index, it is read up to the last of them."""
+    found = read(*pair)
+    if has_index(found) and index_agrees(found):
+        return chain.from_iterable(islice(_items(found, name, pair, n), 1) for n in numbers)
+    wanted = set(numbers)
+    first = islice(_items(found, name, pair, 0), max(numbers) + 1)
+    return (item for n, item in enumerate(first) if n in wanted)
+
+
+def _items(found: Any, name: str, pair: Pair, n: int) -> Iterator[Pair]:
+    iterator = None
+    try:
+        if not is_iterable(found):
+            raise TypeError(f'interleave: `read` must return something iterable, got {type(found).__name__}')
+        iterator = iter(found)
+        for value in without_first(n, iterator, found):
+            yield (pair[0], n), value
+            n += 1
+            del value
+    except Exception as error:
+        note(error, f'{name}, shard {shortened(pair[1])}', (pair[0], n))
+        raise
+    finally:
+        _close(iterator)
+
+
+def _close(iterator: Any) -> None:
+    """Close a generator, a file, or a run, rather than leave that to whoever refers to it last."""
+    if callable(close := getattr(iterator, 'close', None)):
+        close()
+
+
+class Readers:
+    """Open shards, read by who asks. They are told apart by their pairs, as two ranks may have had the same one."""
+
+    def __init__(self, opened: Callable[[Pair, int], Iterator[Pair]]):
+        self.opened = opened
+        self.readers: dict[int, Iterator[Pair]] = {}
+
+    def shards(self, items: Iterator[Pair]) -> Iterator[Pair]:
+        """The shards, each opened when it is asked for."""
+        for pair in items:
+            self.open(pair, 0)
+            yield pair
+
+    def open(self, pair: Pair, n: int) -> None:
+        """Open the shard, to read it from the n-th item on."""
+        self.readers[id(pair)] = self.opened(pair, n)
+
+    def next_of(self, pair: Pair) -> Any:
+        """The next item of an open shard; END if there is none, and then it is not open any more."""
+        found = next(self.readers[id(pair)], None)
+        if found is not None:
+            return found[1]
+        del self.readers[id(pair)]
+        return END
+
+    def close(self) -> None:
+        """Close all that is open."""
+        with ExitStack() as closing:
+            for reader in self.readers.values():
+                closing.callback(_close, reader)
+
+
+class _WaitsAtStage(Meter):
+    """The meter of one thread: who waits for it waits at the stage, and calls `before` each time."""
+
+    def __init__(self, stage: Meter, before: Callable[[], object]):
+        super().__init__()
+        self.stage, self.before_wait = stage, before
+
+    def wait(self, sleep: Callable[..., object], *args: Any) -> None:
+        self.before_wait()
+        self.stage.wait(sleep, *args)
+
+
+class ReadingThreads(Readers):
+    """Open shards, each read by a thread, up to `depth` items ahead. Threads that are done with one get another.
+
+    `cycle` of them are read at any time. So shards are opened before they are asked for.
+    """
+
+    def __init__(self, opened: Callable[[Pair, int], Iterator[Pair]], cycle: int, depth: int, stop: Stop, meter: Meter):
+        super().__init__(opened)
+        self.cycle, self.depth, self.stop, self.meter = cycle, depth, stop, meter
+        self.threads: list[Background] = []
+        self.busy: dict[int, Background] = {}
+        self.idle: list[Background] = []
+        self.unread: set[int] = set()
+        """The open shards of which there is more to read. Each thread takes its own out."""
+        self.items: Iterator[Pair] = iter(())
+        self.ahead: deque[Pair] = deque()
+        """Shards that were opened before they are asked for, …"""
+        self.error: Exception | None = None
+        """… and what was raised behind them."""
+        self.awaited: Background | None = None
+        meter.values = lambda: [value for thread in self.threads[:] for value in thread.meter.values()]
+
+    def shards(self, items: Iterator[Pair]) -> Iterator[Pair]:
+        self.items = items
+        while True:
+            self._open_more()
+            if not self.ahead:
+                break
+            yield self.ahead.popleft()
+        error, self.error = self.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame
+
+    def _open_more(self) -> None:
+        while len(self.unread) < self.cycle and len(self.readers) < OPEN * self.cycle:
+            try:
+                pair = next(self.items, None)
+            except Exception as error:
+                self.items, self.error = iter(()), error
+                return
+            if pair is None:
+                self.items = iter(())
+                return
+            self.open(pair, 0)
+            self.ahead.append(pair)
+
+    def open(self, pair: Pair, n: int) -> None:
+        if not self.idle:
+            thread = Background('itpipe-interleave', self.depth, _WaitsAtStage(self.meter, self._open_more))
+            self.threads.append(thread)
+            self.idle.append(thread)
+            self.stop.add(thread)
+        thread = self.idle.pop()
+        self.unread.add(id(pair))
+        pairs = self._read(pair, n)
+        thread.make(lambda: (pairs, pairs.close))  # type: ignore[attr-defined]
+        self.busy[id(pair)] = thread
+        self.readers[id(pair)] = thread.made()
+
+    def _read(self, pair: Pair, n: int) -> Iterator[Pair]:
+        try:
+            yield from self.opened(pair, n)
+        finally:
+            self.unread.discard(id(pair))
+            if (awaited := self.awaited) is not None:  # who waits is to open another one
+                awaited.wake()
+
+    def next_of(self, pair: Pair) -> Any:
+        self.awaited = self.busy[id(pair)]  # said before it looks at what is unread
+        if len(self.unread) < self.cycle:
+            self._open_more()
+        value = super().next_of(pair)
+        self.awaited = None
+        if value is END:
+            self.idle.append(self.busy.pop(id(pair)))
+        return value
+
+    def close(self) -> None:
+        if not self.threads:
+            return
+        threads = self.stop.threads(above=self.threads[0])
+        for thread in self.threads:
+            thread.stop()
+            self.stop.remove(thread)
+        close_outside(threads, self._close_threads)
+
+    def _close_threads(self) -> None:
+        with ExitStack() as closing:
+            for thread in self.threads:
+                closing.callback(thread.close)

@@ -1,0 +1,170 @@
+"""The stage that reads several shards by turns."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from itpipe._core.checks import integer
+from itpipe._core.keys import END, Key
+from itpipe._core.show import format_call, non_defaults
+from itpipe._core.sizes import size
+from itpipe._core.steps import AS_WRITTEN, HIDDEN, METER, STOP, ItemStep, Pair, State, Stateful, identity
+from itpipe._engine.factories import factory, function_of
+from itpipe._engine.stream import Stage
+
+if TYPE_CHECKING:
+    from itpipe._engine.functions import ItemFunction
+    from itpipe._engine.meters import Meter
+    from itpipe._engine.types import X, Y
+    from itpipe._engine.waiting import Stop
+
+__all__ = ['interleave']
+
+
+@factory
+def interleave(
+    read: Callable[[X], Iterable[Y]], cycle: int = 4, block: int = 1, *, prefetch: int | str | None = None
+) -> Stage[X, Y]:
+    """The items of several shards by turns: `block` items of the first one, `block` of the second, and so on.
+
+    What comes in are shards: paths, URLs, or anything else. `read(shard)` returns what is in one: a dataset, a list, a
+    generator or another iterable. `cycle` shards are open at once. When one ends, the next shard takes its place, and
+    it is its turn. Empty shards are passed over. So the order depends on what is in the shards, and on nothing else.
+
+    With `prefetch`, each open shard is read in a thread of its own, up to so many items ahead, or so many bytes, as
+    with `'64MB'`. The next shard is opened when one has been read, so up to twice `cycle` are then open. The items are
+    the same, in the same order. `read` has to be safe to call in several threads.
+
+    A run that goes on opens again the shards that were open. What has a length and an index, such as the datasets of
+    `itpipe.files`, is read from the next item on. Of everything else, what was delivered is read again, and left out.
+    The n-th item of a shard always has to be the same one.
+
+    The idea is that of `interleave` in tf.data; Murray and others, "tf.data: a machine learning data processing
+    framework", 2021, say what it is for.
+
+    Raises TypeError if `read` is neither a function nor an item-wise stage, and TypeError or ValueError for wrong
+    numbers. While running, raises TypeError if `read` returns what is not iterable. What is raised in reading comes
+    when it is the turn of that item, with a note that says which shard it was, and which item.
+
+    >>> list(['ab', 'cdef', 'g', 'hi'] | interleave(list, cycle=2))
+    ['a', 'c', 'b', 'd', 'g', 'e', 'h', 'f', 'i']
+    >>> list(['ab', 'cdef', 'g', 'hi'] | interleave(list, cycle=2, block=2))
+    ['a', 'b', 'c', 'd', 'g', 'h', 'i', 'e', 'f']
+
+    See also: `flatten`, which reads one after the other; `mix`, for streams; `shuffle`.
+    """
+    function = function_of('interleave', read, name='read')
+    sizes = integer('interleave', 'cycle', cycle, least=1), integer('interleave', 'block', block, least=1)
+    depth = None if prefetch is None else size('interleave', 'prefetch', prefetch)
+    functions = (ItemStep('interleave', identity, (function,)),)
+    step = Stateful(
+        'interleave', _interleave, (functions, AS_WRITTEN, STOP, METER, *sizes, depth),
+        state={'slots': [], 'given': []}, beside=('given',), gives='parts',
+        replay=partial(_replay, *sizes), again=_again,
+        fingerprint=format_call('interleave', (read,), non_defaults(cycle=(sizes[0], 4), block=(sizes[1], 1))),
+    )  # fmt: skip
+    return Stage((step,))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Whose turn it is
+
+
+def _turns(
+    shards: Iterator[Pair], next_of: Callable[[Pair], Any], state: State, cycle: int, block: int
+) -> Iterator[Pair]:
+    """The items by turns. `next_of(shard)` is the next item of an open shard, END if it has no more.
+
+    The slots are the open shards, the first being that whose turn it is. Beside each, `'given'` has how many of its
+    items came out.
+    """
+    slots, given = state['slots'], state['given']
+    while len(slots) < cycle and (pair := next(shards, None)) is not None:
+        slots.append(pair)
+        given.append(0)
+    while slots:
+        key, n = slots[0][0], given[0]
+        value = next_of(slots[0])
+        if value is END:
+            # more than `cycle` may be open where there were more ranks before
+            pair = next(shards, None) if len(slots) <= cycle else None
+            if pair is None:
+                del slots[0], given[0]
+            else:
+                slots[0], given[0] = pair, 0
+            continue
+        given[0] += 1
+        if given[0] % block == 0:
+            slots.append(slots.pop(0))
+            given.append(given.pop(0))
+        yield (key, n), value
+        del value
+
+
+def _interleave(
+    items: Iterator[Pair],
+    state: State,
+    log: deque[Any],
+    read: ItemFunction,
+    name: str,
+    stop: Stop,
+    meter: Meter,
+    cycle: int,
+    block: int,
+    depth: int | None,
+) -> Iterator[Pair]:
+    from itpipe._engine.meters import passed
+    from itpipe._engine.readers import Readers, ReadingThreads, shard_items
+
+    opened = partial(shard_items, read, name)
+    readers = Readers(opened) if depth is None else ReadingThreads(opened, cycle, depth, stop, meter)
+    for pair, n in zip(state['slots'], state['given'], strict=True):
+        readers.open(pair, n)
+
+    def taken() -> Iterator[Pair]:
+        for pair in readers.shards(passed(items, meter)):
+            log.append(pair[0])
+            yield pair
+        log.append(END)
+
+    def next_of(pair: Pair) -> Any:
+        value = readers.next_of(pair)
+        log.append(value is not END)
+        if value is END:
+            stop.check()  # there may be no end of empty shards
+        return value
+
+    try:
+        yield from _turns(taken(), next_of, state, cycle, block)
+    finally:
+        readers.close()
+
+
+def _replay(cycle: int, block: int, log: deque[Any], position: list[Any], state: State) -> Iterator[Pair]:
+    """The same turns, from what was found out: the next shard, or whether there was an item."""
+
+    def taken() -> Iterator[Pair]:
+        while (key := log.popleft()) is not END:
+            position[0] = key
+            yield key, HIDDEN
+        state['ended'] = True
+
+    return _turns(taken(), lambda _: HIDDEN if log.popleft() else END, state, cycle, block)
+
+
+def _again(shards: dict[Key, Any], keys: Iterable[Any], read: ItemFunction, name: str, *_: Any) -> dict[Key, Any]:
+    """The items of these shards that have these keys."""
+    from itpipe._engine.readers import some_items
+
+    wanted: dict[Key, list[int]] = {}
+    for key, n in keys:
+        wanted.setdefault(key, []).append(n)
+    return dict(
+        chain.from_iterable(
+            some_items(read, name, (key, shards[key]), numbers) for key, numbers in wanted.items() if key in shards
+        )
+    )

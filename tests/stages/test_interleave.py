@@ -1,0 +1,403 @@
+"""Several shards, read by turns."""
+
+import json
+import pickle
+import threading
+from collections import Counter
+from itertools import count, islice
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from reference import Indexed
+from running import LIMIT, raises
+from strategies import examples
+
+from itpipe import Infinite, apply, batch_by, check, interleave, merge_states, shuffle, stream, take, with_rng
+
+AHEAD = [None, 1, 3]
+in_either_way = pytest.mark.parametrize('ahead', [None, 2], ids=['here', 'in threads'])
+
+
+def by_turns(shards, cycle, block):
+    """What should come out, as pairs of the number of the shard and the number of the item in it."""
+    waiting = [(n, iter(range(size))) for n, size in enumerate(shards)]
+    places, waiting = waiting[:cycle], waiting[cycle:]
+    result = []
+    at = 0
+    while places:
+        left = block
+        while left:
+            shard, numbers = places[at]
+            number = next(numbers, None)
+            if number is not None:
+                result.append((shard, number))
+                left -= 1
+            elif waiting:
+                places[at], left = waiting.pop(0), block
+            else:
+                del places[at]
+                at, left = at - 1, 0
+        at = (at + 1) % max(1, len(places))
+    return result
+
+
+def read(shard):
+    """A list, a dataset or a generator of the places in it."""
+    number, size = shard
+    items = [(number, n) for n in range(size)]
+    return [list, Indexed, iter][number % 3](items)
+
+
+def saved(run):
+    return json.loads(json.dumps(run.state_dict()))
+
+
+sizes = st.lists(st.integers(0, 6), max_size=9)
+
+
+@given(sizes, st.integers(1, 5), st.integers(1, 4), st.sampled_from(AHEAD))
+@examples(400)
+def test_takes_items_by_turns(shards, cycle, block, ahead):
+    made = list(enumerate(shards)) | interleave(read, cycle, block, prefetch=ahead)
+    run = iter(made)
+    assert list(run) == by_turns(shards, cycle, block)
+    run = iter(made)
+    assert [run.item_keys[0] for _ in run] == by_turns(shards, cycle, block)
+
+
+@given(sizes, st.integers(1, 5), st.integers(1, 4), st.data())
+@examples(300)
+def test_goes_on_from_everywhere(shards, cycle, block, data):
+    expected = by_turns(shards, cycle, block)
+    got, state = [], saved(iter(list(enumerate(shards)) | interleave(read, cycle, block)))
+    for stop in [*data.draw(st.lists(st.integers(0, 8), max_size=4)), None]:
+        made = list(enumerate(shards)) | interleave(read, cycle, block, prefetch=data.draw(st.sampled_from(AHEAD)))
+        run = made.resume(state)
+        got += islice(run, stop)
+        state = saved(run)
+        run.close()
+    assert got == expected
+    assert list(made.resume(state)) == []
+
+
+class Watched:
+    """A dataset that knows what it was asked for."""
+
+    def __init__(self, number):
+        self.number, self.asked = number, []
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        return self.number, index
+
+
+@in_either_way
+def test_what_has_an_index_is_not_read_again(ahead):
+    shards = list(map(Watched, range(4)))
+    made = shards | interleave(lambda shard: shard, cycle=2, prefetch=ahead)
+    run = iter(made)
+    got = list(islice(run, 13))
+    state = saved(run)
+    run.close()
+    for shard in shards:
+        shard.asked.clear()
+    assert got + list(made.resume(state)) == by_turns([5] * 4, 2, 1)
+    assert [shard.asked for shard in shards] == [[], [], [2, 3, 4], [1, 2, 3, 4]]
+
+
+@in_either_way
+def test_generators_are_read_on_in_the_open_shards_only(ahead):
+    asked = []
+
+    def read(number):
+        for n in range(5):
+            asked.append((number, n))
+            yield number, n
+
+    made = range(4) | interleave(read, cycle=2, prefetch=ahead)
+    run = iter(made)
+    got = list(islice(run, 13))
+    state = saved(run)
+    run.close()
+    asked.clear()
+    assert got + list(made.resume(state)) == by_turns([5] * 4, 2, 1)
+    assert sorted(asked) == [(number, n) for number in (2, 3) for n in range(5)]
+
+
+def test_items_that_a_later_stage_holds_are_looked_up_again_and_no_others():
+    shards = list(map(Watched, range(4)))
+    made = stream(shards, seed=0) | interleave(lambda shard: shard, cycle=2) | shuffle(3)
+    run = iter(made)
+    got = list(islice(run, 7))
+    held = set(by_turns([5] * 4, 2, 1)[:10]) - set(got)
+    state = saved(run)
+    for shard in shards:
+        shard.asked.clear()
+    resumed = made.resume(state)
+    got.append(next(resumed))
+    assert {(shard.number, n) for shard in shards for n in shard.asked} == held | {by_turns([5] * 4, 2, 1)[10]}
+    assert sorted([*got, *resumed]) == sorted(by_turns([5] * 4, 2, 1))
+
+
+def test_generators_are_read_again_for_what_a_later_stage_holds():
+    made = stream(range(2, 8), seed=0) | interleave(lambda n: iter(range(n)), block=2) | shuffle(9)
+    run = iter(made)
+    got = list(islice(run, 8))
+    assert got + list(made.resume(saved(run))) == list(made)
+    assert made.item((2, 3)) == 3
+
+
+def test_a_shard_that_is_gone_has_ended():
+    """Where a run goes on, and the shard is not there any more."""
+    left = [3]
+
+    def shards():
+        yield from range(left[0])
+
+    class Listing:
+        __iter__ = staticmethod(shards)
+
+    made = stream(Listing()) | interleave(lambda n: [n] * 3, cycle=3)
+    run = iter(made)
+    assert list(islice(run, 4)) == [0, 1, 2, 0]
+    state = saved(run)
+    left[0] = 2
+    run = made.resume(state)
+    assert list(run) == [1, 0, 1]
+    assert list(made.resume(saved(run))) == []
+
+
+@in_either_way
+def test_random_shards_are_the_same_wherever_a_run_goes_on(ahead):
+    def drawn(n, rng):
+        yield from rng.random(n).tolist()
+
+    made = stream(range(9), seed=0) | interleave(with_rng(drawn), cycle=3, prefetch=ahead)
+    whole = list(made)
+    assert len(set(whole)) == 36
+    run = iter(made)
+    assert list(islice(run, 20)) + list(made.resume(saved(run))) == whole
+    run.close()
+
+
+def test_read_may_be_stages_and_return_streams():
+    assert list([2, 3] | interleave(apply(range) | apply(list))) == [0, 0, 1, 1, 2]
+    made = [2, 3] | interleave(lambda n: range(n) | apply(pow, 2) | take(2))
+    run = iter(made)
+    assert list(islice(run, 1)) + list(made.resume(saved(run))) == [0, 0, 1, 1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Errors
+
+
+def broken(number):
+    yield number, 0
+    if number == 1:
+        raise OSError('disk')
+    yield number, 1
+
+
+@in_either_way
+def test_an_error_comes_when_it_is_the_turn_of_its_item(ahead):
+    run = iter('abc' | apply('abc'.index) | interleave(broken, prefetch=ahead))
+    assert list(islice(run, 4)) == [(0, 0), (1, 0), (2, 0), (0, 1)]
+    name = 'interleave(broken)' if ahead is None else 'interleave(broken, prefetch=2)'
+    with raises(OSError, 'disk', f'itpipe: raised in {name}, shard 1, item 1 (part 1)'):
+        next(run)
+
+
+@in_either_way
+def test_an_error_in_opening_a_shard_names_it(ahead):
+    def read(number):
+        return [10 // number]
+
+    run = iter([5, 2, 0] | interleave(read, cycle=1, prefetch=ahead))
+    assert list(islice(run, 2)) == [2, 5]
+    with pytest.raises(ZeroDivisionError) as caught:
+        next(run)
+    (note,) = caught.value.__notes__
+    assert note.startswith('itpipe: raised in interleave(')
+    assert note.endswith('), item 2')
+
+
+@in_either_way
+def test_an_error_of_the_source_comes_behind_the_items_before_it(ahead):
+    def shards():
+        yield 'ab'
+        yield 'cd'
+        raise OSError('no list')
+
+    run = iter(shards() | interleave(list, cycle=1, prefetch=ahead))
+    assert list(islice(run, 4)) == list('abcd')
+    with pytest.raises(OSError, match='^no list'):
+        next(run)
+
+
+@in_either_way
+def test_what_is_not_iterable_is_refused(ahead):
+    with pytest.raises(TypeError, match='^interleave: `read` must return something iterable, got int'):
+        list([1] | interleave(abs, prefetch=ahead))
+
+
+def test_an_error_where_items_are_made_again_says_which_one_it_was():
+    fine = [True]
+
+    def read(number):
+        for n in range(3):
+            if not fine[0] and n == 1:
+                raise OSError('disk')
+            yield number, n
+
+    made = stream('a', seed=0) | interleave(read) | shuffle(3)
+    run = iter(made)
+    next(run)
+    state = saved(run)
+    fine[0] = False
+    with raises(OSError, 'disk', "itpipe: raised in interleave(read), shard 'a', item 0 (part 1)"):
+        next(made.resume(state))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is left
+
+
+@in_either_way
+@pytest.mark.parametrize('taken', [0, 1, 7, None])
+@pytest.mark.parametrize('how', ['close', 'drop', 'error'])
+def test_all_shards_are_closed(ahead, taken, how):
+    opened, closed = Counter(), Counter()
+
+    def read(number):
+        opened[number] += 1
+        try:
+            yield from range(4)
+        finally:
+            closed[number] += 1
+
+    run = iter(range(6) | interleave(read, cycle=3, prefetch=ahead) | apply(lambda x: x / (how != 'error' or x)))
+    try:
+        list(islice(run, taken))
+    except ZeroDivisionError:
+        assert how == 'error'
+    if how == 'close':
+        run.close()
+    del run
+    assert closed == opened
+    assert set(opened) == set(range(6)) or taken is not None or how == 'error'
+
+
+@in_either_way
+def test_an_error_in_closing_a_shard_arrives_and_the_others_are_closed(ahead):
+    closed = []
+
+    def read(number):
+        try:
+            yield from range(4)
+        finally:
+            closed.append(number)
+            if number == 0:
+                raise OSError('closing')
+
+    run = iter(range(3) | interleave(read, prefetch=ahead))
+    assert list(islice(run, 3)) == [0, 0, 0]
+    with pytest.raises(OSError, match='^closing$'):
+        run.close()
+    assert sorted(closed) == [0, 1, 2]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Around it
+
+
+def test_shards_are_dealt_to_ranks():
+    """All items of a shard go to one rank; and together, once each."""
+    shards = list(enumerate([3, 0, 5, 2, 4, 1, 6]))
+    parts = []
+    for rank in range(2):
+        with Infinite(shards, interleave(read, cycle=2), shard=(rank, 2), even='keep') as batch_iter:
+            parts.append(list(batch_iter))
+    assert parts == [
+        [(shards[2 * n + rank][0], number) for n, number in by_turns([size for _, size in shards[rank::2]], 2, 1)]
+        for rank in range(2)
+    ]
+
+
+@pytest.mark.parametrize('ranks', [1, 2, 5])
+@in_either_way
+def test_goes_on_with_another_number_of_ranks(ranks, ahead):
+    shards = list(enumerate([3, 0, 5, 2, 4, 1, 6, 3, 4]))
+    states, got = [], []
+    for rank in range(3):
+        stages = interleave(read, cycle=2, block=2)
+        with Infinite(shards, stages, batch_size=2, shard=(rank, 3), even='keep', combiner=list) as it:
+            for batch in islice(it, 2 + (rank == 1)):
+                got += batch
+            states.append(it.state_dict())
+    merged = merge_states(states)
+    for rank in range(ranks):
+        stages = interleave(read, cycle=2, block=2, prefetch=ahead)
+        with Infinite(shards, stages, batch_size=2, shard=(rank, ranks), even='keep', combiner=list) as it:
+            it.load_state_dict(merged)
+            for batch in it:
+                got += batch
+    assert sorted(got) == sorted(by_turns([size for _, size in shards], 2, 2))
+
+
+def test_the_order_does_not_depend_on_speed():
+    """The first shard waits until all others that are open have been read."""
+    others = threading.Semaphore(0)
+
+    def read(number):
+        if number == 0:
+            for _ in range(2):
+                assert others.acquire(timeout=LIMIT)
+        yield from [(number, n) for n in range(3)]
+        if number in (1, 2):
+            others.release()
+
+    made = range(5) | interleave(read, cycle=3, prefetch=4)
+    assert list(made) == by_turns([3] * 5, 3, 1)
+
+
+def test_a_check_reads_the_first_items_of_endless_shards():
+    report = check(range(3) | interleave(count, prefetch=2) | batch_by(2))
+    assert [finding for finding in report if finding.level == 'problem'] == []
+
+
+def test_prints_without_defaults_and_goes_on_whatever_prefetch_is():
+    assert repr(interleave(list, 4, 1)) == 'interleave(list)'
+    made = interleave(list, cycle=2, prefetch='1MB')
+    assert repr(made) == "interleave(list, cycle=2, prefetch='1MB')"
+    assert pickle.loads(pickle.dumps(made)) == made
+    run = iter(['ab', 'cd'] | made)
+    assert next(run) == 'a'
+    state = saved(run)
+    run.close()
+    assert list((['ab', 'cd'] | interleave(list, cycle=2)).resume(state)) == ['c', 'b', 'd']
+    with pytest.raises(ValueError, match='interleave'):
+        (['ab', 'cd'] | interleave(list, cycle=3)).resume(state)
+
+
+@pytest.mark.parametrize(
+    ('make', 'error', 'text'),
+    [
+        (lambda: interleave(3), TypeError, 'interleave: `read` must be a function or an item-wise stage, got int'),
+        (lambda: interleave(list, 0), ValueError, 'interleave: `cycle` must be at least 1, got 0'),
+        (lambda: interleave(list, block=0), ValueError, 'interleave: `block` must be at least 1, got 0'),
+        (lambda: interleave(list, 1.5), TypeError, 'interleave: `cycle` must be an int, got float'),
+        (
+            lambda: interleave(list, prefetch='2'), ValueError,
+            "interleave: `prefetch` must be an int or a size such as '512MB', got '2'",
+        ),
+        (lambda: interleave(list, cycle_length=2), TypeError, None),
+    ],
+)  # fmt: skip
+def test_wrong_arguments(make, error, text):
+    with pytest.raises(error) as caught:
+        make()
+    assert str(caught.value) == text or (text is None and '`cycle`' in str(caught.value))
