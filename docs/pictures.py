@@ -75,8 +75,7 @@ def mixture():
 
 def index():
     """The one of the first page."""
-    items = sample(Dataset('Digits()', 10), seed=0)
-    return Infinite(items, unpack(with_rng(shift)), batch_size=32, batches_per_epoch=2, threads=4)
+    return Infinite(Dataset('Digits()', 64), shuffle(), unpack(with_rng(shift)), batch_size=32, threads=4, seed=0)
 
 
 def composing():
