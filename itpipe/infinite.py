@@ -203,7 +203,10 @@ class Infinite(Generic[B]):
             self._stream = _in_workers(self._stream, batches, chosen) if chosen else self._stream | batches
         elif combiner is not combine or combiner_kwargs:
             given = 'combiner' if combiner is not combine else next(iter(combiner_kwargs))
-            raise TypeError(f'Infinite: `{given}` goes with `batch_size`{did_you_mean(given)}')
+            meant = did_you_mean(given)
+            raise TypeError(
+                f'Infinite: there is no `{given}`{meant}' if meant else f'Infinite: `{given}` goes with `batch_size`'
+            )
         steps = self._stream.steps
         share = None if shard is None else rank_of('Infinite', shard)
         if share is not None:
@@ -548,7 +551,7 @@ def _workers(batch_size: Any, **given: Any) -> dict[str, Any]:
         if name == 'workers':
             auto('Infinite', value)
         elif integer('Infinite', name, value) == 0:
-            raise ValueError(f'Infinite: `{name}` must not be 0')
+            raise ValueError(f'Infinite: `{name}` must not be 0; leave it out for no workers')
     return workers
 
 

@@ -810,13 +810,13 @@ def unexpected(combiner: str, name: str) -> str:
             TypeError,
             'Infinite: `combiner` must be a stage or a function of one item, got int',
         ),
-        ({'batch_sise': 2}, TypeError, 'Infinite: `batch_sise` goes with `batch_size`: did you mean `batch_size`?'),
+        ({'batch_sise': 2}, TypeError, 'Infinite: there is no `batch_sise`: did you mean `batch_size`?'),
         (
             {'stal_timeout': 2},
             TypeError,
-            'Infinite: `stal_timeout` goes with `batch_size`: did you mean `stall_timeout`?',
+            'Infinite: there is no `stal_timeout`: did you mean `stall_timeout`?',
         ),
-        ({'seeds': 2}, TypeError, 'Infinite: `seeds` goes with `batch_size`: did you mean `seed`?'),
+        ({'seeds': 2}, TypeError, 'Infinite: there is no `seeds`: did you mean `seed`?'),
         (
             {'batch_size': 2, 'size': 5},
             TypeError,

@@ -32,15 +32,19 @@ OWN: Final = (
 
 
 def check_option(name: str, combiner: Any) -> None:
-    """Raise TypeError for an option of another library, unless it is a parameter of the combiner."""
-    from .other_names import INSTEAD
+    """Raise TypeError for an option of another library or of `parallel_map`, unless the combiner has it by name."""
+    from .other_names import INSTEAD, OF_PARALLEL_MAP
 
-    if (instead := INSTEAD.get(name)) is None:
+    if name in OF_PARALLEL_MAP:
+        answer = f'it belongs to `parallel_map(f, processes=2, {name}=…)`, among the transforms'
+    elif name in INSTEAD:
+        answer = INSTEAD[name] + PAGE
+    else:
         return
     with suppress(TypeError, ValueError):  # some builtins have no signature
         if name in signature(combiner).parameters:
             return
-    raise TypeError(f'Infinite: there is no `{name}`: {instead}{PAGE}')
+    raise TypeError(f'Infinite: there is no `{name}`: {answer}')
 
 
 def check_transform(where: str, value: object) -> None:

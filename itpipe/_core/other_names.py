@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ['INSTEAD', 'NAMES', 'OF_INFINITE', 'OF_STREAM', 'RENAMED', 'WORKERS']
+__all__ = ['INSTEAD', 'NAMES', 'OF_INFINITE', 'OF_PARALLEL_MAP', 'OF_STREAM', 'RENAMED', 'WORKERS']
 
 # What other libraries call it: what it is here. Each value continues "here it is …".
 _APPLY = '`apply(f)`, or `parallel_map(f, threads=4)` in workers'
@@ -84,7 +84,10 @@ NAMES: Final = {
     'zip_datasets': '`zip_with(b)`, behind `a |`',
 }
 OF_INFINITE: Final = {
+    'batch_size': 'is what you gave it; the first batch shows it',
+    'dataset': 'is what you gave as `source`',
     'get_iterator': 'is `iter(batch_iter)`, for one epoch',
+    'num_workers': 'is what you gave as `threads` or `processes`; `batch_iter.stats()` counts the workers',
     'reset': 'is not needed: each `for` loop is the next epoch; with `restart=True`, all epochs are the same',
     'set_epoch': 'is not needed: each pass over the source is shuffled and augmented anew',
     'shutdown': 'is `close()`, or the end of `with`',
@@ -144,6 +147,7 @@ _SHUFFLE = (
 )
 _EPOCHS = 'each `for` loop over it is an epoch'
 _RNG = 'each item has a random generator of its own, see `with_rng`; give a `seed`'
+_TRANSFORM = 'put it among the transforms: `Infinite(data, map_at(0, f), …)`'
 _RANK = 'give `shard=(rank, number of ranks)`'
 INSTEAD: Final = {
     'batch_sampler': '`batch_size` may be a function that says which items make a batch, see `batch_by`',
@@ -172,9 +176,21 @@ INSTEAD: Final = {
     'rng': _RNG,
     'sampler': 'begin with `sample(dataset)`, or with the sampler, and look its indices up in a `parallel_map`',
     'shuffle': _SHUFFLE,
-    'timeout': 'give `stall_timeout`, the seconds after which a warning says what is waited for',
+    'target_transform': 'put it among the transforms: `Infinite(data, map_at(1, f), …)`',
+    'timeout': (
+        'give `stall_timeout`, the seconds after which a warning says what is waited for; one that ends an item'
+        ' belongs to `parallel_map(f, processes=2, timeout=…)`, among the transforms'
+    ),
+    'transform': _TRANSFORM,
+    'transforms': _TRANSFORM,
     'weights': 'begin with `sample(dataset, weights=…)`',
     'worker_count': WORKERS,
     'worker_init_fn': 'give `setup` to `parallel_map`',
     'world_size': _RANK,
 }
+
+# Options of `parallel_map` that `Infinite` does not have.
+OF_PARALLEL_MAP: Final = (
+    'backoff', 'in_flight', 'lookups', 'max_crashes', 'max_errors', 'max_tasks_per_worker', 'on_error', 'on_stall',
+    'ordered', 'retries', 'retry_on', 'seed_globals', 'setup',
+)  # fmt: skip

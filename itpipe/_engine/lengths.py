@@ -23,7 +23,8 @@ def count_items(where: str, source: Any, steps: Sequence[Step | ItemStep]) -> in
     except (
         Exception
     ) as error:  # of a dataset's own code, too: whoever asks for a hint, as `list` does, expects TypeError
-        raise TypeError(f'{where}: there is no len(), as {error}') from error
+        reason = str(error).rpartition('there is no len(), as ')[2]  # of a stream within, with no second beginning
+        raise TypeError(f'{where}: there is no len(), as {reason}') from error
     for step in steps:
         if isinstance(step, ItemStep):
             continue

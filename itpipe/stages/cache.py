@@ -90,6 +90,12 @@ def _cached(left: Stream[Any], step: Joins) -> _Cached:
     steps = []
     for each in left.steps:
         if not isinstance(each, ItemStep):
+            if each.name == 'parallel_map' and each.args:
+                f = format_value(each.args[0])
+                raise TypeError(
+                    f'cache: `{format_step(each)}` must not stand before it; put `{f}` and the cache in front:'
+                    f' `{f} | cache(…) | parallel_map(g, processes=2)`: those workers fill it'
+                )
             raise TypeError(
                 f'cache: only item-wise stages may stand between the data and it, got `{format_step(each)}`; put that'
                 ' behind'

@@ -72,11 +72,22 @@ def mix(
     See also: `concat`, `zip_with`, `sample`.
     """
     branches = branches_of('mix', 'streams', streams)
+    count = _count(weights)
+    if count > 1 == len(streams) and isinstance(streams[0], (list, tuple)) and len(streams[0]) == count:
+        raise ValueError(
+            f'mix: `weights` must be one number for each stream, got {count} for one stream, a'
+            f' {type(streams[0]).__name__} of {count}: did you mean `mix(*streams, weights=…)`?'
+        )
     if callable(weights):
         _scheduled(weights, 0, len(branches))
     checked = weights if callable(weights) else check_weights('mix', weights, len(branches))
     options = non_defaults(weights=(weights, None), seed=(seed, None), name=(name, None))
     return Stream(_Mix(branches, checked, step_name('mix', name=name), check_seed('mix', seed), options))
+
+
+def _count(weights: Any) -> int:
+    """How many weights there are, 0 if that is not known."""
+    return len(weights) if isinstance(weights, (list, tuple, np.ndarray)) and np.ndim(weights) == 1 else 0
 
 
 def _scheduled(schedule: Callable[[int], Any], draw: int, count: int) -> list[float]:

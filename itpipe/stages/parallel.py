@@ -274,7 +274,7 @@ def _chosen(others: dict[str, Any], **workers: Any) -> tuple[str, Any]:
     elif where == 'workers':
         auto('parallel_map', given)
     elif integer('parallel_map', where, given) == 0:
-        raise ValueError(f'parallel_map: `{where}` must not be 0')
+        raise ValueError(f'parallel_map: `{where}` must not be 0; `apply(f)` is the same without workers')
     return where, given
 
 

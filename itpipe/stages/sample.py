@@ -324,6 +324,16 @@ class _Shuffled(_Sample):
     __hash__ = None
 
 
+def _instead_of_shuffle(source: Any) -> str:
+    from itpipe._engine.branches import Branched
+
+    if isinstance(source, Branched):
+        return 'shuffle each of its streams, or give `buffer_size`'
+    if isinstance(source, Items) and not source.indexed():
+        return 'what has no index needs a buffer: `shuffle(1000)`'
+    return 'put it there, before all other stages, or give `buffer_size`'
+
+
 def shuffled(left: Stream[Any], step: Joins) -> _Shuffled:
     """The source that `shuffle()` without a buffer makes of the stream before it."""
     source: Any = left.source
@@ -332,6 +342,6 @@ def shuffled(left: Stream[Any], step: Joins) -> _Shuffled:
     if left.steps or not isinstance(source, Items) or has_states(source.iterable) or not source.indexed():
         raise TypeError(
             'shuffle: without `buffer_size` it must stand directly behind data with a length and access by index, got'
-            f' {left!r}; put it there, before all other stages, or give `buffer_size`'
+            f' {left!r}; {_instead_of_shuffle(source)}'
         )
     return _Shuffled(left, step, source, length(source.iterable) or 0)

@@ -189,9 +189,9 @@ def refuse(
     hint: str = '',
     error: type[Exception] = ValueError,
 ) -> NoReturn:
-    """Raise an error that says how the i-th of the values differs from the first."""
+    """Raise an error that says how the i-th of the values differs from the first, and all that is to be said."""
     but = f'but item 0 has {describe(values[0])}{hint}'
-    raise error(f'{path[0]}: {element(path, f"item {i}")} has {describe(values[i])}, {but}')
+    raise error(f'{path[0]}: {element(path, f"item {i}")} has {describe(values[i])}, {but}') from None
 
 
 def element(path: Path, item: str = 'an item') -> str:

@@ -14,7 +14,7 @@ from running import raises
 import itpipe
 from itpipe import Infinite, Stage, apply, batch_by, mix, parallel_map, sample, shuffle, stream
 from itpipe._core.instead import OWN, PAGE, check_option, did_you_mean, renames
-from itpipe._core.other_names import INSTEAD, NAMES, OF_INFINITE, OF_STREAM, RENAMED
+from itpipe._core.other_names import INSTEAD, NAMES, OF_INFINITE, OF_PARALLEL_MAP, OF_STREAM, RENAMED
 
 
 def test_its_own_options_are_those_of_infinite() -> None:
@@ -53,8 +53,28 @@ def test_no_answer_calls_what_there_is_not() -> None:
         'files',
         'images',
         'resume',
+        'stats',
         'tar',
     }
+
+
+def test_the_options_of_parallel_map_that_infinite_does_not_have_are_all_answered() -> None:
+    options = {name for name, each in signature(parallel_map).parameters.items() if each.kind is each.KEYWORD_ONLY}
+    own = set(signature(Infinite.__init__).parameters)
+    assert {*OF_PARALLEL_MAP, 'executor', 'name', 'timeout'} == options - own
+
+    def combiner(batch: Any, **options: Any) -> Any:
+        return options
+
+    def with_setup(batch: Any, setup: int) -> int:
+        return setup
+
+    for name in OF_PARALLEL_MAP:
+        answer = f'it belongs to `parallel_map(f, processes=2, {name}=…)`, among the transforms'
+        for given in (list, combiner):
+            with raises(TypeError, f'Infinite: there is no `{name}`: {answer}'):
+                Infinite(range(4), batch_size=2, combiner=given, **{name: 1})
+    assert list(Infinite(range(4), batch_size=2, combiner=with_setup, setup=3, prefetch=0)) == [3, 3]
 
 
 def test_no_name_is_one_of_its_own() -> None:
@@ -110,6 +130,19 @@ KINDS = 'exactly one of `threads`, `processes`, `executor` and `workers`, got no
                 f' `parallel_map(function, processes=…)` among the transforms{MORE}'
             ),
         ),
+        (
+            lambda: Infinite(range(2), transform=abs, batch_size=2),
+            f'Infinite: there is no `transform`: put it among the transforms: `Infinite(data, map_at(0, f), …)`{MORE}',
+        ),
+        (
+            lambda: Infinite(range(2), timeout=3, batch_size=2),
+            (
+                'Infinite: there is no `timeout`: give `stall_timeout`, the seconds after which a warning says what is'
+                ' waited for; one that ends an item belongs to `parallel_map(f, processes=2, timeout=…)`, among the'
+                f' transforms{MORE}'
+            ),
+        ),
+        (lambda: Infinite(range(2), batchsize=4), 'Infinite: there is no `batchsize`: did you mean `batch_size`?'),
         (
             lambda: Infinite('ab', 32, True),
             (
@@ -184,6 +217,27 @@ def test_a_guess_at_an_option(guess: Any, message: str) -> None:
             (
                 "'Infinite' object has no attribute 'set_epoch': here it is not needed: each pass over the source is"
                 f' shuffled and augmented anew{MORE}'
+            ),
+        ),
+        (
+            Infinite(range(2), batch_size=2),
+            'batch_size',
+            (
+                "'Infinite' object has no attribute 'batch_size': here it is what you gave it; the first batch shows"
+                f' it{MORE}'
+            ),
+        ),
+        (
+            Infinite(range(2)),
+            'dataset',
+            f"'Infinite' object has no attribute 'dataset': here it is what you gave as `source`{MORE}",
+        ),
+        (
+            Infinite(range(2)),
+            'num_workers',
+            (
+                "'Infinite' object has no attribute 'num_workers': here it is what you gave as `threads` or"
+                f' `processes`; `batch_iter.stats()` counts the workers{MORE}'
             ),
         ),
         (

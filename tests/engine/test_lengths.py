@@ -89,6 +89,7 @@ UNKNOWN = [
     (lambda: range(4) | cycle(), '`cycle` has no end'),
     (lambda: range(4) | parallel_map(abs, threads=1, on_error='skip'), ", on_error='skip')` does not say how many"),
     (lambda: range(4) | concat(sample([1])), 'Stream: there is no len(), as `sample` gives items without end'),
+    (lambda: range(4) | concat([1] | concat(sample([1]))), 'there is no len(), as `sample` gives items without end'),
 ]  # fmt: skip
 
 
@@ -98,6 +99,7 @@ def test_where_it_is_not_known_the_error_says_why(described, reason):
     with pytest.raises(TypeError) as caught:
         len(made)
     assert str(caught.value).startswith('Stream: there is no len(), as ')
+    assert str(caught.value).count('there is no len()') == 1
     assert reason in str(caught.value)
 
 

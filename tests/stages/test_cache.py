@@ -189,6 +189,13 @@ def test_it_prints_and_is_drawn_as_it_was_written():
             ),
         ),
         (
+            lambda: [1] | parallel_map(abs, threads=2) | cache('memory'),
+            TypeError(
+                'cache: `parallel_map(abs, threads=2)` must not stand before it; put `abs` and the cache in front:'
+                ' `abs | cache(…) | parallel_map(g, processes=2)`: those workers fill it'
+            ),
+        ),
+        (
             lambda: [[1]] | flatten | cache('memory'),
             TypeError(
                 'cache: only item-wise stages may stand between the data and it, got `flatten()`; put that behind'

@@ -1,6 +1,7 @@
 """Batches of tensors of torch, of arrays of JAX, and of others with `__array_namespace__`."""
 
 import threading
+import traceback
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -357,3 +358,14 @@ def test_the_array_api() -> None:
 @pytest.mark.parametrize('kind', [np.ndarray, np.float32, np.matrix, int, str, type(None), list])
 def test_what_is_of_numpy_has_no_other_library(kind: type) -> None:
     assert library_of(kind) is None
+
+
+def test_an_error_about_tensors_is_not_a_second_one() -> None:
+    torch = pytest.importorskip('torch')
+    arrays = [np.zeros(2), np.zeros(3)]
+    for batch in ([torch.zeros(2), torch.zeros(3)], arrays, [[0, 1], [0, 1, 2]]):
+        with pytest.raises(ValueError, match='^combine: item 1 has ') as caught:
+            combine(batch)
+        shown = ''.join(traceback.format_exception(caught.value))
+        assert shown.count('Traceback') == 1
+        assert 'During handling' not in shown

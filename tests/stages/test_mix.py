@@ -3,6 +3,7 @@
 import pickle
 from collections import Counter
 
+import numpy as np
 import pytest
 from running import raises
 
@@ -190,3 +191,14 @@ def test_wrong_arguments(args, kwargs, error, text):
     with pytest.raises(error) as caught:
         mix(*args, **kwargs)
     assert str(caught.value) == text
+
+
+def test_streams_in_a_list_are_told_to_be_given_one_by_one() -> None:
+    text = 'mix: `weights` must be one number for each stream, got 2 for one stream, a list of 2: did you mean'
+    with raises(ValueError, f'{text} `mix(*streams, weights=…)`?'):
+        mix([[1, 2], [3, 4]], weights=[0.7, 0.3])
+    with raises(ValueError, f'{text} `mix(*streams, weights=…)`?'):
+        mix([range(2), range(3)], weights=np.ones(2))
+    with raises(ValueError, 'mix: `weights` must be 1 numbers, one for each, got shape (2,)'):
+        mix([1, 2, 3], weights=[0.7, 0.3])
+    assert list(mix(['a'], weights=[1])) == ['a']

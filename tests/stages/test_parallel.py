@@ -642,8 +642,12 @@ def test_a_cluster_forgets_what_a_run_left(dask_threads: Any) -> None:
                 ' got threads, processes'
             ),
         ),
-        ({'threads': 0}, ValueError, 'parallel_map: `threads` must not be 0'),
-        ({'processes': 0}, ValueError, 'parallel_map: `processes` must not be 0'),
+        ({'threads': 0}, ValueError, 'parallel_map: `threads` must not be 0; `apply(f)` is the same without workers'),
+        (
+            {'processes': 0},
+            ValueError,
+            'parallel_map: `processes` must not be 0; `apply(f)` is the same without workers',
+        ),
         ({'threads': 1.5}, TypeError, 'parallel_map: `threads` must be an int, got float'),
         ({'threads': True}, TypeError, 'parallel_map: `threads` must be an int, got bool'),
         ({'processes': '2'}, TypeError, 'parallel_map: `processes` must be an int, got str'),

@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 from looked_up import Data
+from running import raises
 
 from itpipe import (
     Infinite,
     apply,
     batch_by,
+    concat,
     cycle,
     filter_by,
     load_by_random_id,
@@ -98,10 +100,7 @@ def test_it_prints_compares_and_is_refused_for_other_data() -> None:
     'made',
     [
         lambda: [1] | apply(abs) | shuffle(),
-        lambda: iter([1]) | shuffle(),
         lambda: sample([1]) | shuffle(),
-        lambda: {1: 2} | shuffle(),
-        lambda: mix([1], seed=0) | shuffle(),
         lambda: [1] | shuffle() | shuffle(),
     ],
 )
@@ -113,6 +112,19 @@ def test_where_places_are_not_known_it_says_what_to_do(made: Any) -> None:
         'shuffle: without `buffer_size` it must stand directly behind data with a length and access by index'
     )
     assert end.endswith('; put it there, before all other stages, or give `buffer_size`')
+
+
+def test_behind_an_iterator_and_several_streams_it_says_what_there_is_instead() -> None:
+    rule = 'shuffle: without `buffer_size` it must stand directly behind data with a length and access by index, got '
+    buffer = '; what has no index needs a buffer: `shuffle(1000)`'
+    with raises(TypeError, f'{rule}<list_iterator>{buffer}'):
+        iter([1]) | shuffle()
+    with raises(TypeError, f'{rule}{{1: 2}}{buffer}'):
+        {1: 2} | shuffle()
+    with raises(TypeError, f'{rule}mix([1], [2], seed=0); shuffle each of its streams, or give `buffer_size`'):
+        mix([1], [2], seed=0) | shuffle()
+    with raises(TypeError, f'{rule}[1] | concat([2]); shuffle each of its streams, or give `buffer_size`'):
+        [1] | concat([2]) | shuffle()
 
 
 @pytest.mark.parametrize(

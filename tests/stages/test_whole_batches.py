@@ -254,7 +254,7 @@ def test_infinite_without_functions_still_looks_items_up_in_workers() -> None:
                 ' use `parallel_map` for the functions of items'
             ),
         ),
-        ({'threads': 0, 'batch_size': 2}, ValueError, 'Infinite: `threads` must not be 0'),
+        ({'threads': 0, 'batch_size': 2}, ValueError, 'Infinite: `threads` must not be 0; leave it out for no workers'),
         ({'processes': 1.5, 'batch_size': 2}, TypeError, 'Infinite: `processes` must be an int, got float'),
     ],
 )
