@@ -93,10 +93,12 @@ def join_patches(patches: Iterable[npt.ArrayLike], shape: Ints, overlap: Ints = 
     """The image of which these are the patches of `grid_patches`, or what a model has made of each of them.
 
     `shape` is that of the whole image along the last axes, and `overlap` what `grid_patches` was given. Where patches
-    overlap, the result is their mean: float64, or the dtype of the patches if that is a float. The axes in front of the
-    last ones are those of the patches, so a model may give any number of channels.
+    overlap, the result is their mean: float64, or the common dtype of the patches if that is a float. It is computed in
+    float32 at least. The axes in front of the last ones are those of the patches, so a model may give any number of
+    channels.
 
-    Raises ValueError for another number of patches than the grid has, and for patches of different shapes.
+    Raises ValueError for another number of patches than the grid has, for patches of different shapes, and for patches
+    larger than `shape`.
 
     >>> join_patches(grid_patches(np.arange(7), 3, overlap=1), 7, overlap=1)
     array([0., 1., 2., 3., 4., 5., 6.])
@@ -112,16 +114,20 @@ def join_patches(patches: Iterable[npt.ArrayLike], shape: Ints, overlap: Ints = 
     if parts[0].ndim < len(lengths):
         raise ValueError(f'{where}: `patches` must have the axes of `shape`, got patches of shape {parts[0].shape}')
     lead, sizes = parts[0].shape[: -len(lengths)], parts[0].shape[-len(lengths) :]
+    if any(size > length for size, length in zip(sizes, lengths, strict=True)):
+        raise ValueError(f'{where}: the patches must be at most as large as `shape`, {tuple(lengths)}, got {sizes}')
     places = _grid(where, lengths, sizes, overlap)
     if len(places) != len(parts):
         raise ValueError(f'{where}: the grid has {len(places)} patches, got {len(parts)}')
-    kind = parts[0].dtype if parts[0].dtype.kind == 'f' else np.dtype(np.float64)
-    total, counts = np.zeros((*lead, *lengths), kind), np.zeros(lengths, np.int64)
+    common = np.result_type(*{part.dtype for part in parts})
+    kind = common if common.kind == 'f' else np.dtype(np.float64)
+    exact = np.result_type(kind, np.float32)  # the sum of some float16 is larger than the largest of them
+    total, counts = np.zeros((*lead, *lengths), exact), np.zeros(lengths, np.int64)
     for part, starts in zip(parts, places, strict=True):
         inside: Any = tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
         total[(..., *inside)] += part
         counts[inside] += 1
-    return np.asarray(total / counts.astype(kind))
+    return np.asarray(total / counts.astype(exact)).astype(kind, copy=False)
 
 
 def _sizes(where: str, size: Ints, name: str = 'size') -> list[int]:

@@ -129,6 +129,28 @@ def test_joined_patches_are_the_mean_where_they_overlap():
     assert (joined.dtype, joined.tolist()) == (np.float32, [[0, 1, 2, 3, 4], [0, -1, -2, -3, -4]])
 
 
+def test_large_values_of_small_floats_are_joined():
+    joined = join_patches([np.full(3, 60_000, np.float16)] * 2, 4, overlap=2)
+    assert (joined.dtype, joined.tolist()) == (np.float16, [60_000 // 32 * 32] * 4)
+
+
+@pytest.mark.parametrize(
+    ('dtypes', 'joined'),
+    [
+        (['float32', 'float64'], 'float64'),
+        (['float16', 'float32'], 'float32'),
+        (['int64', 'float32'], 'float64'),
+        (['uint8', 'float16'], 'float16'),
+        (['uint8', 'int8'], 'float64'),
+        (['bool', 'bool'], 'float64'),
+    ],
+)
+def test_joined_patches_have_the_dtype_that_they_have_in_common(dtypes, joined):
+    for one, other in (dtypes, dtypes[::-1]):
+        result = join_patches([np.array([0, 1], one), np.array([0, 1], other)], 3, overlap=1)
+        assert (result.dtype, result.tolist()) == (joined, [0, 0.5, 1])
+
+
 def test_in_a_pipeline():
     volumes = [(np.arange(64.0).reshape(4, 4, 4) + 100 * n, n) for n in range(3)]
     described = stream(volumes, seed=0) | with_rng(random_patches, (2, 2, 2), 2) | flatten
@@ -193,6 +215,10 @@ IMAGE = np.zeros((4, 5))
         ),
         (lambda: join_patches([], 3), ValueError('join_patches: `patches` must be arrays of one shape, got []')),
         (lambda: join_patches([[1, 2]], 4), ValueError('join_patches: the grid has 2 patches, got 1')),
+        (
+            lambda: join_patches([[1, 2, 3]], 2),
+            ValueError('join_patches: the patches must be at most as large as `shape`, (2,), got (3,)'),
+        ),
         (
             lambda: join_patches([[1, 2]], (4, 4)),
             ValueError('join_patches: `patches` must have the axes of `shape`, got patches of shape (2,)'),
