@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any, Final, TypeVar
 
 __all__ = [
@@ -32,7 +32,7 @@ OWN: Final = (
 
 
 def check_option(name: str, combiner: Any) -> None:
-    """Raise TypeError for an option of another library or of `parallel_map`, unless the combiner has it by name."""
+    """Raise TypeError for an option of another library or of `parallel_map`, unless the combiner takes it."""
     from .other_names import INSTEAD, OF_PARALLEL_MAP
 
     if name in OF_PARALLEL_MAP:
@@ -42,7 +42,8 @@ def check_option(name: str, combiner: Any) -> None:
     else:
         return
     with suppress(TypeError, ValueError):  # some builtins have no signature
-        if name in signature(combiner).parameters:
+        parameters = signature(combiner).parameters
+        if name in parameters or any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values()):
             return
     raise TypeError(f'Infinite: there is no `{name}`: {answer}')
 

@@ -95,6 +95,7 @@ def test_an_option_of_another_library_is_refused_unless_the_combiner_has_it() ->
     def combiner(batch: Any, shuffle: bool) -> None: ...
 
     check_option('shuffle', combiner)
+    check_option('shuffle', lambda batch, **options: options)
     check_option('something', list)
     with raises(TypeError, f'Infinite: there is no `shuffle`: {INSTEAD["shuffle"]}{PAGE}'):
         check_option('shuffle', list)
