@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from itpipe._core.keys import END, Key
+from itpipe._core.show import format_value
 from itpipe._core.steps import METER, STOP, ItemStep, Pair, Stateful, Stateless, Step, draws, identity
 
 if TYPE_CHECKING:
@@ -205,11 +206,11 @@ def check_alike(where: str, source: Source, steps: Sequence[Step | ItemStep], se
     shard = last_shard(steps, least=2)
     if shard is None:
         return
-    from .samplers import deals
+    from .samplers import that_deals
 
-    if deals(source):
+    if (sampler := that_deals(source)) is not None:
         raise ValueError(
-            f'{where}: the source is a sampler that deals items to ranks itself; take one that does not, or leave out'
+            f'{where}: {format_value(sampler)} deals items to ranks itself; take a sampler that does not, or leave out'
             ' `shard`'
         )
     alike = fused(steps[: shard + 1])

@@ -11,11 +11,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from copy import copy
+from itertools import chain
 from typing import Any
 
 from itpipe._core.show import format_value
 
-__all__ = ['Samplers', 'SamplersPass', 'deals', 'is_sampler']
+__all__ = ['Samplers', 'SamplersPass', 'is_sampler', 'that_deals']
 
 OF_TORCH = ('torch.utils.data.sampler', 'torch.utils.data.distributed')
 KEPT = 4
@@ -27,11 +28,14 @@ def is_sampler(value: Any) -> bool:
     return any(kind.__name__ == 'Sampler' and kind.__module__ in OF_TORCH for kind in type(value).__mro__)
 
 
-def deals(source: Any) -> bool:
-    """Whether the source is a sampler that deals items to several ranks."""
-    while hasattr(source, 'source'):  # with a seed of its own
-        source = source.source
-    return any(getattr(each, 'num_replicas', 1) > 1 for each in _nested(getattr(source, 'iterable', None)))
+def that_deals(source: Any) -> Any:
+    """The sampler that deals items to several ranks, if the source is one or reads from one; None if there is none."""
+    if hasattr(source, 'source'):  # with a seed of its own
+        return that_deals(source.source)
+    nested = _nested(getattr(source, 'iterable', None))
+    found = (each for each in nested if getattr(each, 'num_replicas', 1) > 1)
+    branches = (that_deals(branch.source) for branch in getattr(source, 'branches', ()))
+    return next((each for each in chain(found, branches) if each is not None), None)
 
 
 def _nested(sampler: Any) -> Iterator[Any]:
@@ -97,7 +101,7 @@ class Samplers:
         for each in _nested(sampler):
             if hasattr(each, 'set_epoch'):
                 each.set_epoch(pass_)
-            if not hasattr(each, 'generator'):
+            if not _draws(each):
                 continue
             if each.generator is None:
                 each.generator = torch.Generator().manual_seed(seed())
@@ -119,15 +123,23 @@ class SamplersPass:
         self._samplers.ended(self._pass, sampler)
 
     def __repr__(self) -> str:
-        return repr(self._samplers.sampler)
+        return format_value(self._samplers.sampler)
+
+
+def _draws(sampler: Any) -> bool:
+    """Whether it draws from its `generator`: one of torch, or None. Others, such as those of numpy, are left to it."""
+    import torch
+
+    generator = getattr(sampler, 'generator', sampler)
+    return generator is None or isinstance(generator, torch.Generator)
 
 
 def _says_what_changes(sampler: Any) -> bool:
-    return type(sampler).__module__ in OF_TORCH or hasattr(sampler, 'set_epoch') or hasattr(sampler, 'generator')
+    return type(sampler).__module__ in OF_TORCH or hasattr(sampler, 'set_epoch') or _draws(sampler)
 
 
 def _states(sampler: Any) -> list[Any]:
-    return [each.generator.get_state() for each in _nested(sampler) if getattr(each, 'generator', None) is not None]
+    return [each.generator.get_state() for each in _nested(sampler) if _draws(each) and each.generator is not None]
 
 
 def _read(sampler: Any) -> Any:

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from running import raises
 
-from itpipe import Infinite, batch_by, combine_lists, concat, sample, shard, stream
+from itpipe import Infinite, batch_by, combine_lists, concat, cycle, mix, sample, shard, stream, zip_with
 from itpipe._engine.samplers import is_sampler
 
 torch = pytest.importorskip('torch')
@@ -194,13 +195,18 @@ def test_what_is_refused() -> None:
         sample(ALL['sequential']())
     with raises(TypeError, f'sample: `weights` must not be a sampler, got RandomSampler; {hint}'):
         sample(DATA, ALL['random']())
-    text = 'the source is a sampler that deals items to ranks itself; take one that does not, or leave out `shard`'
+    text = 'deals items to ranks itself; take a sampler that does not, or leave out `shard`'
     for where, use in (
         ('Infinite', lambda: Infinite(ALL['of a rank'](), shard=(0, 2))),
         ('Infinite', lambda: Infinite(stream(ALL['batches of a rank'](), seed=0), shard=(0, 2))),
         ('shard', lambda: iter(ALL['of a rank']() | shard(0, 2))),
+        ('Infinite', lambda: Infinite(mix(range(8), ALL['of a rank'](), seed=0), shard=(0, 2))),
+        ('Infinite', lambda: Infinite(stream(mix(ALL['batches of a rank']()), seed=0), shard=(0, 2))),
+        ('Infinite', lambda: Infinite(ALL['of a rank'](), zip_with(range(6)), shard=(0, 2))),
+        ('Infinite', lambda: Infinite(range(6), zip_with(stream(ALL['of a rank']())), shard=(0, 2))),
+        ('Infinite', lambda: Infinite(range(6), concat(mix(ALL['of a rank']())), cycle(2), shard=(0, 2), seed=0)),
     ):
-        with raises(ValueError, f'{where}: {text}'):
+        with raises(ValueError, f'{where}: <DistributedSampler> {text}'):
             use()
     with raises(
         ValueError,
@@ -208,6 +214,37 @@ def test_what_is_refused() -> None:
         ' source or Infinite a `seed`',
     ):
         Infinite(ALL['random, no generator'](), shard=(0, 2))
+
+
+class OfNumpy(Own):
+    """Its generator is not one of torch: nobody knows how its order changes."""
+
+    def __init__(self, broken: bool = False) -> None:
+        self.generator, self.broken = np.random.default_rng(0), broken
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.generator.permutation(4).tolist()
+        if self.broken:
+            raise OSError('broken')
+
+
+def test_a_generator_that_is_not_of_torch_is_left_to_the_sampler() -> None:
+    alone = OfNumpy()
+    assert passes(OfNumpy(), 3) == [list(alone) for _ in range(3)]
+    with Infinite(OfNumpy(), batch_size=2, seed=0) as batch_iter:
+        list(batch_iter)
+        next(batch_iter())
+        state = batch_iter.state_dict()
+    with Infinite(OfNumpy(), batch_size=2, seed=0) as batch_iter:
+        batch_iter.load_state_dict(state)
+        with pytest.warns(UserWarning, match='^itpipe: the run goes on in pass 1 over <OfNumpy>. If its order'):
+            assert len(list(batch_iter)) == 1
+
+
+def test_an_error_in_a_sampler_is_noted_with_its_name() -> None:
+    with pytest.raises(OSError, match='broken') as caught:
+        passes(OfNumpy(broken=True))
+    assert 'the source <OfNumpy>' in caught.value.__notes__[0]
 
 
 def test_ranks_share_a_sampler_that_does_not_deal() -> None:
