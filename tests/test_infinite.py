@@ -1119,7 +1119,7 @@ def test_no_warning_of_epochs_that_are_as_long_as_they_are(infinite: Any) -> Non
 
 
 @pytest.mark.many(5)
-@pytest.mark.parametrize('combiner', [combine, combine_lists, lambda items, **options: items])
+@pytest.mark.parametrize('combiner', [combine, combine_lists, lambda items, of_its_own=0: items])
 @pytest.mark.parametrize('name', sorted(INSTEAD))
 def test_options_of_other_loaders_are_refused_with_what_to_write(name: str, combiner: Any) -> None:
     for options in ({'batch_size': 2}, {}):
@@ -1133,6 +1133,8 @@ def test_a_combiner_may_have_an_option_of_such_a_name() -> None:
 
     with Infinite(range(4), batch_size=2, combiner=collate, shuffle=3) as batch_iter:
         assert list(batch_iter) == [[0, 3], [6, 9]]
+    with Infinite(range(4), batch_size=4, combiner=lambda items, **options: options, timeout=3) as batch_iter:
+        assert list(batch_iter) == [{'timeout': 3}]
 
 
 def test_two_threads_in_one_epoch_are_told(mode: dict[str, Any]) -> None:

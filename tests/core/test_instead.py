@@ -71,9 +71,9 @@ def test_the_options_of_parallel_map_that_infinite_does_not_have_are_all_answere
 
     for name in OF_PARALLEL_MAP:
         answer = f'it belongs to `parallel_map(f, processes=2, {name}=…)`, among the transforms'
-        for given in (list, combiner):
-            with raises(TypeError, f'Infinite: there is no `{name}`: {answer}'):
-                Infinite(range(4), batch_size=2, combiner=given, **{name: 1})
+        with raises(TypeError, f'Infinite: there is no `{name}`: {answer}'):
+            Infinite(range(4), batch_size=2, combiner=list, **{name: 1})
+        assert next(iter(Infinite(range(4), batch_size=2, combiner=combiner, prefetch=0, **{name: 1}))) == {name: 1}
     assert list(Infinite(range(4), batch_size=2, combiner=with_setup, setup=3, prefetch=0)) == [3, 3]
 
 
