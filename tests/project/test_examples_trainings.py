@@ -136,6 +136,12 @@ def test_help(name, tmp_path):
     assert f' {TRAININGS[name].checkpoint} ' in run_example([EXAMPLES / name, '--help'], tmp_path, **SETTINGS)
 
 
+def test_the_page_has_the_whole_script_of_the_port():
+    port = PAGE.read_text(encoding='utf-8').partition('### A port in five minutes')[2]
+    shown = re.search(r'^```python\n(.*?)^```$', port, re.MULTILINE | re.DOTALL)[1]
+    assert shown == (EXAMPLES / 'pytorch_images.py').read_text(encoding='utf-8')
+
+
 @pytest.mark.parametrize('name', TRAININGS)
 def test_a_training_is_short_and_says_what_to_install(name):
     source = (EXAMPLES / name).read_text(encoding='utf-8')
