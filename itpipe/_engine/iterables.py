@@ -48,7 +48,10 @@ class Items:
         self.one_shot = isinstance(iterable, Iterator)
         self.samplers = Samplers(iterable) if is_sampler(iterable) and not has_states(iterable) else None
         self.random = self.samplers is not None and self.samplers.random
-        self.early = self.samplers is not None or not (self.one_shot or has_states(iterable) or has_epochs(iterable))
+        if self.samplers is not None:
+            self.early = self.samplers.copied
+        else:
+            self.early = not (self.one_shot or has_states(iterable) or has_epochs(iterable))
         self.rewinder = Rewinder(iterable)
         self.running: list[None] = []
         """As many as runs are reading it. Of two threads that add to a number at once, one may be lost."""
@@ -61,10 +64,7 @@ class Items:
         if has_states(self.iterable):
             return _OpenedWithStates(self, seeds.pass_)
         if self.samplers is not None:
-            self.samplers.check(seeds.pass_)
-            seed = partial(_drawn, seeds.next_step('sampler'))
-            of_pass = Items(SamplersPass(self.samplers, seeds.pass_, seed))
-            return Numbered(of_pass.read, of_pass.pick)
+            return _OpenedSampler(self.samplers, seeds.pass_, partial(_drawn, seeds.next_step('sampler')), stop)
         if not self.indexed():
             return Numbered(self.read, self.pick)
         look_up = LookUp(self.iterable, self._where)
@@ -202,6 +202,20 @@ def _drawn(step: StepSeed) -> int:
     from itpipe._core.rng import generator
 
     return int(generator(step.key, 0).integers(2**63))
+
+
+class _OpenedSampler(Numbered):
+    """A pass over a sampler, at work."""
+
+    def __init__(self, samplers: Samplers, pass_: int, seed: Callable[[], int], stop: Stop):
+        items = Items(SamplersPass(samplers, pass_, seed, stop))
+        super().__init__(items.read, items.pick)
+        self.samplers, self.pass_ = samplers, pass_
+
+    def start(self, entry: Any = None) -> Iterator[Pair]:
+        pairs = super().start(entry)
+        self.samplers.check(self.pass_, self.position)
+        return pairs
 
 
 class _OpenedWithStates(Numbered):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from running import raises
 
-from itpipe import Infinite, batch_by, combine_lists, concat, cycle, mix, sample, shard, stream, zip_with
+from itpipe import Infinite, batch_by, combine_lists, concat, cycle, mix, sample, shard, stream, take, zip_with
 from itpipe._engine.samplers import is_sampler
 
 torch = pytest.importorskip('torch')
@@ -245,6 +245,109 @@ def test_an_error_in_a_sampler_is_noted_with_its_name() -> None:
     with pytest.raises(OSError, match='broken') as caught:
         passes(OfNumpy(broken=True))
     assert 'the source <OfNumpy>' in caught.value.__notes__[0]
+
+
+class Counting(Own):
+    """It counts its passes, as samplers do that shuffle by the epoch without being told."""
+
+    epoch = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.epoch += 1
+        return iter([self.epoch] * 4)
+
+
+@pytest.mark.parametrize('batches', [False, True])
+def test_one_that_counts_its_passes_is_read_itself(batches: bool) -> None:
+    """And not ahead of the loop: the next pass begins when it is asked for."""
+    counting = Counting()
+    source = data.BatchSampler(counting, 4, drop_last=False) if batches else counting
+    with Infinite(source) as batch_iter:
+        for epoch in range(1, 4):
+            assert list(batch_iter) == ([[epoch] * 4] if batches else [epoch] * 4)
+            assert counting.epoch == epoch
+
+
+def test_what_is_in_a_sampler_that_is_read_itself_is_told_the_pass() -> None:
+    class Doubled(Own):
+        def __init__(self, sampler: Any):
+            self.sampler = sampler
+
+        def __iter__(self) -> Iterator[int]:
+            return (2 * n for n in self.sampler)
+
+    expected = [[2 * n for n in each] for each in passes(data.DistributedSampler(DATA, 2, 0))]
+    assert passes(Doubled(data.DistributedSampler(DATA, 2, 0))) == expected
+
+
+class Global(Own):
+    """It draws from torch's global generator."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(torch.randperm(4).tolist())
+
+
+def test_a_warning_where_a_run_goes_on_within_the_first_pass() -> None:
+    with Infinite(Global(), batch_size=2) as batch_iter:
+        next(batch_iter())
+        state = batch_iter.state_dict()
+        batch_iter.load_state_dict(state)
+        with pytest.warns(UserWarning, match='^itpipe: the run goes on in pass 0 over <Global>. If its order'):
+            assert len(list(batch_iter)) == 1
+        assert len(list(batch_iter)) == 2
+
+
+class Endless(data.Sampler):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.generator = seeded()
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield int(torch.randint(9, (), generator=self.generator))
+
+
+class EndlessTold(Endless):
+    """Its generator is made in each pass."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator = torch.Generator().manual_seed(self.epoch)
+        return super().__iter__()
+
+
+def test_the_second_pass_over_a_sampler_that_may_be_endless_is_refused() -> None:
+    """Where its generator stands at the end of the pass is not known, and reading on would have no end."""
+    with Infinite(Endless(), take(3)) as batch_iter:
+        assert len(list(batch_iter)) == 3
+        with pytest.raises(ValueError, match='^<Endless> has a `generator`, but no len\\(\\), so it may be endless'):
+            list(batch_iter)
+    with Infinite(EndlessTold(), take(3)) as batch_iter:
+        first, second = list(batch_iter), list(batch_iter)
+        assert (len(first), len(second)) == (3, 3)
+        assert first != second
+
+
+class Inside(Own):
+    """The sampler in it is made by a property, which cannot be set."""
+
+    @property
+    def sampler(self) -> Any:
+        return data.SequentialSampler(DATA)
+
+    def set_epoch(self, epoch: int) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.sampler)
+
+
+def test_a_property_of_a_sampler_is_left_alone() -> None:
+    assert passes(Inside(), 2) == [[*range(12)]] * 2
 
 
 def test_ranks_share_a_sampler_that_does_not_deal() -> None:
