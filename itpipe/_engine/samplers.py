@@ -117,8 +117,8 @@ class Samplers:
             len(sampler)
         except (AttributeError, NotImplementedError, TypeError):
             raise ValueError(
-                f'{format_value(self.sampler)} has a `generator`, but no len(), so it may be endless, and where its next'
-                ' pass begins is not known: give it a `__len__`, or a `set_epoch` and no `generator`'
+                f'{format_value(self.sampler)} has a `generator`, but no len(), so it may be endless, and where its'
+                ' next pass begins is not known: give it a `__len__`, or a `set_epoch` and no `generator`'
             ) from None
         for _ in sampler:
             stop.check()
