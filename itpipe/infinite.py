@@ -8,7 +8,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from ._core.checks import auto, integer, positive, truth
-from ._core.instead import check_option, check_transform, did_you_mean, no_attribute
+from ._core.instead import check_option, check_text, check_transform, did_you_mean, no_attribute
 from ._core.keys import keys_of, ordinals
 from ._core.rng import check_seed
 from ._core.show import format_step, format_value, shortened
@@ -48,11 +48,11 @@ MAX_TEXT = 2000
 class Infinite(Generic[B]):
     """Batches made in the background, epoch after epoch.
 
-    `source` is a stream or another iterable. `transforms` are stages, or functions of one item. `batch_size` is the
-    number of items in a batch, or a predicate, see `batch_by`. With `drop_last=True`, a last batch with fewer items is
-    left out. `combiner` makes a batch of the items and gets
-    `combiner_kwargs`. Without `batch_size`, the items of the stream are the batches. `seed` is the seed of all random
-    stages that have no seed of their own.
+    `source` is a stream or another iterable, but not text. `transforms` are stages, or functions of one item.
+    `batch_size` is the number of items in a batch, or a predicate, see `batch_by`. With `drop_last=True`, a last batch
+    with fewer items is left out. `combiner` makes a batch of the items and gets `combiner_kwargs`. Without
+    `batch_size`, the items of the stream are the batches. `seed` is the seed of all random stages that have no seed of
+    their own.
 
     With `threads=N`, `processes=N` or `workers='auto'`, workers make whole batches. For each batch, a worker looks the
     items up in the dataset, calls the transforms for each of them, and combines them. These are the transforms behind
@@ -180,6 +180,7 @@ class Infinite(Generic[B]):
     ):
         from ._engine.epochs import Epochs  # and with it all that runs
 
+        check_text(source)
         for name in combiner_kwargs:
             check_option(name, combiner)
         if batches_per_epoch is not None:
@@ -205,7 +206,9 @@ class Infinite(Generic[B]):
             given = 'combiner' if combiner is not combine else next(iter(combiner_kwargs))
             meant = did_you_mean(given)
             raise TypeError(
-                f'Infinite: there is no `{given}`{meant}' if meant else f'Infinite: `{given}` goes with `batch_size`'
+                f'Infinite: there is no `{given}`{meant}'
+                if meant
+                else f'Infinite: `{given}` goes with `batch_size`{_as_last_stage(stages, combiner)}'
             )
         steps = self._stream.steps
         share = None if shard is None else rank_of('Infinite', shard)
@@ -564,6 +567,15 @@ def _check_places(stages: Sequence[Stage[Any, Any]]) -> None:
                     f'Infinite: `transforms[{n}]` gets items, but `{format_step(step)}` is for batches; give'
                     f' `combiner=combine() | {format_step(step)}`'
                 )
+
+
+def _as_last_stage(stages: Sequence[Stage[Any, Any]], combiner: Any) -> str:
+    """The end of an error message about a `combiner` where the transforms make lists already."""
+    last = stages[-1].steps[-1].name if stages and stages[-1].steps else ''
+    if last not in ('batch_by', 'bucket_by') or combiner is combine:
+        return ''
+    name = f'{combiner.__name__}' if hasattr(combiner, '__name__') else format_value(combiner)
+    return f'; or write it as the last stage: `{last}(…), {name}`'
 
 
 def _in_workers(stream: Stream[Any], batches: Stage[Any, Any], workers: dict[str, Any]) -> Stream[Any]:

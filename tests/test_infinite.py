@@ -804,6 +804,11 @@ def unexpected(combiner: str, name: str) -> str:
         ({'stall_timeout': 0.0}, ValueError, 'Infinite: `stall_timeout` must be positive, got 0.0'),
         ({'stall_timeout': True}, TypeError, 'Infinite: `stall_timeout` must be a number, got bool'),
         ({'combiner': combine_pad}, TypeError, 'Infinite: `combiner` goes with `batch_size`'),
+        (
+            {'source': range(4) | batch_by(2), 'combiner': combine_pad},
+            TypeError,
+            'Infinite: `combiner` goes with `batch_size`',
+        ),
         ({'padding_values': 0}, TypeError, 'Infinite: `padding_values` goes with `batch_size`'),
         (
             {'batch_size': 2, 'combiner': 3},

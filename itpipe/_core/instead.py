@@ -9,8 +9,12 @@ from functools import wraps
 from inspect import Parameter, signature
 from typing import Any, Final, TypeVar
 
+from .show import shortened
+
 __all__ = [
     'check_option',
+    'check_source',
+    'check_text',
     'check_transform',
     'did_you_mean',
     'no_attribute',
@@ -53,6 +57,32 @@ def check_transform(where: str, value: object) -> None:
     if type(value) is int:
         raise TypeError(
             f'{where} must be a stage or a function of one item, got int: did you mean `batch_size={value}`?'
+        )
+
+
+def check_source(where: str, source: Any) -> None:
+    """Raise TypeError for what is iterable, but whose items nobody means: names of splits, or of columns."""
+    library = str(type(source).__module__).partition('.')[0]
+    if library == 'datasets' and isinstance(source, dict):
+        names = list(source)
+        raise TypeError(
+            f'{where} has the splits {", ".join(map(repr, names))}: give one of them, such as'
+            f' `d[{names[0] if names else "train"!r}]`'
+        )
+    if library == 'pandas' and hasattr(source, 'iloc') and hasattr(source, 'columns'):
+        raise TypeError(
+            f'{where} must not be a DataFrame, whose items are the names of its columns: for its rows, write'
+            " `table.to_dict('records')`, or `stream(range(len(table))) | table.iloc.__getitem__`"
+        )
+
+
+def check_text(source: object) -> None:
+    """Raise TypeError for text as the source of an `Infinite`, which is rather a path."""
+    if isinstance(source, (str, bytes)):
+        kind, parts = ('a str', 'characters') if isinstance(source, str) else ('bytes', 'bytes')
+        raise TypeError(
+            f'Infinite: `source` must not be {kind}, got {shortened(source)}: for its {parts}, write'
+            ' `stream(list(text))`; for the images in a folder, `itpipe.files.images(folder)`'
         )
 
 

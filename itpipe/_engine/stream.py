@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from inspect import isgeneratorfunction
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, TypeVarTuple, overload
 
 from itpipe._core.checks import integer, not_async, truth
-from itpipe._core.instead import no_attribute
+from itpipe._core.instead import check_source, no_attribute
 from itpipe._core.rng import check_seed
 from itpipe._core.show import format_step, format_steps, same, shortened
 from itpipe._core.steps import Function, ItemStep, Joins, State, Stateless, Step, identity
@@ -355,8 +356,8 @@ def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = Fal
     goes to the place by itself; this is exact if its own states are. An iterable with access by index is asked only for
     the rest of its items.
 
-    Raises TypeError if `iterable` is not iterable, if the seed is not an int, and for `reread` of a stream. Raises
-    ValueError for a negative seed.
+    Raises TypeError if `iterable` is not iterable, is a DataFrame of pandas or a `DatasetDict` of Hugging Face, if the
+    seed is not an int, and for `reread` of a stream. Raises ValueError for a negative seed.
 
     >>> from itpipe import apply
     >>> list(stream({'a': 1}.items()) | apply(len))
@@ -373,9 +374,12 @@ def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = Fal
         return iterable if seed is None else Stream(Seeded(iterable.source, check_seed('stream', seed)), iterable.steps)
     if isinstance(iterable, Stage) or not is_iterable(iterable):
         got = 'a Stage' if isinstance(iterable, Stage) else type(iterable).__name__
-        if got == 'function':
+        if isgeneratorfunction(iterable):
+            got = 'a generator function; call it, or, for several epochs, write a class with an `__iter__` that yields'
+        elif got == 'function':
             got += '; a stage that begins with a function is written `apply(f) | …`, or `combine() | …`'
         raise TypeError(f'stream: what stands left of `|` must be iterable, got {got}')
+    check_source('stream: what stands left of `|`', iterable)
     return Stream(Items(iterable, check_seed('stream', seed), reread))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike, fspath
-from typing import Any
+from os.path import exists
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,8 +23,9 @@ def hdf5(path: str | PathLike[str], *names: str) -> Any:
     item is the row itself, with several a tuple of the rows. The first axis counts the items; it is as long in all of
     them. The file is opened once in each process and thread, so an open `h5py.Dataset` need not be sent to processes.
 
-    It needs h5py. Raises TypeError if there are no names. When the length or the first item is asked for, raises
-    KeyError for a name that is not there, and ValueError for arrays of different lengths.
+    It needs h5py. Raises TypeError if there are no names, and FileNotFoundError for a local file that is not there.
+    When the length or the first item is asked for, raises KeyError for a name that is not there, with those that are,
+    and ValueError for arrays of different lengths.
 
     >>> import h5py, os, tempfile  # doctest: +SKIP
     >>> path = os.path.join(tempfile.mkdtemp(), 'data.h5')  # doctest: +SKIP
@@ -44,8 +46,9 @@ def zarr(path: str | PathLike[str], *names: str) -> Any:
     `path` is a path or a URL that fsspec knows, of an array, or of a group if there are `names`. Items are as for
     `hdf5`.
 
-    It needs zarr. When the length or the first item is asked for, raises KeyError for a name that is not there, and
-    ValueError for arrays of different lengths.
+    It needs zarr. Raises FileNotFoundError for a local store that is not there. When the length or the first item is
+    asked for, raises KeyError for a name that is not there, with those that are, and ValueError for arrays of different
+    lengths.
 
     >>> import os, tempfile, zarr as zarr_library  # doctest: +SKIP
     >>> path = os.path.join(tempfile.mkdtemp(), 'data.zarr')  # doctest: +SKIP
@@ -58,6 +61,9 @@ def zarr(path: str | PathLike[str], *names: str) -> Any:
     return _Arrays('zarr', path, names)
 
 
+MOST_NAMES: Final = 20
+
+
 class _Arrays(Sequence[Any]):
     def __init__(self, name: str, path: str | PathLike[str], names: tuple[str, ...]):
         if not isinstance(path, (str, PathLike)):
@@ -65,12 +71,24 @@ class _Arrays(Sequence[Any]):
         if not all(isinstance(each, str) for each in names) or (name == 'hdf5' and not names):
             raise TypeError(f'{name}: `names` must be the names of one or more arrays, got {names!r}')
         self.name, self.path, self.names = name, fspath(path), names
+        if '://' not in self.path and not exists(self.path):
+            raise FileNotFoundError(f'{name}: there is no {"file" if name == "hdf5" else "store"} {self.path!r}')
         self._open = Opened(_open_hdf5 if name == 'hdf5' else _open_zarr)
         self._size: int | None = None
 
     def _arrays(self) -> list[Any]:
         opened = self._open(self.path)
-        return [opened[each] for each in self.names] if self.names else [opened]
+        return [self._array(opened, each) for each in self.names] if self.names else [opened]
+
+    def _array(self, opened: Any, name: str) -> Any:
+        try:
+            return opened[name]
+        except KeyError:
+            found = _names_in(opened)
+            named = ', '.join(map(repr, found[:MOST_NAMES])) + ', …' * (len(found) > MOST_NAMES)
+            raise KeyError(
+                f'{self.name}: there is no array {name!r} in {self.path!r}, only {named or "none"}'
+            ) from None
 
     def __len__(self) -> int:
         if self._size is None:
@@ -89,6 +107,16 @@ class _Arrays(Sequence[Any]):
 
     def __repr__(self) -> str:
         return format_call(self.name, (self.path, *self.names), {})
+
+
+def _names_in(opened: Any) -> list[str]:
+    """The names of the arrays in a file, also in groups."""
+    members: list[tuple[str, Any]] = []
+    if hasattr(opened, 'visititems'):
+        opened.visititems(lambda name, each: members.append((name, each)))
+    else:
+        members += opened.members(max_depth=None)
+    return sorted(name for name, each in members if hasattr(each, 'shape'))
 
 
 def _open_hdf5(path: str) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 import numpy as np
 
 from itpipe._core.checks import is_function, truth
-from itpipe._core.instead import renames
+from itpipe._core.instead import check_source, renames
 from itpipe._core.keys import Key, is_count
 from itpipe._core.names import step_name
 from itpipe._core.notes import note
@@ -136,6 +136,7 @@ def load_by_random_id(
 
 
 def _check_sequence(where: str, name: str, value: Any) -> int:
+    check_source(f'{where}: `{name}`', value)
     if isinstance(value, (Mapping, set, frozenset)) or hasattr(value, 'iloc') or not hasattr(value, '__getitem__'):
         raise TypeError(f'{where}: `{name}` must be a sequence (len and access by index), got {type(value).__name__}')
     try:

@@ -32,9 +32,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument('--version', action='version', version=f'itpipe {VERSION}')
     commands = result.add_subparsers(dest='command', metavar='COMMAND', required=True)
 
-    def add(name: str, short: str, text: str) -> argparse.ArgumentParser:
+    def add(name: str, short: str, text: str, *aliases: str) -> argparse.ArgumentParser:
         return commands.add_parser(
-            name, help=short, description=text.strip(), epilog=STATUS,
+            name, help=short, description=text.strip(), epilog=STATUS, aliases=aliases,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
 
@@ -100,6 +100,7 @@ Lists the stages of a pipeline, or draws what will run where, and in which worke
     itpipe show train.py:batches --save pipeline.svg
     itpipe show train.py:batches --mermaid
 {PIPELINE}""",
+        'draw',
     )
     command.add_argument('pipeline', metavar='PIPELINE')
     command.add_argument('--save', type=Path, metavar='FILE', help='save the picture: .svg, or .mmd for Mermaid')

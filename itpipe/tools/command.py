@@ -27,7 +27,11 @@ class _Wrong(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the command with these arguments, by default those of the process; returns the exit status."""
-    given = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words and (instead := IN_PYTHON.get(words[0])) is not None:
+        sys.stderr.write(f'itpipe {words[0]}: there is no such command; in Python: `{instead}`\n')
+        return 2
+    given = parser().parse_args(words)
     try:
         status = COMMANDS[given.command](given)
         sys.stdout.flush()  # here, and not when the interpreter ends, which can only print an error
@@ -174,8 +178,15 @@ def _doctor(given: Any) -> int:
 
 
 COMMANDS: Final[dict[str, Callable[[Any], int]]] = {
-    'replay': _replay, 'diff': _diff, 'report': _report, 'show': _show, 'check': _check, 'doctor': _doctor
+    'replay': _replay, 'diff': _diff, 'report': _report, 'show': _show, 'draw': _show, 'check': _check,
+    'doctor': _doctor,
 }  # fmt: skip
+IN_PYTHON: Final = {
+    'explain': 'print(itpipe.explain(batch_iter))',
+    'stats': 'print(batch_iter.stats())',
+    'watch': 'with itpipe.watch(batch_iter): …',
+}
+"""What looks into a run of this process, which a command cannot do."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------

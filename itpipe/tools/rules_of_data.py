@@ -122,7 +122,7 @@ def leaves_out_everything(examined: Examined) -> Iterator[Finding]:
 
 
 def has_batches(examined: Examined) -> Iterator[Finding]:
-    """Batches of batches: of torch's DataLoader, or by two `batch_by`."""
+    """Batches of batches: of torch's DataLoader, or by two of `batch_by` and `bucket_by`."""
     again = 'Each batch is a list of batches then.'
     if any(is_by_count(step) for step in examined.steps if not hasattr(step, 'functions')):
         for seen in _leaves(examined):
@@ -135,7 +135,7 @@ def has_batches(examined: Examined) -> Iterator[Finding]:
     for seen in examined.stages:
         if seen.branch or seen.is_source:
             continue
-        if seen.written == 'batch_by':
+        if seen.written in ('batch_by', 'bucket_by'):
             if batches is not None:
                 yield Finding(
                     'batched-twice', seen.stage, f'The items are batches already, by `{batches.stage}`. {again}',

@@ -5,6 +5,7 @@ import pickle
 import re
 import subprocess
 import sys
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from running import raises
 
 import itpipe
-from itpipe import Infinite, Stage, apply, batch_by, mix, parallel_map, sample, shuffle, stream
+from itpipe import Infinite, Stage, apply, batch_by, bucket_by, combine_pad, mix, parallel_map, sample, shuffle, stream
 from itpipe._core.instead import OWN, PAGE, check_option, did_you_mean, renames
 from itpipe._core.other_names import INSTEAD, NAMES, OF_INFINITE, OF_PARALLEL_MAP, OF_STREAM, RENAMED
 
@@ -123,9 +124,9 @@ KINDS = 'exactly one of `threads`, `processes`, `executor` and `workers`, got no
 @pytest.mark.parametrize(
     ('guess', 'message'),
     [
-        (lambda: Infinite('ab', collate_fn=list), f'Infinite: there is no `collate_fn`: give `combiner`{MORE}'),
+        (lambda: Infinite(['a', 'b'], collate_fn=list), f'Infinite: there is no `collate_fn`: give `combiner`{MORE}'),
         (
-            lambda: Infinite('ab', batch_size=2, num_workers=4),
+            lambda: Infinite(['a', 'b'], batch_size=2, num_workers=4),
             (
                 "Infinite: there is no `num_workers`: give `processes`, `threads` or `workers='auto'`, or put"
                 f' `parallel_map(function, processes=…)` among the transforms{MORE}'
@@ -145,7 +146,7 @@ KINDS = 'exactly one of `threads`, `processes`, `executor` and `workers`, got no
         ),
         (lambda: Infinite(range(2), batchsize=4), 'Infinite: there is no `batchsize`: did you mean `batch_size`?'),
         (
-            lambda: Infinite('ab', 32, True),
+            lambda: Infinite(['a', 'b'], 32, True),
             (
                 'Infinite: `transforms[0]` must be a stage or a function of one item, got int: did you mean'
                 ' `batch_size=32`?'
@@ -160,6 +161,31 @@ KINDS = 'exactly one of `threads`, `processes`, `executor` and `workers`, got no
             f'parallel_map: give {KINDS}; instead of `num_workers`, write `threads=…` or `processes=…`{MORE}',
         ),
         (lambda: parallel_map(abs, scale=4), f'parallel_map: give {KINDS}'),
+        (
+            lambda: Infinite(['a'], bucket_by(len, edges=[2], size=2), combiner=combine_pad),
+            'Infinite: `combiner` goes with `batch_size`; or write it as the last stage: `bucket_by(…), combine_pad`',
+        ),
+        (
+            lambda: Infinite(['a'], batch_by(2), combiner=partial(combine_pad, padding_values=0)),
+            (
+                'Infinite: `combiner` goes with `batch_size`; or write it as the last stage: `batch_by(…),'
+                ' partial(combine_pad, padding_values=0)`'
+            ),
+        ),
+        (
+            lambda: Infinite('photos', batch_size=2),
+            (
+                "Infinite: `source` must not be a str, got 'photos': for its characters, write `stream(list(text))`;"
+                ' for the images in a folder, `itpipe.files.images(folder)`'
+            ),
+        ),
+        (
+            lambda: Infinite(b'photos'),
+            (
+                "Infinite: `source` must not be bytes, got b'photos': for its bytes, write `stream(list(text))`; for"
+                ' the images in a folder, `itpipe.files.images(folder)`'
+            ),
+        ),
         (lambda: batch_by(batch_size=2), f'batch_by: there is no `batch_size`: here it is `size`{MORE}'),
         (
             lambda: batch_by(2, collate_fn=list),
@@ -213,7 +239,7 @@ def test_a_guess_at_an_option(guess: Any, message: str) -> None:
             ),
         ),
         (
-            Infinite('ab'),
+            Infinite(['a', 'b']),
             'set_epoch',
             (
                 "'Infinite' object has no attribute 'set_epoch': here it is not needed: each pass over the source is"
@@ -242,13 +268,13 @@ def test_a_guess_at_an_option(guess: Any, message: str) -> None:
             ),
         ),
         (
-            Infinite('ab'),
+            Infinite(['a', 'b']),
             'filter',
             f"'Infinite' object has no attribute 'filter': here it goes among the transforms, as `filter_by(f)`{MORE}",
         ),
         (stream('ab'), 'foo', "'Stream' object has no attribute 'foo'"),
         (apply(abs), 'foo', "'Stage' object has no attribute 'foo'"),
-        (Infinite('ab'), 'foo', "'Infinite' object has no attribute 'foo'"),
+        (Infinite(['a', 'b']), 'foo', "'Infinite' object has no attribute 'foo'"),
         (
             itpipe,
             'DataLoader',
@@ -281,9 +307,9 @@ def test_what_a_property_raises_is_not_hidden() -> None:
             raise AttributeError('its own')
 
     with raises(AttributeError, 'its own'):
-        Loader('ab').batch
+        Loader(['a', 'b']).batch
     with raises(AttributeError, f"'Loader' object has no attribute 'stop': here it {OF_INFINITE['stop']}{MORE}"):
-        Loader('ab').stop()  # type: ignore[attr-defined]
+        Loader(['a', 'b']).stop()  # type: ignore[attr-defined]
 
 
 def test_an_error_within_a_function_is_not_taken_for_a_wrong_option() -> None:
@@ -304,7 +330,65 @@ def test_streams_and_stages_pickle_as_before() -> None:
 
 
 def test_the_names_of_others_are_loaded_for_errors_only() -> None:
-    code = "import sys, itpipe; itpipe.stream('ab') | itpipe.apply(abs); itpipe.Infinite('ab', abs, batch_size=2); "
+    code = (
+        "import sys, itpipe; itpipe.stream('ab') | itpipe.apply(abs); itpipe.Infinite(['a', 'b'], abs, batch_size=2); "
+    )
     code += "print('itpipe._core.other_names' in sys.modules)"
     run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=os.environ, check=True)
     assert run.stdout == 'False\n'
+
+
+def items() -> Any:
+    yield 1
+
+
+def test_a_generator_function_is_to_be_called() -> None:
+    text = (
+        'stream: what stands left of `|` must be iterable, got a generator function; call it, or, for several epochs,'
+        ' write a class with an `__iter__` that yields'
+    )
+    for make in (stream, Infinite, lambda source: source | batch_by(2)):
+        with raises(TypeError, text):
+            make(items)
+    assert list(stream(items())) == [1]
+
+
+def test_the_splits_of_a_dataset_are_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    class DatasetDict(dict[str, Any]):
+        pass
+
+    assert list(stream(DatasetDict(train=1))) == ['train']
+    monkeypatch.setattr(DatasetDict, '__module__', 'datasets.dataset_dict')
+    both = DatasetDict(train=range(3), test=range(2))
+    text = "has the splits 'train', 'test': give one of them, such as `d['train']`"
+    for make in (stream, Infinite, batch_by(2), lambda source: mix(source)):
+        with raises(TypeError, f'stream: what stands left of `|` {text}'):
+            make(both)
+    with raises(TypeError, f'sample: `sequence` {text}'):
+        sample(both)  # type: ignore[arg-type]
+    assert list(stream({'train': 1})) == ['train']
+
+
+def test_the_splits_that_hugging_face_gives() -> None:
+    datasets = pytest.importorskip('datasets')
+    rows = datasets.Dataset.from_dict({'a': [1, 2]})
+    kinds = {datasets.DatasetDict: rows, datasets.IterableDatasetDict: rows.to_iterable_dataset()}
+    for kind, split in kinds.items():
+        text = "has the splits 'test': give one of them, such as `d['test']`"
+        with raises(TypeError, f'stream: what stands left of `|` {text}'):
+            stream(kind({'test': split}))
+        assert list(stream(kind({'test': split})['test'])) == [{'a': 1}, {'a': 2}]
+
+
+def test_a_table_is_no_source() -> None:
+    pandas = pytest.importorskip('pandas')
+    table = pandas.DataFrame({'a': [1, 2], 'b': [3, 4]})
+    text = (
+        'must not be a DataFrame, whose items are the names of its columns: for its rows, write'
+        " `table.to_dict('records')`, or `stream(range(len(table))) | table.iloc.__getitem__`"
+    )
+    for make in (stream, Infinite, batch_by(2)):
+        with raises(TypeError, f'stream: what stands left of `|` {text}'):
+            make(table)
+    assert [dict(row) for row in stream(range(2)) | table.iloc.__getitem__] == table.to_dict('records')
+    assert list(stream(table['a'])) == [1, 2]

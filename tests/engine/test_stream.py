@@ -103,7 +103,9 @@ def test_pandas_objects_stand_left_of_a_stage():
     pd = pytest.importorskip('pandas')
     assert list(pd.Series([1, 2, 3]) | apply(double)) == [2, 4, 6]
     assert list(pd.Index([1, 2]) | apply(double)) == [2, 4]
-    assert list(pd.DataFrame({'a': [1], 'b': [2]}) | apply(double)) == ['aa', 'bb']
+    assert list(pd.DataFrame({'a': [1], 'b': [2]}).columns | apply(double)) == ['aa', 'bb']
+    with pytest.raises(TypeError, match='must not be a DataFrame'):
+        pd.DataFrame({'a': [1]}) | apply(double)
 
 
 def test_torch_tensors_stand_left_of_a_stage():

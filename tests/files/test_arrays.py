@@ -23,8 +23,43 @@ def test_arrays_of_different_lengths(tmp_path):
         file['x'], file['y'] = np.zeros(3), np.zeros(4)
     with raises(ValueError, "hdf5: arrays must be of the same length, got {'x': 3, 'y': 4}"):
         len(hdf5(tmp_path / 'data.h5', 'x', 'y'))
-    with pytest.raises(KeyError):
-        len(hdf5(tmp_path / 'data.h5', 'z'))
+
+
+def test_a_name_that_is_not_there_is_answered_with_those_that_are(tmp_path):
+    library = pytest.importorskip('h5py')
+    path = str(tmp_path / 'data.h5')
+    with library.File(path, 'w') as file:
+        file['train/x'], file['train/y'], file['z'] = np.zeros(3), np.zeros(3), np.zeros(3)
+    for wrong in ('x', 'train/w'):
+        with pytest.raises(KeyError) as caught:
+            len(hdf5(path, 'z', wrong))
+        text = f"hdf5: there is no array {wrong!r} in {path!r}, only 'train/x', 'train/y', 'z'"
+        assert caught.value.args == (text,)
+    path = str(tmp_path / 'many.h5')
+    with library.File(path, 'w') as file:
+        for n in range(21):
+            file[f'{n:02}'] = np.zeros(1)
+    with pytest.raises(KeyError, match="only '00', '01', .*, '19', …"):
+        hdf5(path, 'x')[0]
+
+
+@pytest.mark.leaves_threads('zarr keeps a thread for its event loop')
+def test_a_name_that_is_not_in_a_zarr_group(tmp_path):
+    library = pytest.importorskip('zarr')
+    path = str(tmp_path / 'data.zarr')
+    library.open_group(path, mode='w').create_group('train').create_array('x', data=np.arange(3))
+    with pytest.raises(KeyError) as caught:
+        len(zarr(path, 'x'))
+    assert caught.value.args == (f"zarr: there is no array 'x' in {path!r}, only 'train/x'",)
+
+
+def test_a_file_that_is_not_there_is_an_error_at_once(tmp_path):
+    path = str(tmp_path / 'absent.h5')
+    with raises(FileNotFoundError, f'hdf5: there is no file {path!r}'):
+        hdf5(path, 'x')
+    with raises(FileNotFoundError, f'zarr: there is no store {path!r}'):
+        zarr(path)
+    assert repr(hdf5('memory://absent.h5', 'x')) == "hdf5('memory://absent.h5', 'x')"
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,7 @@ def test_a_pipeline_is_shown(folder, capsys):
     assert run(capsys, 'show', 'train:batches') == (
         0, 'range(0, 100)\n| shuffle(20)\n| with_rng(augmented)\n| batch_by(4)\n| apply(combine)\n', ''
     )  # fmt: skip
+    assert run(capsys, 'draw', 'train:batches') == run(capsys, 'show', 'train:batches')
     assert run(capsys, 'show', 'train:make', '--mermaid')[1].startswith('flowchart TD\n')
     assert run(capsys, 'show', 'train:make', '--save', 'train.svg') == (0, 'saved to train.svg\n', '')
     assert '</svg>' in (folder / 'train.svg').read_text()
@@ -250,3 +251,17 @@ def test_output_may_end_early(folder):
     )
     assert done.stderr == 'itpipe report: [Errno 28] No space left on device\n'
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ('command', 'instead'),
+    [
+        ('explain', 'print(itpipe.explain(batch_iter))'),
+        ('stats', 'print(batch_iter.stats())'),
+        ('watch', 'with itpipe.watch(batch_iter): …'),
+    ],
+)
+def test_what_looks_into_a_run_of_this_process_is_no_command(capsys, command, instead):
+    text = f'itpipe {command}: there is no such command; in Python: `{instead}`\n'
+    assert run(capsys, command, 'train:batches') == (2, '', text)
+    assert run(capsys, command) == (2, '', text)

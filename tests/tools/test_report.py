@@ -57,7 +57,7 @@ def test_with_the_pipeline_items_are_told_apart_by_their_places_in_the_data(path
 
 
 def test_items_that_are_used_again(path):
-    batches = Infinite('abcde', reuse(3, 2), batch_size=4, combiner=list, record=path)
+    batches = Infinite(list('abcde'), reuse(3, 2), batch_size=4, combiner=list, record=path)
     run(batches, 1)
     assert lines(path, opened(batches))[1] == '10 items, 5 different (twice: 5)'
 
