@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+import builtins
+import copyreg
+import dis
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from pathlib import PurePath
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from importlib.util import find_spec
+from pathlib import Path, PurePath
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 import numpy as np
 
-__all__ = ['content_hash']
+from .show import format_value
 
-WHOLE: Final = 1 << 26
-"""Bytes. Of larger arrays, this many bytes are hashed, in rows all over the array."""
+__all__ = ['Unknown', 'content_hash']
+
 PLAIN = (int, float, complex, bool, str, bytes, type(None), type(...), np.generic, PurePath, range)
+LIBRARIES: Final = frozenset([*sys.stdlib_module_names, 'itpipe']) - {'__main__'}
+NO_CODE = frozenset([
+    '__module__', '__qualname__', '__doc__', '__dict__', '__weakref__', '__annotations__', '__firstlineno__',
+    '__static_attributes__', '__parameters__', '__orig_bases__', '__abstractmethods__', '_abc_impl',
+])  # fmt: skip
+"""What classes have besides what they do."""
 HAS_DOCSTRING: Final = 0x4000000
-"""The flag of code, from Python 3.14 on."""
-CALLED = ('__call__', '__getitem__', '__getitems__', '__iter__', '__len__')
-"""The methods of Python's own protocols that make items."""
+"""The flag of code, from Python 3.13 on."""
+
+
+class Unknown(TypeError):
+    """A value of which nothing can be told but its class."""
 
 
 def content_hash(*values: Any) -> str:
-    """16 characters that are the same for values that do the same, also in another process.
+    """16 characters that are the same for values that do the same, also in another process, and others for others.
 
-    Functions count by their code, defaults, closures, and what they use of their module; so do the classes of objects,
-    unless they are of an installed library, which counts by its name. Objects count by their attributes, or by what
-    their `__getstate__` gives.
+    Functions count by their code, defaults, closures, and what they use of their module and of other modules; so do
+    the classes of objects. What is of an installed library counts by its name. Objects count by what pickle would save
+    of them.
+
+    Raises `Unknown` for a value that says nothing of what is in it.
 
     >>> content_hash({'paths': ['a', 'b']}) == content_hash({'paths': ['a', 'b']})
     True
@@ -60,34 +73,50 @@ class _Hashing:
 
     def parts(self, value: Any) -> Iterable[Any]:
         """What the value is made of: bytes and words."""
-        if isinstance(value, np.ndarray) and value.dtype != object:
-            return _array(value)
-        if isinstance(value, (list, tuple)):
+        kind = type(value)
+        if kind in (list, tuple):
             return map(repr, value) if all(isinstance(part, str) for part in value) else map(self.of, value)
-        if isinstance(value, Mapping):
+        if kind is dict:
             return (self.of(part) for pair in value.items() for part in pair)
-        if isinstance(value, AbstractSet):
+        if kind in (set, frozenset):
             return sorted(map(self.of, value))
-        if isinstance(value, partial):
-            return map(self.of, (value.func, value.args, value.keywords))
-        if isinstance(value, MethodType):
-            return map(self.of, (value.__func__, value.__self__))
         if isinstance(value, FunctionType):
             return self.function(value)
+        if isinstance(value, MethodType):
+            return map(self.of, (value.__func__, value.__self__))
         if isinstance(value, CodeType):
             return self.code(value)
-        if isinstance(value, (ModuleType, BuiltinFunctionType, np.ufunc)):
-            return getattr(value, '__module__', ''), value.__name__
+        if isinstance(value, (ModuleType, np.ufunc)):
+            return (value.__name__,)
         if isinstance(value, type):
             return self.kind(value)
-        if any('__getstate__' in vars(kind) for kind in type(value).__mro__[:-1]):
-            return map(self.of, (type(value), value.__getstate__()))
-        slots = [getattr(value, name, None) for name in _slots(type(value))]
-        array = None
-        if hasattr(type(value), '__array__'):  # such as a tensor
-            with suppress(Exception):
-                array = np.asarray(value)
-        return map(self.of, (type(value), getattr(value, '__dict__', None), slots, array))
+        if isinstance(value, property):
+            return map(self.of, (value.fget, value.fset, value.fdel))
+        if isinstance(value, np.memmap):
+            return _mapped(value)
+        if isinstance(value, np.ndarray):
+            return self.array(value)
+        if kind is getattr(sys.modules.get('torch'), 'Tensor', None):
+            return _tensor(value)
+        return self.pickled(value)
+
+    def pickled(self, value: Any) -> Iterator[Any]:
+        """What pickle would save of an object, and what a decorator has wrapped."""
+        if isinstance(wrapped := getattr(value, '__wrapped__', getattr(value, 'func', None)), FunctionType):
+            yield self.of(wrapped)
+            if not isinstance(value, partial):
+                return
+        try:
+            reduced = copyreg.dispatch_table.get(type(value), _reduced)(value)
+        except Exception:
+            raise Unknown(f'{format_value(value)}, of class `{type(value).__qualname__}`') from None
+        if isinstance(reduced, str):  # the name of a global
+            yield from (type(value).__module__, reduced, getattr(value, '__module__', ''))
+            return
+        function, args, *rest = reduced
+        yield from (self.of(function), self.of(args))
+        for part in rest:
+            yield self.of(list(part) if isinstance(part, Iterator) else part)
 
     def function(self, function: FunctionType) -> Iterator[Any]:
         if _is_installed(function.__module__):
@@ -99,9 +128,28 @@ class _Hashing:
                 yield self.of(cell.cell_contents)
             except ValueError:
                 yield 'empty'
-        for name in _names_in(function.__code__):
+        if wrapped := getattr(function, '__wrapped__', None):
+            yield self.of(wrapped)
+        names = _names_in(function.__code__)
+        for name in names:
             if name in function.__globals__:
-                yield from (name, self.of(function.__globals__[name]))
+                yield from (name, *self.used(function.__globals__[name], names))
+        for name in _imports_in(function.__code__):
+            yield name
+            if (module := sys.modules.get(name)) is not None:
+                yield from self.used(module, names)
+            else:
+                yield _source_of(name)
+
+    def used(self, value: Any, names: list[str]) -> Iterator[Any]:
+        """A global, or, of a module of the user's, what has one of these names there."""
+        if isinstance(value, ModuleType) and not _is_installed(value.__name__):
+            for name in names:
+                if name in vars(value):
+                    part = vars(value)[name]
+                    yield from (name, *self.used(part, names)) if part is not value else ()
+        else:
+            yield self.of(value)
 
     def code(self, code: CodeType) -> Iterator[Any]:
         yield code.co_code
@@ -109,14 +157,25 @@ class _Hashing:
         yield from map(self.of, code.co_consts[_has_place_for_docstring(code) :])
 
     def kind(self, kind: type) -> Iterator[Any]:
-        yield kind.__qualname__
+        yield from (kind.__module__, kind.__qualname__) if _is_installed(kind.__module__) else (kind.__qualname__,)
         if _is_installed(kind.__module__):
-            yield kind.__module__
             return
         yield from map(self.of, kind.__bases__)
         for name, value in vars(kind).items():
-            if not name.startswith('__') or name in CALLED:
-                yield from (name, self.of(getattr(value, '__func__', value)))
+            if name not in NO_CODE:
+                value = getattr(value, '__func__', value)  # of a class method or static method
+                if type(value).__name__ in ('getset_descriptor', 'member_descriptor', 'wrapper_descriptor'):
+                    yield name
+                else:
+                    yield from (name, self.of(value))
+
+    def array(self, array: np.ndarray[Any, Any]) -> Iterator[Any]:
+        yield from (array.dtype.str, str(array.dtype), array.shape)
+        yield self.of(array.tolist()) if array.dtype.hasobject else np.ascontiguousarray(array).tobytes()
+
+
+def _reduced(value: Any) -> Any:
+    return value.__reduce_ex__(4)
 
 
 def _hashed(*parts: Any) -> bytes:
@@ -128,32 +187,59 @@ def _hashed(*parts: Any) -> bytes:
     return result.digest()
 
 
-def _array(array: np.ndarray[Any, Any]) -> tuple[Any, ...]:
-    shape = array.shape
-    if array.nbytes > WHOLE and len(array) > 1:
-        array = array[:: -(-array.nbytes // WHOLE)]
-    return array.dtype.str, shape, np.ascontiguousarray(array).tobytes()
+def _mapped(array: np.memmap[Any, Any]) -> tuple[Any, ...]:
+    """A mapped file may be larger than memory: it counts by its name, size and time."""
+    file = array.filename
+    where = (array.dtype.str, array.shape, array.offset)
+    if not isinstance(file, (str, Path)):
+        return (*where, np.ascontiguousarray(array).tobytes())
+    about = Path(file).stat()
+    return (*where, str(file), about.st_size, about.st_mtime_ns)
+
+
+def _tensor(tensor: Any) -> tuple[Any, ...]:
+    torch: Any = sys.modules['torch']
+    try:
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    except Exception:
+        raise Unknown(f'a tensor of dtype {tensor.dtype} and layout {tensor.layout}') from None
+    return str(tensor.dtype), tuple(tensor.shape), tensor.requires_grad, data
 
 
 def _has_place_for_docstring(code: CodeType) -> bool:
     """Whether the first constant of the code is its docstring, or None if it has none."""
-    return bool(code.co_flags & HAS_DOCSTRING) if sys.version_info >= (3, 14) else not code.co_name.startswith('<')
-
-
-def _slots(kind: type) -> list[str]:
-    names = [vars(base).get('__slots__', ()) for base in kind.__mro__]
-    return sorted({name for each in names for name in ([each] if isinstance(each, str) else each)})
+    return bool(code.co_flags & HAS_DOCSTRING) if sys.version_info >= (3, 13) else not code.co_name.startswith('<')
 
 
 def _names_in(code: CodeType) -> list[str]:
-    """The global names that the code uses, also in functions within it."""
+    """The names that the code uses, of globals, modules and attributes, also in functions within it."""
     inner = [_names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return sorted({*code.co_names, *(name for names in inner for name in names)})
+    return sorted({*code.co_names, *(name for names in inner for name in names)} - {*vars(builtins)})
+
+
+def _imports_in(code: CodeType) -> list[str]:
+    """The modules, but those of libraries, that the code imports."""
+    found = {step.argval for step in dis.get_instructions(code) if step.opname == 'IMPORT_NAME'}
+    inner = [_imports_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    names = {*found, *(name for names in inner for name in names)}
+    return sorted(name for name in names if name and not _is_installed(name))
+
+
+def _source_of(module: str) -> bytes:
+    """The file of a module that is not imported yet."""
+    with suppress(Exception):
+        if (spec := find_spec(module)) is not None and spec.origin is not None:
+            return Path(spec.origin).read_bytes()
+    return b''
 
 
 def _is_installed(module: str | None) -> bool:
     """Whether the module is of a library: of Python, of itpipe, or of what was installed."""
-    if module is None or module.partition('.')[0] in {*sys.stdlib_module_names, 'itpipe'}:
+    if module is None or module.partition('.')[0] in LIBRARIES:
         return True
-    file = getattr(sys.modules.get(module), '__file__', None) or ''
-    return 'site-packages' in file or 'dist-packages' in file
+    file = getattr(sys.modules.get(module), '__file__', None)
+    if file is None and module not in sys.modules and module != '__main__':
+        with suppress(Exception):
+            spec = find_spec(module)
+            file = None if spec is None else spec.origin
+    return file is not None and ('site-packages' in file or 'dist-packages' in file)

@@ -1,14 +1,24 @@
 """A hash of what a value is made of."""
 
+import array
+import collections
+import copy
+import decimal
+import functools
+import logging
+import operator
+import re
 import subprocess
 import sys
 import textwrap
+import threading
+from datetime import date
 from functools import partial
 
 import numpy as np
 import pytest
 
-from itpipe._core.contents import content_hash
+from itpipe._core.contents import Unknown, content_hash
 
 
 def made(source: str, **names):
@@ -60,6 +70,12 @@ class Dataset:
         self.paths, self.scale = paths, scale
 
 
+class OrderedList(list):
+    def __init__(self, values, name):
+        super().__init__(values)
+        self.name = name
+
+
 VALUES = [
     lambda: 1,
     lambda: 1.0,
@@ -99,12 +115,120 @@ def test_tensors_count_by_their_values():
     assert content_hash(torch.tensor([1.0])) == content_hash(torch.tensor([1.0])) != content_hash(torch.tensor([2.0]))
 
 
-def test_large_arrays_are_hashed_in_part(monkeypatch):
-    monkeypatch.setattr('itpipe._core.contents.WHOLE', 1000)
-    one, other = np.zeros((500, 10)), np.zeros((500, 10))
-    assert content_hash(one) == content_hash(other)
-    other[0] = 1
+def test_all_of_a_large_array_counts():
+    one = np.zeros((1 << 20, 10))
+    other = one.copy()
+    other[1, 3] = 1
     assert content_hash(one) != content_hash(other)
+
+
+def test_a_mapped_file_counts_by_its_name_size_and_time(tmp_path):
+    """It may be larger than memory."""
+    for name in ('a', 'b'):
+        np.save(tmp_path / f'{name}.npy', np.zeros(3))
+    one, again, other = (np.load(tmp_path / f'{name}.npy', mmap_mode='r') for name in 'aab')
+    assert content_hash(one) == content_hash(again) != content_hash(other)
+
+
+PAIRS = [
+    (str.upper, str.lower),
+    (operator.itemgetter('a'), operator.itemgetter('b')),
+    (operator.attrgetter('a'), operator.attrgetter('b')),
+    (operator.methodcaller('a'), operator.methodcaller('b')),
+    (['a'].__getitem__, ['b'].__getitem__),
+    ({}.get, {1: 2}.get),
+    (array.array('i', [1]), array.array('i', [2])),
+    (np.array(['a'], object), np.array(['b'], object)),
+    (re.compile('a'), re.compile('b')),
+    (collections.deque([1]), collections.deque([2])),
+    (bytearray(b'a'), bytearray(b'b')),
+    (np.datetime64('2020-01-01'), np.datetime64('2020-01-02')),
+    (date(2020, 1, 1), date(2020, 1, 2)),
+    (decimal.Decimal(1), decimal.Decimal(2)),
+    (slice(1, 2), slice(1, 3)),
+    (np.random.default_rng(0), np.random.default_rng(1)),
+    (np.random.default_rng(0).normal, np.random.default_rng(1).normal),
+    (np.square, np.sqrt),
+    (OrderedList([1], 'a'), OrderedList([1], 'b')),
+    (functools.partial(max, 1), functools.partial(max, 2)),
+    (functools.lru_cache(lambda x: x), functools.lru_cache(lambda x: -x)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(('one', 'other'), PAIRS, ids=lambda value: type(value).__name__)
+def test_what_only_pickle_looks_into(one, other):
+    """What says nothing of its content must not be taken for something else of its class."""
+    assert content_hash(one) == content_hash(one)
+    assert content_hash(one) != content_hash(other)
+
+
+def test_tables_and_models_count_by_their_values():
+    pandas = pytest.importorskip('pandas')
+    assert content_hash(pandas.DataFrame({'p': ['a']})) == content_hash(pandas.DataFrame({'p': ['a']}))
+    assert content_hash(pandas.DataFrame({'p': ['a']})) != content_hash(pandas.DataFrame({'p': ['b']}))
+    torch = pytest.importorskip('torch')
+    for options in ({}, {'dtype': torch.bfloat16}, {'requires_grad': True}):
+        assert content_hash(torch.ones(1, **options)) != content_hash(torch.zeros(1, **options))
+    model = torch.nn.Linear(2, 2)
+    assert content_hash(model) == content_hash(copy.deepcopy(model)) != content_hash(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize('make', [threading.Lock, lambda: (n for n in ()), lambda: memoryview(b'a')])
+def test_what_says_nothing_is_refused(make):
+    with pytest.raises(Unknown):
+        content_hash([make()])
+
+
+def test_a_logger_counts_by_its_name():
+    log = logging.getLogger('itpipe.test')
+    before = content_hash(log)
+    log.debug('that is not shown')
+    logging.getLogger('itpipe.test.other')
+    assert content_hash(log) == before != content_hash(logging.getLogger('itpipe.test.other'))
+
+
+CLASS = """
+    class f:
+        {0}
+        def __call__(self, x): return x
+"""
+MEMBERS = [
+    ('@property\n        def v(self): return {}', 1, 2),
+    ('@classmethod\n        def v(cls): return {}', 1, 2),
+    ('@staticmethod\n        def v(): return {}', 1, 2),
+    ('def __add__(self, other): return {}', 1, 2),
+    ('v = {}', 1, 2),
+]
+
+
+@pytest.mark.parametrize(('member', 'one', 'other'), MEMBERS)
+def test_all_that_a_class_does_counts(member, one, other):
+    one, same, other = (made(CLASS.format(member.format(value))) for value in (one, one, other))
+    assert content_hash(one()) == content_hash(same()) != content_hash(other())
+
+
+@pytest.mark.parametrize(
+    'use',
+    [
+        'import helpers\ndef f(x): return helpers.decode(x)',
+        'import helpers as h\ndef f(x): return h.decode(x)',
+        'from helpers import decode\ndef f(x): return decode(x)',
+        'def f(x):\n from helpers import decode\n return decode(x)',
+        'def f(x):\n import helpers\n return helpers.decode(x)',
+    ],
+)
+def test_what_is_used_of_a_module_of_the_users_counts(use, tmp_path):
+    """Also what that uses, and also before it is imported."""
+    script = f'{use}\nfrom itpipe._core.contents import Unknown, content_hash\nprint(content_hash(f))'
+    hashes = []
+    for number in (1, 1, 2):
+        (tmp_path / 'helpers.py').write_text(
+            f'N = {number}\ndef decode(x):\n return inner(x)\ndef inner(x): return x + N\n'
+        )
+        (tmp_path / 'run.py').write_text(script)
+        command = [sys.executable, '-B', str(tmp_path / 'run.py')]
+        hashes.append(subprocess.run(command, check=True, capture_output=True, cwd=tmp_path).stdout)
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_it_is_the_same_in_another_process():

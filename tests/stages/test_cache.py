@@ -118,7 +118,8 @@ def test_another_function_or_other_data_is_another_cache(tmp_path):
     assert len(os.listdir(tmp_path)) == 1
     assert kept([1, 2], lambda x: x + 2) == [3, 4]
     assert kept([1, 3], lambda x: x + 2) == [3, 5]
-    assert kept([1, 3], lambda x: x + 2, version='2') == [3, 5]
+    assert kept([1, 3], lambda x: x + 2, key='2') == [3, 5]
+    assert kept([1, 4], lambda x: x + 3, key='2') == [3, 5]  # as nobody has said otherwise
     assert len(os.listdir(tmp_path)) == 4
 
 
@@ -170,7 +171,7 @@ def test_it_prints_and_is_drawn_as_it_was_written():
     ('call', 'error'),
     [
         (lambda: cache(3), TypeError("cache: `where` must be 'memory' or a folder, got int")),
-        (lambda: cache('memory', version=2), TypeError('cache: `version` must be a str, got int')),
+        (lambda: cache('memory', key=2), TypeError('cache: `key` must be a str, got int')),
         (lambda: cache('memory', limit=0), ValueError('cache: `limit` must be at least 1, got 0')),
         (
             lambda: {1: 2} | cache('memory'),
@@ -206,3 +207,63 @@ def test_it_prints_and_is_drawn_as_it_was_written():
 def test_what_is_refused(call, error):
     with raises(type(error), str(error)):
         call()
+
+
+class Together(list):
+    def __init__(self, values):
+        super().__init__(values)
+        self.asked = []
+
+    def __getitems__(self, indices):
+        self.asked.append(list(indices))
+        return [self[index] for index in indices]
+
+    def __reduce__(self):
+        return Together, (list(self),)
+
+
+def test_what_is_not_there_is_looked_up_together():
+    data = Together([10, 11, 12, 13])
+    kept = stream(data) | cache('memory')
+    assert list(kept | take(2)) == [10, 11]
+    dataset = kept.source.source.iterable
+    assert dataset.__getitems__([3, 0, 3, 2]) == [13, 10, 13, 12]
+    assert data.asked[-1] == [3, 2]
+
+
+class Unsaid:
+    """A dataset that says nothing of what is in it."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return index
+
+    def __reduce__(self):
+        raise TypeError
+
+
+def test_what_cannot_be_told_apart_needs_a_key(tmp_path):
+    with pytest.raises(TypeError, match='has changed: give a `key`, and another one when it has$'):
+        stream(Unsaid()) | cache(tmp_path)
+    assert list(stream(Unsaid()) | cache(tmp_path, key='first')) == [0, 1]
+
+
+def test_data_that_is_told_its_epoch_is_refused():
+    class Changing(Unsaid):
+        def set_epoch(self, epoch):
+            pass
+
+    with pytest.raises(TypeError, match='^cache: .* has `set_epoch`, so its items may be others in each pass$'):
+        stream(Changing()) | cache('memory')
+
+
+def test_files_are_cached_and_found_again(tmp_path):
+    from itpipe.files import lines
+
+    (tmp_path / 'a.txt').write_text('one\ntwo\n')
+    for _ in range(2):
+        assert list(stream(lines(tmp_path / 'a.txt')) | str.upper | cache(tmp_path / 'kept')) == ['ONE', 'TWO']
+        assert list(stream(lines(tmp_path / 'a.txt')) | str.lower | cache(tmp_path / 'kept')) == ['one', 'two']
+    assert len(os.listdir(tmp_path / 'kept')) == 2

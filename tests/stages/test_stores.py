@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from running import start_script
 
+import itpipe.stages.stores
 from itpipe.stages.stores import MISSING, Folder, Memory
 
 each_store = pytest.mark.parametrize('kind', ['memory', 'folder'])
@@ -43,7 +44,7 @@ def test_what_comes_out_may_be_changed(kind, tmp_path):
 
 @each_store
 def test_no_more_is_kept_than_the_limit_says(kind, tmp_path):
-    store = store_of(kind, tmp_path, limit=2500)
+    store = store_of(kind, tmp_path, limit=3000)
     for index in range(5):
         store.put(index, bytes(1000))
     assert [store.get(index) is MISSING for index in range(5)] == [False, False, True, True, True]
@@ -59,6 +60,11 @@ def test_a_copy_of_a_store_holds_nothing_open(kind, tmp_path):
 
 def folder_of(tmp_path, limit=None):
     return Folder(str(tmp_path), limit)
+
+
+@pytest.fixture(autouse=True)
+def look_each_time(monkeypatch):
+    monkeypatch.setattr(itpipe.stages.stores, 'LISTED_EVERY', 0)
 
 
 def test_others_see_what_is_written_and_write_to_files_of_their_own(tmp_path):
@@ -79,12 +85,14 @@ def test_a_file_is_written_on_when_its_process_has_ended(tmp_path):
 
 
 def test_a_forked_process_writes_to_a_file_of_its_own(tmp_path):
+    """Also if another thread had the lock when it was forked."""
     store = folder_of(tmp_path)
     store.put(0, 'parent')
-    child = os.fork()
-    if not child:
-        store.put(1, 'child')
-        os._exit(store.get(0) != 'parent')
+    with store._lock:
+        child = os.fork()
+        if not child:
+            store.put(1, 'child')
+            os._exit(store.get(0) != 'parent')
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     store.put(2, 'parent again')
     assert [store.get(index) for index in range(3)] == ['parent', 'child', 'parent again']
@@ -105,16 +113,92 @@ def test_a_record_that_was_not_finished_is_not_there_and_is_written_over(tmp_pat
     assert folder_of(tmp_path).get(0) == bytes(1000)
 
 
-def test_a_record_that_is_damaged_is_not_there(tmp_path):
+@pytest.mark.parametrize('place', [8, 500])
+def test_a_record_that_is_damaged_is_not_there_and_is_replaced_once(tmp_path, place):
+    """Its index, or its content."""
     folder_of(tmp_path).put(0, b'abc' * 1000)
     (path,) = tmp_path.iterdir()
     data = bytearray(path.read_bytes())
-    data[500] ^= 1
+    data[place] ^= 1
     path.write_bytes(data)
+    for _ in range(3):
+        store = folder_of(tmp_path)
+        if store.get(0) is MISSING:
+            store.put(0, 'new')
+        assert store.get(0) == 'new'
+        assert store.get(1) is MISSING
+    assert path.stat().st_size < len(data) + 500
+
+
+def test_large_records_are_read_in_parts(tmp_path, monkeypatch):
+    """Linux reads and writes at most 2 GiB at once."""
+    read, write = os.preadv, os.pwrite
+    monkeypatch.setattr(os, 'preadv', lambda file, buffers, at: read(file, [buffers[0][:100]], at))
+    monkeypatch.setattr(os, 'pwrite', lambda file, data, at: write(file, data[:100], at))
     store = folder_of(tmp_path)
-    assert store.get(0) is MISSING
-    store.put(0, 'new')
-    assert store.get(0) == 'new'
+    store.put(0, np.arange(1000))
+    assert store.get(0).tolist() == [*range(1000)]
+
+
+def test_arrays_are_aligned(tmp_path):
+    store = folder_of(tmp_path)
+    store.put(0, ('x', np.arange(10000.0), np.arange(3)))
+    assert all(array.flags.aligned and array.flags.writeable for array in store.get(0)[1:])
+
+
+def test_views_of_tensors_take_no_more_than_they_show(tmp_path):
+    torch = pytest.importorskip('torch')
+    store = folder_of(tmp_path)
+    store.put(0, torch.zeros(1000, 1000)[3])
+    assert store.get(0).shape == (1000,)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 10**4
+
+
+def test_files_that_may_only_be_read_are_read(tmp_path, monkeypatch):
+    folder_of(tmp_path).put(0, 'x')
+    opened = os.open
+
+    def without_writing(path, flags, *args):
+        if flags & os.O_RDWR and not flags & os.O_CREAT:
+            raise PermissionError(errno.EACCES, 'Permission denied')
+        return opened(path, flags, *args)
+
+    monkeypatch.setattr(os, 'open', without_writing)
+    store = folder_of(tmp_path)
+    assert store.get(0) == 'x'
+    store.put(1, 'y')
+    assert store.get(1) == 'y'
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_where_files_cannot_be_locked_a_warning_says_so(tmp_path, monkeypatch):
+    import fcntl
+
+    def refused(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(fcntl, 'flock', refused)
+    with pytest.warns(UserWarning, match='^cache: files cannot be locked there .* each process writes a new one$'):
+        folder_of(tmp_path).put(0, 'x')
+    assert folder_of(tmp_path).get(0) == 'x'
+
+
+@each_store
+def test_a_full_store_costs_no_pickle(kind, tmp_path):
+    class Counted:
+        pickled = 0
+
+        def __reduce__(self):
+            Counted.pickled += 1
+            return Counted, ()
+
+    store = store_of(kind, tmp_path, limit=500)
+    store.put(0, bytes(1))
+    store.put(1, bytes(400))
+    store.put(2, bytes(400))
+    store.limit = 1
+    store.put(3, Counted())
+    assert not Counted.pickled
 
 
 def test_a_full_disk_is_said_once_and_loses_nothing(tmp_path, monkeypatch):
