@@ -107,7 +107,8 @@ class _Hashing:
             if not isinstance(value, partial):
                 return
         try:
-            reduced = copyreg.dispatch_table.get(type(value), _reduced)(value)
+            reduce: Any = copyreg.dispatch_table.get(type(value), _reduced)
+            reduced = reduce(value)
         except Exception:
             raise Unknown(f'{format_value(value)}, of class `{type(value).__qualname__}`') from None
         if isinstance(reduced, str):  # the name of a global
