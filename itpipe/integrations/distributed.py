@@ -64,15 +64,14 @@ def _of_libraries(where: str) -> _Rank | None:
 def _of_environment(where: str) -> _Rank:
     """What `RANK` and `WORLD_SIZE` say, or else the launcher that started this process last."""
     given = _numbers(where, TORCHRUN)
-    launched = _launched(where)
+    all_launched = _launched(where)
     if len(given) == 2:
         named = _Rank.checked(where, given, *TORCHRUN)
         # Each task of srun may be a torchrun, which starts several ranks. It numbers the tasks as it likes.
-        if launched is not None and 'TORCHELASTIC_RUN_ID' not in os.environ and _would_double(named, launched):
-            raise ValueError(f"{where}: `shard='env'` found {named}, but {launched}: {LEFT_OVER}, or {BY_HAND}")
-        return named
-    if launched is None:
+        return named if 'TORCHELASTIC_RUN_ID' in os.environ else _last(where, [named, *all_launched])
+    if not all_launched:
         raise ValueError(f"{where}: `shard='env'` {_needs(given)}")
+    launched = _last(where, all_launched)
     if ('-m', 'mpi4py.futures') in pairwise(sys.orig_argv):
         raise ValueError(
             f"{where}: `shard='env'` found {launched}, but the others are workers of mpi4py.futures: leave out `shard`"
@@ -83,21 +82,28 @@ def _of_environment(where: str) -> _Rank:
     return launched
 
 
+def _last(where: str, found: list[_Rank]) -> _Rank:
+    """The first of these: the launcher that started this process last, if none of the others shows that it did not."""
+    first, *others = found
+    for other in others:
+        if _would_double(first, other):
+            raise ValueError(f"{where}: `shard='env'` found {first}, but {other}: {LEFT_OVER}, or {BY_HAND}")
+    return first
+
+
 def _would_double(named: _Rank, launched: _Rank) -> bool:
     """Whether several of the processes that were launched would be the same rank."""
     return named.ranks < launched.ranks or (named.ranks == launched.ranks and named.rank != launched.rank)
 
 
-def _launched(where: str) -> _Rank | None:
-    """What mpiexec says, which may have been started in a step of SLURM, or else srun."""
-    for names in MPI:
-        if len(numbers := _numbers(where, names)) == 2:
-            return _Rank.checked(where, numbers, *names)
+def _launched(where: str) -> list[_Rank]:
+    """What mpiexec says, which may have been started in a step of SLURM, and what srun says."""
+    found = [_Rank.checked(where, numbers, *names) for names in MPI if len(numbers := _numbers(where, names)) == 2]
     tasks = 'SLURM_STEP_NUM_TASKS' if os.environ.get('SLURM_STEP_NUM_TASKS') else 'SLURM_NTASKS'
     numbers = _numbers(where, ('SLURM_STEP_ID', 'SLURM_PROCID', tasks))
-    if len(numbers) < 3 or numbers['SLURM_STEP_ID'] >= NO_STEP:
-        return None
-    return _Rank.checked(where, numbers, 'SLURM_PROCID', tasks)
+    if len(numbers) == 3 and numbers['SLURM_STEP_ID'] < NO_STEP:
+        found.append(_Rank.checked(where, numbers, 'SLURM_PROCID', tasks))
+    return found
 
 
 def _numbers(where: str, names: tuple[str, ...]) -> dict[str, int]:

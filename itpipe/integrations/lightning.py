@@ -11,7 +11,7 @@ from itpipe._engine.merging import merge_states
 
 from .distributed import distributed
 
-__all__ = ['closing_callback', 'own_state']
+__all__ = ['Loader', 'closing_callback', 'own_state']
 
 LOSES_BATCH = (
     'Infinite.closing_callback: without len(), Lightning takes one batch ahead of the training, so a training that is'
@@ -25,7 +25,7 @@ GOES_ON = (
 
 
 class Loader(Protocol):
-    """What the callback uses of an `Infinite`."""
+    """What the callbacks use of an `Infinite`, or of a loader made from one."""
 
     _epochs: Epochs
 

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-from itpipe._engine.epochs import Epochs
+from typing import Any
 
 from .distributed import distributed
-from .lightning import own_state
+from .lightning import Loader, own_state
 
 __all__ = ['trainer_callback']
-
-
-class Loader(Protocol):
-    """What the callback uses of a loader."""
-
-    _epochs: Epochs
-
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
-    def close(self) -> None: ...
 
 
 def trainer_callback(loader: Loader) -> Any:

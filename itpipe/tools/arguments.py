@@ -18,7 +18,7 @@ LOG = """
 LOG is a file that `Infinite(…, record='run.log')` has written. It may hold several runs; the last one is taken, or
 that of --run.
 """
-STATUS = 'exit status: 0 all is well; 1 something was found; 2 the command cannot be carried out'
+STATUS = 'exit status: 0 all is well; 1 something was found; 2 the command cannot be carried out; 130 after Ctrl-C'
 
 
 def parser() -> argparse.ArgumentParser:

@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _Wrong as error:
         sys.stderr.write(f'itpipe {given.command}: {error}\n')
         return 2
+    except KeyboardInterrupt:  # Ctrl-C, which has this status in a shell
+        return 130
     except BrokenPipeError:  # as of `itpipe … | head`
         _write_no_more()
         return 0

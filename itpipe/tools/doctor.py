@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from threading import Thread
 from time import perf_counter
+from traceback import walk_stack
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,12 +23,12 @@ from itpipe.stages.items import with_rng
 from itpipe.stages.parallel import parallel_map
 from itpipe.stages.reorder import shuffle
 
-from .machine import Facts, facts, without_home
+from .machine import Facts, facts, without_paths
 
 __all__ = ['Report', 'Trial', 'examined']
 
 LIMIT: Final = 30.0
-"""Seconds after which a run is said to hang."""
+"""Seconds after which a run is not waited for any more."""
 ITEMS: Final = 64
 LARGE: Final = 1 << 18
 """Bytes of an item that is large."""
@@ -52,6 +54,11 @@ ADVICE: Final = {
 }
 """What to do, by what fails."""
 REPORT: Final = 'report it, with all of this'
+SLOW: Final = (
+    'if this machine is slow or busy, try again when it has less to do. If the run hangs then, too, it waits where the'
+    f' lines below say: {REPORT}'
+)
+"""What to do, if nothing comes."""
 
 
 class Trial(NamedTuple):
@@ -61,6 +68,8 @@ class Trial(NamedTuple):
     seconds: float
     error: str | None = None
     advice: str | None = None
+    stack: tuple[str, ...] = ()
+    """Where it was when it was not waited for any more, the innermost call last."""
 
 
 class Report(NamedTuple):
@@ -91,6 +100,7 @@ class Report(NamedTuple):
             else:
                 yield f'  FAILED  {trial.name}: {trial.error}'
                 yield f'          what to do: {trial.advice}'
+                yield from (f'            {line}' for line in trial.stack)
 
 
 def examined() -> Report:
@@ -100,7 +110,7 @@ def examined() -> Report:
 
 def _tried(name: str, run: Callable[[], object]) -> Trial:
     """Run it in a thread of its own, as it may hang."""
-    failed: list[tuple[str, str]] = []  # not the errors, which hold what the runs have opened
+    failed: list[tuple[Any, ...]] = []  # not the errors, which hold what the runs have opened
 
     def call() -> None:
         try:
@@ -117,13 +127,21 @@ def _tried(name: str, run: Callable[[], object]) -> Trial:
     else:
         thread.join(LIMIT)
         if thread.is_alive():
-            failed.append((f'nothing has come for {LIMIT:g} seconds', ADVICE.get(name, REPORT)))
+            instead = f'; {NO_PROCESSES}' if ADVICE.get(name) is NO_PROCESSES else ''
+            failed.append((f'nothing has come for {LIMIT:g} seconds', SLOW + instead, _stack(thread)))
     return Trial(name, round(perf_counter() - begun, 3), *failed[:1] and failed[0])
+
+
+def _stack(thread: Thread) -> tuple[str, ...]:
+    """What the thread is doing, without paths."""
+    frames = walk_stack(sys._current_frames().get(thread.ident or 0)) if thread.is_alive() else ()
+    lines = [f'{frame.f_globals.get("__name__")}, line {line}, in {frame.f_code.co_name}' for frame, line in frames]
+    return tuple(reversed(lines))
 
 
 def _in_words(error: BaseException) -> str:
     first = str(error).strip().partition('\n')[0]
-    return without_home(f'{type(error).__name__}: {first}' if first else type(error).__name__)
+    return without_paths(f'{type(error).__name__}: {first}' if first else type(error).__name__)
 
 
 def _advice(name: str, error: BaseException) -> str:

@@ -17,7 +17,7 @@ from itpipe._core.version import VERSION
 from itpipe._views.figures import bytes_of
 from itpipe._workers.cores import NATIVE_THREADS, usable_cores
 
-__all__ = ['Facts', 'facts', 'without_home']
+__all__ = ['Facts', 'facts', 'without_paths']
 
 Facts = dict[str, dict[str, str]]
 """By topic."""
@@ -34,9 +34,23 @@ VARIABLES: Final = (
     'SLURM_NTASKS', 'SLURM_PROCID', 'SLURM_STEP_ID', 'TMPDIR', 'WORLD_SIZE',
 )  # fmt: skip
 """The environment variables that change how a run goes. Of no others is anything said."""
-PLAIN: Final = r'[\w.,:=+*-]{0,80}'
-"""A value that can be shown: a number or a word, and no path."""
-HOME: Final = r'(/home|/Users|[A-Za-z]:\\Users)[/\\][^/\\\s\'"]+'
+OF_PATHS: Final = {'LD_PRELOAD', 'PYTHONHOME', 'PYTHONPATH', 'PYTHONSTARTUP', 'TMPDIR'}
+"""Those that hold paths, of which nothing is shown."""
+WORDS: Final = {
+    'all', 'always', 'ascii', 'auto', 'background_thread', 'balanced', 'close', 'compact', 'core', 'cores', 'debug',
+    'default', 'disabled', 'error', 'explicit', 'false', 'fine', 'granularity', 'ignore', 'latin-1', 'malloc',
+    'malloc_debug', 'master', 'metadata_thp', 'mimalloc', 'mimalloc_debug', 'module', 'narenas', 'none', 'off', 'on',
+    'once', 'percpu_arena', 'primary', 'pymalloc', 'pymalloc_debug', 'random', 'replace', 'scatter', 'sockets',
+    'spread', 'strict', 'surrogateescape', 'threads', 'true', 'utf-8', 'utf8', 'verbose', 'warnings',
+}  # fmt: skip
+"""The words that a value may consist of, besides numbers, to be shown."""
+SHOWN: Final = rf'(-?\d{{1,20}}(\.\d+)?|glibc(\.[a-z_]+)+|dirty_decay_ms|muzzy_decay_ms|{"|".join(WORDS)})?'
+DEVICE: Final = r'(GPU|MIG)-[\w/-]+'
+"""A device by its own name, which no other in the world has."""
+PATH: Final = r"""(?<![\w.…])(?:[A-Za-z]:)?[/\\]+(?=[^\s/'"\\])"""
+"""How an absolute path begins."""
+DEVICES: Final = '/dev', '/dev'
+PACKAGE: Final = str(Path(__file__).parents[1])
 CGROUP: Final = Path('/sys/fs/cgroup')
 
 
@@ -52,14 +66,29 @@ def facts() -> Facts:
     }
 
 
-def without_home(text: str) -> str:
-    """The text without paths of anybody's home.
+def without_paths(text: str) -> str:
+    """The text with … for each absolute path, but for those of devices, of Python and its packages, and of itpipe.
 
-    >>> without_home('no such file: /home/ann/data/1.png')
-    'no such file: ~/data/1.png'
+    >>> without_paths("no such file: '/home/ann/data/1.png'")
+    "no such file: '…'"
     """
-    own = os.path.expanduser('~')
-    return re.sub(HOME, '~', text.replace(own, '~') if len(own) > 1 else text)
+    quoted = rf"""(?P<quote>['"]){PATH}.*?(?P=quote)"""
+    bare = rf"""{PATH}[^\s'"]*(?: [^\s'"]*[/\\][^\s'"]*)*"""  # names of folders may have spaces in them
+    return re.sub(f'{quoted}|{bare}', _shown_path, text)
+
+
+def _shown_path(found: re.Match[str]) -> str:
+    quote = found['quote'] or ''
+    text = found[0].strip(quote) if quote else found[0]
+    # Where the first of several paths can be shown, the others may be of another kind.
+    ends = '[,:;]' if quote else r'[,:;\s)\]]'
+    drive, rest = os.path.splitdrive(text)
+    path = drive + re.split(ends, rest, maxsplit=1)[0]
+    normal = os.path.normpath(path)
+    for name, root in ('<itpipe>', PACKAGE), ('<prefix>', sys.prefix), ('<base_prefix>', sys.base_prefix), DEVICES:
+        if len(root) > 1 and normal.startswith(os.path.join(root, '')):
+            return f'{quote}{name}{normal[len(root) :]}{without_paths(text[len(path) :])}{quote}'
+    return f'{quote}…{quote}' + ('' if quote else text[len(text.rstrip('.,:;)]}>')) :])
 
 
 def _versions() -> Iterator[tuple[str, str]]:
@@ -178,8 +207,16 @@ def _limits() -> Iterator[tuple[str, str]]:
 def _environment() -> Iterator[tuple[str, str]]:
     for name in sorted(VARIABLES):
         if name in os.environ:
-            value = os.environ[name]
-            yield name, value if re.fullmatch(PLAIN, value) else 'set'
+            yield name, _shown(name, os.environ[name])
+
+
+def _shown(name: str, value: str) -> str:
+    """The value if it consists of numbers and known words, without the ids of devices; else that it is set."""
+    if not value:
+        return 'empty'
+    parts = re.split('([,:;=])', re.sub(DEVICE, r'\1-…', value) if name == 'CUDA_VISIBLE_DEVICES' else value)
+    plain = all(re.fullmatch(SHOWN, part, re.IGNORECASE) or part in ('GPU-…', 'MIG-…') for part in parts[::2])
+    return ''.join(parts) if plain and name not in OF_PATHS else 'set'
 
 
 def _read(path: Path) -> str:

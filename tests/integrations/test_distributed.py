@@ -29,10 +29,12 @@ VARIABLES = (
 RULE = 'unset the variables that are left over from another run, or give `shard=(rank, number of ranks)`'
 TORCHRUN = {'RANK': 5, 'WORLD_SIZE': 8, 'TORCHELASTIC_RUN_ID': 'none'}
 OPEN_MPI = {'OMPI_COMM_WORLD_RANK': 1, 'OMPI_COMM_WORLD_SIZE': 4}
+OPEN_MPI_ALONE = {'OMPI_COMM_WORLD_RANK': 0, 'OMPI_COMM_WORLD_SIZE': 1}
 MPICH = {'PMI_RANK': 2, 'PMI_SIZE': 3}
 SALLOC = {'SLURM_JOB_ID': 77, 'SLURM_NTASKS': 4}
 SBATCH = SALLOC | {'SLURM_PROCID': 0}
 SRUN = SALLOC | {'SLURM_STEP_ID': 0, 'SLURM_PROCID': 3, 'SLURM_STEP_NUM_TASKS': 4}
+NODES = SALLOC | {'SLURM_STEP_ID': 0, 'SLURM_PROCID': 1, 'SLURM_STEP_NUM_TASKS': 2}
 OF_SRUN = 'SLURM_PROCID, SLURM_STEP_NUM_TASKS'
 OF_OPEN_MPI = 'OMPI_COMM_WORLD_RANK, OMPI_COMM_WORLD_SIZE'
 
@@ -98,16 +100,18 @@ def test_the_rank_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (SRUN | TORCHRUN | {'RANK': 0, 'WORLD_SIZE': 4}, (0, 4)),
         (SRUN | TORCHRUN | {'RANK': 0, 'WORLD_SIZE': 1}, (0, 1)),  # or each has a training of its own
         (OPEN_MPI | TORCHRUN, (5, 8)),
-        # … and mpiexec starts its own processes on each node by srun.
-        (SRUN | OPEN_MPI, (1, 4)),
-        (SRUN | MPICH, (2, 3)),
+        # … and mpiexec starts its own processes by srun, one on each node.
+        (NODES | OPEN_MPI, (1, 4)),
+        (NODES | MPICH, (2, 3)),
+        (SRUN | {'PMI_RANK': 3, 'PMI_SIZE': 4}, (3, 4)),  # srun --mpi=pmi2
+        (SRUN | OPEN_MPI | TORCHRUN, (5, 8)),
         (SBATCH | OPEN_MPI, (1, 4)),
         # What else sets RANK may start several in each task, too.
         (SRUN | {'RANK': 31, 'WORLD_SIZE': 32}, (31, 32)),
         (SRUN | {'RANK': 3, 'WORLD_SIZE': 4}, (3, 4)),
         (SRUN | {'WORLD_SIZE': 4}, (3, 4)),
         (SRUN | {'RANK': 3}, (3, 4)),
-        (OPEN_MPI | SRUN | {'RANK': 1, 'WORLD_SIZE': 4}, (1, 4)),
+        (OPEN_MPI | NODES | {'RANK': 1, 'WORLD_SIZE': 4}, (1, 4)),
     ],
 )
 def test_the_rank_that_a_launcher_gives(
@@ -122,6 +126,12 @@ def test_the_rank_that_a_launcher_gives(
     [
         (SRUN | {'RANK': 0, 'WORLD_SIZE': 1}, f'rank 0 of 1 (RANK, WORLD_SIZE), but rank 3 of 4 ({OF_SRUN})'),
         (OPEN_MPI | {'RANK': 0, 'WORLD_SIZE': 4}, f'rank 0 of 4 (RANK, WORLD_SIZE), but rank 1 of 4 ({OF_OPEN_MPI})'),
+        # What mpiexec has set is left over in all tasks of srun.
+        (NODES | OPEN_MPI_ALONE, f'rank 0 of 1 ({OF_OPEN_MPI}), but rank 1 of 2 ({OF_SRUN})'),
+        (NODES | {'PMI_RANK': 0, 'PMI_SIZE': 1}, f'rank 0 of 1 (PMI_RANK, PMI_SIZE), but rank 1 of 2 ({OF_SRUN})'),
+        (NODES | {'PMI_RANK': 0, 'PMI_SIZE': 2}, f'rank 0 of 2 (PMI_RANK, PMI_SIZE), but rank 1 of 2 ({OF_SRUN})'),
+        (MPICH | OPEN_MPI_ALONE, f'rank 0 of 1 ({OF_OPEN_MPI}), but rank 2 of 3 (PMI_RANK, PMI_SIZE)'),
+        (NODES | OPEN_MPI_ALONE | {'RANK': 1}, f'rank 0 of 1 ({OF_OPEN_MPI}), but rank 1 of 2 ({OF_SRUN})'),
         (MPICH | {'WORLD_SIZE': 8}, 'WORLD_SIZE=8, but rank 2 of 3 (PMI_RANK, PMI_SIZE)'),
         (MPICH | {'RANK': 0}, 'RANK=0, but rank 2 of 3 (PMI_RANK, PMI_SIZE)'),
     ],

@@ -15,7 +15,7 @@ from running import ROOT, environment
 
 import itpipe
 from itpipe._core.version import VERSION
-from itpipe.tools.command import main
+from itpipe.tools.command import COMMANDS, main
 
 TRAIN = """
 import sys
@@ -265,3 +265,11 @@ def test_what_looks_into_a_run_of_this_process_is_no_command(capsys, command, in
     text = f'itpipe {command}: there is no such command; in Python: `{instead}`\n'
     assert run(capsys, command, 'train:batches') == (2, '', text)
     assert run(capsys, command) == (2, '', text)
+
+
+def test_ctrl_c_ends_it_quietly(capsys, monkeypatch):
+    def interrupted(given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, 'doctor', interrupted)
+    assert run(capsys, 'doctor') == (130, '', '')
