@@ -45,13 +45,14 @@ HINTS: list[Callable[[Examined], Iterator[Finding]]] = [
 
 KINDS = {
     'batched-twice', 'blocks-in-process', 'changes-dataset', 'changes-input', 'combine-without-batch',
-    'copied-generator', 'dict-as-source', 'differs-in-process', 'does-not-combine', 'dtypes-differ', 'empty',
-    'endless', 'fails-in-process', 'global-generator', 'has-more', 'lazy-result', 'length', 'lengths-differ',
-    'many-workers', 'memory', 'no-batches', 'no-combine', 'no-seed', 'no-state', 'no-workers', 'not-batched',
-    'not-finite', 'not-picklable', 'not-reproducible', 'not-sharded', 'object-array', 'one-pass', 'oversubscribed',
-    'overwrites', 'path-as-source', 'processes-twice', 'python-in-threads', 'raises', 'raises-again', 'returns-none',
-    'same-augmentation', 'same-order', 'shared-file', 'short-epochs', 'shuffle-after-batch', 'slow-in-front',
-    'small-buffer', 'table-as-source', 'take-before-shuffle', 'too-cheap', 'unordered', 'workers-after-batch',
+    'copied-generator', 'dict-as-source', 'differs-in-process', 'does-not-combine', 'dtypes-differ', 'empty', 'endless',
+    'fails-in-process', 'global-generator', 'has-more', 'lazy-result', 'length', 'lengths-differ', 'many-columns',
+    'many-workers', 'memory', 'no-batches', 'no-combine', 'no-flatten', 'no-seed', 'no-state', 'no-workers',
+    'not-batched', 'not-finite', 'not-picklable', 'not-reproducible', 'not-sharded', 'object-array', 'one-pass',
+    'oversubscribed', 'overwrites', 'path-as-source', 'processes-twice', 'python-in-threads', 'raises', 'raises-again',
+    'returns-none', 'same-augmentation', 'same-order', 'shared-file', 'short-epochs', 'shuffle-after-batch',
+    'slow-in-front', 'small-buffer', 'table-as-source', 'take-before-shuffle', 'too-cheap', 'unordered',
+    'workers-after-batch',
 }  # fmt: skip
 
 
@@ -67,8 +68,9 @@ def check(
 
     - functions and datasets that raise, return None, give other bits the second time, draw from the global generators
       of `random`, `numpy.random` or torch, change their input in place, or give the same memory for each item;
-    - items that do not combine, and at which place; dtypes that differ; batches of objects; a dataset that does not
-      have the length that it says; batches and buffers that take more than half of the memory that is available;
+    - items that do not combine, and at which place; dtypes that differ; batches of objects, or of an array for each
+      number of a list; lists of items without a `flatten`, and batches of batches; a dataset that does not have the
+      length that it says; batches and buffers that take more than half of the memory that is available;
     - what cannot be sent to processes, or slows workers down: work in front of them, more threads than cores;
     - stages in an order that is rarely meant, and a stream without an end and without `batches_per_epoch`.
 

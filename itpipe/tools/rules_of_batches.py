@@ -11,36 +11,105 @@ from itpipe._core.keys import Batch
 from itpipe._core.steps import Stateful
 from itpipe._views.described import described
 from itpipe._views.figures import bytes_of
-from itpipe.stages.structure import by_names, has_fields
+from itpipe.stages.structure import NUMBER, by_names, has_fields
 
 from .examined import Examined
 from .findings import Finding
 from .predicted import available, predicted
-from .rules_of_functions import is_combiner, new_none
+from .rules_of_functions import is_combiner, is_stacking, new_none
 from .seen import Call, Seen
 
 __all__ = ['BATCH_RULES']
 
 SHARE: Final = 0.5
 """Of the memory that is available: more than that is too much."""
+MOST_COLUMNS: Final = 8
+"""A list of more numbers than that is rarely meant to make a column of each place."""
 
 
 def does_not_combine(examined: Examined) -> Iterator[Finding]:
     for seen in examined.stages:
         call = _failed(examined, seen) if is_combiner(seen) else None
-        if call is None:
+        if call is None or _is_batched_twice(seen) or _lists_of_items(call.got) is not None:
             continue
         text = str(call.error).partition(': ')[2] or str(call.error)
         if not isinstance(call.got, list) and not _has_batches(seen):
             yield _combines_single_items(seen)
             continue
-        if 'combine_pad pads' in text:
+        problem, _, way_out = text.rpartition('; ')
+        if '`' in way_out and problem:
+            text, fix = problem, f'{way_out[0].upper()}{way_out[1:].rstrip(".")}.'
+        elif 'combine_pad pads' in text:
             fix = 'Let a stage in front of it make them equal (crop, resize, pad), or use `combine_pad`.'
         elif 'structure' in text or 'keys' in text or 'elements' in text:
             fix = 'Let all items have the same structure, or keep them as lists with `combine_lists`.'
         else:
             fix = 'Let a stage in front of it make them alike, or keep them as lists with `combine_lists`.'
         yield Finding('does-not-combine', seen.stage, f'The items do not make a batch: {text}.'.replace('..', '.'), fix)
+
+
+def _is_batched_twice(seen: Seen) -> bool:
+    """Whether it gets batches of batches, for which there is a rule of its own."""
+    batches = seen.batched_by
+    return batches is not None and batches.batched_by is not None
+
+
+def not_flattened(examined: Examined) -> Iterator[Finding]:
+    for seen in examined.stages:
+        batches = seen.batched_by
+        if not is_stacking(seen) or batches is None or batches.batched_by is not None:
+            continue
+        item = next((item for call in seen.calls if (item := _lists_of_items(call.got)) is not None), None)
+        if item is not None:
+            problem = (
+                f'Each of its items is a list of items, {described(item, values=False)}, which are not put together.'
+            )
+            fix = f'Put `flatten` in front of it: then `{batches.stage}` gets the single items of these lists.'
+            yield Finding('no-flatten', batches.stage, problem, fix)
+
+
+def _lists_of_items(batch: Any) -> list[Any] | None:
+    """One of the items, if they all are lists of tuples, dicts or records that have arrays."""
+    if not isinstance(batch, list) or not batch:
+        return None
+    for item in batch:
+        if type(item) is not list or not item:
+            return None
+        if not all(isinstance(part, (tuple, dict)) or has_fields(type(part)) for part in item):
+            return None
+    return batch[0] if all(_has_arrays(part) for part in batch[0]) else None
+
+
+def makes_columns(examined: Examined) -> Iterator[Finding]:
+    for seen in examined.stages:
+        if not is_stacking(seen):
+            continue
+        for call in seen.calls:
+            if call.error is None and isinstance(call.got, list) and call.got and (found := _numbers(call.got[0], ())):
+                path, size = found
+                place = f' at {"".join(f"[{key!r}]" for key in path)}' if path else ''
+                problem = (
+                    f'The items have lists of {size} numbers{place}: the batch has {size} arrays, one for each place.'
+                )
+                how = (
+                    'np.asarray'
+                    if len(path) > 1
+                    else f'map_at({path[0]!r}, np.asarray)'
+                    if path
+                    else 'apply(np.asarray)'
+                )
+                fix = f'A list is structure. `{how}` in front of it makes one array of it.'
+                yield Finding('many-columns', seen.stage, problem, fix)
+                break
+
+
+def _numbers(value: Any, path: tuple[Any, ...]) -> tuple[tuple[Any, ...], int] | None:
+    """Where there is a list of many numbers, and how many."""
+    if type(value) is list and len(value) > MOST_COLUMNS:
+        return (path, len(value)) if all(isinstance(part, NUMBER) for part in value) else None
+    named = isinstance(value, dict) or has_fields(type(value))
+    parts = by_names(value).items() if named else enumerate(value) if isinstance(value, (tuple, list)) else ()
+    return next((found for key, part in parts if (found := _numbers(part, (*path, key)))), None)
 
 
 def _failed(examined: Examined, seen: Seen) -> Call | None:
@@ -171,5 +240,6 @@ def too_much_memory(examined: Examined) -> Iterator[Finding]:
 
 
 BATCH_RULES = [
-    does_not_combine, combines_items, dtypes_differ, makes_objects, not_combined, too_much_memory,
+    does_not_combine, combines_items, not_flattened, makes_columns, dtypes_differ, makes_objects, not_combined,
+    too_much_memory,
 ]  # fmt: skip

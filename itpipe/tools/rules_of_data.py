@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from itpipe._core.steps import ItemStep, Opaque
+from itpipe._core.steps import ItemStep
 from itpipe._engine.indexing import is_cheap, length
 from itpipe._engine.order import is_by_count
 
 from .examined import Examined, items_in
 from .findings import Finding
-from .seen import Seen
+from .seen import BATCHING, Seen
 from .trial import data_of
 
 __all__ = ['DATA_HINTS', 'DATA_RULES']
@@ -131,19 +131,18 @@ def has_batches(examined: Examined) -> Iterator[Finding]:
                     'batched-twice', seen.stage, f'A DataLoader gives batches, and they are put into batches. {again}',
                     'Give the dataset itself, `loader.dataset`, or leave out the batch size.',
                 )  # fmt: skip
-    batches: Seen | None = None
     for seen in examined.stages:
-        if seen.branch or seen.is_source:
-            continue
-        if seen.written in ('batch_by', 'bucket_by'):
-            if batches is not None:
-                yield Finding(
-                    'batched-twice', seen.stage, f'The items are batches already, by `{batches.stage}`. {again}',
-                    'Leave out one of the two (`Infinite(…, batch_size=…)` is one), or put `flatten` between them.',
-                )  # fmt: skip
-            batches = seen
-        elif seen.written in ('flatten', 'interleave') or isinstance(seen.step, Opaque):
-            batches = None
+        batches = None if seen.branch or seen.is_source else seen.batched_by
+        if batches is not None and seen.written in BATCHING:
+            yield Finding(
+                'batched-twice', seen.stage, f'The items are batches already, by `{batches.stage}`. {again}',
+                'Leave out one of the two (`Infinite(…, batch_size=…)` is one), or put `flatten` between them.',
+            )  # fmt: skip
+        elif batches is not None and seen.written == 'pack':
+            yield Finding(
+                'batched-twice', seen.stage, f'It packs sequences, and gets the batches of `{batches.stage}`.',
+                f'Put `{batches.stage}` behind it: then a batch has rows.',
+            )  # fmt: skip
 
 
 def has_more(examined: Examined) -> Iterator[Finding]:

@@ -17,24 +17,35 @@ from .examined import Examined
 from .findings import Finding
 from .seen import Call, Seen
 
-__all__ = ['FUNCTION_HINTS', 'FUNCTION_RULES', 'is_combiner', 'new_none']
+__all__ = ['FUNCTION_HINTS', 'FUNCTION_RULES', 'is_combiner', 'is_stacking', 'new_none']
 
 COMBINERS = ('combine', 'combine_pad', 'combine_lists')
 
 
 def is_combiner(seen: Seen) -> bool:
     """Whether the stage is one of itpipe's that make a batch of a list of items."""
+    return _combiner(seen) != ''
+
+
+def is_stacking(seen: Seen) -> bool:
+    """Whether it is one of those that make arrays."""
+    return _combiner(seen) in ('combine', 'combine_pad')
+
+
+def _combiner(seen: Seen) -> str:
+    """The name of the combiner of itpipe that the stage is; empty if it is none."""
     if seen.written in COMBINERS:
-        return True
+        return seen.written
     first: Any = seen.step.args[0] if seen.written == 'apply' and seen.step.args else None
-    return getattr(first, '__module__', '').partition('.')[0] == 'itpipe' and first.__name__ in COMBINERS
+    is_one = getattr(first, '__module__', '').partition('.')[0] == 'itpipe' and first.__name__ in COMBINERS
+    return first.__name__ if is_one else ''
 
 
 def raises(examined: Examined) -> Iterator[Finding]:
     for seen in examined.stages:
         for call in examined.calls(seen):
-            if call.error is None or is_combiner(seen):
-                continue
+            if call.error is None or is_combiner(seen) or (seen.written == 'pack' and seen.batched_by is not None):
+                continue  # that is why
             item = '' if call.key is None else f' for {describe(call.key)}'
             text = str(call.error) or repr(call.error)
             problem = f'It raises {type(call.error).__name__}{item}: {text.rstrip(".")}.'

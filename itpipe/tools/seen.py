@@ -17,7 +17,10 @@ from .comparing import change
 from .copying import UNKNOWN, copied, is_large
 from .global_states import GlobalStates
 
-__all__ = ['Budget', 'Call', 'Seen', 'Watch']
+__all__ = ['BATCHING', 'Budget', 'Call', 'Seen', 'Watch']
+
+BATCHING: Final = ('batch_by', 'bucket_by')
+"""Stages that make lists of items."""
 
 SPARE: Final = 30
 """So many more items are looked at where a stage leaves some out, or asks for more before it gives anything."""
@@ -89,6 +92,17 @@ class Seen:
     def source_is_joined(self) -> bool:
         """Whether it is a source that is made of streams."""
         return isinstance(self.source, Branched)
+
+    @property
+    def batched_by(self) -> Seen | None:
+        """The stage in front of it that makes lists of items; None if there is none, or they are single items again."""
+        batches = None
+        for seen in self.before:
+            if seen.branch == self.branch and seen.written in BATCHING:
+                batches = seen
+            elif seen.written in ('flatten', 'interleave', 'pack') or isinstance(seen.step, Opaque):
+                batches = None
+        return batches
 
     @property
     def written(self) -> str:

@@ -66,7 +66,8 @@ def build(value: Any, executors: dict[str, Any] | None = None) -> Any:
         kwargs = {name: build(each, executors) for name, each in value.kwargs.items()}
         if 'executor' in kwargs:
             kwargs['executor'] = (executors or {})[kwargs['executor']]
-        return {**vars(itpipe), **CUSTOM, **SOURCES}[value.name](*args, **kwargs)
+        own = CUSTOM | SOURCES
+        return (own[value.name] if value.name in own else getattr(itpipe, value.name))(*args, **kwargs)
     if isinstance(value, tuple) and value and all(isinstance(part, Call) for part in value):
         result, *others = [build(part, executors) for part in value]
         for other in others:

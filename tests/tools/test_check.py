@@ -29,6 +29,7 @@ from itpipe import (
     load_by_random_id,
     map_at,
     mix,
+    pack,
     parallel_map,
     random_apply,
     reuse,
@@ -337,6 +338,14 @@ class PIL:
         return ('L',)
 
 
+def ones(index):
+    return np.ones(1 + index % 5, np.int64)
+
+
+def ones_of(indices):
+    return [ones(index) for index in indices]
+
+
 RNG = np.random.default_rng(0)
 SLOW = parallel_map(map_at(0, scaled), threads=4)
 PLANTED = [
@@ -376,6 +385,13 @@ PLANTED = [
     (lambda: batches(Table(), combiner=list), 'table-as-source', '<Table>'),
     (lambda: batches(stream(Images()) | batch_by(4) | combine), 'batched-twice', 'batch_by(4)'),
     (lambda: batches(Images(), bucket_by(len, edges=[2], size=4), combiner=list), 'batched-twice', 'batch_by(4)'),
+    (lambda: batches(range(8), ones, bucket_by(len, window=4, size=2)), 'batched-twice', 'batch_by(4)'),
+    (lambda: stream(range(8)) | ones | batch_by(2) | bucket_by(len, window=4, size=2), 'batched-twice', 'bucket_by'),
+    (lambda: stream(range(8)) | ones | batch_by(2) | pack(8), 'batched-twice', 'pack(8)'),
+    (lambda: batches(Images(), tiles), 'no-flatten', 'batch_by(4)'),
+    (lambda: batches(Images(), lambda item: [{'image': item[0]}] * (1 + item[1])), 'no-flatten', 'batch_by(4)'),
+    (lambda: batches([list(range(20))] * 8), 'many-columns', 'apply(combine)'),
+    (lambda: batches([{'ids': list(range(9)), 'n': 1}] * 8, combiner=combine_pad), 'many-columns', 'combine_pad'),
     (lambda: stream(Images()) | combine, 'combine-without-batch', 'apply(combine)'),
     (lambda: stream(Images()) | batch_by(4), 'no-combine', 'batch_by(4)'),
     (lambda: stream(Images()) | as_record | batch_by(4), 'no-combine', 'batch_by(4)'),
@@ -409,6 +425,39 @@ def test_a_mistake_is_found_and_named(made, kind, part):
         assert finding.kind in KINDS
         assert finding.problem.endswith('.')
         assert finding.fix.endswith('.')
+
+
+@pytest.mark.parametrize(
+    ('made', 'problem', 'fix'),
+    [
+        (
+            lambda: batches([{'ids': [0] * n} for n in range(9, 17)]),
+            "element ['ids'] of item 1 has 10 elements, but item 0 has 9 elements.",
+            "A list is structure: `map_at('ids', np.asarray)` makes an array of it, which combine_pad pads.",
+        ),
+        (
+            lambda: batches([{'ids': [0] * n} for n in range(9, 17)], combiner=combine_pad),
+            "element ['ids'] of item 1 has 10 elements, but item 0 has 9 elements.",
+            "A list is structure: `map_at('ids', np.asarray)` makes an array of it.",
+        ),
+    ],
+)
+def test_the_way_out_of_an_error_is_what_to_do(made, problem, fix):
+    (found,) = check(made())
+    assert found == ('does-not-combine', found.stage, f'The items do not make a batch: {problem}', fix)
+
+
+@pytest.mark.parametrize(
+    ('made', 'fix'),
+    [
+        (lambda: batches([(1, [0] * 9)] * 8), '`map_at(1, np.asarray)` in front of it makes one array of it.'),
+        (lambda: batches([[0] * 9] * 8), '`apply(np.asarray)` in front of it makes one array of it.'),
+        (lambda: batches([{'x': {'ids': [0] * 9}}] * 8), '`np.asarray` in front of it makes one array of it.'),
+    ],
+)
+def test_what_makes_one_array_of_many_columns(made, fix):
+    (found,) = check(made())
+    assert found.fix == f'A list is structure. {fix}'
 
 
 def test_nothing_is_changed_by_looking():
@@ -710,6 +759,10 @@ def windows(items, state):
             state['slots'].clear()
 
 
+def one_batch(tiles_of_items):
+    return np.stack([image for tiles in tiles_of_items for image, _ in tiles])
+
+
 AUGMENT = map_at(0, scaled) | map_at(0, with_rng(noisy)) | map_at(0, random_apply(0.5, np.flip))
 GOOD = {
     'images': lambda: Infinite(Images(), shuffle(), AUGMENT, batch_size=16, seed=0, batches_per_epoch=4),
@@ -744,6 +797,17 @@ GOOD = {
     ),
     'rare items': lambda: batches(stream(Images()) | filter_by(lambda item: item[1] > 7)),
     'tiles': lambda: batches(stream(Images()) | tiles | flatten | shuffle(8)),
+    'tiles, put together by a function': lambda: batches(Images(), tiles, combiner=one_batch),
+    'tiles, as lists': lambda: batches(Images(), tiles, combiner=combine_lists),
+    'texts of similar length': lambda: (
+        stream(range(40), seed=0) | shuffle() | ones | bucket_by(len, window=8, size=4) | combine_pad(ratio=0)
+    ),
+    'indices of similar length': lambda: (
+        stream(range(40)) | bucket_by(lambda n: n % 7, edges=[3], size=4) | parallel_map(ones_of, threads=1)
+    ),
+    'rows of tokens': lambda: batches(stream(range(90)) | ones | pack(8)),
+    'rows of tokens, read together': lambda: batches(stream(range(90)) | batch_by(10) | ones_of | flatten | pack(8)),
+    'a few numbers': lambda: batches([{'box': [0, 0, 4, 4], 'label': n} for n in range(8)]),
     'validation': lambda: batches(Images(), map_at(0, scaled), restart=True, threads=2),
     'part of the data': lambda: batches(stream(Images()) | skip(8) | take(16)),
     'one of many ranks': lambda: batches(Images(), shuffle(), AUGMENT, shard=(1, 2)),
