@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from .keys import Key, describe
-from .tracebacks import add_note, notes_of
+from .show import shortened
+from .tracebacks import add_note, frames_of, notes_of
 
-__all__ = ['close_after', 'note', 'note_index', 'noted', 'remark']
+__all__ = ['close_after', 'note', 'note_arguments', 'note_index', 'noted', 'remark']
 
 
 MAX_NOTES = 16
@@ -18,6 +19,8 @@ ITEM: Final = r', item \d+(?: \(part \d+(?:, \d+)*\))?$'
 ITEMS: Final = r', items (?:(\d+) to (\d+)|(\d+(?:, \d+)*)(, …)?)$'
 """The ends of notes about one item, and about those of a batch, as `describe` writes them."""
 MOST_INDICES: Final = 8
+MISSING: Final = r'missing \d+ required (?:positional|keyword-only) arguments?: (.+)$'
+"""The end of what Python says of a call with too few arguments."""
 
 
 def note(error: BaseException, where: str, key: Key | None) -> None:
@@ -37,6 +40,27 @@ def note_index(error: BaseException, index_of: Callable[[list[int]], int | None]
     if last is not None and None not in indices and indices != [key[0] for key in keys]:
         text = f'{notes[last]} ({"index" if len(keys) == 1 else "indices"} {", ".join(map(str, indices))}{more})'
         notes[last : last + 1] = [] if text in notes else [text]
+
+
+def note_arguments(error: BaseException, item: Any) -> None:
+    """Note on the error of a function that was called with an item, but takes more arguments, what would give them."""
+    if type(error) is not TypeError or (found := re.search(MISSING, str(error))) is None:
+        return
+    *_, last = frames_of(error.__traceback__)
+    if found[1] == "'rng'" and last.module.startswith('itpipe.'):
+        remark(error, 'itpipe: `with_rng(f)` calls f(item, rng=…), with a random generator for each item')
+    if found[1] == "'rng'" or not last.module.startswith('itpipe._engine.'):  # but by a stage such as `map_at`
+        return
+    if type(item) is dict and item:
+        key = shortened(next(iter(item)))
+        remark(
+            error, f'itpipe: the item is a dict: `unpack(f)` calls f(**item), `map_at({key}, f)` calls f(item[{key}])'
+        )
+    elif isinstance(item, tuple) and item:
+        remark(
+            error,
+            f'itpipe: the item is a tuple of {len(item)}: `unpack(f)` calls f(*item), `map_at(0, f)` calls f(item[0])',
+        )
 
 
 def _keys_in(text: str) -> tuple[list[list[int]], str]:

@@ -7,7 +7,7 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from itpipe._core.notes import note
+from itpipe._core.notes import note, note_arguments
 from itpipe._core.rng import Draws, generator
 from itpipe._core.show import format_step
 from itpipe._core.steps import AS_WRITTEN, STOP, EachStep, Function, ItemStep, Seed, Step
@@ -175,6 +175,7 @@ class ItemFunction:
             call.blame(error, key, value)
         else:
             note(error, self.name(call), key)
+            note_arguments(error, value)
 
     def misplaced(self, error: StopIteration, call: Any, key: Key, value: Any) -> RuntimeError:
         """The error instead of one that would end the stream as if there were no more items."""

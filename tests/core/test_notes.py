@@ -1,7 +1,10 @@
 """An error says once which stage and which item it comes from, and stays the error that it was."""
 
+from typing import Any
+
 import pytest
 
+from itpipe import apply, batch_by, filter_by, map_at, parallel_map, stream, unpack, with_rng
 from itpipe._core.keys import Batch
 from itpipe._core.notes import MAX_NOTES, close_after, note, note_index, noted, remark
 
@@ -85,3 +88,65 @@ def test_the_same_index_is_noted_once() -> None:
         note(error, 'f', 5)
         note_index(error, lambda numbers: 8)
     assert error.__notes__ == ['itpipe: raised in f, item 5 (index 8)']
+
+
+def two(first: Any, second: Any) -> Any:
+    return first
+
+
+def noisy(item: Any, rng: Any) -> Any:
+    return item
+
+
+def noisy_by_name(item: Any, *, rng: Any) -> Any:
+    return item
+
+
+def within(item: Any) -> Any:
+    return two(item)  # type: ignore[call-arg]
+
+
+def notes(source: Any, stage: Any) -> list[str]:
+    with pytest.raises(TypeError) as caught:
+        list(stream(source) | stage)
+    first, *others = caught.value.__notes__
+    assert first.startswith('itpipe: raised in ')
+    return others
+
+
+OF_TUPLE = 'itpipe: the item is a tuple of 2: `unpack(f)` calls f(*item), `map_at(0, f)` calls f(item[0])'
+OF_DICT = "itpipe: the item is a dict: `unpack(f)` calls f(**item), `map_at('a', f)` calls f(item['a'])"
+OF_RNG = 'itpipe: `with_rng(f)` calls f(item, rng=…), with a random generator for each item'
+
+
+@pytest.mark.parametrize(
+    ('source', 'stage', 'others'),
+    [
+        ([(1, 2)], two, [OF_TUPLE]),
+        ([(1, 2)], apply(abs) | two, []),
+        ([(1, 2)], filter_by(two), [OF_TUPLE]),
+        ([(1, 2)], parallel_map(two, threads=1), [OF_TUPLE]),
+        ([(1, 2)], parallel_map(apply(two) | batch_by(1), threads=1), [OF_TUPLE]),
+        ([{'a': 1, 'b': 2}], two, [OF_DICT]),
+        ([(1, 2)], within, []),
+        ([(1, 2)], map_at(0, two), []),
+        ([1], two, []),
+        ([()], two, []),
+        ([1], noisy, [OF_RNG]),
+        ([(1, 2)], noisy_by_name, [OF_RNG]),
+        ([(1, 2)], map_at(0, noisy), [OF_RNG]),
+        ([(1, 2)], apply(two, None, None), []),
+    ],
+)
+def test_too_few_arguments_are_answered_with_what_would_give_them(source: Any, stage: Any, others: list[str]) -> None:
+    assert notes(source, stage) == others
+
+
+def test_the_answers_are_true() -> None:
+    assert list(stream([(1, 2)]) | unpack(two)) == list(stream([{'first': 1, 'second': 2}]) | unpack(two)) == [1]
+    assert list(stream([(-1, 2)]) | map_at(0, abs)) == [(1, 2)]
+    assert list(stream([1]) | with_rng(noisy)) == list(stream([1]) | with_rng(noisy_by_name)) == [1]
+
+
+def test_the_note_comes_out_of_processes_once() -> None:
+    assert notes([(1, 2)], parallel_map(two, processes=1)) == [OF_TUPLE]
