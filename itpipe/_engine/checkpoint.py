@@ -9,7 +9,7 @@ from itpipe._core.rng import fresh_seed
 from itpipe._core.steps import ItemStep, State, Step
 
 from .dealing import deal
-from .fingerprint import differ_in_batch_size, difference, names_in, pipeline_text
+from .fingerprint import differ_in_batch_size, differ_in_weights, difference, names_in, pipeline_text
 from .order import last_shard
 from .state_checks import FORMAT, MERGED, Position, check_position, checksum, listed, named, rank_in_words, read_state
 
@@ -79,6 +79,8 @@ class StateCodec:
         try:
             in_pass = edited(position.in_pass, text, self.text)
         except ValueError as error:
+            if strict and differ_in_weights(text, self.text):
+                message += '; `strict=False` takes other weights between two passes only'
             raise ValueError(message if strict else f'{message}; this one cannot go on there: {error}') from None
         if strict:
             raise ValueError(f'{message}; with `strict=False`, this one goes on there')

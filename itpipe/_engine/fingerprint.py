@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     'differ_in_batch_size',
+    'differ_in_weights',
     'difference',
     'entry_names',
     'fingerprint',
@@ -44,6 +45,8 @@ MAX_LINE: Final = 40
 """Characters; a longer line is shortened to its first ones and a checksum, which keeps states small."""
 SIZE: Final = r'(?m)(?<=^\[\]\tbatch_by\()[0-9]+'
 """The number of items in a batch, where that is a number."""
+WEIGHTS: Final = r"(.*), weights='([0-9a-f]+)"
+"""A source with weights: how it begins, and their checksum."""
 
 
 def fingerprint(source: Source, steps: Sequence[Step | ItemStep]) -> str:
@@ -115,7 +118,21 @@ def difference(there: str, here: str) -> str:
             return f'which goes on with `{theirs}` where this one ends'
         if theirs != ours:
             break
+    if (call := _differs_in_weights(theirs, ours)) is not None:
+        return f'which has other `weights` in `{call}, …)`'
     return f'which has `{theirs}` where this one has `{ours}`'
+
+
+def differ_in_weights(there: str, here: str) -> bool:
+    """Whether the first difference is that the same source has other weights."""
+    both = zip(_texts(there), _texts(here), strict=False)
+    return next((_differs_in_weights(*pair) is not None for pair in both if pair[0] != pair[1]), False)
+
+
+def _differs_in_weights(theirs: str, ours: str) -> str | None:
+    """How both calls begin, if these have weights that differ, of which the text holds a checksum or its beginning."""
+    a, b = re.match(WEIGHTS, theirs), re.match(WEIGHTS, ours)
+    return a[1] if a is not None and b is not None and a[1] == b[1] and a[2] != b[2] else None
 
 
 def _texts(text: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 from naming import named
-from running import through_json
+from running import raises, through_json
 from strategies import examples
 
 from itpipe import (
@@ -281,6 +281,39 @@ def test_what_would_not_be_exact_is_refused_with_the_reason(old, new, reason):
 
 
 SOURCE = 'the source and the seed have to be the same in the middle of a pass'
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'call'),
+    [
+        (sample('abc', weights=[1, 2, 3]), sample('abc', weights=[1, 2, 4]), 'sample(<3 items>'),
+        (sample('abc', weights=[1, 2, 3], seed=0), sample('abc', weights=[1, 2, 4], seed=0), 'sample(<3 items>'),
+        (mix('abc', 'd', weights=[1, 2], seed=0), mix('abc', 'd', weights=[1, 3], seed=0), 'mix(<2 streams>'),
+    ],
+    ids=named,
+)
+def test_other_weights_are_named(old, new, call):
+    text = f'Stream.resume: `state` is that of another pipeline, which has other `weights` in `{call}, …)`'
+    state = state_behind(old, 2)
+    with raises(ValueError, f'{text}; `strict=False` takes other weights between two passes only'):
+        new.resume(state)
+    with raises(ValueError, f'{text}; this one cannot go on there: {SOURCE}'):
+        new.resume(state, strict=False)
+    state = Infinite(old, batches_per_epoch=2).state_dict()
+    with raises(
+        ValueError,
+        f'{text.replace("Stream.resume", "Infinite.load_state_dict")}; with `strict=False`, this one goes on there',
+    ):
+        Infinite(new, batches_per_epoch=2).load_state_dict(state)
+    Infinite(new, batches_per_epoch=2).load_state_dict(state, strict=False)
+
+
+def test_weights_that_are_new_are_shown_as_any_other_option():
+    one, other = mix('abc', 'd', seed=0), mix('abc', 'd', weights=[1, 3], seed=0)
+    with pytest.raises(
+        ValueError, match=r"^Stream.resume: .*, which has `mix\(<2 streams>, seed=0\)` where .* weights='"
+    ):
+        other.resume(state_behind(one, 2))
 
 
 @pytest.mark.parametrize(
