@@ -57,8 +57,8 @@ class UserStatefulOperator(Operator):
 
     def start(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         if entry is None:
-            own = {name: deepcopy(value) for name, value in self.step.state.items() if name != 'slots'}
-            self._segments.append(Segment(0, 0, own, [] if self._has_slots else None))
+            own = deepcopy({name: value for name, value in self.step.state.items() if name != 'slots'})
+            self._segments.append(Segment(0, 0, in_order(own), [] if self._has_slots else None))
         else:
             self._segments.extend(map(Segment.of, entry['segments']))
             last = self._segments[-1]

@@ -159,6 +159,18 @@ def test_a_state_without_a_step_between_is_the_same(name):
     assert through_json(made().resume(state).state_dict()) == state
 
 
+def test_the_names_of_its_fields_may_be_in_any_order_where_a_run_goes_on():
+    @stage(state={'total': 0, 'last': 0})
+    def totals(values, state):
+        for value in values:
+            state['total'] += value
+            yield state['total']
+
+    run = iter([1, 2, 3] | totals)
+    assert next(run) == 1
+    assert list(([1, 2, 3] | totals).resume(through_json(run.state_dict()))) == [3, 6]
+
+
 @pytest.mark.parametrize('name', ['packer between shuffles', 'several of one', 'two in a row'])
 def test_a_state_may_be_taken_while_the_run_is_ahead(name):
     made = PIPELINES[name]
