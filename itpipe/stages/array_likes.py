@@ -11,7 +11,7 @@ import numpy as np
 from .structure import NUMBER, TEXT, Kinds, Path, element, first_different, refuse, type_of
 from .tables import changes_integers, is_table, labels
 
-__all__ = ['as_arrays', 'is_array_like']
+__all__ = ['as_array', 'as_arrays', 'is_array_like', 'refuse_masked']
 
 
 def is_array_like(kind: type) -> bool:
@@ -30,13 +30,10 @@ def as_arrays(values: Sequence[Any], kinds: Kinds, path: Path) -> Sequence[np.nd
     """
     if any(issubclass(kind, np.ndarray) for kind in kinds - {np.ndarray}):  # only then load `np.ma`
         for i, value in enumerate(values):
-            if isinstance(value, np.ma.MaskedArray):
-                hint = 'use its `filled()`, or make the mask an element of its own'
-                where = element(path, f'item {i}')
-                raise TypeError(f'{path[0]}: {where} is a masked array, whose mask would be lost; {hint}')
+            refuse_masked(value, path, f'item {i}')
     array_likes = {kind for kind in kinds if is_array_like(kind)}
     if array_likes == kinds:
-        arrays = [_as_array(value, path, i) for i, value in enumerate(values)]
+        arrays = [as_array(value, path, f'item {i}') for i, value in enumerate(values)]
         if any(map(is_table, kinds)):
             _check_tables(values, arrays, path)
         return arrays
@@ -47,11 +44,19 @@ def as_arrays(values: Sequence[Any], kinds: Kinds, path: Path) -> Sequence[np.nd
     return None
 
 
-def _as_array(value: Any, path: Path, i: int) -> np.ndarray[Any, Any]:
+def refuse_masked(value: Any, path: Path, item: str) -> None:
+    """Raise TypeError for a masked array."""
+    if isinstance(value, np.ndarray) and type(value) is not np.ndarray and isinstance(value, np.ma.MaskedArray):
+        hint = 'use its `filled()`, or make the mask an element of its own'
+        raise TypeError(f'{path[0]}: {element(path, item)} is a masked array, whose mask would be lost; {hint}')
+
+
+def as_array(value: Any, path: Path, item: str) -> np.ndarray[Any, Any]:
+    """What numpy makes of the value. Raises TypeError, with the item, if it cannot."""
     try:
         return np.asarray(value)
     except Exception as error:
-        what = f'{element(path, f"item {i}")}, a {type(value).__name__},'
+        what = f'{element(path, item)}, a {type(value).__name__},'
         why = f'{type(error).__name__}: {error}'
         raise TypeError(f'{path[0]}: {what} cannot be made an array ({why}); convert it before') from error
 

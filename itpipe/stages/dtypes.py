@@ -9,7 +9,7 @@ import numpy as np
 
 from .structure import Path, element, refuse
 
-__all__ = ['EXACT', 'changed_by', 'common_dtype', 'refuse_change']
+__all__ = ['EXACT', 'changed_by', 'common_dtype', 'fits', 'is_number', 'refuse_change']
 
 EXACT = 2**53
 """Floats hold all integers up to this one."""
@@ -97,3 +97,26 @@ def changed_by(whole: np.ndarray[Any, Any], cast: np.ndarray[Any, Any], exact: i
     changed: Any = cast.astype(object) != whole.astype(object)  # Python compares integers and floats exactly
     found: np.ndarray[Any, Any] = whole[changed]
     return found
+
+
+def fits(value: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of this dtype can hold the value; floats may be rounded."""
+    kind, target = value.dtype.kind, dtype.kind
+    if (dtype.hasobject and target != 'T') or (value.dtype == dtype and not value.ndim):
+        return True
+    if target == 'V' and is_number(dtype) and not value.ndim and kind in 'biuf':
+        with np.errstate(all='ignore'):
+            back = value.astype(dtype).astype(value.dtype)
+        return bool(np.isfinite(back) or not np.isfinite(value)) if kind == 'f' else bool(back == value)
+    if value.ndim or not (kind == target != 'V' or kind + target == 'UT' or (kind in 'biuf' and target in 'biufc')):
+        return False
+    with np.errstate(all='ignore'):
+        cast = value.astype(dtype)
+    if target in 'fc' and kind in 'fc':
+        return bool(np.isfinite(cast) or not np.isfinite(value))
+    return bool(np.isnat(value) or cast == value) if kind in 'mM' else bool(cast.item() == value.item())
+
+
+def is_number(dtype: np.dtype[Any]) -> bool:
+    """Whether it is a dtype of numbers, those that other libraries add to numpy among them, such as bfloat16."""
+    return dtype.kind in 'biufc' or (dtype.kind == 'V' and not issubclass(dtype.type, np.void))

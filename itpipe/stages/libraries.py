@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from .array_likes import as_array
 from .dtypes import changed_by, refuse_change
 from .joins import Join, refuse_shapes, stack
 from .structure import Kinds, Path, element, first_different, refuse, type_of
@@ -180,7 +181,7 @@ def _join_arrays(join: Join, values: Sequence[Any], path: Path, by_value: bool) 
         refuse_shapes(values, path)
         return xp.stack(list(values))
     dtype, device = values[0].dtype, getattr(values[0], 'device', None)
-    arrays = [_as_array(value, path, i) for i, value in enumerate(values)]
+    arrays = [as_array(value, path, f'item {i}') for i, value in enumerate(values)]
     stand_in = None
     if by_value and arrays[0].dtype.kind == 'V':  # a type that numpy itself does not have, such as bfloat16
         stand_in = np.dtype(np.float32)
@@ -199,15 +200,6 @@ def _namespace(value: Any) -> Any:
     if library_of(type(value)) in ('jax', 'jaxlib'):  # its random keys are arrays that refuse to say it
         return sys.modules['jax'].numpy
     return value.__array_namespace__()
-
-
-def _as_array(value: Any, path: Path, i: int) -> Any:
-    try:
-        return np.asarray(value)
-    except Exception as error:
-        what = f'{element(path, f"item {i}")}, a {type(value).__name__},'
-        why = f'{type(error).__name__}: {error}'
-        raise TypeError(f'{path[0]}: {what} cannot be made an array of numpy ({why}); convert it before') from error
 
 
 # ---------------------------------------------------------------------------------------------------------------------

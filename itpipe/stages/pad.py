@@ -19,7 +19,7 @@ from itpipe._engine.stream import Stage, itemwise
 
 from .array_likes import as_arrays, is_array_like
 from .combine import NO_ITEMS, as_batch, combine_values
-from .dtypes import common_dtype
+from .dtypes import common_dtype, fits
 from .joins import Array, stack
 from .libraries import alike, library_of
 from .options import check_types, is_many, option_at, per_axis, single_values
@@ -323,23 +323,9 @@ def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any], value: Any, path: Pa
 
 
 def _checked(value: Any, dtype: np.dtype[Any], path: Path, item: str = 'an item') -> Any:
-    if not _fits(np.asarray(value), dtype):
+    if not fits(np.asarray(value), dtype):
         raise ValueError(
             f'combine_pad: `padding_values` for {element(path, item)} must fit dtype {dtype}, got {value!r};'
             ' give another value, or convert the arrays before'
         )
     return value
-
-
-def _fits(value: Array, dtype: np.dtype[Any]) -> bool:
-    """Whether arrays of this dtype can hold the value; floats may be rounded."""
-    kind, target = value.dtype.kind, dtype.kind
-    if (dtype.hasobject and target != 'T') or (value.dtype == dtype and not value.ndim):
-        return True
-    if value.ndim or not (kind == target != 'V' or kind + target == 'UT' or (kind in 'biuf' and target in 'biufc')):
-        return False
-    with np.errstate(all='ignore'):
-        cast = value.astype(dtype)
-    if target in 'fc' and kind in 'fc':
-        return bool(np.isfinite(cast) or not np.isfinite(value))
-    return bool(np.isnat(value) or cast == value) if kind in 'mM' else bool(cast.item() == value.item())

@@ -271,6 +271,17 @@ def test_strings_of_any_length_are_padded_with_strings():
     )
 
 
+def test_arrays_of_floats_that_numpy_does_not_have_are_padded():
+    bfloat16 = pytest.importorskip('ml_dtypes').bfloat16
+    items = [np.ones(1, bfloat16), np.ones(2, bfloat16)]
+    for value in (0, -100, 0.1, np.inf, True):
+        batch = combine_pad(items, padding_values=value, ratio=0)
+        assert (batch.dtype, batch[0].tolist()) == (bfloat16, [1, bfloat16(value)])
+    for value in (1001, 1e39, 'x'):
+        with pytest.raises(ValueError, match='must fit dtype bfloat16'):
+            combine_pad(items, padding_values=value)
+
+
 def test_a_padding_value_is_looked_at_only_where_something_is_padded():
     assert combine_pad([np.array(['a', 'b'])], padding_values=np.nan).tolist() == [['a', 'b']]
 
