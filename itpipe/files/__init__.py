@@ -1,8 +1,8 @@
 """Datasets in files, read by index: what `stream`, `sample` and `Infinite` take.
 
-Each of these functions gives an object with a length and an index. It opens its files when an item is first read, once
-in each process and thread, and reads only what is asked for. So `sample`, `shuffle()`, `shard` and going on from a
-state cost nothing, and the items are read in the workers of the next `parallel_map`.
+Each of these functions gives an object with a length and an index. Each process and thread opens a file when it first
+reads an item of it, keeps the last 16 files open, and reads only what is asked for. So `sample`, `shuffle()`, `shard`
+and going on from a state cost nothing, and the items are read in the workers of the next `parallel_map`.
 """
 
 from importlib import import_module as _import_module

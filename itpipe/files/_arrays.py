@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike, fspath
-from os.path import exists
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from itpipe._core.show import format_call
 
-from ._opening import Opened, needed, open_file
+from ._opening import Kept, existing, listed, needed, open_file
 
 __all__ = ['hdf5', 'zarr']
 
@@ -23,9 +22,9 @@ def hdf5(path: str | PathLike[str], *names: str) -> Any:
     item is the row itself, with several a tuple of the rows. The first axis counts the items; it is as long in all of
     them. The file is opened once in each process and thread, so an open `h5py.Dataset` need not be sent to processes.
 
-    It needs h5py. Raises TypeError if there are no names, and FileNotFoundError for a local file that is not there.
-    When the length or the first item is asked for, raises KeyError for a name that is not there, with those that are,
-    and ValueError for arrays of different lengths.
+    It needs h5py. Raises FileNotFoundError if the file is not there, TypeError if there are no names. When the length
+    or the first item is asked for, raises KeyError for a name that is not there, and ValueError for a group, a single
+    value and arrays of different lengths.
 
     >>> import h5py, os, tempfile  # doctest: +SKIP
     >>> path = os.path.join(tempfile.mkdtemp(), 'data.h5')  # doctest: +SKIP
@@ -46,8 +45,8 @@ def zarr(path: str | PathLike[str], *names: str) -> Any:
     `path` is a path or a URL that fsspec knows, of an array, or of a group if there are `names`. Items are as for
     `hdf5`.
 
-    It needs zarr. Raises FileNotFoundError for a local store that is not there. When the length or the first item is
-    asked for, raises KeyError for a name that is not there, with those that are, and ValueError for arrays of different
+    It needs zarr. Raises FileNotFoundError if the store is not there. When the length or the first item is asked for,
+    raises KeyError for a name that is not there, and ValueError for a group, a single value and arrays of different
     lengths.
 
     >>> import os, tempfile, zarr as zarr_library  # doctest: +SKIP
@@ -61,38 +60,46 @@ def zarr(path: str | PathLike[str], *names: str) -> Any:
     return _Arrays('zarr', path, names)
 
 
-MOST_NAMES: Final = 20
-
-
 class _Arrays(Sequence[Any]):
     def __init__(self, name: str, path: str | PathLike[str], names: tuple[str, ...]):
         if not isinstance(path, (str, PathLike)):
             raise TypeError(f'{name}: `path` must be a path, got {type(path).__name__}')
         if not all(isinstance(each, str) for each in names) or (name == 'hdf5' and not names):
             raise TypeError(f'{name}: `names` must be the names of one or more arrays, got {names!r}')
-        self.name, self.path, self.names = name, fspath(path), names
-        if '://' not in self.path and not exists(self.path):
-            raise FileNotFoundError(f'{name}: there is no {"file" if name == "hdf5" else "store"} {self.path!r}')
-        self._open = Opened(_open_hdf5 if name == 'hdf5' else _open_zarr)
+        self.name, self.names = name, names
+        self.path = existing(name, fspath(path), 'file' if name == 'hdf5' else 'store')
+        self._open = Kept(_open_hdf5 if name == 'hdf5' else _open_zarr)
         self._size: int | None = None
 
     def _arrays(self) -> list[Any]:
         opened = self._open(self.path)
-        return [self._array(opened, each) for each in self.names] if self.names else [opened]
+        return [opened[each] for each in self.names] if self.names else [opened]
 
-    def _array(self, opened: Any, name: str) -> Any:
-        try:
-            return opened[name]
-        except KeyError:
-            found = _names_in(opened)
-            named = ', '.join(map(repr, found[:MOST_NAMES])) + ', …' * (len(found) > MOST_NAMES)
-            raise KeyError(
-                f'{self.name}: there is no array {name!r} in {self.path!r}, only {named or "none"}'
-            ) from None
+    def _checked(self) -> dict[str, Any]:
+        """The arrays by their names; an error says which are none."""
+        opened = self._open(self.path)
+        if self.names and not _is_group(opened):
+            raise ValueError(f'{self.name}: {self.path!r} is an array, not a group: give no names, got {self.names!r}')
+        arrays = {}
+        for name in self.names or ['']:
+            try:
+                found = opened[name] if name else opened
+            except KeyError:
+                raise KeyError(
+                    f'{self.name}: there is no array {name!r} in {self.path!r}, only {listed(_names(opened))}'
+                ) from None
+            what = f'{name!r} in {self.path!r}' if name else repr(self.path)
+            if _is_group(found):
+                inside = listed('/'.join([*[name] * bool(name), each]) for each in _names(found))
+                raise ValueError(f'{self.name}: {what} is a group; give the names of arrays, here {inside}')
+            if not found.shape:
+                raise ValueError(f'{self.name}: {what} is a single value, which has no rows')
+            arrays[name] = found
+        return arrays
 
     def __len__(self) -> int:
         if self._size is None:
-            lengths = {each: array.shape[0] for each, array in zip(self.names or ['it'], self._arrays(), strict=True)}
+            lengths = {name: array.shape[0] for name, array in self._checked().items()}
             if len({*lengths.values()}) > 1:
                 raise ValueError(f'{self.name}: arrays must be of the same length, got {lengths}')
             self._size = int(next(iter(lengths.values())))
@@ -109,19 +116,22 @@ class _Arrays(Sequence[Any]):
         return format_call(self.name, (self.path, *self.names), {})
 
 
-def _names_in(opened: Any) -> list[str]:
-    """The names of the arrays in a file, also in groups."""
-    members: list[tuple[str, Any]] = []
-    if hasattr(opened, 'visititems'):
-        opened.visititems(lambda name, each: members.append((name, each)))
-    else:
-        members += opened.members(max_depth=None)
-    return sorted(name for name, each in members if hasattr(each, 'shape'))
-
-
 def _open_hdf5(path: str) -> Any:
     return needed('h5py', 'HDF5 files').File(open_file(path) if '://' in path else path, 'r')
 
 
 def _open_zarr(path: str) -> Any:
     return needed('zarr', 'Zarr stores').open(path, mode='r')
+
+
+def _is_group(found: Any) -> bool:
+    return not hasattr(found, 'shape')
+
+
+def _names(group: Any) -> list[str]:
+    """The names of the arrays in a group and the groups within."""
+    if hasattr(group, 'members'):
+        return sorted(name for name, found in group.members(max_depth=None) if not _is_group(found))
+    names: list[str] = []
+    group.visititems(lambda name, found: None if _is_group(found) else names.append(name))
+    return names

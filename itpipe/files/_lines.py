@@ -5,19 +5,22 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
 from itpipe._core.show import format_call
 
 from ._joined import Joined
-from ._opening import Opened, Paths, expanded, needed, open_file, reading
+from ._opening import Kept, Paths, expanded, needed, open_file, reading
 
 __all__ = ['jsonl', 'lines']
 
+Numbers: TypeAlias = 'np.ndarray[Any, np.dtype[np.int64]]'
 BLOCK = 1 << 24
 """Bytes that are searched for line ends at a time."""
+BLANK = b' \t\r'
+"""What a line may have, beside its end, that jsonl leaves out."""
 COMPRESSED = ('.gz', '.zst', '.bz2', '.xz')
 
 
@@ -25,15 +28,17 @@ def lines(paths: Paths) -> Any:
     """The lines of text files, without line ends, as `str`.
 
     `paths` is a path or a URL that fsspec knows, a pattern such as `'part-*.txt'`, or several of these. The files are
-    read one after the other. Their bytes are UTF-8. A last line without a line end counts, an empty one after it does
-    not. To find where lines begin, the files are read once, when the length or the first line is asked for: about a
-    second for each gigabyte. That takes 8 bytes of memory for each line.
+    read one after the other, each once. Their bytes are UTF-8. A line ends with a line feed, or with a carriage return
+    and a line feed. A last line without a line end counts, an empty one after it does not. To find where lines begin,
+    the files are read once, when the length or the first line is asked for: a second or two for each gigabyte. That
+    takes 8 bytes of memory for each line.
 
     Compressed files (`.gz`, `.bz2`, `.xz`, `.zst`) have no length and no index. They are read from the beginning, also
     where a run goes on.
 
-    Raises FileNotFoundError if no file matches a pattern, TypeError or ValueError for wrong arguments. While reading,
-    raises UnicodeDecodeError, with a note that names the file and the line.
+    Raises FileNotFoundError for a path that is not there and a pattern that no file matches, TypeError or ValueError
+    for wrong arguments. While reading, raises UnicodeDecodeError, with a note that names the file and the line, of
+    which the first is 1.
 
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), 'words.txt')
@@ -51,7 +56,8 @@ def lines(paths: Paths) -> Any:
 def jsonl(paths: Paths) -> Any:
     """The values in files that have JSON in each line.
 
-    `paths`, lengths and compressed files are as for `lines`. Empty lines are left out.
+    `paths`, lengths and compressed files are as for `lines`. Lines that are empty, or have only spaces and tabs, are
+    left out.
 
     Raises what `lines` does. While reading, raises `json.JSONDecodeError`, with a note that names the file and the
     line.
@@ -75,8 +81,9 @@ def _lines(name: str, paths: Paths) -> Any:
 
 
 def _value(name: str, line: bytes) -> Any:
-    line = line.rstrip(b'\r\n')
-    return json.loads(line) if name == 'jsonl' else line.decode()
+    if name == 'jsonl':
+        return json.loads(line.rstrip(b'\r\n'))  # or an error would be in the next line
+    return (line[:-1].removesuffix(b'\r') if line.endswith(b'\n') else line).decode()
 
 
 class _Lines(Joined):
@@ -85,16 +92,22 @@ class _Lines(Joined):
     def __init__(self, name: str, paths: list[str]):
         super().__init__()
         self.name, self.paths = name, paths
-        self._open = Opened(open_file)
-        self._edges: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+        self._open = Kept(open_file)
+        self._found: list[_Found] = []
 
     def sizes(self) -> list[int]:
-        self._edges = [_edges(self._open(path), self.name == 'jsonl') for path in self.paths]
-        return list(map(len, self._edges))
+        found = []
+        for path in self.paths:
+            with self._open.briefly(path) as file:
+                found.append(_find(file, self.name == 'jsonl'))
+        self._found = found
+        return [len(edges) - 1 if filled is None else len(filled) for edges, filled in found]
 
     def item(self, part: int, place: int) -> Any:
-        begin, end = self._edges[part][place].tolist()
-        with reading(self.paths[part], f'bytes {begin} to {end}'):
+        edges, filled = self._found[part]
+        number = place if filled is None else int(filled[place])
+        begin, end = edges[number : number + 2].tolist()
+        with reading(self.paths[part], f'line {number + 1}'):
             file = self._open(self.paths[part])
             file.seek(begin)
             return _value(self.name, file.read(end - begin))
@@ -103,19 +116,47 @@ class _Lines(Joined):
         return format_call(self.name, (self.paths,), {})
 
 
-def _edges(file: BinaryIO, filled: bool) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """A row for each line, or each that is `filled`: where it begins, and where it ends."""
-    file.seek(0)
-    at, found = 0, [np.zeros(1, np.int64)]
-    last = b'\n'
+class _Found(NamedTuple):
+    """Where the lines of one file are."""
+
+    edges: Numbers
+    """Where each line begins, and where the last one ends."""
+    filled: Numbers | None
+    """Which lines count, None if all do."""
+
+
+def _find(file: BinaryIO, filled: bool) -> _Found:
+    """The lines, or those that are not blank."""
+    edges, solid = _Edges(), _Edges()
+    ended = True
     while block := file.read(BLOCK):
-        found.append(np.flatnonzero(np.frombuffer(block, np.uint8) == ord('\n')) + at + 1)
-        at, last = at + len(block), block[-1:]
-    if last != b'\n':
-        found.append(np.array([at]))
-    edges = np.concatenate(found)
-    result = np.stack([edges[:-1], edges[1:]], axis=1)
-    return result[np.diff(result)[:, 0] > 1] if filled else result
+        edges.add(block)
+        if filled:
+            solid.add(block.translate(None, BLANK))
+        ended = block.endswith(b'\n')
+    if not ended:
+        edges.found.append(np.array([edges.at]))
+        solid.add(b'\n')
+    counts = np.flatnonzero(solid.lengths() > 1) if filled else None
+    result = edges.all()
+    return _Found(result, None if counts is None or len(counts) == len(result) - 1 else counts)
+
+
+class _Edges:
+    """Where lines begin and end in blocks of bytes that follow each other."""
+
+    def __init__(self) -> None:
+        self.at, self.found = 0, [np.zeros(1, np.int64)]
+
+    def add(self, block: bytes) -> None:
+        self.found.append(np.flatnonzero(np.frombuffer(block, np.uint8) == ord('\n')) + self.at + 1)
+        self.at += len(block)
+
+    def all(self) -> Numbers:
+        return np.concatenate(self.found)
+
+    def lengths(self) -> Numbers:
+        return np.diff(self.all())
 
 
 class _Streamed:
@@ -127,8 +168,8 @@ class _Streamed:
     def __iter__(self) -> Iterator[Any]:
         for path in self.paths:
             with open_file(path) as file, _unpacked(file, path) as text:
-                for number, line in enumerate(text):
-                    if self.name == 'lines' or line.strip():
+                for number, line in enumerate(text, 1):
+                    if self.name == 'lines' or line.strip(BLANK + b'\n'):
                         with reading(path, f'line {number}'):
                             value = _value(self.name, line)
                         yield value

@@ -1,50 +1,74 @@
-"""Paths of files, and files that are opened once in each thread."""
+"""Paths of files, and files that each thread keeps open."""
 
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from glob import glob, has_magic
+from itertools import islice
 from os import PathLike
 from threading import local
 from typing import Any, BinaryIO, Generic, TypeAlias, TypeVar
 
-__all__ = ['Opened', 'Paths', 'expanded', 'needed', 'open_file', 'reading']
+__all__ = ['Kept', 'Paths', 'existing', 'expanded', 'listed', 'needed', 'open_file', 'reading']
 
 H = TypeVar('H')
 Paths: TypeAlias = 'str | PathLike[str] | Iterable[str | PathLike[str]]'
+OPEN = 16
+"""Files that a thread keeps open for a dataset."""
+SHOWN = 20
+"""Names that an error shows."""
 
 
-class _Handles(dict[Any, Any]):
-    """What one thread has opened. It is closed when this goes."""
+class Kept(Generic[H]):
+    """What a function made last of its arguments, such as open files of paths.
 
-    def __del__(self) -> None:
-        for handle in self.values():
-            if hasattr(handle, 'close'):
-                handle.close()
-
-
-class Opened(Generic[H]):
-    """What a function opens of a path: once in each thread of each process, when it is first asked for.
-
-    It pickles without what it has opened. What a thread has opened is closed when the thread or this object is gone.
+    Each thread of each process makes it for itself, and keeps the last `most`. What can be closed is closed when others
+    take its place, and when the thread or this object is gone. It pickles without what it keeps.
     """
 
-    def __init__(self, opens: Callable[[str], H]):
-        self._opens = opens
+    def __init__(self, makes: Callable[..., H], most: int = OPEN):
+        self._makes, self._most = makes, most
         self._local = local()
 
-    def __call__(self, path: str) -> H:
+    def __call__(self, *args: Any) -> H:
         if getattr(self._local, 'pid', None) != os.getpid():  # with the process that this one was forked from, it would
-            self._local.pid, self._local.handles = os.getpid(), _Handles()  # share the position in a file
-        handles = self._local.handles
-        if path not in handles:
-            handles[path] = self._opens(path)
-        return handles[path]  # type: ignore[no-any-return]
+            self._local.pid, self._local.latest = os.getpid(), _Latest()  # share the position in a file
+        latest = self._local.latest
+        if args in latest:
+            latest.move_to_end(args)
+        else:
+            while len(latest) >= self._most:
+                _close(latest.popitem(last=False)[1])
+            latest[args] = self._makes(*args)
+        return latest[args]  # type: ignore[no-any-return]
+
+    @contextmanager
+    def briefly(self, *args: Any) -> Iterator[H]:
+        """It is made for a `with` block, and closed behind it: for what is read once."""
+        made = self._makes(*args)
+        try:
+            yield made
+        finally:
+            _close(made)
 
     def __reduce__(self) -> Any:
-        return type(self), (self._opens,)
+        return type(self), (self._makes, self._most)
+
+
+class _Latest(OrderedDict[Any, Any]):
+    """What one thread made last. It is closed when this goes."""
+
+    def __del__(self) -> None:
+        for made in self.values():
+            _close(made)
+
+
+def _close(made: Any) -> None:
+    if hasattr(made, 'close'):
+        made.close()
 
 
 def open_file(path: str) -> BinaryIO:
@@ -55,7 +79,10 @@ def open_file(path: str) -> BinaryIO:
 
 
 def expanded(where: str, paths: Paths) -> list[str]:
-    """The paths, with patterns such as `'train-*.tar'` replaced by the paths of all files that match, in order."""
+    """The paths, with patterns such as `'train-*.tar'` replaced by the paths of all files that match, in order.
+
+    What is there under this very name is no pattern. Each path comes once.
+    """
     if isinstance(paths, (str, PathLike)):
         paths = [paths]
     try:
@@ -63,24 +90,36 @@ def expanded(where: str, paths: Paths) -> list[str]:
     except TypeError:
         got = type(paths).__name__
         raise TypeError(f'{where}: `paths` must be a path or several, got {got}') from None
-    result = []
-    for path in given:
-        if not has_magic(path):
-            result.append(path)
-        elif found := _matching(path):
-            result += found
-        else:
-            raise FileNotFoundError(f'{where}: no file matches {path!r}')
+    result = [found for path in given for found in _found(where, path)]
     if not result:
         raise ValueError(f'{where}: `paths` must not be empty')
-    return result
+    return [*dict.fromkeys(result)]
 
 
-def _matching(pattern: str) -> list[str]:
-    if '://' not in pattern:
-        return sorted(glob(pattern, recursive=True))
-    system, path = needed('fsspec', 'files at URLs').core.url_to_fs(pattern)
-    return sorted(map(system.unstrip_protocol, system.glob(path)))
+def _found(where: str, path: str) -> list[str]:
+    if not has_magic(path):
+        return [existing(where, path)]
+    if '://' not in path:
+        found = [path] if os.path.exists(path) else sorted(glob(path, recursive=True))
+    else:
+        system, inside = needed('fsspec', 'files at URLs').core.url_to_fs(path)
+        found = [path] if system.exists(inside) else sorted(map(system.unstrip_protocol, system.glob(inside)))
+    if not found:
+        raise FileNotFoundError(f'{where}: no file matches {path!r}')
+    return found
+
+
+def existing(where: str, path: str, what: str = 'file') -> str:
+    """The path. On this machine, it must be there; what is behind a URL is seen when it is opened."""
+    if '://' not in path and not os.path.exists(path):
+        raise FileNotFoundError(f'{where}: there is no {what} {path!r}')
+    return path
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first of the names, as an error shows those that there are."""
+    shown = [*map(repr, islice(names, SHOWN + 1))]
+    return ', '.join([*shown[:SHOWN], '…'] if len(shown) > SHOWN else shown) or 'none'
 
 
 def needed(module: str, what: str, package: str | None = None) -> Any:

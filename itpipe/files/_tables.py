@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,9 +10,12 @@ from itpipe._core.checks import integer
 from itpipe._core.show import format_call, format_value, non_defaults
 
 from ._joined import Joined
-from ._opening import Opened, Paths, expanded, needed, open_file, reading
+from ._opening import Kept, Paths, expanded, listed, needed, open_file, reading
 
 __all__ = ['arrow', 'parquet']
+
+MAGIC = b'ARROW1'
+"""What Arrow files begin with, and streams do not."""
 
 
 def parquet(paths: Paths, columns: Iterable[str] | None = None, *, cached: int = 2) -> Any:
@@ -27,8 +29,10 @@ def parquet(paths: Paths, columns: Iterable[str] | None = None, *, cached: int =
     shuffle row groups instead: `parquet(paths).groups` is a dataset whose items are the lists of rows of one group, for
     `parquet(paths).groups | shuffle() | flatten | shuffle(10_000)`.
 
-    It needs pyarrow. Raises FileNotFoundError if no file matches a pattern, TypeError or ValueError for wrong
-    arguments. While reading, raises what pyarrow does, with a note that names the file and the row group.
+    It needs pyarrow. Raises FileNotFoundError for a path that is not there and a pattern that no file matches,
+    TypeError or ValueError for wrong arguments. When the length or the first row is asked for, raises ValueError for a
+    column that a file does not have. While reading, raises what pyarrow does, with a note that names the file and the
+    row group.
 
     >>> import os, tempfile
     >>> import pyarrow, pyarrow.parquet  # doctest: +SKIP
@@ -44,14 +48,21 @@ def parquet(paths: Paths, columns: Iterable[str] | None = None, *, cached: int =
     )
 
 
-def arrow(paths: Paths, columns: Iterable[str] | None = None) -> Any:
-    """The rows of Arrow files (also called Feather, version 2), as dicts of Python values.
+def arrow(paths: Paths, columns: Iterable[str] | None = None, *, cached: int = 2) -> Any:
+    """The rows of Arrow files (also called Feather, version 2) and streams, as dicts of Python values.
 
     `paths` and `columns` are as for `parquet`. Files on this machine are mapped into memory, so a row is read without
-    the others, in any order, and the processes share the memory.
+    the others, in any order, and the processes share the memory. Streams, which the `.arrow` files of Hugging Face's
+    datasets are, are read from this machine only.
 
-    It needs pyarrow. Raises FileNotFoundError if no file matches a pattern, TypeError or ValueError for wrong
-    arguments. While reading, raises what pyarrow does, with a note that names the file.
+    A file that is compressed inside (`write_feather` does so by default), or at a URL, is read by record batches, and
+    once as a whole when the length or the first row is asked for. Each thread keeps the last `cached` batches, as
+    `parquet` keeps row groups. Of a compressed stream, each thread keeps all.
+
+    It needs pyarrow. Raises FileNotFoundError for a path that is not there and a pattern that no file matches,
+    TypeError or ValueError for wrong arguments. When the length or the first row is asked for, raises ValueError for a
+    column that a file does not have, or a stream at a URL. While reading, raises what pyarrow does, with a note that
+    names the file.
 
     >>> import os, tempfile
     >>> import pyarrow, pyarrow.feather  # doctest: +SKIP
@@ -62,7 +73,7 @@ def arrow(paths: Paths, columns: Iterable[str] | None = None) -> Any:
 
     See also: `parquet`.
     """
-    return _Arrow(expanded('arrow', paths), _names('arrow', columns))
+    return _Arrow(expanded('arrow', paths), _names('arrow', columns), integer('arrow', 'cached', cached, least=1))
 
 
 def _names(where: str, columns: Any) -> list[str] | None:
@@ -77,9 +88,19 @@ def _names(where: str, columns: Any) -> list[str] | None:
 class _Rows(Joined):
     """Rows of tables that are parts of files."""
 
-    def __init__(self, paths: list[str], columns: list[str] | None):
+    def __init__(
+        self,
+        paths: list[str],
+        columns: list[str] | None,
+        cached: int,
+        opens: Callable[[str], Any],
+        read: Callable[..., Any],
+    ):
         super().__init__()
-        self.paths, self.columns = paths, columns
+        self.paths, self.columns, self.cached = paths, columns, cached
+        self._open = Kept(opens)
+        self.table = Kept(partial(read, self._open, columns), cached)
+        """By path and number, the n-th of the tables in the file."""
         self.parts: list[tuple[str, int]] = []
         """For each table, its file and its number there."""
 
@@ -87,9 +108,13 @@ class _Rows(Joined):
         """How many rows each of the tables in the file has."""
         raise NotImplementedError
 
-    def table(self, path: str, number: int) -> Any:
-        """The n-th of the tables in the file."""
-        raise NotImplementedError
+    def check(self, path: str, names: Iterable[str], known: Container[str]) -> None:
+        """Raise an error for columns that are not known. `names` are those that the error shows."""
+        for column in self.columns or ():
+            if column not in known:
+                raise ValueError(
+                    f'{self.name}: `columns` must be columns of {path!r}, which are {listed(names)}; got {column!r}'
+                )
 
     def sizes(self) -> list[int]:
         parts, sizes = [], []
@@ -124,44 +149,29 @@ class _Rows(Joined):
         return result
 
     def __repr__(self) -> str:
-        return format_call(self.name, (self.paths,), non_defaults(columns=(self.columns, None)))
+        return format_call(
+            self.name, (self.paths,), non_defaults(columns=(self.columns, None), cached=(self.cached, 2))
+        )
 
 
 class _Parquet(_Rows):
     name = 'parquet'
 
     def __init__(self, paths: list[str], columns: list[str] | None, cached: int):
-        super().__init__(paths, columns)
-        self._open = Opened(_open_parquet)
-        self._kept = Opened(partial(_Kept, cached))
+        super().__init__(paths, columns, cached, _open_parquet, _row_group)
 
     def sizes_of(self, path: str) -> list[int]:
-        head = self._open(path).metadata
-        return [head.row_group(number).num_rows for number in range(head.num_row_groups)]
-
-    def table(self, path: str, number: int) -> Any:
-        kept = self._kept('')
-        if (path, number) not in kept:
-            kept.add((path, number), self._open(path).read_row_group(number, self.columns, use_threads=False))
-        return kept[path, number]
+        with self._open.briefly(path) as file:
+            head = file.metadata
+            leaves = [head.schema.column(number).path.split('.') for number in range(head.num_columns)]
+            known = {'.'.join(leaf[:depth]) for leaf in leaves for depth in range(1, len(leaf) + 1)}
+            self.check(path, file.schema_arrow.names, known)
+            return [head.row_group(number).num_rows for number in range(head.num_row_groups)]
 
     @property
     def groups(self) -> Sequence[list[dict[str, Any]]]:
         """The row groups, each a list of rows."""
         return _Groups(self)
-
-
-class _Kept(OrderedDict[Any, Any]):
-    """The tables that were read last."""
-
-    def __init__(self, most: int, _: str):
-        super().__init__()
-        self._most = most
-
-    def add(self, key: Any, table: Any) -> None:
-        while len(self) >= self._most:
-            self.popitem(last=False)
-        self[key] = table
 
 
 class _Groups(Sequence[Any]):
@@ -184,17 +194,34 @@ class _Groups(Sequence[Any]):
 class _Arrow(_Rows):
     name = 'arrow'
 
-    def __init__(self, paths: list[str], columns: list[str] | None):
-        super().__init__(paths, columns)
-        self._open = Opened(_open_arrow)
+    def __init__(self, paths: list[str], columns: list[str] | None, cached: int):
+        super().__init__(paths, columns, cached, _open_arrow, _batch)
 
     def sizes_of(self, path: str) -> list[int]:
-        reader = self._open(path)
-        return [reader.get_batch(number).num_rows for number in range(reader.num_record_batches)]
+        with self._open.briefly(path) as file:
+            self.check(path, file.schema.names, file.schema.names)
+            return [file.get_batch(number).num_rows for number in range(file.num_record_batches)]
 
-    def table(self, path: str, number: int) -> Any:
-        batch = self._open(path).get_batch(number)
-        return batch if self.columns is None else batch.select(self.columns)
+
+class _Stream:
+    """The record batches of a stream, with the index that it has not. Where it is mapped, they take no memory."""
+
+    def __init__(self, reader: Any):
+        self.schema = reader.schema
+        self._batches = list(reader)
+        self.num_record_batches = len(self._batches)
+
+    def get_batch(self, number: int) -> Any:
+        return self._batches[number]
+
+
+def _row_group(opened: Kept[Any], columns: list[str] | None, path: str, number: int) -> Any:
+    return opened(path).read_row_group(number, columns, use_threads=False)
+
+
+def _batch(opened: Kept[Any], columns: list[str] | None, path: str, number: int) -> Any:
+    batch = opened(path).get_batch(number)
+    return batch if columns is None else batch.select(columns)
 
 
 def _open_parquet(path: str) -> Any:
@@ -204,4 +231,13 @@ def _open_parquet(path: str) -> Any:
 
 def _open_arrow(path: str) -> Any:
     pyarrow = needed('pyarrow', 'Arrow files')
-    return pyarrow.ipc.open_file(open_file(path) if '://' in path else pyarrow.memory_map(path))
+    file = open_file(path) if '://' in path else pyarrow.memory_map(path)
+    if file.read(len(MAGIC)) == MAGIC:
+        return pyarrow.ipc.open_file(file)
+    if '://' in path:
+        raise ValueError(
+            f'arrow: {path!r} is a stream (or no Arrow file), which has no index at a URL: copy it to this machine, or'
+            ' write it with pyarrow.ipc.new_file'
+        )
+    file.seek(0)
+    return _Stream(pyarrow.ipc.open_stream(file))

@@ -10,7 +10,7 @@ import numpy as np
 from itpipe._core.show import format_call
 
 from ._joined import Joined
-from ._opening import Opened, Paths, expanded, open_file, reading
+from ._opening import Kept, Paths, expanded, open_file, reading
 
 __all__ = ['tar']
 
@@ -27,9 +27,10 @@ def tar(paths: Paths) -> Any:
     are skipped. That takes some 100 bytes of memory for each member. Compressed tar files have no index: unpack them
     first.
 
-    Raises FileNotFoundError if no file matches a pattern, TypeError or ValueError for wrong arguments. When the heads
-    are read, raises ValueError for a file that is compressed, is no tar file, or ends too early. While reading, raises
-    OSError if a member ends too early; errors have a note that names the file and the member.
+    Raises FileNotFoundError for a path that is not there and a pattern that no file matches, TypeError or ValueError
+    for wrong arguments. When the heads are read, raises ValueError for a file that is compressed, is no tar file, ends
+    too early, or has a sparse member. While reading, raises OSError if a member ends too early; errors have a note that
+    names the file and the member.
 
     >>> import io, os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), 'shard.tar')
@@ -63,11 +64,15 @@ class _Tar(Joined):
     def __init__(self, paths: list[str]):
         super().__init__()
         self.paths = paths
-        self._open = Opened(open_file)
+        self._open = Kept(open_file)
         self._shards: list[_Shard] = []
 
     def sizes(self) -> list[int]:
-        self._shards = [_members(self._open(path), path) for path in self.paths]
+        shards = []
+        for path in self.paths:
+            with self._open.briefly(path) as file:
+                shards.append(_members(file, path))
+        self._shards = shards
         return [len(shard.first) - 1 for shard in self._shards]
 
     def item(self, part: int, place: int) -> dict[str, Any]:
@@ -94,7 +99,6 @@ def _members(file: BinaryIO, path: str) -> _Shard:
     places: list[tuple[int, int]] = []
     first: list[int] = []
     last = None
-    file.seek(0)
     try:
         with tarfile.open(fileobj=file, mode='r:') as archive:
             for member in archive:
@@ -102,6 +106,11 @@ def _members(file: BinaryIO, path: str) -> _Shard:
                 stem, extension = _parts(member.name)
                 if not member.isreg() or not extension:
                     continue
+                if member.issparse():
+                    raise ValueError(
+                        f'tar: member {member.name!r} of {path!r} is a sparse file, which is not read; write the file'
+                        ' without `--sparse`'
+                    )
                 if stem != last:
                     first.append(len(names))
                     last = stem

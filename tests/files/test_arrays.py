@@ -62,6 +62,50 @@ def test_a_file_that_is_not_there_is_an_error_at_once(tmp_path):
     assert repr(hdf5('memory://absent.h5', 'x')) == "hdf5('memory://absent.h5', 'x')"
 
 
+def arrays_of(kind, folder):
+    """A file, or a store, with an array of rows, a single value, and a group."""
+    library = pytest.importorskip('h5py' if kind is hdf5 else 'zarr')
+    path = str(folder / 'data')
+    if kind is hdf5:
+        with library.File(path, 'w') as file:
+            file['g/x'], file['one'] = np.zeros(3), 1.0
+    else:
+        group = library.open_group(path, mode='w')
+        group.create_array('g/x', data=np.zeros(3))
+        group.create_array('one', data=np.array(1.0))
+    return path
+
+
+@pytest.mark.leaves_threads('zarr keeps a thread for its event loop')
+@pytest.mark.parametrize('kind', [hdf5, zarr], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    ('names', 'error'),
+    [
+        (['y'], KeyError("{kind}: there is no array 'y' in {path}, only 'g/x', 'one'")),
+        (['g/x', 'g/x/y'], KeyError("{kind}: there is no array 'g/x/y' in {path}, only 'g/x', 'one'")),
+        (['g'], ValueError("{kind}: 'g' in {path} is a group; give the names of arrays, here 'g/x'")),
+        (['one'], ValueError("{kind}: 'one' in {path} is a single value, which has no rows")),
+    ],
+    ids=str,
+)
+def test_names_that_are_not_of_arrays_of_rows(kind, names, error, tmp_path):
+    path = arrays_of(kind, tmp_path)
+    dataset = kind(path, *names)
+    message = error.args[0].format(kind=kind.__name__, path=repr(path))
+    with raises(type(error), str(type(error)(message))):
+        dataset[0]
+
+
+@pytest.mark.leaves_threads('zarr keeps a thread for its event loop')
+def test_names_that_are_too_many_or_too_few(tmp_path):
+    path = arrays_of(zarr, tmp_path)
+    with raises(ValueError, f"zarr: '{path}' is a group; give the names of arrays, here 'g/x', 'one'"):
+        len(zarr(path))
+    with raises(ValueError, f"zarr: '{path}/g/x' is an array, not a group: give no names, got ('y',)"):
+        len(zarr(f'{path}/g/x', 'y'))
+    assert len(zarr(f'{path}/g/x')) == 3
+
+
 @pytest.mark.parametrize(
     ('call', 'error'),
     [

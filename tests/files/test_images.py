@@ -18,6 +18,51 @@ def test_folders_are_classes(tmp_path):
     assert len(dataset.paths) == 3
 
 
+def test_folders_without_images_are_classes_too(tmp_path):
+    folder = images_of(tmp_path / 'train', {'cats': 1, 'dogs': 0, 'emus': 1})
+    images_of(folder, {'.thumbnails': 1, 'cats/.thumbnails': 1})
+    (folder / 'cats' / '._000.png').touch()
+    train = images(folder)
+    assert train.classes == ['cats', 'dogs', 'emus']
+    assert [label for _, label in train] == [0, 2]
+
+
+def test_classes_are_given(tmp_path):
+    train = images(images_of(tmp_path / 'train', {'cats': 1, 'dogs': 1, 'emus': 1}))
+    valid = images(images_of(tmp_path / 'valid', {'dogs': 1, 'emus': 1}), classes=train.classes)
+    assert valid.classes == train.classes
+    assert [label for _, label in valid] == [1, 2]
+    folder = str(tmp_path / 'valid')
+    assert repr(valid) == f"images({folder!r}, classes=['cats', 'dogs', 'emus'])"
+    assert [label for _, label in images(folder, classes=('emus', 'dogs'))] == [1, 0]
+    with raises(ValueError, f"images: `classes` must have all folders within {folder!r}, got none for 'emus'"):
+        images(folder, classes=['cats', 'dogs'])
+    with raises(ValueError, "images: `classes` must be different, got ['dogs', 'dogs']"):
+        images(folder, classes=['dogs', 'dogs'])
+    with raises(TypeError, "images: `classes` must be names of folders, got 'dogs'"):
+        images(folder, classes='dogs')
+    with raises(ValueError, 'images: `classes` needs labels, got `labels=False`'):
+        images(folder, classes=['dogs', 'emus'], labels=False)
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'suffix', 'mode'),
+    [(np.uint16, 'png', 'I;16'), (np.int32, 'tif', 'I'), (np.float32, 'tif', 'F'), (np.dtype('>u2'), 'tif', 'I;16B')],
+)
+def test_pixels_of_more_than_8_bits_are_refused(tmp_path, dtype, suffix, mode):
+    """Pillow would clip them to 255."""
+    path = tmp_path / f'scan.{suffix}'
+    library.fromarray(np.full((2, 3), 1000, dtype)).save(path)
+    with library.open(path) as image:
+        assert image.mode == mode
+    message = (
+        f'images: pixels have more than 8 bits (mode {mode!r} of Pillow), which would be clipped; read them by a'
+        ' function of your own, of the `paths`'
+    )
+    with raises(ValueError, message, f"itpipe: the image of '{path}'"):
+        images(tmp_path, labels=False, mode='L')[0]
+
+
 def test_modes_and_images_alone(tmp_path):
     folder = images_of(tmp_path, {'cats': 1})
     (tmp_path / 'notes.txt').touch()

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import json
 import lzma
 
 import hypothesis.strategies as st
@@ -34,14 +35,48 @@ def test_lines_are_those_of_the_file(tmp_path_factory, texts, ended, block):
 
 def test_line_ends_of_windows(tmp_path):
     path = tmp_path / 'file.txt'
-    path.write_bytes(b'one\r\n\r\ntwo\r\n')
-    assert list(lines(path)) == ['one', '', 'two']
+    path.write_bytes(b'one\r\n\r\ntwo\r\r\nthree\r')
+    assert list(lines(path)) == ['one', '', 'two\r', 'three\r']
+    packed = tmp_path / 'file.txt.gz'
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert list(lines(packed)) == list(lines(path))
 
 
 def test_empty_lines_of_json_are_left_out(tmp_path):
     path = tmp_path / 'file.jsonl'
     path.write_text('1\n\n{}\n\n"x"')
     assert list(jsonl(path)) == [1, {}, 'x']
+
+
+pieces = st.lists(st.sampled_from(['1', '22', '\n', '\r\n', ' ', '\t', '"x y"']), max_size=12).map(''.join)
+
+
+@given(pieces, st.integers(1, 40))
+@examples(200)
+def test_values_are_those_of_the_lines_that_are_not_blank(tmp_path_factory, text, block):
+    """Plain or compressed, wherever the blocks end, and with or without a last line end."""
+    path = tmp_path_factory.mktemp('lines') / 'file.jsonl'
+    path.write_text(text, newline='')
+    packed = path.with_suffix('.jsonl.gz')
+    packed.write_bytes(gzip.compress(text.encode()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(itpipe.files._lines, 'BLOCK', block)
+        found = [outcome(jsonl(each)) for each in (path, packed)]
+    expected = outcome(map(json.loads, filter(str.strip, text.replace('\r\n', '\n').split('\n'))))
+    assert found[0][0] == found[1][0] == expected[0]
+    assert found[0][1] == found[1][1]
+    assert bool(found[0][1]) == bool(expected[1])
+
+
+def outcome(values):
+    """The values up to an error, and the error with the place that it names, without the file."""
+    result = []
+    try:
+        for value in values:
+            result.append(value)
+    except ValueError as error:
+        return result, (str(error), [note.partition(' of ')[0] for note in getattr(error, '__notes__', [])])
+    return result, None
 
 
 @pytest.mark.parametrize(('suffix', 'library'), [('.gz', gzip), ('.bz2', bz2), ('.xz', lzma)])
@@ -65,21 +100,24 @@ def test_zstandard(tmp_path):
     assert list(lines(path)) == ['one', 'two']
 
 
-def test_a_line_that_is_no_json_names_the_file_and_the_place(tmp_path):
+def test_an_error_names_the_file_and_the_line(tmp_path):
+    """The number that an editor shows, plain or compressed, however many lines were left out in front of it."""
     path = tmp_path / 'file.jsonl'
-    path.write_text('1\n{\n')
-    with pytest.raises(ValueError, match='^Expecting property name') as caught:
-        jsonl(path)[1]
-    assert caught.value.__notes__ == [f"itpipe: bytes 2 to 4 of '{path}'"]
+    path.write_text('1\n \n\n{\n')
     packed = tmp_path / 'file.jsonl.gz'
     packed.write_bytes(gzip.compress(path.read_bytes()))
-    with pytest.raises(ValueError, match='^Expecting property name') as caught:
-        list(jsonl(packed))
-    assert caught.value.__notes__ == [f"itpipe: line 1 of '{packed}'"]
+    for each in (path, packed):
+        with pytest.raises(ValueError, match='^Expecting property name.*: line 1 column 2') as caught:
+            list(jsonl(each))
+        assert caught.value.__notes__ == [f"itpipe: line 4 of '{each}'"]
+    path.write_bytes(b'one\n\xff\n')
+    with pytest.raises(UnicodeDecodeError) as caught:
+        lines(path)[1]
+    assert caught.value.__notes__ == [f"itpipe: line 2 of '{path}'"]
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with raises(FileNotFoundError, "lines: no file matches '*.nothing'"):
         lines('*.nothing')
-    with pytest.raises(FileNotFoundError):
-        len(lines(tmp_path / 'nothing'))
+    with raises(FileNotFoundError, "jsonl: there is no file 'nothing.jsonl'"):
+        jsonl('nothing.jsonl')

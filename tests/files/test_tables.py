@@ -7,7 +7,8 @@ from running import raises
 from itpipe import Infinite, batch_by, combine_lists, flatten, sample, shuffle, stream, take
 from itpipe.files import arrow, parquet
 
-pytest.importorskip('pyarrow')
+pyarrow = pytest.importorskip('pyarrow')
+pytest.importorskip('pyarrow.parquet')
 each_kind = pytest.mark.parametrize('kind', [parquet, arrow], ids=lambda kind: kind.__name__)
 
 
@@ -18,6 +19,32 @@ def test_columns_are_chosen(kind, tmp_path):
     assert kind(tmp_path / f'*.{kind.__name__}', 'id')[-1] == {'id': 19}
     with raises(TypeError, f'{kind.__name__}: `columns` must be names of columns, got []'):
         kind(paths, columns=[])
+
+
+@each_kind
+def test_columns_that_are_not_there(kind, tmp_path):
+    path = tables_of(tmp_path, kind.__name__)[1]
+    dataset = kind(tmp_path / f'*.{kind.__name__}', columns=['id', 'txt'])
+    first = dataset.paths[0]
+    message = f"{kind.__name__}: `columns` must be columns of '{first}', which are 'id', 'text', 'parts'; got 'txt'"
+    with raises(ValueError, message, f"itpipe: the head of '{first}'"):
+        len(dataset)
+    table = pyarrow.table({'id': [1]})
+    if kind is parquet:
+        pyarrow.parquet.write_table(table, path)
+    else:
+        with pyarrow.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table)
+    message = f"{kind.__name__}: `columns` must be columns of '{path}', which are 'id'; got 'text'"
+    with raises(ValueError, message, f"itpipe: the head of '{path}'"):
+        kind(dataset.paths, columns=['id', 'text'])[0]
+
+
+def test_columns_within_columns(tmp_path):
+    path = tmp_path / 'rows.parquet'
+    pyarrow.parquet.write_table(pyarrow.table({'a': [{'b': 1, 'c': 2}], 'd.e': [3]}), path)
+    assert parquet(path, columns=['a.b', 'd.e'])[0] == {'a': {'b': 1}, 'd.e': 3}
+    assert parquet(path, columns='a')[0] == {'a': {'b': 1, 'c': 2}}
 
 
 @each_kind
@@ -45,9 +72,74 @@ def test_each_thread_keeps_the_row_groups_that_it_read_last(tmp_path, monkeypatc
         return table(self, number, *args, **kwargs)
 
     monkeypatch.setattr(type(dataset._open(dataset.paths[0])), 'read_row_group', counted)
-    for index in (0, 4, 5, 3, 19, 6, 0):
+    for index in (0, 4, 5, 3, 19, 2, 6):
         dataset[index]
-    assert read == [0, 1, 3, 0]
+    assert read == [0, 1, 3, 1]
+
+
+def test_each_thread_keeps_the_record_batches_that_it_read_last(tmp_path, monkeypatch):
+    """Those that are compressed would be unpacked for each row else."""
+    path = tmp_path / 'rows.arrow'
+    feather = pytest.importorskip('pyarrow.feather')
+    feather.write_feather(pyarrow.Table.from_pylist(rows_of(range(20))), path, compression='lz4', chunksize=5)
+    dataset = arrow(path)
+    assert len(dataset) == 20
+    read = []
+    batch = pyarrow.ipc.RecordBatchFileReader.get_batch
+    monkeypatch.setattr(
+        pyarrow.ipc.RecordBatchFileReader, 'get_batch', lambda self, n: read.append(n) or batch(self, n)
+    )
+    assert [dataset[index]['id'] for index in (0, 1, 6, 2, 19, 3, 7)] == [0, 1, 6, 2, 19, 3, 7]
+    assert read == [0, 1, 3, 1]
+    assert repr(arrow(path, cached=3)) == f"arrow(['{path}'], cached=3)"
+
+
+@each_kind
+def test_tables_outlive_the_files_that_they_are_of(kind, tmp_path):
+    """A mapped file may be closed while rows of it are in use."""
+    dataset = kind(tables_of(tmp_path, kind.__name__, rows=40, files=20, group=2), cached=3)
+    first = dataset.table(dataset.paths[0], 0)
+    assert [row['id'] for row in dataset] == list(range(40))
+    assert first.to_pylist() == rows_of(range(2))
+
+
+def test_streams_are_read_by_index(tmp_path):
+    table = pyarrow.Table.from_pylist(rows_of(range(20)))
+    kinds = pyarrow.array(list('abca' * 5)).dictionary_encode()
+    table = table.append_column('kind', kinds)
+    for name, options in {'plain': {}, 'packed': {'options': pyarrow.ipc.IpcWriteOptions(compression='lz4')}}.items():
+        with pyarrow.ipc.new_stream(tmp_path / f'{name}.arrow', table.schema, **options) as writer:
+            writer.write_table(table, max_chunksize=6)
+    dataset = arrow([tmp_path / 'plain.arrow', tmp_path / 'packed.arrow'])
+    assert list(dataset) == table.to_pylist() * 2
+    assert dataset[-1] == {'id': 19, 'text': 'text 19', 'parts': [19], 'kind': 'a'}
+    assert arrow(dataset.paths, 'id').__getitems__([39, 7]) == [{'id': 19}, {'id': 7}]
+
+
+def test_files_of_hugging_face(tmp_path, monkeypatch):
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    datasets = pytest.importorskip('datasets')
+    datasets.Dataset.from_list(rows_of(range(20))).save_to_disk(str(tmp_path / 'rows'))
+    assert list(arrow(tmp_path / 'rows' / '*.arrow')) == rows_of(range(20))
+
+
+def test_a_stream_at_a_url_is_refused(tmp_path):
+    fsspec = pytest.importorskip('fsspec')
+    table = pyarrow.Table.from_pylist(rows_of(range(3)))
+    system = fsspec.filesystem('memory')
+    try:
+        for name, new in {'file': pyarrow.ipc.new_file, 'stream': pyarrow.ipc.new_stream}.items():
+            with system.open(f'/itpipe/{name}.arrow', 'wb') as file, new(file, table.schema) as writer:
+                writer.write_table(table)
+        assert list(arrow('memory://itpipe/file.arrow')) == rows_of(range(3))
+        message = (
+            "arrow: 'memory://itpipe/stream.arrow' is a stream (or no Arrow file), which has no index at a URL: copy it"
+            ' to this machine, or write it with pyarrow.ipc.new_file'
+        )
+        with raises(ValueError, message, "itpipe: the head of 'memory://itpipe/stream.arrow'"):
+            len(arrow('memory://itpipe/stream.arrow'))
+    finally:
+        system.rm('/itpipe', recursive=True)
 
 
 def test_row_groups_are_a_dataset(tmp_path):

@@ -1,6 +1,7 @@
 """Items in tar files."""
 
 import gzip
+import io
 import tarfile
 
 import pytest
@@ -53,6 +54,23 @@ def test_a_compressed_file_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(ValueError, match='it must be a whole, uncompressed tar file$') as caught:
         len(tar(path))
     assert str(path) in str(caught.value)
+
+
+def test_a_sparse_member_is_refused(tmp_path):
+    """What is stored is a map and the parts that are not zero, and not what the file holds."""
+    path = tmp_path / 'a.tar'
+    stored = b'1\n600\n3\n'.ljust(512, b'\0') + b'abc'
+    head = {'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.name': 'b.bin', 'GNU.sparse.realsize': '603'}
+    with tarfile.open(path, 'w', format=tarfile.PAX_FORMAT) as archive:
+        for name, data, pax in [('a.bin', b'x', {}), ('b.bin', stored, head)]:
+            member = tarfile.TarInfo(name)
+            member.size, member.pax_headers = len(data), pax
+            archive.addfile(member, io.BytesIO(data))
+    with tarfile.open(path) as archive:
+        assert archive.extractfile('b.bin').read() == bytes(600) + b'abc'
+    message = f"tar: member 'b.bin' of '{path}' is a sparse file, which is not read; write the file without `--sparse`"
+    with raises(ValueError, message):
+        len(tar(path))
 
 
 @pytest.mark.parametrize('left', [700, 1024, 1200, 1536 + 100])
