@@ -155,9 +155,9 @@ def test_a_training_is_short_and_says_what_to_install(name):
 
 
 def test_the_documentation_shows_lines_of_each():
-    """A part of each training, line for line, behind a comment that names it."""
+    """A part of each training, line for line, or the whole, behind a comment that names it."""
     shown = dict.fromkeys(TRAININGS, 0)
-    parts = r'<!-- not run: a part of examples/(\S+), which is -->\s*```python\n(.*?)```'
+    parts = r'<!-- not run: (?:a part|the whole) of examples/(\S+), which is -->\s*```python\n(.*?)```'
     for name, code in re.findall(parts, PAGE.read_text(encoding='utf-8'), re.DOTALL):
         lines = {line.strip() for line in (EXAMPLES / name).read_text(encoding='utf-8').splitlines()}
         assert {line.strip() for line in code.splitlines()} - {'...'} <= lines
