@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,9 +29,9 @@ TOLERANCE = 1e-6
 def split(
     data: Indexed[X],
     fractions: Iterable[float],
-    by: npt.ArrayLike | None = None,
+    by: npt.ArrayLike | Sequence[Any] | None = None,
     *,
-    together: npt.ArrayLike | None = None,
+    together: npt.ArrayLike | Sequence[Any] | None = None,
     seed: int = 0,
 ) -> tuple[Part[X], ...]:
     """Disjoint parts of a dataset, which stay the same when data is appended to it.
@@ -40,11 +40,12 @@ def split(
     label for each item, each label has these shares in each part (stratified). With `together`, a value for each item,
     such as its patient, items with the same value are in the same part; then the shares are those of patients, and the
     label of a patient is that of the first item. Each part is a sequence that looks items up in `data`, and has the
-    array `indices`. The sizes are what the fractions say, up to three items for each label. An item stays in its part
-    when others are appended, as that only depends on the seed and on the items before it.
+    array `indices`. The sizes are what the fractions say, to within a few items for each label. An item stays in its
+    part when others are appended, as that only depends on the seed and on the items before it.
 
-    Raises TypeError if `data` has no length and index, and for fractions that are not numbers. Raises ValueError for
-    fractions that are negative or whose sum is not 1, and if there is not one label for each item.
+    Raises TypeError if `data` has no length and index, for fractions that are not numbers, and for values that have no
+    hash. Raises ValueError for fractions that are negative or whose sum is not 1, and if there is not one label for
+    each item.
 
     The parts are those of a golden-ratio sequence for each label, begun at a random number.
 
@@ -73,12 +74,27 @@ def split(
 
 
 def _numbered(name: str, values: Any, size: int) -> npt.NDArray[np.int64]:
-    """For each value a number; the numbers are those of the order in which the values come first."""
+    """A number for each value, of which there must be as many as items."""
     array = np.asarray(values)
     if array.shape != (size,):
         raise ValueError(f'split: `{name}` must have one value for each of {size} items, got shape {array.shape}')
-    _, first, inverse = np.unique(array, return_index=True, return_inverse=True)
-    return np.asarray(np.argsort(np.argsort(first)))[inverse]
+    return _numbers('split', name, array)
+
+
+def _numbers(where: str, name: str, array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """For each value a number: which of the different values it is, in the order in which they come first."""
+    if array.dtype != object:
+        _, first, inverse = np.unique(array, return_index=True, return_inverse=True)
+        return np.asarray(np.argsort(np.argsort(first)))[inverse]
+    numbers: dict[Any, int] = {}  # values of several kinds, such as text and None, cannot be sorted
+    try:
+        # each NaN is the same label, as it is for numpy
+        keys = [np.nan if isinstance(value, float) and value != value else value for value in array]
+        return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+    except TypeError as error:
+        raise TypeError(
+            f'{where}: `{name}` must have values that have a hash, such as text or numbers ({error})'
+        ) from None
 
 
 def _spread(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
@@ -92,13 +108,13 @@ def _spread(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]
     return np.asarray((begun[labels] + within * GOLDEN) % 1)
 
 
-def balanced(labels: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def balanced(labels: npt.ArrayLike | Sequence[Any]) -> npt.NDArray[np.float64]:
     """Weights for `sample` with which each label comes equally often.
 
-    `labels` has one value for each item, of any kind that numpy compares. The weight of an item, a float64, is one by
+    `labels` has one value for each item, such as a number, text or None. The weight of an item, a float64, is one by
     the number of items with its label.
 
-    Raises ValueError if `labels` is empty or has more than one axis.
+    Raises ValueError if `labels` is empty or has more than one axis, TypeError for labels that have no hash.
 
     >>> balanced(['cat', 'cat', 'dog', 'cat']).tolist()
     [0.3333333333333333, 0.3333333333333333, 1.0, 0.3333333333333333]
@@ -108,5 +124,5 @@ def balanced(labels: npt.ArrayLike) -> npt.NDArray[np.float64]:
     array = np.asarray(labels)
     if array.ndim != 1 or not array.size:
         raise ValueError(f'balanced: `labels` must have one label for each item, got shape {array.shape}')
-    _, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
-    return np.asarray(1 / counts[inverse])
+    numbers = _numbers('balanced', 'labels', array)
+    return np.asarray(1 / np.bincount(numbers)[numbers])

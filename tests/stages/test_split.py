@@ -52,6 +52,19 @@ def test_the_label_of_a_patient_is_that_of_the_first_item():
         assert abs(Counter(labels[part.indices].tolist())[0] - 10) <= 1
 
 
+def test_labels_may_be_of_several_kinds():
+    """Such as text and None. They are told apart as others are, and each NaN is the same one."""
+    for labels in (['b', None, 'b', 'a', None, 'a'] * 20, [2, None, 2.0, float('nan'), None, float('nan')] * 20):
+        plain = [1, 0, 1, 2, 0, 2] * 20
+        for some, others in zip(
+            split(range(120), [0.5, 0.3, 0.2], by=labels, together=labels),
+            split(range(120), [0.5, 0.3, 0.2], by=plain, together=plain),
+            strict=True,
+        ):
+            assert some.indices.tolist() == others.indices.tolist()
+        assert balanced(labels).tolist() == [1 / 40] * 120
+
+
 def test_another_seed_gives_other_parts():
     one, same, other = (split(range(100), [0.5, 0.5], seed=seed)[0].indices.tolist() for seed in (1, 1, 2))
     assert one == same != other
@@ -72,6 +85,18 @@ def test_another_seed_gives_other_parts():
         (
             lambda: split([1, 2], [1], together=[[0], [1]]),
             ValueError('split: `together` must have one value for each of 2 items, got shape (2, 1)'),
+        ),
+        (
+            lambda: split([1, 2], [1], by=[{0}, None]),
+            TypeError(
+                "split: `by` must have values that have a hash, such as text or numbers (unhashable type: 'set')"
+            ),
+        ),
+        (
+            lambda: balanced([{0}, None]),
+            TypeError(
+                "balanced: `labels` must have values that have a hash, such as text or numbers (unhashable type: 'set')"
+            ),
         ),
         (lambda: split([1], [1], seed=-1), ValueError('split: `seed` must not be negative, got -1')),
         (lambda: balanced([]), ValueError('balanced: `labels` must have one label for each item, got shape (0,)')),
