@@ -27,8 +27,6 @@ __all__ = [
 C = TypeVar('C', bound=Callable[..., Any])
 
 PAGE: Final = '; the page "Coming from other libraries" has more'
-WITHOUT_CALL: Final = ('combine', 'combine_lists', 'combine_pad', 'flatten')
-"""The stages that may stand right of `|` without a call, too."""
 OWN: Final = (
     'batch_size', 'batches_per_epoch', 'combiner', 'digest', 'drop_last', 'even', 'prefetch', 'processes', 'record',
     'restart', 'seed', 'shard', 'stall_timeout', 'threads', 'workers',
@@ -138,10 +136,10 @@ def option_of_workers(given: dict[str, Any]) -> str:
 
 def no_attribute(owner: Any, name: str) -> Any:
     """For `__getattr__`: raises AttributeError, with what to write instead, if another library has such a method."""
-    from .other_names import NAMES, OF_INFINITE, OF_STREAM
+    from .other_names import NAMES, OF_INFINITE, OF_STREAM, STAGES
 
     kind = type(owner).__name__
-    here = f'`{name}(…)`' if _is_stage(name) else NAMES.get(name)
+    here = f'`{name}(…)`' if name in STAGES else NAMES.get(name)
     if any(each.__name__ == 'Infinite' for each in type(owner).__mro__):
         answer = OF_INFINITE.get(name) or (here and f'goes among the transforms, as {here}')
     else:
@@ -149,14 +147,6 @@ def no_attribute(owner: Any, name: str) -> Any:
     if not answer or hasattr(type(owner), name):  # a property whose own code raised AttributeError raises it again
         return object.__getattribute__(owner, name)
     raise AttributeError(f'{kind!r} object has no attribute {name!r}: here it {answer}{PAGE}', name=name)
-
-
-def _is_stage(name: str) -> bool:
-    """Whether it is a public name that may stand right of `|`."""
-    package = sys.modules['itpipe']  # it lies above, so it is looked at for an error only
-    if name not in package.__all__ or name == 'stage':
-        return False
-    return name in WITHOUT_CALL or getattr(getattr(package, name), 'is_factory', False)
 
 
 def no_name(module: str, name: str) -> AttributeError | ImportError:

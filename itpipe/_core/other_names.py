@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ['INSTEAD', 'NAMES', 'OF_INFINITE', 'OF_PARALLEL_MAP', 'OF_STREAM', 'RENAMED', 'WORKERS']
+__all__ = ['INSTEAD', 'NAMES', 'OF_INFINITE', 'OF_PARALLEL_MAP', 'OF_STREAM', 'RENAMED', 'STAGES', 'WORKERS']
 
 # What other libraries call it: what it is here. Each value continues "here it is …".
 _APPLY = '`apply(f)`, or `parallel_map(f, threads=4)` in workers'
@@ -193,4 +193,11 @@ INSTEAD: Final = {
 OF_PARALLEL_MAP: Final = (
     'backoff', 'in_flight', 'lookups', 'max_crashes', 'max_errors', 'max_tasks_per_worker', 'on_error', 'on_stall',
     'ordered', 'retries', 'retry_on', 'seed_globals', 'setup',
+)  # fmt: skip
+
+# The public names of itpipe that may stand right of `|`.
+STAGES: Final = (
+    'apply', 'batch_by', 'bucket_by', 'cache', 'combine', 'combine_lists', 'combine_pad', 'concat', 'cycle',
+    'filter_by', 'flatten', 'interleave', 'map_all', 'map_at', 'pack', 'parallel_map', 'prefetch', 'random_apply',
+    'reuse', 'sample_args', 'shard', 'shuffle', 'skip', 'take', 'unpack', 'with_rng', 'zip_apply', 'zip_with',
 )  # fmt: skip
