@@ -357,18 +357,24 @@ class Infinite(Generic[B]):
         """
         return self._epochs.state()
 
-    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True, *, append: bool = False) -> None:
         """Go on from a state that `state_dict()` returned: with the batch after it.
 
         All batches are the same, bit for bit, as in the run that was stopped: first the rest of the epoch, as the next
         epoch, then all that follow. It has to be the same pipeline, with the same options and seeds. It may run in
         another way: with or without `parallel_map`, in threads or processes, with another number of them, or further
         ahead. `batches_per_epoch` may be different, too. So may `batch_size`, if no stage behind the batches remembers
-        anything: the next batch begins where the last one ended. The data is not compared.
+        anything: the next batch begins where the last one ended. The data must be
+        the same: the number of its items is compared, and a few items of lists and arrays, floats aside.
 
         With `strict=False`, it may be another pipeline if it can go on exactly. Between two passes that is any
         pipeline. In the middle of a pass, it may have other item-wise stages, another rule for batches, or another
-        filter after all stages that remember something. See the page "Reproducible and resumable".
+        filter after all stages that remember something. Items of the data may be others, but not their number. See the
+        page "Reproducible and resumable".
+
+        With `append=True`, the data may have more items than it had, behind those. The rest of the pass is of the items
+        that there were; the new ones come from the next pass on. The source must have a length and an index, with or
+        without `shuffle()`. If the number of items is the same, `append` changes nothing.
 
         No function is called again for items that were delivered. Functions are called again only for items that were
         on their way: those in the buffers of `shuffle` and `reuse`, and an item of which `flatten` has given a part.
@@ -379,8 +385,8 @@ class Infinite(Generic[B]):
         If it has already started, its run ends, as with `close()`. The new run starts when the next batch is asked for.
 
         Raises TypeError if `state` is not a dict. Raises ValueError if it is not a complete state, or is that of a
-        newer version of itpipe or of another pipeline; with `strict=False` the error says why. After an error, nothing
-        has changed.
+        newer version of itpipe, of another pipeline or of other data; with `strict=False` or `append=True` the error
+        says why. After an error, nothing has changed.
 
         >>> def batches():
         ...     return Infinite(range(12), batch_size=2, batches_per_epoch=3)
@@ -398,7 +404,7 @@ class Infinite(Generic[B]):
         See also: `state_dict`.
         """
         where = 'Infinite.load_state_dict'
-        self._epochs.load(where, state, truth(where, 'strict', strict))
+        self._epochs.load(where, state, truth(where, 'strict', strict), truth(where, 'append', append))
 
     @property
     def item_keys(self) -> list[Any]:

@@ -27,6 +27,7 @@ from .threads import close_outside
 from .waiting import GRACE, StallTimer, warn_still_running
 
 if TYPE_CHECKING:
+    from .checkpoint import StateCodec
     from .recording import RunRecord
 
 __all__ = ['Cursor', 'EpochRun']
@@ -67,6 +68,7 @@ class EpochRun:
         dropped: deque[Dropped],
         start: Position,
         early: bool = False,
+        before: StateCodec | None = None,
     ):
         self._pid = os.getpid()
         self._source, self._steps, self._seed = source, as_run.steps, seed
@@ -83,6 +85,9 @@ class EpochRun:
             self._background.stall_timer = StallTimer('no batch has come out of Infinite', stall_timeout)
         self._early = early
         """Whether the thread goes on with the next pass while the last batches of one are taken."""
+        self._before = before
+        """That of the source of the first pass, where that is another one: before data was appended."""
+        self._first_pass = start.pass_
         self._asked = False
         """Whether it was asked for the pass behind the current one."""
         self._pools = Pools()
@@ -210,10 +215,12 @@ class EpochRun:
         self._cursor = cursor
 
     def _open(self, cursor: Cursor) -> Chain:
-        seeds = Seeds(self._seed, cursor.pass_, self._source.seed, self.entropy)
-        pools = self._pools if self._source.lasting else None
+        before = self.before(cursor.pass_)
+        source = self._source if before is None else before.source
+        seeds = Seeds(self._seed, cursor.pass_, source.seed, self.entropy)
+        pools = self._pools if self._source.lasting and before is None else None
         chain = Chain(
-            self._source, self._steps, seeds,
+            source, self._steps, seeds,
             state=cursor.start, dropped=self._dropped, pools=pools, ledger=self.ledger,
         )  # fmt: skip
         self._opened.append(chain)
@@ -241,6 +248,10 @@ class EpochRun:
                     chain.last = cursor.key  # a signal handler may come before `Chain.received` did this
                     return Position(self.entropy, cursor.pass_, cursor.batch, chain.state())
         return Position(self.entropy, cursor.pass_, cursor.batch, cursor.start)
+
+    def before(self, pass_: int) -> StateCodec | None:
+        """The codec of this pass, where its source is another one."""
+        return self._before if pass_ == self._first_pass else None
 
     def rewind(self) -> None:
         """Let `position` be the beginning from now on."""

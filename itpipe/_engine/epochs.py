@@ -61,6 +61,8 @@ class Epochs:
         """Whether Lightning's callback has warned of it."""
         self._next_start: Position | None = None
         """Where the next run begins, if that is known."""
+        self._before: StateCodec | None = None
+        """The codec of the rest of the pass there, whose source lacks what was appended to the data since."""
         self._warned = False
         self._set_up()
 
@@ -143,11 +145,13 @@ class Epochs:
                 early = self.source.early and not self.restart
                 recorder = self.recorder
                 record = None if recorder is None else recorder.begin(self.codec, start, self.dropped)
-                self.run = EpochRun(self.source, self.as_run, self.seed, self.stall_timeout, self.dropped, start, early)
+                self.run = EpochRun(
+                    self.source, self.as_run, self.seed, self.stall_timeout, self.dropped, start, early, self._before
+                )
                 self.run.record = record
                 self.run.ledger.show(self.trace)
                 self.run.finalizer = weakref.finalize(self, self.run.drop)
-                self._next_start = Position(start.entropy) if self.restart else None
+                self._next_start, self._before = Position(start.entropy) if self.restart else None, None
                 self._running.add(self.run)
             return self.run
 
@@ -181,7 +185,7 @@ class Epochs:
     def leave_epoch(self) -> None:
         """Let the next epoch be a new one, not the rest of the epoch in which a loaded state was taken."""
         if self.restart:
-            self._next_start = Position((self._next_start or self._beginning()).entropy)
+            self._next_start, self._before = Position((self._next_start or self._beginning()).entropy), None
         else:
             self._start().next_epoch()
 
@@ -213,14 +217,26 @@ class Epochs:
                 run = self.run  # another thread may have started it
                 if run is None:
                     self._next_start = self._next_start or self._beginning()
-                    return self.codec.state(self._next_start)
-        return self.codec.state(run.position())
+                    return (self._before or self.codec).state(self._next_start)
+        position = run.position()
+        before = None if position.in_pass is None else run.before(position.pass_)
+        return (before or self.codec).state(position)
 
-    def load(self, where: str, state: State, strict: bool = True) -> None:
+    def load(self, where: str, state: State, strict: bool = True, append: bool = False) -> None:
         """Let the next run begin where this state was taken. Raises TypeError or ValueError, naming `where`."""
-        start = self.codec.read(where, state, strict)
+        start, codec = (
+            self.codec.read_appended(where, state, strict)
+            if append
+            else (self.codec.read(where, state, strict), self.codec)
+        )
+        if codec is not self.codec and self.recorder is not None:
+            raise ValueError(
+                f'{where}: `append=True` does not go with `record` in the middle of a pass, as a record is of'
+                ' one pipeline; record from the next pass on'
+            )
         with self._starting:
             run, self.run, self._next_start = self.run, None, start
+            self._before = None if codec is self.codec else codec
         if run is not None:
             self._end(run)
 
@@ -241,7 +257,14 @@ class Epochs:
 
     def item(self, where: str, key: Any) -> Any:
         """One item, made again as it was in the pass of the batch received last."""
-        return item_again(where, self.source, self.steps, self.last_seeds, key)
+        return item_again(where, self.last_source, self.steps, self.last_seeds, key)
+
+    @property
+    def last_source(self) -> Source:
+        """The source of the pass of the batch received last."""
+        run = self.run
+        before = self._before if run is None else run.before(run.last.pass_)
+        return self.source if before is None else before.source
 
     def __getstate__(self) -> dict[str, Any]:
         run = self.run

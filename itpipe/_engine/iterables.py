@@ -86,6 +86,15 @@ class Items:
             raise TypeError(f'{format_value(self.iterable)} does not say how many items it has')
         return count
 
+    def data(self) -> tuple[Any, int | None]:
+        """What its items are looked up in, and how many there are; None if that may change, or is not known."""
+        known = self.indexed() and not has_states(self.iterable)
+        return self.iterable, length(self.iterable) if known else None
+
+    def first(self, data: Any, _: int) -> Items:
+        """The same of the first items of its data."""
+        return Items(data, self.seed)
+
     def indexed(self) -> bool:
         """Whether its items are looked up rather than read again."""
         return only_index(self.iterable) or (not self.reread and has_index(self.iterable))

@@ -8,6 +8,7 @@ from typing import Any
 
 from .dealing import check_dealt, merge
 from .fingerprint import difference, names_in
+from .same_data import data_difference
 from .state_checks import MERGED, checksum, in_written_order, listed, named, rank_in_words, read_state
 
 __all__ = ['merge_states']
@@ -65,6 +66,8 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
                 f'{where}: `states[{n}]` is that of another pipeline than `states[0]`,'
                 f' {difference(state["pipeline"], states[0]["pipeline"])}'
             )
+        if (found := data_difference(state['data'], states[0]['data'])) is not None:
+            raise ValueError(f'{where}: `states[{n}]` is that of other data than `states[0]`, {found.words}')
         if position.pass_ != positions[0].pass_:
             raise ValueError(
                 f'{where}: `states` must have been taken in the same pass over the source, but `states[0]` was taken in'
@@ -91,5 +94,5 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
         raise ValueError(f'{where}: `states` are damaged: they do not say the same of the steps') from None
     first, position = by_rank[0]
     merged = position._replace(batch=max(position.batch for position in positions), in_pass=in_written_order(in_pass))
-    check = checksum(first['pipeline'], MERGED)(merged)
+    check = checksum(first['pipeline'], first['data'], MERGED)(merged)
     return first | {'shard': MERGED, 'batch': merged.batch, 'position': merged.in_pass, 'check': check}

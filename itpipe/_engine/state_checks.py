@@ -14,6 +14,7 @@ from itpipe._core.steps import ItemStep, State, Step, in_order
 from .fingerprint import entry_names, names_in
 from .kinds import kind_of, kind_of_step
 from .order import fused, running
+from .same_data import is_data_text
 
 if TYPE_CHECKING:
     from .source import Source
@@ -71,12 +72,12 @@ def read_state(where: str, name: str, state: Any) -> Position:
         raise ValueError(
             f'{where}: `{name}` has format {version}, but this version of itpipe knows format {FORMAT} only'
         )
-    for part in ('pipeline', 'shard', 'entropy', 'pass', 'batch', 'position', 'check'):
+    for part in ('pipeline', 'data', 'shard', 'entropy', 'pass', 'batch', 'position', 'check'):
         if part not in state:
             raise ValueError(f'{where}: `{name}` is incomplete, there is no "{part}" in it')
     try:
         position = Position(state['entropy'], state['pass'], state['batch'], in_written_order(state['position']))
-        undamaged = state['check'] == checksum(state['pipeline'], state['shard'])(position)
+        undamaged = state['check'] == checksum(state['pipeline'], state['data'], state['shard'])(position)
     except Exception:  # the state may be anything
         undamaged = False
     if not undamaged:
@@ -96,6 +97,8 @@ def _check_form(state: State, position: Position) -> None:
     shard = state['shard']
     if not isinstance(state['pipeline'], str):
         raise ValueError('its "pipeline" is not text')
+    if not is_data_text(state['data']):
+        raise ValueError(f'its "data" cannot be {shortened(state["data"])}')
     of_rank = isinstance(shard, list) and len(shard) == 2 and all(map(is_count, shard)) and shard[0] < shard[1]
     if not (shard is None or shard == MERGED or of_rank):
         raise ValueError(f'its "shard" cannot be {shortened(shard)}')
@@ -166,9 +169,9 @@ def named(position: State | None, names: Sequence[str]) -> State | None:
     return None if position is None else position | {'steps': dict(sorted(zip(names, position['steps'], strict=True)))}
 
 
-def checksum(pipeline: str, shard: Any) -> Callable[[Position], int]:
-    """What makes the checksum of a position in this pipeline."""
-    return partial(_checksum, crc32(f'{pipeline}\n{shard}'.encode()))
+def checksum(pipeline: str, data: str, shard: Any) -> Callable[[Position], int]:
+    """What makes the checksum of a position in this pipeline, with this data."""
+    return partial(_checksum, crc32(f'{pipeline}\n{data}\n{shard}'.encode()))
 
 
 def _checksum(start: int, position: Position) -> int:

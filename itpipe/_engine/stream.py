@@ -197,15 +197,16 @@ class Stream(Generic[B]):
     def __bool__(self) -> bool:
         return True  # also where there is no len()
 
-    def resume(self, state: dict[str, Any], strict: bool = True) -> Run[B]:
+    def resume(self, state: dict[str, Any], strict: bool = True, *, append: bool = False) -> Run[B]:
         """A run that goes on, bit for bit, from the place at which a run returned `state` from `state_dict()`.
 
         The state may come from an `Infinite` over this stream; then the run is the rest of the pass. The stream may run
         in another way: with or without `parallel_map`, with other workers, with or without `prefetch`. Items that were
-        delivered are not made again. `Infinite.load_state_dict` says which items are, and what `strict` does.
+        delivered are not made again. `Infinite.load_state_dict` says which items are, and what `strict` and `append`
+        do.
 
         Raises TypeError if `state` is not a dict. Raises ValueError if it is not a complete state, or is that of a
-        newer version of itpipe or of another pipeline.
+        newer version of itpipe, of another pipeline or of other data.
 
         >>> from itpipe import batch_by
         >>> pairs = range(6) | batch_by(2)
@@ -219,11 +220,14 @@ class Stream(Generic[B]):
         """
         from .checkpoint import StateCodec
 
-        position = StateCodec(self.source, self.steps).read(
-            'Stream.resume', state, truth('Stream.resume', 'strict', strict)
-        )
+        where, codec = 'Stream.resume', StateCodec(self.source, self.steps)
+        truth(where, 'strict', strict)
+        if truth(where, 'append', append):
+            position, codec = codec.read_appended(where, state, strict)
+        else:
+            position = codec.read(where, state, strict)
         seeds = Seeds(pass_=position.pass_, fallback=self.source.seed, entropy=position.entropy)
-        return _run(self, seeds, position.in_pass)
+        return _run(Stream(codec.source, self.steps), seeds, position.in_pass)
 
     def at(self, number: int) -> Run[B]:
         """A run that begins with what comes out at this index: 0 is the first, and nothing before it is made.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
 from itertools import chain, count, takewhile
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
@@ -265,6 +266,9 @@ class _Sample:
     def length(self) -> int:
         raise TypeError(f'`{self.name}` gives items without end')
 
+    def data(self) -> tuple[Any, int | None]:
+        return self.sequence, self.size
+
     def key_test(self) -> Callable[[Any], bool]:
         return lambda key: isinstance(key, int)
 
@@ -302,6 +306,12 @@ class _Shuffled(_Sample):
     @property
     def made_of(self) -> MadeOf:
         return MadeOf(format_step(self.step), (self.left,), ('',), 'places')
+
+    def first(self, data: Any, count: int) -> _Shuffled:
+        """The same of the first items of its data."""
+        result = copy(self)
+        result.sequence, result.size = data, count
+        return result
 
     def blocks(self) -> Callable[[Draws, int], np.ndarray[Any, Any]]:
         return lambda draws, number: permuted(draws.step, self.size, number * BLOCK, (number + 1) * BLOCK)

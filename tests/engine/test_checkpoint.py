@@ -715,7 +715,7 @@ OTHER_SOURCES = [
 
 @pytest.mark.parametrize(('one', 'other'), SAME, ids=[str(n) for n in range(len(SAME))])
 def test_how_a_pipeline_runs_makes_it_no_other(one, other):
-    ('x' | one).resume(('y' | other | prefetch(2)).resume(('x' | one).__iter__().state_dict()).state_dict())
+    ('x' | one).resume(('x' | other | prefetch(2)).resume(('x' | one).__iter__().state_dict()).state_dict())
 
 
 @pytest.mark.parametrize(('one', 'other'), OTHERS, ids=named)
