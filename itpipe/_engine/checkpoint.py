@@ -69,7 +69,7 @@ class StateCodec:
             rank = self.shard
         found = data_difference(state['data'], data_text(self.source))
         grown = found is not None and found.more > 0 and may_grow(self.source)
-        if found is not None and grown and strict:
+        if found is not None and grown:  # before the text, where `shuffle()` has the number, too
             _check_other_data(where, found, position, strict, grown)
         if text != self.text and (rank is None) == (self.shard is None):  # or else, that is what differs
             position = self._read_edited(where, text, position, strict and not differ_in_batch_size(text, self.text))

@@ -93,7 +93,7 @@ class Items:
 
     def first(self, data: Any, _: int) -> Items:
         """The same of the first items of its data."""
-        return Items(data, self.seed)
+        return Items(data, self.seed, self.reread)
 
     def indexed(self) -> bool:
         """Whether its items are looked up rather than read again."""

@@ -2,7 +2,7 @@
 
 A line is `1000 items, 1f0c3a5e`: how many there are, and a checksum of a few of them where looking these up takes no
 time. It is empty where the number is not known. Only what is surely the same on another machine is in the checksum:
-of floats their number, of paths the names.
+of floats their number, of text what is behind the last slash, as it may be a path.
 """
 
 from __future__ import annotations
@@ -60,15 +60,13 @@ def count_in(text: str) -> int | None:
 
 def data_difference(there: str, here: str) -> DataDifference | None:
     """In what the data here differs from that there, as far as both are known."""
-    old, new = there.split('\n'), here.split('\n')
-    for theirs, ours in zip(old, new, strict=len(old) == len(new)):
+    for theirs, ours in zip(there.split('\n'), here.split('\n'), strict=False):
         (count, checksum), (own_count, own_checksum) = _read(theirs), _read(ours)
         if None in (count, own_count):
             continue
         if count != own_count:
             more = (own_count or 0) - (count or 0)
-            words = f'which has {count} items where this one has {own_count}'
-            return DataDifference(words, more)
+            return DataDifference(f'which has {count} items where this one has {own_count}', more)
         if None not in (checksum, own_checksum) and checksum != own_checksum:
             places = _places(count or 0)
             which = f'one of the items {", ".join(map(str, places[:-1]))} and {places[-1]}' if places[1:] else 'item 0'
@@ -158,8 +156,15 @@ def _line(source: Any) -> str:
         return ''
     if count is None:
         return ''
-    checksum = _checksum(data, count) if count and is_cheap(data) else None
+    checksum = _checksum(data, count) if count and _is_plain(data) else None
     return f'{count} items' if checksum is None else f'{count} items, {checksum}'
+
+
+def _is_plain(data: Any) -> bool:
+    """Whether to look items up takes no time. To look at tensors may take some, as they may be on a device."""
+    while isinstance(data, Part):
+        data = data.data
+    return is_cheap(data) and (isinstance(data, np.ndarray) or not hasattr(data, '__dlpack__'))
 
 
 def _places(count: int) -> list[int]:

@@ -133,8 +133,14 @@ def test_the_error_says_what_differs_and_what_would_help():
         ' number has to be the same',
     ):
         batch_iter.load_state_dict(state)
-    with raises(ValueError, f'Infinite.load_state_dict: {OTHER}which has 100 items where this one has 110{APPEND}'):
-        Infinite(range(110), seed=0).load_state_dict(state, strict=False)
+    for make in (stream, lambda data: stream(data) | shuffle()):
+        state = state_of(make(range(100)))
+        for strict in (True, False):
+            with raises(
+                ValueError, f'Infinite.load_state_dict: {OTHER}which has 100 items where this one has 110{APPEND}'
+            ):
+                Infinite(make(range(110)), seed=0).load_state_dict(state, strict=strict)
+    state = state_of(range(100))
     others = Infinite(range(1, 101), seed=0)
     with raises(
         ValueError,
