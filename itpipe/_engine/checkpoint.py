@@ -67,7 +67,7 @@ class StateCodec:
             except (AttributeError, LookupError, TypeError, ValueError):
                 raise ValueError(f'{where}: `state` is damaged: it does not say what is left for each rank') from None
             rank = self.shard
-        found = data_difference(state['data'], data_text(self.source))
+        found = data_difference(state.get('data', ''), data_text(self.source))
         grown = found is not None and found.more > 0 and may_grow(self.source)
         if found is not None and grown:  # before the text, where `shuffle()` has the number, too
             _check_other_data(where, found, position, strict, grown)
@@ -93,7 +93,7 @@ class StateCodec:
         and ValueError if items cannot be appended.
         """
         read_state(where, 'state', state)
-        count, own = count_in(state['data']), count_in(data_text(self.source))
+        count, own = count_in(state.get('data', '')), count_in(data_text(self.source))
         if count is None or own is None:
             raise ValueError(
                 f'{where}: `append=True` is for one source with a length and an index: `stream(data)`, with or without'

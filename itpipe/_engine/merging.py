@@ -66,7 +66,7 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
                 f'{where}: `states[{n}]` is that of another pipeline than `states[0]`,'
                 f' {difference(state["pipeline"], states[0]["pipeline"])}'
             )
-        if (found := data_difference(state['data'], states[0]['data'])) is not None:
+        if (found := data_difference(state.get('data', ''), states[0].get('data', ''))) is not None:
             raise ValueError(f'{where}: `states[{n}]` is that of other data than `states[0]`, {found.words}')
         if position.pass_ != positions[0].pass_:
             raise ValueError(
@@ -94,5 +94,5 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
         raise ValueError(f'{where}: `states` are damaged: they do not say the same of the steps') from None
     first, position = by_rank[0]
     merged = position._replace(batch=max(position.batch for position in positions), in_pass=in_written_order(in_pass))
-    check = checksum(first['pipeline'], first['data'], MERGED)(merged)
+    check = checksum(first['pipeline'], first.get('data', ''), MERGED)(merged)
     return first | {'shard': MERGED, 'batch': merged.batch, 'position': merged.in_pass, 'check': check}

@@ -72,12 +72,12 @@ def read_state(where: str, name: str, state: Any) -> Position:
         raise ValueError(
             f'{where}: `{name}` has format {version}, but this version of itpipe knows format {FORMAT} only'
         )
-    for part in ('pipeline', 'data', 'shard', 'entropy', 'pass', 'batch', 'position', 'check'):
+    for part in ('pipeline', 'shard', 'entropy', 'pass', 'batch', 'position', 'check'):
         if part not in state:
             raise ValueError(f'{where}: `{name}` is incomplete, there is no "{part}" in it')
     try:
         position = Position(state['entropy'], state['pass'], state['batch'], in_written_order(state['position']))
-        undamaged = state['check'] == checksum(state['pipeline'], state['data'], state['shard'])(position)
+        undamaged = state['check'] == checksum(state['pipeline'], state.get('data', ''), state['shard'])(position)
     except Exception:  # the state may be anything
         undamaged = False
     if not undamaged:
@@ -97,8 +97,8 @@ def _check_form(state: State, position: Position) -> None:
     shard = state['shard']
     if not isinstance(state['pipeline'], str):
         raise ValueError('its "pipeline" is not text')
-    if not is_data_text(state['data']):
-        raise ValueError(f'its "data" cannot be {shortened(state["data"])}')
+    if not is_data_text(data := state.get('data', '')):  # states that were saved before have none
+        raise ValueError(f'its "data" cannot be {shortened(data)}')
     of_rank = isinstance(shard, list) and len(shard) == 2 and all(map(is_count, shard)) and shard[0] < shard[1]
     if not (shard is None or shard == MERGED or of_rank):
         raise ValueError(f'its "shard" cannot be {shortened(shard)}')
@@ -171,7 +171,7 @@ def named(position: State | None, names: Sequence[str]) -> State | None:
 
 def checksum(pipeline: str, data: str, shard: Any) -> Callable[[Position], int]:
     """What makes the checksum of a position in this pipeline, with this data."""
-    return partial(_checksum, crc32(f'{pipeline}\n{data}\n{shard}'.encode()))
+    return partial(_checksum, crc32('\n'.join([pipeline, *([data] if data else []), str(shard)]).encode()))
 
 
 def _checksum(start: int, position: Position) -> int:

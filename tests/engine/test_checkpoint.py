@@ -606,8 +606,9 @@ REFUSED = [
             ValueError,
         )
         for name in GOOD
-        if name != 'itpipe'
+        if name not in ('itpipe', 'data')
     ),
+    ({key: value for key, value in GOOD.items() if key != 'data'}, DAMAGED, ValueError),
     *(
         ({**GOOD, **change}, DAMAGED, ValueError)
         for change in [

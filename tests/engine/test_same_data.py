@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 from running import raises, through_json
+from signing import signed
 
 from itpipe import (
     Infinite,
@@ -169,6 +170,14 @@ def test_between_two_passes_other_data_is_taken_if_asked_for():
             batch_iter.load_state_dict(state)
         batch_iter.load_state_dict(state, append=True)
         assert list(batch_iter) == [1, 2, 3]
+
+
+def test_a_state_from_before_states_knew_of_the_data_goes_on_with_any():
+    state = state_of(range(5))
+    del state['data']
+    with Infinite([10, 20, 30], seed=0) as batch_iter:
+        batch_iter.load_state_dict(signed(state))
+        assert list(batch_iter) == [20, 30]
 
 
 def test_ranks_must_have_the_same_data():
