@@ -65,8 +65,8 @@ def not_async(what: str, function: Any) -> None:
             kind = 'an async generator function' if isasyncgenfunction(called) else 'a coroutine function (`async def`)'
             raise TypeError(
                 f'{what} must be a function that returns its result, got {kind}, which nothing here would await;'
-                ' let a plain function run it, such as `lambda x: asyncio.run(f(x))`, in `parallel_map(…, threads=…)`'
-                ' for several at once'
+                ' `parallel_map(f, tasks=…)` awaits a coroutine function, for many items at once; elsewhere, a plain'
+                ' function may run it, such as `lambda x: asyncio.run(f(x))`'
             )
 
 

@@ -183,7 +183,7 @@ class Joins(NamedTuple):
 class Elsewhere(NamedTuple):
     """Where a step has work done, if not in the thread of the run: for pictures of it."""
 
-    kind: Literal['thread', 'threads', 'processes', 'executor', 'workers']
+    kind: Literal['thread', 'threads', 'processes', 'tasks', 'executor', 'workers']
     """A thread that does everything before the step, or workers …"""
     given: Any = None
     """… with how many, or the executor, or `'auto'`."""

@@ -13,7 +13,7 @@ from .order import map_items
 
 __all__ = ['amount', 'nodes_of', 'workers_of', 'written']
 
-OF_WORKERS: Final = ('threads', 'processes', 'executor', 'workers', 'in_flight')
+OF_WORKERS: Final = ('threads', 'processes', 'tasks', 'executor', 'workers', 'in_flight')
 """Options of a `parallel_map` that have a place of their own in the picture."""
 
 

@@ -76,8 +76,13 @@ def _arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     return tuple(positional), further | named
 
 
-def function_of(where: str, f: Any, args: tuple[Any, ...] = (), kwargs: Any = None, name: str = 'f') -> Function:
-    """A function of an item as the user gave it: a callable or an item-wise stage, with further arguments."""
+def function_of(
+    where: str, f: Any, args: tuple[Any, ...] = (), kwargs: Any = None, name: str = 'f', awaited: bool = False
+) -> Function:
+    """A function of an item as the user gave it: a callable or an item-wise stage, with further arguments.
+
+    It may only be a coroutine function where what it returns is `awaited`.
+    """
     if isinstance(f, Stage):
         steps = only_items(where, f, name)
         if (args or kwargs) and len(steps) > 1:
@@ -87,5 +92,6 @@ def function_of(where: str, f: Any, args: tuple[Any, ...] = (), kwargs: Any = No
         raise TypeError(f'{where}: `{f.__name__}` makes a stage when it is called: did you mean `{f.__name__}(…)`?')
     if not callable(f):
         raise TypeError(f'{where}: `{name}` must be a function or an item-wise stage, got {type(f).__name__}')
-    not_async(f'{where}: `{name}`', f)
+    if not awaited:
+        not_async(f'{where}: `{name}`', f)
     return Function(f, args, kwargs or {})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-__all__ = ['Stack', 'format_stack', 'format_worker', 'stack_of', 'user_stacklevel']
+__all__ = ['Stack', 'format_stack', 'format_worker', 'stack_of', 'stack_of_coroutine', 'user_stacklevel']
 
 Stack: TypeAlias = 'list[tuple[str, int, str]]'
 """File, line and function of each frame, the innermost one last. The source lines are read when it is formatted."""
@@ -62,3 +62,17 @@ def stack_of(thread: int | None) -> Stack:
     ours = [file.startswith(PACKAGE) for file, _, _ in stack]
     first = next((n for n in range(1, len(stack)) if ours[n - 1] and not ours[n]), -1)
     return [] if first < 0 and stack[-1][0] in WAITING_FILES else stack[first:][-MAX_FRAMES:]
+
+
+def stack_of_coroutine(coroutine: Any) -> Stack:
+    """The stack of a coroutine that waits, from the first function of the user's on, down to what it waits for."""
+    stack: Stack = []
+    while coroutine is not None:
+        kind = next((kind for kind in ('cr', 'gi', 'ag') if hasattr(coroutine, f'{kind}_frame')), None)
+        frame = None if kind is None else getattr(coroutine, f'{kind}_frame')
+        if frame is None:
+            break
+        stack.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+        coroutine = getattr(coroutine, 'gi_yieldfrom' if kind == 'gi' else f'{kind}_await')
+    first = next((n for n, (file, _, _) in enumerate(stack) if not file.startswith(PACKAGE)), len(stack))
+    return stack[first:][-MAX_FRAMES:]

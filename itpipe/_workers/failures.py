@@ -37,6 +37,10 @@ class Retries(NamedTuple):
     on: tuple[type[Exception], ...]
     backoff: float
 
+    def pause(self, n: int) -> float:
+        """Seconds before the call is made again for the n-th time, from 0 on."""
+        return min(self.backoff * 2.0 ** min(n, 64), MAX_BACKOFF)
+
 
 class Policy(NamedTuple):
     """What to do about errors, and how many are allowed."""
@@ -115,7 +119,7 @@ class Retrying(ItemFunction):
             try:
                 return self.function(key, value)
             except self.retries.on:
-                if self.stopped.wait(min(self.retries.backoff * 2.0 ** min(n, 64), MAX_BACKOFF)):
+                if self.stopped.wait(self.retries.pause(n)):
                     raise
                 self.retried.append(None)
         return self.function(key, value)

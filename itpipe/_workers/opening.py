@@ -22,7 +22,7 @@ class Workers(NamedTuple):
     """Which workers, and how they call the function."""
 
     kind: str
-    """`'threads'`, `'processes'`, `'executor'` or `'workers'` …"""
+    """`'threads'`, `'processes'`, `'tasks'`, `'executor'` or `'workers'` …"""
     given: Any
     """… with how many, or the executor, or `'auto'`."""
     in_flight: int | None
@@ -32,7 +32,7 @@ class Workers(NamedTuple):
     resource: Resource | None
     retries: Retries | None
     timeout: float | None = None
-    """Seconds that a process may take for an item."""
+    """Seconds that a process or a task may take for an item."""
     restart: bool = False
     """Whether processes are replaced that take longer than `stall_timeout` for an item."""
 
@@ -82,6 +82,10 @@ class Workers(NamedTuple):
             return Processes(
                 self.given, function, self.in_flight, self.max_crashes, self.max_tasks, timeout, restart_after
             )
+        if self.kind == 'tasks':
+            from .tasks import Tasks
+
+            return Tasks(self.given, function, self.in_flight, self.timeout)
         from .executors import ExecutorPool
 
         return ExecutorPool(self.given, function, self.in_flight)
@@ -98,7 +102,10 @@ def check_limits(where: str, kind: str, timeout: Any, stall_timeout: Any, on_sta
             positive(where, name, seconds)
     restart = one_of(where, 'on_stall', on_stall, ('warn', 'restart')) == 'restart'
     for option, given in ('timeout', timeout is not None), ('on_stall', restart):
-        if given and kind != 'processes':
+        if given and kind == 'tasks':
+            if option == 'on_stall':
+                raise TypeError(f'{where}: `on_stall` goes with `processes`; `timeout` cancels a task')
+        elif given and kind != 'processes':
             what = 'a thread' if kind == 'threads' else 'a call in an executor'
             raise TypeError(f'{where}: `{option}` goes with `processes`, as {what} cannot be stopped from outside')
     if restart and stall_timeout is None:

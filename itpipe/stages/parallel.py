@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, overload
 
@@ -32,6 +32,12 @@ class _ByFunction(Protocol[P]):
     @overload
     def __call__(self, f: S, /, *args: P.args, **kwargs: P.kwargs) -> S: ...
     @overload
+    def __call__(self, f: Map[X, Coroutine[Any, Any, Y]], /, *args: P.args, **kwargs: P.kwargs) -> Stage[X, Y]: ...
+    @overload
+    def __call__(
+        self, f: AnyFunction[Coroutine[Any, Any, Y]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Stage[Any, Y]: ...
+    @overload
     def __call__(self, f: Map[X, Y], /, *args: P.args, **kwargs: P.kwargs) -> Stage[X, Y]: ...
     @overload
     def __call__(self, f: AnyFunction[Y], /, *args: P.args, **kwargs: P.kwargs) -> Stage[Any, Y]: ...
@@ -49,6 +55,7 @@ def parallel_map(
     *args: Any,
     threads: int | None = None,
     processes: int | None = None,
+    tasks: int | None = None,
     executor: Submits | None = None,
     workers: Literal['auto'] | None = None,
     ordered: bool = True,
@@ -82,6 +89,10 @@ def parallel_map(
       shared memory. Large arrays that `f` refers to are copied once for all processes, which can only read them.
       Memory-mapped arrays are opened again by path. Native thread pools (BLAS, OpenMP, polars, OpenCV) in the processes
       share the cores. `f` may start processes itself;
+    - `tasks=N`: `f` is a coroutine function (`async def`), such as a request of an asynchronous HTTP client. One event
+      loop, in a thread of its own, runs up to N of its calls at a time. Nothing else is done there: items are looked up
+      in the thread of the run. When the run ends, calls that are on their way are cancelled. `f` must not be a stage,
+      and `setup` is not possible;
     - `executor=E`: anything with `submit`, such as a `concurrent.futures.Executor`, a dask `Client`, an
       `MPIPoolExecutor` of mpi4py or a `RayExecutor`. It is not shut down. See the page "Clusters";
     - `workers='auto'`: threads or processes, whichever is faster, and as many as help. It begins with one thread, and
@@ -115,11 +126,12 @@ def parallel_map(
     result is lost, and none comes twice. The run ends if more than `max_crashes` processes died of the same item while
     they had no other item. Against memory leaks, `max_tasks_per_worker` replaces each process after that many items.
 
-    `timeout`, for processes only, is how many seconds an item may take. If it takes longer, its process is killed and
-    replaced, and the item fails with a `TimeoutError`. This is an error like one of `f` for `on_error`. With `retries`
-    and a fitting `retry_on`, the item is first tried again in other processes. The time is that of one process, with
-    all that is tried again in it. It begins when the process gets the item, and is looked at eight times in `timeout`.
-    (Of cheap items that were sent together, each is run again alone.)
+    `timeout`, for tasks and processes, is how many seconds an item may take. If it takes longer, its task is cancelled,
+    or its process is killed and replaced, and the item fails with a `TimeoutError`. This is an error like one of `f`
+    for `on_error`. With `retries` and a fitting `retry_on`, the item is first tried again, in other processes. The time
+    of a task is that of one try. The time of a process has all that is tried again in it. It begins when the process
+    gets the item, and is looked at eight times in `timeout`. (Of cheap items that were sent together, each is run again
+    alone.)
 
     `setup` is called once in each worker, thread or process. `f` gets what it returned, such as a file, a connection or
     a model, as keyword `setup`. When the workers end, it is closed, if it has `close`. With `setup`, cheap functions
@@ -173,7 +185,9 @@ def parallel_map(
     from itpipe._workers.failures import policy_of, retries_of
     from itpipe._workers.opening import Workers, check_limits
 
-    where, given = _chosen(kwargs, threads=threads, processes=processes, executor=executor, workers=workers)
+    where, given = _chosen(
+        kwargs, threads=threads, processes=processes, tasks=tasks, executor=executor, workers=workers
+    )
     truth('parallel_map', 'ordered', ordered)
     one_of('parallel_map', 'lookups', lookups, ('workers', 'main'))
     limit = None if in_flight is None else size('parallel_map', 'in_flight', in_flight)
@@ -185,11 +199,23 @@ def parallel_map(
     batches, f, behind = _batches(f, bool(args or kwargs))
     if seed_globals and batches is not None and not f.steps:
         raise TypeError('parallel_map: `seed_globals` is for functions of items, and there is none before `batch_by`')
-    function = function_of('parallel_map', f, args, kwargs)
+    function = function_of('parallel_map', f, args, kwargs, awaited=where == 'tasks')
+    make: Callable[..., Any] = identity
+    if where == 'tasks':
+        from itpipe._workers.tasks import Awaited
+
+        make = Awaited
+        if isinstance(whole, Stage):
+            raise TypeError(f'parallel_map: with `tasks`, `f` must be a coroutine function, not a stage, got {whole!r}')
     draws = step_name('parallel_map', function.target, name) if seed_globals else ''
     resource = None
     if setup is not None:
         resource = Resource(is_function('parallel_map', 'setup', setup))
+        if where == 'tasks':
+            raise TypeError(
+                'parallel_map: `setup` goes with `threads` or `processes`; with `tasks`, the first call of `f` may open'
+                ' what all need'
+            )
         if executor is not None:
             raise TypeError('parallel_map: `setup` goes with `threads` or `processes`; an executor has its own way')
         function = with_setup('parallel_map', function, resource)
@@ -206,7 +232,7 @@ def parallel_map(
         steps = function.target
         fingerprint = '\n'.join(map(format_step, f.steps))
     else:
-        steps = (ItemStep('parallel_map', identity, (function,)),)
+        steps = (ItemStep('parallel_map', make, (function,)),)
     hidden: tuple[Step, ...] = ()
     if batches is not None:
         if policy is not None:
@@ -223,18 +249,19 @@ def parallel_map(
     )
     options = (steps, opened, policy, STOP, METER)
     itemwise = policy is None
+    in_workers = lookups == 'workers' and where != 'tasks'
     elsewhere = Elsewhere(where, given, limit, _written(whole, args, kwargs))  # type: ignore[arg-type]
     if ordered:
         step = Stateless(
             'parallel_map', window.map_ordered, options, fingerprint=fingerprint, itemwise=itemwise,
-            in_workers=lookups == 'workers', elsewhere=elsewhere,
+            in_workers=in_workers, elsewhere=elsewhere,
         )  # fmt: skip
         return Stage((*hidden, step))
     return Stage((
         *hidden,
         Stateful(
             'parallel_map', window.map_unordered, options, fingerprint=f'{fingerprint}\nparallel_map(ordered=False)',
-            in_workers=lookups == 'workers', itemwise=itemwise, state={'slots': []}, gives='results',
+            in_workers=in_workers, itemwise=itemwise, state={'slots': []}, gives='results',
             replay=window.replay_unordered, elsewhere=elsewhere,
         ),
     ))  # fmt: skip
@@ -273,7 +300,7 @@ def _chosen(others: dict[str, Any], **workers: Any) -> tuple[str, Any]:
             raise TypeError(f'parallel_map: `executor` must have a method `submit`, got {type(given).__name__}')
     elif where == 'workers':
         auto('parallel_map', given)
-    elif integer('parallel_map', where, given) == 0:
+    elif integer('parallel_map', where, given, least=1 if where == 'tasks' else None) == 0:
         raise ValueError(f'parallel_map: `{where}` must not be 0; `apply(f)` is the same without workers')
     return where, given
 

@@ -82,7 +82,7 @@ def one_file_for_all(examined: Examined) -> Iterator[Finding]:
 def oversubscribed(examined: Examined) -> Iterator[Finding]:
     cores = usable_cores()
     for workers, stages in examined.groups:
-        if not isinstance(workers.given, int):
+        if not isinstance(workers.given, int) or workers.kind == 'tasks':
             continue
         count = count_workers(workers.given)
         seconds, cpu, native = _measured(stages)

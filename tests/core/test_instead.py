@@ -121,7 +121,7 @@ def test_an_option_that_is_misspelt(written: str, answer: str) -> None:
 
 
 MORE = '; the page "Coming from other libraries" has more'
-KINDS = 'exactly one of `threads`, `processes`, `executor` and `workers`, got none of them'
+KINDS = 'exactly one of `threads`, `processes`, `tasks`, `executor` and `workers`, got none of them'
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,21 @@
 """Stacks of threads: where they are in the user's functions."""
 
 import threading
+import types
 import warnings
+from collections.abc import Iterator
 
 import pytest
 
 from itpipe import apply
-from itpipe._engine.stacks import MAX_FRAMES, format_stack, format_worker, stack_of, user_stacklevel
+from itpipe._engine.stacks import (
+    MAX_FRAMES,
+    format_stack,
+    format_worker,
+    stack_of,
+    stack_of_coroutine,
+    user_stacklevel,
+)
 
 
 def test_a_stack_begins_with_the_users_functions() -> None:
@@ -39,3 +48,21 @@ def test_a_warning_points_to_the_first_function_that_is_not_itpipes() -> None:
     with pytest.warns(UserWarning, match='here') as caught:
         warnings.warn('here', stacklevel=user_stacklevel())
     assert caught[0].filename == __file__
+
+
+def test_the_stack_of_a_coroutine_goes_down_to_what_it_waits_for() -> None:
+    @types.coroutine
+    def waits() -> Iterator[None]:
+        yield
+
+    async def inner() -> None:
+        await waits()
+
+    async def outer() -> None:
+        await inner()
+
+    coroutine = outer()
+    coroutine.send(None)
+    assert [name for _, _, name in stack_of_coroutine(coroutine)] == ['outer', 'inner', 'waits']
+    coroutine.close()
+    assert stack_of_coroutine(coroutine) == []

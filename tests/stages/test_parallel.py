@@ -632,13 +632,16 @@ def test_a_cluster_forgets_what_a_run_left(dask_threads: Any) -> None:
         (
             {},
             TypeError,
-            'parallel_map: give exactly one of `threads`, `processes`, `executor` and `workers`, got none of them',
+            (
+                'parallel_map: give exactly one of `threads`, `processes`, `tasks`, `executor` and `workers`,'
+                ' got none of them'
+            ),
         ),
         (
             {'threads': 1, 'processes': 2},
             TypeError,
             (
-                'parallel_map: give exactly one of `threads`, `processes`, `executor` and `workers`,'
+                'parallel_map: give exactly one of `threads`, `processes`, `tasks`, `executor` and `workers`,'
                 ' got threads, processes'
             ),
         ),

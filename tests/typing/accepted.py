@@ -88,6 +88,10 @@ def load(path: str) -> Image:
     return np.load(path)  # type: ignore[no-any-return]
 
 
+async def fetch(path: str) -> Image:
+    return load(path)
+
+
 def label(path: str) -> int:
     return len(path)
 
@@ -240,6 +244,7 @@ def batches(pairs: Stream[tuple[Image, int]], records: list[Record], names: Stre
 
 def workers(paths: list[str], pairs: list[tuple[Image, int]], executor: ThreadPoolExecutor) -> None:
     assert_type(paths | parallel_map(load, threads=4), Stream[Image])
+    assert_type(paths | parallel_map(fetch, tasks=4), Stream[Image])
     assert_type(paths | parallel_map(apply(load) | len, processes=-1, ordered=False), Stream[int])
     assert_type(pairs | parallel_map(unpack(augment), executor=executor, in_flight=3), Stream[tuple[Image, int]])
     assert_type(paths | parallel_map(load, executor=RayExecutor(num_cpus=2)), Stream[Image])

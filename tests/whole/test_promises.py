@@ -557,7 +557,7 @@ WRONG = [
     (
         lambda: parallel_map(abs),
         TypeError,
-        'parallel_map: give exactly one of `threads`, `processes`, `executor` and `workers`, got none of them',
+        'parallel_map: give exactly one of `threads`, `processes`, `tasks`, `executor` and `workers`, got none of them',
     ),
     (
         lambda: parallel_map(abs, threads=0),
