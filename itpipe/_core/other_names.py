@@ -150,6 +150,7 @@ _RNG = 'each item has a random generator of its own, see `with_rng`; give a `see
 _TRANSFORM = 'put it among the transforms: `Infinite(data, map_at(0, f), …)`'
 _RANK = 'give `shard=(rank, number of ranks)`'
 INSTEAD: Final = {
+    'tasks': 'put `parallel_map(f, tasks=…)` among the transforms',
     'batch_sampler': '`batch_size` may be a function that says which items make a batch, see `batch_by`',
     'buffer_size': f'to make batches ahead, give `prefetch`; to shuffle, {_SHUFFLE}',
     'collate_fn': 'give `combiner`',

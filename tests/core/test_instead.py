@@ -65,7 +65,7 @@ def test_no_answer_calls_what_there_is_not() -> None:
 def test_the_options_of_parallel_map_that_infinite_does_not_have_are_all_answered() -> None:
     options = {name for name, each in signature(parallel_map).parameters.items() if each.kind is each.KEYWORD_ONLY}
     own = set(signature(Infinite.__init__).parameters)
-    assert {*OF_PARALLEL_MAP, 'executor', 'name', 'timeout'} == options - own
+    assert {*OF_PARALLEL_MAP, 'executor', 'name', 'tasks', 'timeout'} == options - own
 
     def combiner(batch: Any, **options: Any) -> Any:
         return options
