@@ -3,7 +3,7 @@
     torchrun --standalone --nproc-per-node 2 examples/ddp.py --checkpoint run.pt
 
 Kill it whenever you like: the same command goes on, with the same losses, bit for bit. It may go on with another number
-of ranks. All ranks together still get the same batches, so the losses are the same, but for rounding.
+of ranks, any that divides 48. All together still get the same batches, so the losses are the same, but for rounding.
 It needs `pip install 'itpipe[trainings]'`.
 """
 # requires: sklearn, torch
@@ -40,6 +40,8 @@ def main():
 
 def train(steps, checkpoint):
     rank, ranks = dist.get_rank(), dist.get_world_size()
+    if BATCH_SIZE % ranks:
+        raise SystemExit(f'the number of ranks must divide {BATCH_SIZE}, got {ranks}')
     digits = load_digits()
     pairs = list(zip(np.float32(digits.images.reshape(-1, 64) / 16), digits.target, strict=True))
     batch_iter = Infinite(

@@ -60,9 +60,14 @@ def main():
             figures = ', '.join(f'{name} {value}' for name, [value] in fitted.history.items())
             print(f'epoch {epoch + 1}: {figures}', flush=True)
             if folder:
-                model.save(folder / f'{epoch + 1}.keras')
-                # The last file of a checkpoint: with it, the checkpoint is whole.
-                (folder / f'{epoch + 1}.json').write_text(json.dumps(batch_iter.state_dict()))
+                save(folder / f'{epoch + 1}.json', model, batch_iter)
+
+
+def save(path, model, batch_iter):
+    model.save(path.with_suffix('.keras'))
+    new = path.with_suffix('.new')
+    new.write_text(json.dumps(batch_iter.state_dict()))
+    os.replace(new, path)  # the last file of a checkpoint: with it, the checkpoint is whole
 
 
 def new_model():

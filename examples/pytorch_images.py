@@ -87,10 +87,12 @@ def augment(image, rng):
 
 def write_digits(folder):
     digits = load_digits()
+    new = folder.with_name(f'{folder.name}.new')
     for n, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
-        path = folder / str(label) / f'{n}.jpeg'
+        path = new / str(label) / f'{n}.jpeg'
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.uint8(image * 15.9)).resize((32, 32)).save(path)
+    new.rename(folder)  # it has this name once it is whole
 
 
 if __name__ == '__main__':

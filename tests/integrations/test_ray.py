@@ -1,11 +1,13 @@
 """Ray as an executor: what it takes and gives, and how it ends. What runs on it is in test_clusters."""
 
+import pickle
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,6 +51,73 @@ def test_before_ray_is_initialized(monkeypatch: pytest.MonkeyPatch) -> None:
         RayExecutor()
 
 
+class Cluster:
+    """In the place of Ray: these nodes, and one that is gone. Calls are made at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None:
+        self.found: list[dict[str, Any]] = [{'Alive': True, 'Resources': node} for node in nodes]
+        self.found.append({'Alive': False, 'Resources': {'tape': 1.0, 'CPU': 64.0}})
+        self.asked = 0
+        monkeypatch.setitem(sys.modules, 'ray', self)  # type: ignore[arg-type]
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def cluster_resources(self) -> dict[str, float]:
+        alive = [node['Resources'] for node in self.found if node['Alive']]
+        return {name: sum(node.get(name, 0) for node in alive) for node in alive for name in node}
+
+    def nodes(self) -> list[dict[str, Any]]:
+        self.asked += 1
+        return self.found
+
+    def remote(self, **options: Any) -> Any:
+        def made(function: Any, args: Any, kwargs: Any) -> Any:
+            future: Future[Any] = Future()
+            future.set_result(function(*args, **kwargs))
+            return SimpleNamespace(future=lambda: future)
+
+        return lambda call: SimpleNamespace(remote=lambda *of: made(call, of, {}))
+
+
+def test_as_many_calls_at_once_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    Cluster(monkeypatch, {'CPU': 4.0, 'memory': 100.0}, {'CPU': 2.0, 'GPU': 1.0, 'memory': 100.0})
+    for options, size in (
+        ({}, 6), ({'num_cpus': 4}, 1), ({'num_cpus': 0}, 6), ({'num_gpus': 1}, 1), ({'memory': 50}, 4),
+        ({'num_cpus': 0, 'memory': 20}, 10), ({'num_cpus': 0, 'resources': {'tape': 1}}, 1),
+    ):  # fmt: skip
+        assert RayExecutor(**options).num_workers == size
+
+
+@pytest.mark.parametrize(
+    ('options', 'missing'),
+    [
+        ({'resources': {'tape': 1}}, 'tape: 1'),
+        ({'num_cpus': 5, 'memory': 101}, 'CPU: 5, memory: 101'),
+        ({'num_cpus': 3, 'num_gpus': 1}, 'CPU: 3, GPU: 1 together'),
+    ],
+)
+def test_what_no_node_has_is_named_once(options: dict[str, Any], missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(monkeypatch, {'CPU': 4.0, 'memory': 100.0}, {'CPU': 2.0, 'GPU': 1.0, 'memory': 100.0})
+    executor = RayExecutor(**options)
+    with pytest.warns(UserWarning, match=rf'^RayExecutor: no node of the cluster has {missing}, so the calls wait'):
+        assert executor.submit(abs, -1).result() == 1
+    assert executor.submit(abs, -2).result() == 2
+    assert RayExecutor(num_gpus=1, memory=100).submit(abs, -3).result() == 3  # the tests turn warnings into errors
+    assert cluster.asked == 2
+
+
+def test_it_pickles_and_prints_with_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    Cluster(monkeypatch, {'CPU': 4.0})
+    described = range(3) | parallel_map(abs, executor=RayExecutor(num_cpus=2, resources={'tape': 1}))
+    text = repr(described)
+    assert 'executor=RayExecutor(num_cpus=2, resources={' in text
+    copy = pickle.loads(pickle.dumps(described))
+    assert repr(copy) == text
+    assert repr(RayExecutor()) == 'RayExecutor()'
+    assert list(pickle.loads(pickle.dumps(range(3) | parallel_map(abs, executor=RayExecutor())))) == [0, 1, 2]
+
+
 @marked
 def test_calls_with_arguments(executor: RayExecutor) -> None:
     assert executor.submit(pow, 2, 5, mod=7).result(LIMIT) == 4
@@ -66,8 +135,17 @@ def test_as_many_workers_as_the_cluster_has_room_for(executor: RayExecutor) -> N
         3: RayExecutor(num_cpus=3),
         'gpu': RayExecutor(num_gpus=1),
         'any': RayExecutor(num_cpus=0),
+        'memory': RayExecutor(num_cpus=0, memory=ray.cluster_resources()['memory'] // 3),
     }
-    assert {name: size.num_workers for name, size in sizes.items()} == {0.5: 4, 1: 2, 2: 1, 3: 1, 'gpu': 1, 'any': 1}
+    assert {name: size.num_workers for name, size in sizes.items()} == {
+        0.5: 4,
+        1: 2,
+        2: 1,
+        3: 1,
+        'gpu': 1,
+        'any': 2,
+        'memory': 3,
+    }
     assert ExecutorPool(executor, lambda key, value: value).size == 2
 
 
@@ -112,7 +190,7 @@ def test_a_run_ends_where_ray_is_shut_down(executor: RayExecutor) -> None:
     ray.shutdown()
     with pytest.raises(RuntimeError, match='^RayExecutor: Ray was shut down: call `ray') as caught:
         list(run)
-    assert 'in parallel_map(abs, executor=<RayExecutor>, in_flight=3), item ' in caught.value.__notes__[0]
+    assert 'in parallel_map(abs, executor=RayExecutor(), in_flight=3), item ' in caught.value.__notes__[0]
     assert not ray.is_initialized()
 
 

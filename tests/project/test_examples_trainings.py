@@ -5,9 +5,12 @@ import shutil
 import signal
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+from running import module_of
 from scripts import EXAMPLES, ROOT, SECONDS, run_example, skip_without_packages
 
 KILLING = ROOT / 'tests' / 'support' / 'killing.py'
@@ -140,6 +143,55 @@ def test_the_page_has_the_whole_script_of_the_port():
     port = PAGE.read_text(encoding='utf-8').partition('### A port in five minutes')[2]
     shown = re.search(r'^```python\n(.*?)^```$', port, re.MULTILINE | re.DOTALL)[1]
     assert shown == (EXAMPLES / 'pytorch_images.py').read_text(encoding='utf-8')
+
+
+def loaded(name: str) -> Any:
+    skip_without_packages(EXAMPLES / name)
+    return module_of(EXAMPLES / name)
+
+
+def test_ddp_refuses_ranks_that_would_have_other_batches(monkeypatch):
+    ddp = loaded('ddp.py')
+    monkeypatch.setattr(ddp, 'dist', SimpleNamespace(get_rank=lambda: 0, get_world_size=lambda: 5))
+    with pytest.raises(SystemExit, match='^the number of ranks must divide 48, got 5$'):
+        ddp.train(1, None)
+
+
+def test_images_are_there_only_if_all_were_written(tmp_path, monkeypatch):
+    images = loaded('pytorch_images.py')
+    digits = SimpleNamespace(images=np.zeros((4, 8, 8)), target=[0, 1, 0, 1])
+    monkeypatch.setattr(images, 'load_digits', lambda: digits)
+
+    def killed(self, target):
+        raise KeyboardInterrupt
+
+    folder = tmp_path / 'digits'
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tmp_path), 'rename', killed)
+        with pytest.raises(KeyboardInterrupt):
+            images.write_digits(folder)
+    assert not folder.exists()
+    images.write_digits(folder)
+    assert len([*folder.glob('*/*.jpeg')]) == 4
+    assert [*tmp_path.iterdir()] == [folder]
+
+
+@pytest.mark.long
+def test_a_checkpoint_of_keras_counts_only_if_it_is_whole(tmp_path, monkeypatch):
+    keras_fit = loaded('keras_fit.py')
+    model = SimpleNamespace(save=lambda path: path.touch())
+    batch_iter = SimpleNamespace(state_dict=lambda: {'batch': 1})
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras_fit.os, 'replace', killed)
+        with pytest.raises(KeyboardInterrupt):
+            keras_fit.save(tmp_path / '3.json', model, batch_iter)
+    assert [*tmp_path.glob('*.json')] == []
+    keras_fit.save(tmp_path / '3.json', model, batch_iter)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['3.json', '3.keras']
 
 
 @pytest.mark.parametrize('name', TRAININGS)
