@@ -137,7 +137,8 @@ def load_by_random_id(
 
 
 def _check_sequence(where: str, name: str, value: Any) -> int:
-    check_source(f'{where}: `{name}`', value)
+    if isinstance(value, dict):
+        check_source(f'{where}: `{name}`', value)
     if isinstance(value, (Mapping, set, frozenset)) or hasattr(value, 'iloc') or not hasattr(value, '__getitem__'):
         raise TypeError(f'{where}: `{name}` must be a sequence (len and access by index), got {type(value).__name__}')
     try:

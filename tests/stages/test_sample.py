@@ -163,9 +163,7 @@ class TestSample:
 
     def test_a_data_frame_is_no_sequence(self):
         pd = pytest.importorskip('pandas')
-        with pytest.raises(
-            TypeError, match='^sample: `sequence` must not be a DataFrame, whose items are the names of its columns: '
-        ):
+        with pytest.raises(TypeError, match='must be a sequence .*, got DataFrame$'):
             sample(pd.DataFrame({'a': [1]}))
 
 
