@@ -335,7 +335,8 @@ class Stateless(Step):
 class Expanding(Step):
     """It makes any number of values of one, with the keys `(key, 0)`, `(key, 1)`, …
 
-    It remembers how many of them it gave. To go on, `work` runs once more on the item that it was at.
+    It remembers how many of them it gave. To go on, `work` runs once more on the item that it was at, with `first`, the
+    number of the value that it is to begin at.
     """
 
     remembers: ClassVar[bool] = True

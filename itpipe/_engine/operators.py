@@ -20,6 +20,7 @@ from itpipe._core.show import format_step
 from itpipe._core.steps import METER, Pair
 
 from .functions import ItemFunction, bind_option
+from .indexing import has_index, index_agrees
 from .meters import Meter
 from .seeds import Seeds
 from .stacks import user_stacklevel
@@ -141,7 +142,10 @@ class BatchOperator(Operator):
 
 
 class ExpandingOperator(Operator):
-    """Its entry: codes of the items that it is at, each with the number of what it gave of it last."""
+    """Its entry: codes of the items that it is at, each with the number of what it gave of it last.
+
+    Of items with an index, what was given is not read again.
+    """
 
     def start(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         self.entry = entry
@@ -150,12 +154,27 @@ class ExpandingOperator(Operator):
     def _resumed(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         last = {decode(code): n for code, n in entry}
         values = upstream.recompute(list(last))
-        begun = ((key, values.pop(key)) for key in last if key in values)
-        for key, value in self.step.work(begun, *self.options):
-            if key[1] > last[key[0]]:
-                yield key, value
-            del value
+        for key, n in last.items():
+            if key in values:
+                yield from self._parts((key, values.pop(key)), n + 1)
         yield from self.step.work(items, *self.options)
+
+    def _parts(self, pair: Pair, first: int) -> Iterator[Pair]:
+        return self.step.work(iter([pair]), *self.options, first=first)  # type: ignore[no-any-return]
+
+    def _recomputed(self, origins: dict[Any, tuple[Key, ...]], values: dict[Key, Any]) -> dict[Key, Any]:
+        wanted: dict[Key, list[int]] = {}
+        for origin, number in origins:
+            wanted.setdefault(origin, []).append(number)
+        found: dict[Key, Any] = {}
+        for origin in [*values]:
+            pair, numbers = (origin, values.pop(origin)), wanted[origin]
+            if has_index(pair[1]) and index_agrees(pair[1]):
+                found.update(chain.from_iterable(islice(self._parts(pair, n), 1) for n in numbers))
+            else:
+                begun = islice(self._parts(pair, 0), max(numbers) + 1)
+                found.update((key, part) for key, part in begun if key in origins)
+        return found
 
     def consumed(self, key: Any) -> Any:
         code, n = encode(key[0]), key[1]

@@ -13,7 +13,7 @@ from itpipe._core.keys import END
 from itpipe._core.notes import note
 from itpipe._core.steps import HIDDEN, METER, STOP, Expanding, ItemStep, Pair, State, Stateful, Stateless, identity
 from itpipe._engine.factories import factory, function_of
-from itpipe._engine.iterators import is_iterable, iterate
+from itpipe._engine.iterators import is_iterable, iterate, without_first
 from itpipe._engine.stream import Stage
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def filter_by(predicate: Callable[..., object], /, *args: Any, **kwargs: Any) ->
 class _Flatten(Parts):
     """The items of the items. Lists, tuples, generators and other iterables are taken apart by one level.
 
-    An item may hold any number of others, or none. No more of it is read than is needed. A dict gives its keys.
+    An item may hold any number of others, or none. No more of it is read than is needed, and where a run goes on, what
+    was delivered of an item with an index, such as a dataset, is not read again. A dict gives its keys.
     `flatten` has no options, so it is a stage by itself; `flatten()` is the same.
 
     While running, raises TypeError for an item that is not iterable.
@@ -148,11 +149,12 @@ def _filter_by(items: Iterator[Pair], predicate: ItemFunction, stop: Stop, meter
             probe.charge(meter)
 
 
-def _flatten(items: Iterator[Pair]) -> Iterator[Pair]:
+def _flatten(items: Iterator[Pair], first: int = 0) -> Iterator[Pair]:
     for key, value in items:
         position = -1
         try:
-            for position, part in enumerate(iterate(value)):
+            parts = without_first(first, iter(value), value) if first else iterate(value)
+            for position, part in enumerate(parts, first):
                 yield (key, position), part
         except Exception as error:
             if position < 0 and isinstance(error, TypeError) and not is_iterable(value):

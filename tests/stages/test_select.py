@@ -9,6 +9,7 @@ from itpipe import (
     map_at,
     mix,
     parallel_map,
+    pipe,
     reuse,
     sample,
     shuffle,
@@ -108,6 +109,47 @@ class TestFlatten:
 
         assert list([parts()] | flatten | take(2)) == [0, 1]
         assert read == [0, 1]
+
+    @pytest.mark.parametrize('behind', [[], [shuffle(3, seed=0)]], ids=['alone', 'behind it a buffer'])
+    def test_goes_on_without_reading_what_was_delivered(self, behind):
+        """Of items with an index; of others, up to what is needed."""
+
+        class Shard:
+            def __init__(self, number):
+                self.number = number
+
+            def __len__(self):
+                return 10
+
+            def __getitem__(self, n):
+                if not 0 <= n < 10:
+                    raise IndexError
+                read.append(10 * self.number + n)
+                return read[-1]
+
+        described = pipe(range(3), Shard, flatten, *behind)
+        read = []
+        every = list(described)
+        assert sorted(read) == sorted(every) == list(range(30))
+        run = iter(described)
+        head = [next(run) for _ in range(15)]
+        state = run.state_dict()
+        run.close()
+        read.clear()
+        assert head + list(described.resume(state)) == every
+        assert sorted(read) == sorted({*every} - {*head})
+
+    def test_goes_on_in_items_without_an_index(self):
+        def parts(number):
+            yield from range(10 * number, 10 * number + 10)
+
+        described = pipe(range(3), parts, flatten, shuffle(3, seed=0))
+        every = list(described)
+        run = iter(described)
+        head = [next(run) for _ in range(15)]
+        state = run.state_dict()
+        run.close()
+        assert head + list(described.resume(state)) == every
 
     def test_many_parts_behind_a_stage_with_a_state(self):
         """The logs are replayed while one item's parts are being delivered."""
