@@ -15,7 +15,7 @@ import weakref
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,8 +109,7 @@ class Recorder:
                 raise
         except OSError as error:
             raise type(error)(error.errno, f'{WHERE} cannot be written: {error.strerror}', self.path) from None
-        if not self._opened and hasattr(os, 'register_at_fork'):
-            os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
+        _to_let_go().add(self)
         self._opened = True
         self._file = file
 
@@ -262,11 +261,21 @@ class EpochRecord:
         self.received = partial(run.recorder.received, self)
 
 
-def _let_go(recorder: weakref.ref[Recorder]) -> None:
-    """In a fork of the process: close the file, or its lock would outlive the parent."""
-    if (copied := recorder()) is not None and (file := copied._file) is not None:
-        copied._set_up()
-        os.close(file)
+@cache
+def _to_let_go() -> weakref.WeakSet[Recorder]:
+    """The recorders that have opened a file. One hook is for all of them, as nothing can remove a hook."""
+    recorders = weakref.WeakSet[Recorder]()
+    if hasattr(os, 'register_at_fork'):
+        os.register_at_fork(after_in_child=partial(_let_go, recorders))
+    return recorders
+
+
+def _let_go(recorders: weakref.WeakSet[Recorder]) -> None:
+    """In a fork of the process: close the files, or their locks would outlive the parent."""
+    for recorder in list(recorders):
+        if (file := recorder._file) is not None:
+            recorder._set_up()
+            os.close(file)
 
 
 def _write(file: int, data: bytes) -> None:

@@ -460,6 +460,16 @@ def test_a_fork_writes_nothing_and_holds_nothing(path):
     assert [len(keys(path, n)) for n in range(2)] == [2, 1]
 
 
+def test_many_records_do_not_leave_a_hook_each(tmp_path, monkeypatch):
+    hooks = []
+    monkeypatch.setattr(recording, '_to_let_go', functools.cache(recording._to_let_go.__wrapped__))
+    monkeypatch.setattr(os, 'register_at_fork', lambda **hook: hooks.append(hook))
+    for n in range(3):
+        with Infinite(range(4), record=tmp_path / f'{n}.log') as batch_iter:
+            assert list(batch_iter) == [0, 1, 2, 3]
+    assert len(hooks) == 1  # nothing can remove it
+
+
 def test_it_goes_with_pickle_before_the_start(path):
     with pickle.loads(pickle.dumps(Infinite(range(4), batch_size=2, record=path, digest=True))) as batch_iter:
         received(batch_iter)

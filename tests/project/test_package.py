@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import site
 import subprocess
@@ -104,6 +105,13 @@ def test_what_is_installed_trains_and_has_its_command(built: Built, tmp_path: Pa
     assert Path(file).is_relative_to(built.python.parents[1])
     for command in [built.python.with_name('itpipe')], [built.python, '-m', 'itpipe']:
         assert done(*command, '--version', cwd=tmp_path) == f'itpipe {__version__}\n'
+
+
+def test_the_documentation_lists_all_extras() -> None:
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / 'pyproject.toml').read_text(encoding='utf-8'))['project']
+    page = (root / 'docs' / 'installation.md').read_text(encoding='utf-8')
+    assert {*re.findall(r'^\| `(\w+)` \|', page, re.MULTILINE)} == project['optional-dependencies'].keys()
 
 
 def mypy(project: Path, python: Path) -> subprocess.CompletedProcess[str]:
