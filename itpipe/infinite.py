@@ -235,7 +235,7 @@ class Infinite(Generic[B]):
                 recorder = Recorder(check_path(record, share and share[0]), digest, about)
         self._epochs = Epochs(
             self._stream.source, steps, seed, ahead, stall_timeout, batches_per_epoch, restart, recorder,
-            as_run(steps, ahead),
+            as_run(steps, ahead, prefetch),
         )  # fmt: skip
         check_alike('Infinite', self._stream.source, steps, self._epochs.seeded)
 

@@ -43,19 +43,19 @@ def prefetch(n: int | str) -> Same:
     return Same((step,))
 
 
-def as_run(steps: Sequence[Step | ItemStep], depth: int | None) -> AsRun:
-    """The steps as an `Infinite` with this `prefetch` runs them.
+def as_run(steps: Sequence[Step | ItemStep], depth: int | None, written: int | str | None = None) -> AsRun:
+    """The steps as an `Infinite` with this `prefetch`, which is written like that, runs them.
 
     If the last step hands batches over to the loop, as `to_device` does, the background thread does only that. Another
-    thread before it keeps `depth` batches ready.
+    thread before it keeps `depth` batches ready. In `stats`, it is named after the `Infinite`.
     """
     last = steps[-1] if steps else None
     if not isinstance(last, Step) or last.handover is None or depth == 0:
         return AsRun(steps, depth)
     given = last.handover
     before = Stateless(
-        'prefetch', _prefetch, (STOP, METER, depth), gives='same', fingerprint='', itemwise=True,
-        args=() if depth is None else (depth,), elsewhere=Elsewhere('thread', limit=depth),
+        'Infinite', _prefetch, (STOP, METER, depth), gives='same', fingerprint='', itemwise=True,
+        kwargs={} if written is None else {'prefetch': written}, elsewhere=Elsewhere('thread', limit=depth),
     )  # fmt: skip
     hand = replace(last, work=given.work, options=given.options, elsewhere=None, handover=None)
     return AsRun((*steps[:-1], before, hand), given.ahead, given.receive)

@@ -139,6 +139,22 @@ class TestOnTheCpu:
         with pickle.loads(pickle.dumps(batch_iter)) as other:
             assert values(other) == values(BATCHES)
 
+    @pytest.mark.parametrize(
+        ('options', 'name'),
+        [
+            ({}, 'Infinite()'),
+            ({'prefetch': 3}, 'Infinite(prefetch=3)'),
+            ({'prefetch': '1MB'}, "Infinite(prefetch='1MB')"),
+        ],
+    )
+    def test_stats_name_what_was_written(self, options: dict[str, Any], name: str) -> None:
+        """Not a stage `prefetch`, which nobody wrote."""
+        with Infinite(BATCHES | to_device('cpu'), **options) as batch_iter:
+            next(iter(batch_iter))
+            names = [stage.name for stage in batch_iter.stats().stages]
+        assert names[names.index("to_device('cpu')") - 1] == name
+        assert not [each for each in names if each.startswith('prefetch')]
+
     def test_a_stall_is_told_of(self) -> None:
         """Where the thread before it is."""
         told = threading.Event()
