@@ -364,13 +364,15 @@ class Infinite(Generic[B]):
         epoch, then all that follow. It has to be the same pipeline, with the same options and seeds. It may run in
         another way: with or without `parallel_map`, in threads or processes, with another number of them, or further
         ahead. `batches_per_epoch` may be different, too. So may `batch_size`, if no stage behind the batches remembers
-        anything: the next batch begins where the last one ended. The data must be
-        the same: the number of its items is compared, and a few items of lists and arrays, floats aside.
+        anything: the next batch begins where the last one ended, and an epoch that had begun ends with the batch that
+        has its last item. The data must be the same: the number of its items is compared, and a few items of lists and
+        arrays, floats aside.
 
         With `strict=False`, it may be another pipeline if it can go on exactly. Between two passes that is any
         pipeline. In the middle of a pass, it may have other item-wise stages, another rule for batches, or another
-        filter after all stages that remember something. Items of the data may be others, but not their number. See the
-        page "Reproducible and resumable".
+        filter after all stages that remember something. If batches are then made by another rule, a new epoch begins,
+        with a warning. Items of the data may be others, but not their number. See the page "Reproducible and
+        resumable".
 
         With `append=True`, the data may have more items than it had, behind those. The rest of the pass is of the items
         that there were; the new ones come from the next pass on. The source must have a length and an index, with or

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,30 @@ from itpipe._core.show import shortened
 from itpipe._core.steps import ItemStep, State, Step
 
 from .dealing import deal
-from .fingerprint import differ_in_batch_size, differ_in_weights, difference, names_in, pipeline_text
+from .fingerprint import (
+    batching,
+    differ_in_batch_size,
+    differ_in_weights,
+    difference,
+    items_in_batch,
+    names_in,
+    pipeline_text,
+)
 from .order import last_shard
 from .same_data import DataDifference, count_in, data_difference, data_text, first_items, may_grow
-from .state_checks import FORMAT, MERGED, Position, check_position, checksum, listed, named, rank_in_words, read_state
+from .stacks import user_stacklevel
+from .state_checks import (
+    FORMAT,
+    Position,
+    check_position,
+    checksum,
+    is_merged,
+    listed,
+    named,
+    rank_in_words,
+    ranks_of,
+    read_state,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from .source import Source
@@ -60,7 +81,7 @@ class StateCodec:
         """
         position = read_state(where, 'state', state)
         rank, text = state['shard'], state['pipeline']
-        if rank == MERGED and self.shard is not None:
+        if is_merged(rank) and self.shard is not None:
             names = names_in(text)
             try:
                 position = position._replace(in_pass=named(deal(listed(position.in_pass, names), *self.shard), names))
@@ -104,6 +125,26 @@ class StateCodec:
         before = StateCodec(first_items(where, self.source, count), self.steps, self.seed)
         position = before.read(where, state, strict)
         return position, self if position.in_pass is None else before
+
+    def batches(self, where: str, state: State) -> int:
+        """How many batches of this pipeline have what was received of the epoch in those of the state.
+
+        If batches are made as they were, these are as many, also where there are other ranks. If not, an epoch that has
+        begun ends where it would have ended by its items: with the batch that has the last one.
+        """
+        batches: int = state['batch']
+        if batches == 0 or batching(state['pipeline']) == batching(self.text):
+            return batches
+        there, here = items_in_batch(state['pipeline']), items_in_batch(self.text)
+        ranks, ranks_here = ranks_of(state['shard']), ranks_of(self.shard)
+        if there is None or here is None or ranks is None or ranks_here is None:
+            warnings.warn(
+                f'{where}: batches are made by another rule than in `state`, so it is not known what is left of the'
+                ' epoch: a new one begins with the next batch',
+                stacklevel=user_stacklevel(),
+            )
+            return 0
+        return batches * there * ranks // (here * ranks_here)
 
     def _read_edited(self, where: str, text: str, position: Position, strict: bool) -> Position:
         from .edits import edited  # seldom needed

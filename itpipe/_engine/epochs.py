@@ -234,6 +234,7 @@ class Epochs:
                 f'{where}: `append=True` does not go with `record` in the middle of a pass, as a record is of'
                 ' one pipeline; record from the next pass on'
             )
+        start = start._replace(batch=codec.batches(where, state))
         with self._starting:
             run, self.run, self._next_start = self.run, None, start
             self._before = None if codec is self.codec else codec

@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from .source import Source
 
 __all__ = [
+    'batching',
     'differ_in_batch_size',
     'differ_in_weights',
     'difference',
     'entry_names',
     'fingerprint',
+    'items_in_batch',
     'names_in',
     'pipeline_text',
     'split_lines',
@@ -107,6 +109,22 @@ def names_in(text: str) -> list[str]:
 def differ_in_batch_size(there: str, here: str) -> bool:
     """Whether the pipelines are the same but for how many items make a batch."""
     return there != here and re.sub(SIZE, '', there) == re.sub(SIZE, '', here)
+
+
+def batching(text: str) -> list[str]:
+    """How the pipeline with this text makes batches, as lines of the text."""
+    return [line for line in text.split('\n') if line.startswith('[')]
+
+
+def items_in_batch(text: str) -> int | None:
+    """How many items are in what comes out of the pipeline with this text; None if that is not always the same."""
+    count = 1
+    for mark, line in split_lines(text)[1]:
+        if mark == '[]' and (size := re.search(SIZE, f'[]\t{line}')):
+            count *= int(size[0])
+        elif mark.startswith('[') or (mark[:1] in ('*', '!') and count > 1):
+            return None
+    return count
 
 
 def difference(there: str, here: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from .dealing import check_dealt, merge
 from .fingerprint import difference, names_in
 from .same_data import data_difference
-from .state_checks import MERGED, checksum, in_written_order, listed, named, rank_in_words, read_state
+from .state_checks import MERGED, checksum, in_written_order, is_merged, listed, named, rank_in_words, read_state
 
 __all__ = ['merge_states']
 
@@ -59,7 +59,7 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
                 f'{where}: `states[{n}]` is that of a run with `shard` in a stream that another stage joins or repeats,'
                 ' such as `zip_with` or `cycle`; such a run goes on in the same number of ranks only'
             )
-        if not isinstance(state['shard'], list):
+        if state['shard'] is None or is_merged(state['shard']):
             raise ValueError(f'{where}: `states[{n}]` is that of {rank_in_words(state["shard"])}')
         if state['pipeline'] != states[0]['pipeline']:
             raise ValueError(
@@ -94,5 +94,6 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
         raise ValueError(f'{where}: `states` are damaged: they do not say the same of the steps') from None
     first, position = by_rank[0]
     merged = position._replace(batch=max(position.batch for position in positions), in_pass=in_written_order(in_pass))
-    check = checksum(first['pipeline'], first.get('data', ''), MERGED)(merged)
-    return first | {'shard': MERGED, 'batch': merged.batch, 'position': merged.in_pass, 'check': check}
+    shard = [MERGED, ranks]
+    check = checksum(first['pipeline'], first.get('data', ''), shard)(merged)
+    return first | {'shard': shard, 'batch': merged.batch, 'position': merged.in_pass, 'check': check}

@@ -26,17 +26,19 @@ __all__ = [
     'check_position',
     'checksum',
     'in_written_order',
+    'is_merged',
     'key_test',
     'listed',
     'named',
     'rank_in_words',
+    'ranks_of',
     'read_state',
 ]
 
 FORMAT: Final = 1
 """The version of the format. States of other versions are refused."""
 MERGED: Final = 'merged'
-"""Stands in the place of a rank in the state that `merge_states` makes."""
+"""Stands in the place of the rank in the state that `merge_states` makes, before the number of ranks."""
 
 
 class Position(NamedTuple):
@@ -55,7 +57,20 @@ def rank_in_words(shard: Any) -> str:
     """Whose state it is that has this for its "shard"."""
     if shard is None:
         return 'a run without `shard`'
-    return 'merged ranks' if shard == MERGED else f'rank {shard[0]} of {shard[1]}'
+    return 'merged ranks' if is_merged(shard) else f'rank {shard[0]} of {shard[1]}'
+
+
+def is_merged(shard: Any) -> bool:
+    """Whether the state that has this for its "shard" is one that `merge_states` has made."""
+    return shard == MERGED or (isinstance(shard, list) and shard[:1] == [MERGED])
+
+
+def ranks_of(shard: Any) -> int | None:
+    """How many ranks received what the state that has this for its "shard" tells of; None if it does not say."""
+    if shard is None:
+        return 1
+    count: int | None = None if shard == MERGED else shard[1]
+    return count
 
 
 def read_state(where: str, name: str, state: Any) -> Position:
@@ -99,8 +114,11 @@ def _check_form(state: State, position: Position) -> None:
         raise ValueError('its "pipeline" is not text')
     if not is_data_text(data := state.get('data', '')):  # states that were saved before have none
         raise ValueError(f'its "data" cannot be {shortened(data)}')
-    of_rank = isinstance(shard, list) and len(shard) == 2 and all(map(is_count, shard)) and shard[0] < shard[1]
-    if not (shard is None or shard == MERGED or of_rank):
+    if isinstance(shard, list) and len(shard) == 2 and is_count(shard[1]):
+        known = shard[1] > 0 if is_merged(shard) else is_count(shard[0]) and shard[0] < shard[1]
+    else:
+        known = shard is None or shard == MERGED
+    if not known:
         raise ValueError(f'its "shard" cannot be {shortened(shard)}')
     for name, value in (('pass', position.pass_), ('batch', position.batch)):
         if not is_count(value):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import warnings
 import weakref
 from collections import Counter, deque
 from functools import partial
@@ -36,6 +37,7 @@ from itpipe import (
     flatten,
     load_by_random_id,
     map_at,
+    merge_states,
     mix,
     parallel_map,
     prefetch,
@@ -49,6 +51,7 @@ from itpipe import (
     with_rng,
 )
 from itpipe._core.keys import Batch
+from itpipe._engine.state_checks import Position, checksum
 
 pytestmark = [
     pytest.mark.usefixtures('fickle'),
@@ -355,6 +358,87 @@ def test_the_length_of_an_epoch_may_be_another():
     with batches(batches_per_epoch=1) as it:
         it.load_state_dict(state)
         assert [len(list(it)) for _ in range(3)] == [0, 1, 1]
+
+
+def of_size(size, length, **options):
+    return Infinite(range(24), batch_size=size, batches_per_epoch=length, combiner=list, **options)
+
+
+@pytest.mark.parametrize(
+    ('old', 'taken', 'new', 'expected'),
+    [
+        ((2, 6), 3, (4, 3), [2, 3, 3]),
+        ((2, 6), 2, (4, 3), [2, 3, 3]),
+        ((2, 6), 6, (4, 3), [0, 3, 3]),
+        ((4, 3), 1, (2, 6), [4, 6, 6]),
+        ((4, 3), 3, (2, 6), [0, 6, 6]),
+        ((2, 6), 1, (8, 2), [2, 1, 2]),
+        ((3, 4), 3, (2, 6), [2, 6]),
+        ((2, None), 4, (8, None), [2, 3]),
+    ],
+)
+def test_with_another_size_of_batches_the_epoch_ends_where_it_would_have_by_its_items(old, taken, new, expected):
+    with of_size(*old) as it:
+        epoch = it()
+        for _ in range(taken):
+            next(epoch)
+        state = it.state_dict()
+    with warnings.catch_warnings(), of_size(*new) as it:
+        warnings.filterwarnings('ignore', 'Infinite: an epoch ended after')
+        it.load_state_dict(state)
+        epochs = [list(it) for _ in expected]
+    assert [len(epoch) for epoch in epochs] == expected
+    received = taken * old[0]
+    assert [x for epoch in epochs for batch in epoch for x in batch][: 24 - received] == list(range(received, 24))
+
+
+def test_with_another_rule_of_batches_a_new_epoch_begins():
+    with of_size(2, 6) as it:
+        next(it())
+        state = it.state_dict()
+    with Infinite(range(24), batch_size=lambda items, _: len(items) < 3, combiner=list, batches_per_epoch=2) as it:
+        with pytest.warns(
+            UserWarning, match='^Infinite.load_state_dict: batches are made by another rule than in'
+        ) as w:
+            it.load_state_dict(state, strict=False)
+        assert w[0].filename == __file__
+        assert [list(it), list(it)] == [[[2, 3, 4], [5, 6, 7]], [[8, 9, 10], [11, 12, 13]]]
+
+
+@pytest.mark.parametrize(
+    ('ranks', 'size', 'length', 'left'),
+    [(3, 8, 4, 2), (4, 6, 4, 2), (2, 6, 4, 2), (2, 12, 4, 2), (2, 6 * 4, 2, 1), (1, 12, 8, 4)],
+)
+def test_merged_states_know_how_much_all_ranks_received(ranks, size, length, left):
+    """Global batches of 24 items, of which two were received. With the same `batch_size`, steps are counted."""
+    states = []
+    for rank in range(4):
+        with Infinite(range(480), batch_size=6, batches_per_epoch=4, shard=(rank, 4)) as it:
+            epoch = it()
+            next(epoch), next(epoch)
+            states.append(it.state_dict())
+    merged = through_json(merge_states(states))
+    assert merged['shard'] == ['merged', 4]
+    for rank in range(ranks):
+        with Infinite(range(480), batch_size=size, batches_per_epoch=length, shard=(rank, ranks)) as it:
+            it.load_state_dict(merged)
+            assert [len(list(it)) for _ in range(2)] == [left, length]
+
+
+def test_a_merged_state_without_the_number_of_ranks():
+    """As they were written before it was in them."""
+    with Infinite(range(48), batch_size=2, batches_per_epoch=4, shard=(0, 1)) as it:
+        next(it())
+        merged = merge_states([it.state_dict()])
+    position = Position(merged['entropy'], merged['pass'], merged['batch'], merged['position'])
+    merged |= {'shard': 'merged', 'check': checksum(merged['pipeline'], merged['data'], 'merged')(position)}
+    with Infinite(range(48), batch_size=2, batches_per_epoch=4, shard=(0, 1)) as it:
+        it.load_state_dict(merged)
+        assert len(list(it)) == 3
+    with Infinite(range(48), batch_size=4, batches_per_epoch=4, shard=(0, 1)) as it:
+        with pytest.warns(UserWarning, match='a new one begins with the next batch$'):
+            it.load_state_dict(merged)
+        assert len(list(it)) == 4
 
 
 def test_before_the_first_batch_a_state_is_the_beginning():

@@ -448,7 +448,7 @@ def test_ranks_in_step_leave_little_to_say():
         'source': 1600,
         'steps': {'shard': {'own': {'dealt': {'begun': 1600, 'passed': 1600, 'seen': []}}, 'slots': []}},
     }
-    assert (merged['shard'], merged['batch'], merged['pass']) == ('merged', 50, 0)
+    assert (merged['shard'], merged['batch'], merged['pass']) == (['merged', 8], 50, 0)
     assert len(json.dumps(merged)) < 400
 
 
