@@ -198,6 +198,44 @@ def _transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     sys.modules['transformers.trainer_callback'].ExportableState = type('ExportableState', (), {})  # type: ignore[attr-defined]
 
 
+def control(save: bool = False, evaluate: bool = False) -> Any:
+    return types.SimpleNamespace(should_save=save, should_evaluate=evaluate)
+
+
+@pytest.mark.usefixtures('_transformers')
+def test_a_checkpoint_that_a_callback_behind_asks_for_has_the_latest_state() -> None:
+    with Infinite(range(20), batch_size=2, batches_per_epoch=5) as batch_iter:
+        train_loader = loader(batch_iter)
+        callback, epoch = train_loader.trainer_callback, iter(train_loader)
+        next(epoch)
+        callback.on_step_end(None, None, control(save=True))
+        next(epoch)
+        callback.on_step_end(None, None, control())
+        assert callback.state()['attributes']['states'] == [train_loader.state_dict()]
+
+
+@pytest.mark.usefixtures('_transformers')
+def test_with_several_ranks_a_checkpoint_never_has_old_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where `save_strategy='best'` decides behind the evaluation, nor where a callback behind asks for it."""
+    with Infinite(range(40), batch_size=2, batches_per_epoch=5, seed=0, shard=(0, 2)) as batch_iter:
+        train_loader = loader(batch_iter)
+        callback, epoch = train_loader.trainer_callback, iter(train_loader)
+        gathered = types.SimpleNamespace(
+            get_world_size=lambda: 2, all_gather_object=lambda into, own: into.__setitem__(slice(None), [own, own])
+        )
+        monkeypatch.setattr(itpipe.integrations.transformers, 'distributed', lambda: gathered)
+        next(epoch)
+        callback.on_step_end(types.SimpleNamespace(save_strategy='best'), None, control(evaluate=True))
+        assert callback.state()['attributes']['states'] == [train_loader.state_dict()] * 2
+        next(epoch)
+        callback.on_step_end(types.SimpleNamespace(save_strategy='steps'), None, control(evaluate=True))
+        with pytest.warns(UserWarning, match='^trainer_callback: the checkpoint does not have the states of the ranks'):
+            saved = callback.state()
+        trained = types.SimpleNamespace(global_step=2, stateful_callbacks={'ItpipeState': saved})
+        with pytest.raises(ValueError, match='^trainer_callback: the checkpoint does not have the states of the ranks'):
+            callback.on_train_begin(None, trained, control())
+
+
 @pytest.mark.usefixtures('_transformers')
 def test_each_rank_goes_on_by_its_own_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of all ranks are gathered before rank 0 is asked for them."""
@@ -216,7 +254,7 @@ def test_each_rank_goes_on_by_its_own_state(monkeypatch: pytest.MonkeyPatch) -> 
         get_world_size=lambda: 2, all_gather_object=lambda into, own: into.__setitem__(slice(None), states)
     )
     monkeypatch.setattr(itpipe.integrations.transformers, 'distributed', lambda: gathered)
-    save, none = types.SimpleNamespace(should_save=True), types.SimpleNamespace(should_save=False)
+    save, none = control(save=True), control()
     callbacks[0].on_step_end(None, None, none)
     assert callbacks[0].states is None
     callbacks[0].on_step_end(None, None, save)

@@ -9,8 +9,8 @@ from contextlib import suppress
 from itertools import count
 from typing import Any, Generic, Protocol, TypeVar
 
-from itpipe._core.steps import ItemStep, Step
 from itpipe._engine.epochs import Epochs
+from itpipe._engine.fingerprint import batching, items_in_batch
 from itpipe._engine.stacks import user_stacklevel
 from itpipe._engine.stream import Stream
 from itpipe.integrations.lightning import closing_callback
@@ -73,25 +73,28 @@ class Loader(Generic[B]):
     collate_fn = staticmethod(next)
     """Of the list with the number of a batch, `dataset` gives a list with the batch."""
     # Those of a DataLoader without workers: trainers make another one with them.
-    drop_last, num_workers, pin_memory, timeout, persistent_workers = False, 0, False, 0, False
+    num_workers, pin_memory, timeout, persistent_workers = 0, False, 0, False
     worker_init_fn = multiprocessing_context = generator = prefetch_factor = None
 
     def __init__(self, batch_iter: _BatchIter[B]):
         self.batch_iter = batch_iter
         self._epochs = batch_iter._epochs
-        self.batch_size = _batch_size(self._epochs.steps)
+        text = self._epochs.codec.text
+        self.batch_size = items_in_batch(text) if batching(text) else None
+        self.drop_last = bool(self.batch_size) and 'drop_last=True' in batching(text)[-1]
         self.dataset = _Batches(batch_iter)
         self.sampler = _numbers(self)
         self.batch_sampler = _Lists(self.sampler)
 
     def __iter__(self) -> Iterator[B]:
         state = _gradient_state()
-        batches = self.dataset
+        self.dataset.loaded = False
+        epoch = _Batches(self.batch_iter)  # its own, as several may be iterated at once
         try:
-            batches.begin()
-            for batch in batches:
+            epoch.begin()
+            for batch in epoch:
                 if state is not None:
-                    state.end_of_dataloader = batches.taken == self._length
+                    state.end_of_dataloader = epoch.taken == self._length
                 yield batch
                 del batch
         finally:
@@ -117,7 +120,8 @@ class Loader(Generic[B]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from this state; behind the last batch of an epoch with the next one."""
         self.batch_iter.load_state_dict(state)
-        if state['batch'] and state['batch'] == self._length:
+        self.dataset.loaded = True
+        if (taken := self._epochs.taken_before) and taken == self._length:
             self._epochs.leave_epoch()
 
     def close(self) -> None:
@@ -140,6 +144,9 @@ class Loader(Generic[B]):
         """A callback for Lightning's `Trainer`, see `Infinite.closing_callback`."""
         return closing_callback(self)
 
+    def __reduce__(self) -> Any:
+        return loader, (self.batch_iter,)
+
     def __repr__(self) -> str:
         return f'loader({self.batch_iter!r})'
 
@@ -153,6 +160,8 @@ class _Batches(Generic[B]):
         self._warned = False
         self.taken = 0
         """How many of them were received, also in the run that was stopped."""
+        self.loaded = False
+        """Whether a state was loaded, which says where to begin, and not the first number that is asked for."""
 
     def begin(self) -> None:
         """Let the next epoch be the current one."""
@@ -168,6 +177,14 @@ class _Batches(Generic[B]):
         return batch
 
     def __getitem__(self, number: int) -> B:
+        try:
+            return self._at(number)
+        except StopIteration:
+            raise IndexError(f'loader: there is no batch {number} in this epoch') from None
+
+    def _at(self, number: int) -> B:
+        if self.loaded:  # with another size of batches, the trainer may count otherwise
+            self.loaded, self.taken = False, number
         if self.taken < number and not self._warned:
             self._warned = True
             warnings.warn(
@@ -181,7 +198,7 @@ class _Batches(Generic[B]):
         return next(self)
 
     def __getitems__(self, numbers: list[int]) -> Iterator[B]:
-        return iter([self[number] for number in numbers])
+        return iter([self._at(number) for number in numbers])
 
 
 def _numbers(batches: Loader[Any]) -> Any:
@@ -218,18 +235,6 @@ class _Lists:
 
     def __len__(self) -> int:
         return len(self.sampler)
-
-
-def _batch_size(steps: Any) -> int | None:
-    """How many items are in a batch, if all steps are of this kind."""
-    for step in reversed(steps):
-        inner = step.elsewhere.steps if isinstance(step, Step) and step.elsewhere is not None else ()
-        if inner and (found := _batch_size(inner)) is not None:
-            return found
-        if isinstance(step, (Step, ItemStep)) and step.name == 'batch_by':
-            size = step.args[0] if step.args else None
-            return size if type(size) is int else None
-    return None
 
 
 def _gradient_state() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from running import raises
 
 import itpipe
-from itpipe import Infinite, batch_by, combine, parallel_map, shuffle, stream, take
+from itpipe import Infinite, batch_by, combine, flatten, parallel_map, shuffle, stream, take
 from itpipe.integrations.torch import Loader, loader, to_device
 
 torch = pytest.importorskip('torch')
@@ -59,10 +60,16 @@ class TestWhatItHas:
             (lambda: Infinite(range(9) | parallel_map(batch_by(3) | combine, threads=1) | to_device('cpu')), 3),
             (lambda: Infinite(range(9), batch_size=lambda items, _: len(items) > 2), None),
             (lambda: Infinite(range(9)), None),
+            (lambda: Infinite(range(9) | batch_by(3) | flatten), None),
+            (lambda: Infinite(range(9) | batch_by(3) | batch_by(2)), 6),
         ],
     )
     def test_its_batch_size(self, batch_iter: Any, size: int | None) -> None:
         assert loader(batch_iter()).batch_size == size
+
+    def test_it_says_whether_the_last_batch_is_left_out(self) -> None:
+        assert loader(numbers(drop_last=True)).drop_last
+        assert loader(Infinite(range(9), batch_size=2, drop_last=True, threads=2)).drop_last
 
     def test_it_has_the_options_of_a_dataloader_without_workers(self) -> None:
         batches, other = loader(numbers()), torch.utils.data.DataLoader([1])
@@ -95,6 +102,29 @@ class TestWhatItHas:
     def test_wrong_arguments(self, value: Any, text: str) -> None:
         with raises(TypeError, text):
             loader(value)
+
+    @pytest.mark.parametrize('restart', [False, True])
+    def test_two_epochs_at_once(self, restart: bool) -> None:
+        """As those of the Infinite: with `restart` both have all batches, without they share them."""
+        with numbers(restart=restart) as plain, numbers(restart=restart) as batch_iter:
+            batches = loader(batch_iter)
+            got, expected = ([values(pair) for pair in zip(each, each, strict=False)] for each in (batches, plain))
+            assert got == expected
+            assert len(got) == 4
+
+    def test_it_is_pickled_before_it_runs(self) -> None:
+        other = pickle.loads(pickle.dumps(loader(numbers())))
+        with numbers() as plain:
+            assert values(other) == values(plain)
+        other.close()
+
+    def test_behind_the_last_batch_there_is_none(self) -> None:
+        with numbers() as batch_iter:
+            batches = loader(batch_iter)
+            batches.dataset.begin()
+            assert len([batches.dataset[n] for n in range(4)]) == 4
+            with raises(IndexError, 'loader: there is no batch 4 in this epoch'):
+                batches.dataset[4]
 
 
 class TestStates:
@@ -156,6 +186,22 @@ class TestStates:
                 batches.dataset, batch_sampler=batches.batch_sampler, collate_fn=batches.collate_fn
             )
             assert values(whole) == rest
+
+    def test_a_trainer_that_counts_in_other_batches_skips_none(self) -> None:
+        """It counts steps: 3 were done. With batches of 4 these are one, and nothing is left out."""
+        with numbers(6) as batch_iter:
+            epoch = batch_iter()
+            for _ in range(4):
+                next(epoch)
+            state = batch_iter.state_dict()
+            rest = [n for batch in values(epoch) for n in batch]
+        with Infinite(range(24), shuffle(9), batch_size=4, batches_per_epoch=3, seed=0) as batch_iter:
+            batches = loader(batch_iter)
+            batches.load_state_dict(state)
+            skipping = torch.utils.data.DataLoader(
+                batches.dataset, batch_sampler=Skipping(batches.batch_sampler, 2), collate_fn=batches.collate_fn
+            )
+            assert [n for batch in values(skipping) for n in batch] == rest
 
 
 class Skipping:
