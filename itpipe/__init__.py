@@ -23,6 +23,10 @@ from .stages.select import filter_by, flatten, skip, take
 from .stages.shard import shard
 
 if _TYPE_CHECKING:
+    from . import dpipe as dpipe
+    from . import files as files
+    from . import image as image
+    from . import testing as testing
     from ._engine.merging import merge_states
     from .integrations.ray import RayExecutor
     from .stages.bucket import bucket_by
@@ -117,15 +121,19 @@ _LATER: dict[str, str] = {
     **{name: f'tools.{name}' for name in ('check', 'debug', 'explain', 'headspace', 'plot', 'watch')},
 }
 """The modules of the names that are imported when they are first used."""
+_PACKAGES = ('dpipe', 'files', 'image', 'testing')
+"""So are these."""
 
 _publish(globals())
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_PACKAGES})
 
 
 def __getattr__(name: str) -> _Any:
+    if name in _PACKAGES:
+        return _import_module(f'.{name}', __name__)
     if name not in _LATER:
         raise _no_name(__name__, name)
     globals()[name] = getattr(_import_module(f'.{_LATER[name]}', __name__), name)

@@ -80,3 +80,10 @@ def test_a_name_that_is_imported_later_is_the_same_by_every_way(name: str) -> No
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="^module 'itpipe' has no attribute 'nothing'$"):
         itpipe.nothing
+
+
+@pytest.mark.parametrize('package', ['dpipe', 'files', 'image', 'testing'])
+def test_packages_are_there_without_an_import_of_their_own(package: str) -> None:
+    code = f'import itpipe\nassert {package!r} in dir(itpipe)\nprint(itpipe.{package}.__name__)'
+    done = subprocess.run([sys.executable, '-c', code], check=False, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f'itpipe.{package}\n', '')
