@@ -592,6 +592,12 @@ def _in_workers(stream: Stream[Any], batches: Stage[Any, Any], workers: dict[str
     last = max((n for n, step in enumerate(steps, 1) if not isinstance(step, ItemStep)), default=0)
     one_by_one: Any = Stage(steps[last:])
     *made, end = batches.steps
+    for step in made:
+        if isinstance(step, Step) and step.handover is not None:
+            raise TypeError(
+                f'Infinite: with workers, `{format_step(step)}` must be the end of `combiner`, as only this process can'
+                ' do that; call what stands behind it in the loop, or leave out the workers'
+            )
     here = isinstance(end, Step) and end.handover is not None  # which only this process can do
     whole: Any = parallel_map(one_by_one | (Stage(tuple(made)) if here else batches), **workers)
     return pipe(Stream(stream.source, steps[:last]), whole, *([Stage((end,))] if here else []))

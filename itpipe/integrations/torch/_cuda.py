@@ -28,6 +28,17 @@ def has_to(value: Any) -> bool:
     return callable(getattr(value, 'to', None)) and not isinstance(value, type)
 
 
+def memory_of(torch: Any, tensor: Any) -> list[Any]:
+    """The tensors that have the memory of this one: those of a sparse tensor, or itself."""
+    if tensor.layout == torch.strided:
+        return [tensor]
+    if tensor.layout == torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+
+
 class Sent(NamedTuple):
     """A batch on its way to a device."""
 
@@ -46,7 +57,8 @@ class Sent(NamedTuple):
         stream = self.torch.cuda.current_stream(self.device)
         stream.wait_event(self.event)
         for tensor in self.copies:
-            tensor.record_stream(stream)
+            for part in memory_of(self.torch, tensor):
+                part.record_stream(stream)
         return mapped(self.batch, self._moved) if self.others else self.batch
 
     def _moved(self, value: Any) -> Any:

@@ -108,6 +108,7 @@ def _send(items: Iterator[Pair], where: str, device: Any, pin_memory: bool, begu
     copies = None
     if device.type == 'cuda':
         with _named(where):
+            torch.cuda.init()  # whose error says what is missing
             if threading.get_ident() != begun_in:  # a thread of ours, which may begin the next pass
                 torch.cuda.set_device(device)
             copies = Copies(torch, device, pin_memory)

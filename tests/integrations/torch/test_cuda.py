@@ -16,7 +16,7 @@ torch = pytest.importorskip('torch')
 from fake_cuda import FakeTorch, OnDevice, Stream  # noqa: E402
 
 import itpipe.integrations.torch._cuda  # noqa: E402
-from itpipe.integrations.torch._cuda import Copies  # noqa: E402
+from itpipe.integrations.torch._cuda import Copies, memory_of  # noqa: E402
 
 DEVICE = torch.device('cuda', 0)
 
@@ -184,3 +184,15 @@ def test_other_objects_are_moved_where_they_are_received(fake: FakeTorch) -> Non
 def test_what_is_on_the_device_stays(fake: FakeTorch) -> None:
     there = fake.cuda.allocate(torch.zeros(3))
     assert Copies(fake, DEVICE, pin_memory=True).send([there, 'x']).receive()[0] is there
+
+
+@pytest.mark.filterwarnings('ignore:Sparse')
+@pytest.mark.parametrize('kind', ['sparse_coo', 'sparse_csr', 'sparse_csc', 'sparse_bsr', 'sparse_bsc', 'strided'])
+def test_the_memory_of_sparse_tensors(kind: str) -> None:
+    """`record_stream` is only for the tensors in them."""
+    dense = torch.eye(4)
+    size = {'blocksize': (2, 2)} if kind in ('sparse_bsr', 'sparse_bsc') else {}
+    tensor = dense if kind == 'strided' else dense.to_sparse(layout=getattr(torch, kind), **size)
+    parts = memory_of(torch, tensor)
+    assert len(parts) == {'strided': 1, 'sparse_coo': 2}.get(kind, 3)
+    assert all(part.layout == torch.strided and part.numel() for part in parts)

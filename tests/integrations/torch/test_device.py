@@ -356,3 +356,19 @@ def test_on_a_real_device(pin_memory: bool) -> None:
             sums.append(batch.sum() + 0 * busy[0, 0])
             del batch
     assert [round(float(each)) for each in sums] == [n * shape[0] * shape[1] for n in range(count)]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a device')
+def test_without_cuda_the_error_is_that_of_torch() -> None:
+    error = pytest.raises((AssertionError, RuntimeError), match=r'(?i)cuda|nvidia')
+    with Infinite(BATCHES | to_device('cuda:0')) as batch_iter, error:
+        next(batch_iter())
+
+
+def test_what_stands_behind_it_in_a_combiner_with_workers() -> None:
+    text = (
+        "Infinite: with workers, `to_device('cpu')` must be the end of `combiner`, as only this process can do that;"
+        ' call what stands behind it in the loop, or leave out the workers'
+    )
+    with raises(TypeError, text):
+        Infinite(range(8), batch_size=2, combiner=combine() | to_device('cpu') | abs, threads=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections import OrderedDict, UserDict
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -95,3 +96,46 @@ def test_what_moves_itself_is_a_value() -> None:
     moving = Moving(ONE)
     assert mapped([moving], lambda value: seen.append(value) or value) == [moving]
     assert seen == [moving]
+
+
+class Tensors(MutableMapping[str, Any]):
+    """As a TensorDict: a mapping that moves itself."""
+
+    def __init__(self, **parts: Any):
+        self.parts = parts
+
+    def __getitem__(self, key: str) -> Any:
+        return self.parts[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.parts[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self.parts[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parts)
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def to(self, device: Any) -> str:
+        return f'moved to {device}'
+
+
+def test_a_mapping_that_moves_itself_is_a_value() -> None:
+    assert mapped({'x': Tensors(y=ONE)}, lambda value: value.to('there')) == {'x': 'moved to there'}
+
+
+class Output(OrderedDict[str, Any]):
+    """As the outputs of transformers."""
+
+    def update(self, *_: Any, **__: Any) -> None:
+        raise AttributeError('You cannot use `update`')
+
+
+def test_a_dict_that_refuses_update() -> None:
+    given = Output()
+    given['x'], given['y'] = ONE, 'a'
+    got = mapped(given, doubled)
+    assert (type(got), dict(got), dict(given)) == (Output, {'x': 2.0, 'y': 'a'}, {'x': ONE, 'y': 'a'})
