@@ -198,9 +198,19 @@ def test_an_error_of_a_run_that_goes_on():
     assert text.endswith('\nTo find out which stage is to blame, it needs a source that can be read again.')
 
 
+class Numbers:
+    """They do not say how many they are."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __iter__(self):
+        return iter(range(self.count))
+
+
 def test_a_run_that_ends_earlier():
     lengths = itertools.chain([9], itertools.repeat(5))
-    text = blamed(lambda: stream(range(next(lengths))), modes='serial')
+    text = blamed(lambda: stream(Numbers(next(lengths))), modes='serial')
     assert 'it ends there' in text
     assert text.endswith('Each stage by itself goes on exactly, so it depends on what is running beside it.')
 
