@@ -24,8 +24,8 @@ from .task import Task
 
 __all__ = ['Threads']
 
-KEPT = 1 << 22
-"""Bytes. Larger arrays are worth the system's time, and what is kept is kept for each of many arenas."""
+KEPT = 1 << 24
+"""Bytes. Twice as much, what a worker frees of a batch, is kept for each of many arenas."""
 
 
 class Threads(Pool):
