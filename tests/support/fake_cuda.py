@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import torch
+import pytest
+
+torch = pytest.importorskip('torch')
 
 __all__ = ['FakeTorch', 'OnDevice']
 
