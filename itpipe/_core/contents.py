@@ -9,7 +9,7 @@ import hashlib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import partial
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path, PurePath
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -92,6 +92,8 @@ class _Hashing:
             return self.kind(value)
         if isinstance(value, property):
             return map(self.of, (value.fget, value.fset, value.fdel))
+        if isinstance(value, cached_property):
+            return (self.of(value.func),)
         if isinstance(value, np.memmap):
             return _mapped(value)
         if isinstance(value, np.ndarray):
@@ -102,10 +104,8 @@ class _Hashing:
 
     def pickled(self, value: Any) -> Iterator[Any]:
         """What pickle would save of an object, and what a decorator has wrapped."""
-        if isinstance(wrapped := getattr(value, '__wrapped__', getattr(value, 'func', None)), FunctionType):
+        if isinstance(wrapped := getattr(value, '__wrapped__', None), FunctionType):
             yield self.of(wrapped)
-            if not isinstance(value, partial):
-                return
         try:
             reduce: Any = copyreg.dispatch_table.get(type(value), _reduced)
             reduced = reduce(value)

@@ -130,7 +130,19 @@ def test_a_mapped_file_counts_by_its_name_size_and_time(tmp_path):
     assert content_hash(one) == content_hash(again) != content_hash(other)
 
 
+class Applied:
+    """Its function is not all that it has."""
+
+    def __init__(self, func, size):
+        self.func, self.size = func, size
+
+
+def small(x):
+    return x
+
+
 PAIRS = [
+    (Applied(small, 1), Applied(small, 2)),
     (str.upper, str.lower),
     (operator.itemgetter('a'), operator.itemgetter('b')),
     (operator.attrgetter('a'), operator.attrgetter('b')),
@@ -197,13 +209,14 @@ MEMBERS = [
     ('@classmethod\n        def v(cls): return {}', 1, 2),
     ('@staticmethod\n        def v(): return {}', 1, 2),
     ('def __add__(self, other): return {}', 1, 2),
+    ('@functools.cached_property\n        def v(self): return {}', 1, 2),
     ('v = {}', 1, 2),
 ]
 
 
 @pytest.mark.parametrize(('member', 'one', 'other'), MEMBERS)
 def test_all_that_a_class_does_counts(member, one, other):
-    one, same, other = (made(CLASS.format(member.format(value))) for value in (one, one, other))
+    one, same, other = (made(CLASS.format(member.format(value)), functools=functools) for value in (one, one, other))
     assert content_hash(one()) == content_hash(same()) != content_hash(other())
 
 
