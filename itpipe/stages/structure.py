@@ -11,6 +11,8 @@ from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
+from itpipe._core.containers import filled_like
+
 __all__ = [
     'CONTAINERS', 'NUMBER', 'TEXT', 'Kinds', 'Path', 'Types', 'as_list', 'by_names', 'element', 'first_different',
     'has_fields', 'refuse', 'replaced', 'shape_of', 'type_of', 'walk', 'with_fields',
@@ -73,7 +75,7 @@ def walk(
     if alike is not values:
         none = (None,) * len(columns)
         columns = list(zip(*[none if value is None else value for value in values], strict=True))
-    return _like(alike[0], [walk(column, leaf, (*path, i), types, missing) for i, column in enumerate(columns)])
+    return filled_like(alike[0], [walk(column, leaf, (*path, i), types, missing) for i, column in enumerate(columns)])
 
 
 def as_list(values: Sequence[Any], *_: Any) -> list[Any]:
@@ -155,26 +157,6 @@ def _container(kind: type) -> Any:
         return kind if has_fields(kind) else None
     # pandas makes a new class for the rows of each table
     return (kind.__name__, kind._fields) if hasattr(kind, '_make') and hasattr(kind, '_fields') else kind
-
-
-def _like(first: Any, elements: list[Any]) -> Any:
-    """The elements in a list or tuple of the same type."""
-    kind = type(first)
-    if kind is list or kind is tuple:  # the most frequent types; the rest takes longer
-        return kind(elements)
-    if isinstance(first, list):
-        result = copy.copy(first)
-        result[:] = elements
-        return result
-    if hasattr(kind, '_make'):
-        return kind._make(elements)
-    try:
-        result = tuple.__new__(kind, elements)
-    except TypeError:  # a type of native code, such as `torch.Size` or `os.stat_result`, accepts only its own values
-        return tuple(elements)
-    if hasattr(first, '__dict__'):
-        vars(result).update(vars(first))
-    return result
 
 
 # ---------------------------------------------------------------------------------------------------------------------

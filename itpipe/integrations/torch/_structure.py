@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from itpipe._core.containers import filled_like
+
 __all__ = ['mapped']
 
 ATOMS = {str, bytes, int, float, complex, bool, type(None)}
@@ -25,7 +27,7 @@ def mapped(value: Any, leaf: Callable[[Any], Any]) -> Any:
     if isinstance(value, (tuple, list)) and not hasattr(value, 'to'):  # a packed sequence of torch is a named tuple
         parts = [mapped(part, leaf) for part in value]
         changed = any(new is not old for new, old in zip(parts, value, strict=True))
-        return _like(value, parts) if changed else value
+        return filled_like(value, parts) if changed else value
     if isinstance(value, Mapping) and (isinstance(value, (dict, UserDict)) or not hasattr(value, 'to')):
         changes = {key: new for key, part in value.items() if (new := mapped(part, leaf)) is not part}
         if not changes:
@@ -46,20 +48,3 @@ def mapped(value: Any, leaf: Callable[[Any], Any]) -> Any:
             object.__setattr__(result, name, new)  # also where it is frozen
         return result
     return leaf(value)
-
-
-def _like(value: Any, parts: list[Any]) -> Any:
-    """The parts in a list or tuple of the same type."""
-    kind = type(value)
-    if kind is list or kind is tuple:
-        return kind(parts)
-    if isinstance(value, list):
-        result = copy.copy(value)
-        result[:] = parts
-        return result
-    if hasattr(kind, '_make'):
-        return kind._make(parts)
-    result = tuple.__new__(kind, parts)
-    if hasattr(value, '__dict__'):
-        vars(result).update(vars(value))
-    return result
