@@ -306,9 +306,9 @@ class Infinite(Generic[B]):
         the same item. The file is written when the block ends. It has the last `limit` spans, of about 200 bytes each.
         Of stages that take microseconds, only one item in many is shown.
 
-        Raises TypeError or ValueError for a `path` that is none or a `limit` that is not a positive int, OSError if the
-        file cannot be opened or written, and RuntimeError while another trace is written. An error in the block comes
-        out as it is.
+        Raises TypeError or ValueError if `path` is no path or `limit` is not a positive int. Raises OSError if the file
+        cannot be opened or written, and RuntimeError while another trace is written. An error in the block comes out as
+        it is.
 
         >>> import os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), 'run.json')

@@ -20,7 +20,7 @@ SILENT = 'does not answer: it is starting, or in native code that holds the inte
 
 
 class StallQuery:
-    """Asks the processes of a pool with this lock; `lock` is held while the pipes are in use on which it does so."""
+    """Asks the processes of a pool, which has this lock. `lock` is held while the pipes for questions are in use."""
 
     def __init__(self, pool_lock: threading.Lock, lock: threading.Lock):
         self._pool_lock, self.lock = pool_lock, lock

@@ -14,7 +14,7 @@ __all__ = ['combine_batches', 'combine_pad', 'combine_to_arrays']
 
 
 def combine_batches(inputs: Iterable[Sequence[Any]]) -> tuple[tuple[Any, ...], ...]:
-    """For each element of the items, a tuple of its values; nothing is stacked.
+    """For each element of the items, a tuple of its values, not stacked.
 
     Raises ValueError for items of different length.
 

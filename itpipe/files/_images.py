@@ -38,9 +38,9 @@ def images(
     the same labels as `train`.
 
     Images turned by their EXIF data are turned back. It needs Pillow. Raises NotADirectoryError if there is no such
-    folder, and ValueError if it has no images or, with labels, an image that is in no folder within it, or a folder
-    that is not in `classes`. While reading, raises ValueError for pixels of more than 8 bits, such as of a 16-bit scan,
-    which would be clipped, and what Pillow raises, with a note that names the file.
+    folder, and ValueError if it has no images. With labels, also raises ValueError for an image that is in no folder
+    within it, and for a folder that is not in `classes`. While reading, raises ValueError for pixels of more than 8
+    bits, such as of a 16-bit scan, as they would be clipped, and what Pillow raises. A note names the file.
 
     See also: `tar`, `parallel_map`.
     """

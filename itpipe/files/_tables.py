@@ -55,9 +55,9 @@ def arrow(paths: Paths, columns: Iterable[str] | None = None, *, cached: int = 2
     the others, in any order, and the processes share the memory. Streams, which the `.arrow` files of Hugging Face's
     datasets are, are read from this machine only.
 
-    A file that is compressed inside (`write_feather` does so by default), or at a URL, is read by record batches, and
-    once as a whole when the length or the first row is asked for. Each thread keeps the last `cached` batches, as
-    `parquet` keeps row groups. Of a compressed stream, each thread keeps all.
+    A file that is compressed inside, as `write_feather` does by default, or that is at a URL, is read by record
+    batches. When the length or the first row is asked for, it is read once as a whole. Each thread keeps the last
+    `cached` batches, as `parquet` keeps row groups. Of a compressed stream, each thread keeps all.
 
     It needs pyarrow. Raises FileNotFoundError for a path that is not there and a pattern that no file matches,
     TypeError or ValueError for wrong arguments. When the length or the first row is asked for, raises ValueError for a

@@ -31,9 +31,9 @@ def pad_to_shape(
     function of the image that returns one of these, such as `numpy.min`. The values are converted to the image's dtype;
     for integers, fractions are cut off.
 
-    Raises ValueError for padding values that the dtype cannot hold, such as -1 or NaN for uint8, for a `shape` smaller
-    than the image's, for a `ratio` out of range, for an unknown axis. Raises TypeError for arguments that are not
-    numbers.
+    Raises ValueError for padding values that the dtype cannot hold, such as -1 or NaN for uint8. Also raises it for a
+    `shape` smaller than the image's, a `ratio` out of range, and an unknown axis. Raises TypeError for arguments that
+    are not numbers.
 
     >>> pad_to_shape(np.array([5, 6, 7]), 6)
     array([0, 5, 6, 7, 0, 0])

@@ -43,8 +43,8 @@ def bucket_by(
 
     - `edges=[64, 128, 256]`: there are four buckets, for lengths up to 64, up to 128, up to 256, and for longer items.
       A bucket that has enough for a list becomes one. The rest comes at the end, a list for each bucket.
-    - `window=1000`: of 1,000 items, the one that has waited longest goes out with those that are nearest to it in
-      length. So no item waits for ever. The items of a list are in order of length.
+    - `window=1000`: 1,000 items wait. The item that has waited longest goes out, with those nearest to it in length. So
+      no item waits for ever. The items of a list are in order of length.
 
     and one or both of
 
@@ -54,7 +54,7 @@ def bucket_by(
 
     What is in which list depends on the lengths and on the order only. Lists keep no order. If a run goes on from a
     state, the items in open buckets are made again. If `items` are indices, with `length=lengths.__getitem__`, and a
-    later stage loads the items of a list, nothing is read twice, and each rank only reads its own lists.
+    later stage loads the items of a list, no item is read twice, and each rank only reads its own lists.
 
     Raises TypeError or ValueError for wrong arguments, and for arguments that do not go together.
 

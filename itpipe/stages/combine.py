@@ -87,11 +87,12 @@ def combine(
 
     `combine()`, without items, is the stage that does this to each list of items. `combine` after `|` is the same.
 
-    Raises ValueError for an empty batch, for items that differ in their number of elements, in keys or fields, in
-    shapes, labels or devices, and if the common dtype cannot hold an integer or a time. Raises TypeError for containers
-    of different types, for dtypes without a common one, for arrays of different libraries at one position, for masked
-    arrays, and for tensors that are sparse, nested, quantized or need a gradient. Also raises TypeError if `items`
-    itself is an array, a dict or a string.
+    Raises ValueError for an empty batch, and if items differ in their number of elements, keys or fields, shapes,
+    labels or devices. Also raises it if the common dtype cannot hold an integer or a time.
+
+    Raises TypeError for containers of different types, dtypes without a common one, and arrays of different libraries
+    at one position. Also raises it for masked arrays, for tensors that are sparse, nested, quantized or need a
+    gradient, and if `items` itself is an array, a dict or a string.
 
     >>> combine([(np.array([1, 2]), 0.5, 'a'), (np.array([3, 4]), 1.5, 'b')])
     (array([[1, 2],

@@ -59,9 +59,10 @@ def map_at(
 ) -> Changed:
     """The items with `f(element, *args, **kwargs)` in the place of the element(s) at `index`.
 
-    `index` is an int for tuples and lists (negative ones count from the end), a key for dicts, the name of a field for
-    dataclasses and classes of attrs, or a list or tuple of several. Tuples, named tuples, lists, dicts and classes keep
-    their type: `dataclasses.replace`, or `attrs.evolve`, makes the new one. The item itself is not changed.
+    `index` is an int for tuples and lists, where negative ones count from the end. It is a key for dicts, and the name
+    of a field for dataclasses and classes of attrs. A list or tuple has several of these. Tuples, named tuples, lists,
+    dicts and classes keep their type: `dataclasses.replace`, or `attrs.evolve`, makes the new one. The item itself is
+    not changed.
 
     Raises TypeError if `f` is neither a function nor an item-wise stage, ValueError if `index` is empty. While running,
     raises IndexError or KeyError for an item without that element, TypeError for an item without elements.

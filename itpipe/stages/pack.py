@@ -31,8 +31,8 @@ def pack(length: int, *, cut: str = 'long', rows: int = 32, padding: Any = 0) ->
     An item is a sequence: an array, list or tensor whose first axis are tokens. Or it is a dict of several that are of
     the same length, such as `{'input_ids': …, 'labels': …}`. What comes out is a dict of arrays whose first axis has
     `length` tokens. It has the fields of the items, or `'tokens'`, filled up with `padding`: a number, or a dict with
-    one for each field, 0 for those that it does not name. The dtype is that which `combine` gives the sequences of a
-    row: no integer changes its value. A row also has
+    one for each field, 0 for those that it does not name. The dtype is the one that `combine` would give the sequences
+    of a row: no integer changes its value. A row also has
 
     - `'segment_ids'`, int32: 1 for the first sequence in the row, 2 for the second, …, and 0 for padding. Attention
       must not cross from one to another;
@@ -52,9 +52,9 @@ def pack(length: int, *, cut: str = 'long', rows: int = 32, padding: Any = 0) ->
     again.
 
     Raises TypeError or ValueError for wrong arguments. While running, raises TypeError for items without a length and
-    what is not numbers, such as text. Raises ValueError for fields of different lengths, for items whose fields are not
-    those of the first one, for a name in `padding` that is no field, for a `padding` that the dtype cannot hold, and
-    for integers that the common dtype of a row cannot hold.
+    for items that are not numbers, such as text. Raises ValueError if the fields of an item have different lengths, if
+    an item has other fields than the first one, if a name in `padding` is no field, and if the dtype cannot hold the
+    `padding` or an integer of the row.
 
     >>> for row in [[1, 2, 3], [4, 5, 6, 7], [8, 9]] | pack(5):
     ...     print(row['tokens'], row['segment_ids'], row['positions'], row['loss_mask'].astype(int))

@@ -34,7 +34,7 @@ def shuffle(buffer_size: int | None = None, seed: int | None = None, *, name: st
     any time, but comes less than `buffer_size` places early. A buffer for all items gives a uniform permutation.
 
     In both cases, items of a dataset with an index are looked up when they go out, and item-wise stages before this one
-    work on them then. So the buffer holds indices, and nothing is read that is not asked for. (For lists and arrays in
+    work on them then. So the buffer holds indices, and only items that are asked for are read. (For lists and arrays in
     memory, a buffer holds the items.)
 
     The order depends on the seed, on the number of `shuffle` stages before this one, and on the pass over the source.

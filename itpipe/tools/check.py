@@ -66,8 +66,9 @@ def check(
     what to fix, at which stage and how, then hints, which are not in the list, and a table with types, shapes, dtypes,
     sizes and times after each stage. So `assert not check(batches)` can be a test. It finds
 
-    - functions and datasets that raise, return None, give other bits the second time, draw from the global generators
-      of `random`, `numpy.random` or torch, change their input in place, or give the same memory for each item;
+    - functions and datasets that raise, return None, or give other bits the second time; that draw from the global
+      generators of `random`, `numpy.random` or torch; that change their input in place, or give the same memory for
+      each item;
     - items that do not combine, and at which place; dtypes that differ; batches of objects, or of an array for each
       number of a list; lists of items without a `flatten`, and batches of batches; a dataset that does not have the
       length that it says; batches and buffers that take more than half of the memory that is available;

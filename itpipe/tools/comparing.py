@@ -120,7 +120,7 @@ def _tensors(a: Any, b: Any, place: str) -> _Difference | None:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two values of one type, which is none of a container, are the same, as far as can be said."""
+    """Whether two values of one type, not that of a container, are the same. True if that cannot be told."""
     if isinstance(a, (float, complex)):
         return repr(a) == repr(b)
     if isinstance(a, (str, bytes, int, type(None))):

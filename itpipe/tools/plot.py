@@ -51,7 +51,7 @@ def plot(
     - a part with integers or booleans, the size of the image, is a mask, drawn over it;
     - numbers and texts are in the title of their item;
     - 1D arrays with at least 8 values, and those with up to 4 channels, are sequences, drawn as lines;
-    - all else is one histogram for all items, and so are numbers and texts where nothing else is there.
+    - everything else is one histogram for all items, and so are numbers and texts if there is nothing else.
 
     `batch` may also be a list of `stats()`, taken while a training went on, such as every 100 steps. Then the share of
     time in which the loop waited, and the steps in a second, are drawn over the steps.
@@ -66,9 +66,9 @@ def plot(
     `figure.savefig('batch.png')` writes a file.
 
     Raises ImportError without matplotlib. Raises TypeError for what is not a batch, such as a stream, or has values
-    that cannot be drawn. Raises ValueError for a batch without items, or with parts of different numbers of items, if
-    `before` and `after` do not have the same parts and number of items, for a file that is no trace, and if `n` or
-    `slices` is less than 1.
+    that cannot be drawn. Raises ValueError if a batch has no items, or parts of different numbers of items, and if
+    `before` and `after` do not have the same parts and number of items. Also raises it for a file that is no trace, and
+    if `n` or `slices` is less than 1.
 
     >>> import numpy as np
     >>> figure = plot((np.zeros((4, 16, 16)), np.arange(4)), title='The first batch')

@@ -32,7 +32,7 @@ def to_device(device: Any, pin_memory: bool = True, ahead: int = 1) -> Stage[Any
     `device` is a `torch.device` or its name, such as `'cuda'`. Without an index, it is the current device of the thread
     in which the run begins. Numpy arrays and CPU tensors, anywhere in tuples, named tuples, lists, dicts and
     dataclasses, become tensors on the device. Objects that have a method `to`, such as packed sequences and a
-    TensorDict, are moved by it, when the loop receives them. All else stays as it is.
+    TensorDict, are moved by it, when the loop receives them. Other values stay as they are.
 
     On CUDA, a thread copies each batch into pinned memory, which is used again. From there it is copied on a stream of
     its own. The current stream of the loop waits for that, the loop itself does not. At most `ahead` batches that the
