@@ -69,8 +69,8 @@ class Infinite(Generic[B]):
     shorter than `batches_per_epoch`, or had no batches at all.
 
     With `restart=True`, as for validation, all epochs are the same. Each begins with the first batch, has the same
-    random numbers, and has at most `batches_per_epoch` batches. Each is a run of its own, with its own threads and
-    processes, which end with it. Two epochs at the same time share nothing.
+    random numbers, and has at most `batches_per_epoch` batches. Each is a run of its own. The next one has its workers.
+    Two epochs at the same time share nothing.
 
     One background thread runs the stream and keeps `prefetch` batches ready, also between epochs. The default is as
     many as it makes in 4 ms, at least 2 and at most 64. At the end of the source it goes on with the next pass, so that

@@ -4,9 +4,12 @@ import copy
 import gc
 import io
 import multiprocessing
+import os
 import pickle
+import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -923,13 +926,76 @@ def test_with_restart_two_epochs_at_once_share_nothing(infinite: Any) -> None:
     assert list(batch_iter) == whole
 
 
-def test_with_restart_nothing_runs_between_epochs(infinite: Any) -> None:
-    batch_iter = infinite(range(10) | parallel_map(abs, threads=2), restart=True)
+RETRYING = {'retries': 1, 'retry_on': OSError}
+
+
+@pytest.mark.parametrize('options', [{}, RETRYING], ids=['', 'retrying'])
+def test_with_restart_only_workers_stay_between_epochs(infinite: Any, options: dict[str, Any]) -> None:
+    batch_iter = infinite(range(10) | parallel_map(abs, threads=2, **options), restart=True)
     before = threading.active_count()
+    assert list(batch_iter) == [*range(10)]
+    assert before < threading.active_count() <= before + 2
     for _ in batch_iter:
         break
+    assert before < threading.active_count() <= before + 2
+    assert list(batch_iter) == [*range(10)]
+    assert before < threading.active_count() <= before + 2
+    batch_iter.close()
     assert threading.active_count() == before
-    assert len(list(batch_iter)) == 10
+    assert list(batch_iter) == [*range(10)]
+
+
+def test_with_restart_processes_stay_also_after_a_break(infinite: Any) -> None:
+    batch_iter = infinite(range(10) | parallel_map(process, processes=1), restart=True)
+    (first,) = set(batch_iter)
+    for _ in batch_iter:
+        break
+    assert set(batch_iter) == {first}
+    batch_iter.close()
+    assert first not in set(batch_iter)
+
+
+def process(_: int) -> int:
+    return os.getpid()
+
+
+def test_with_restart_a_killed_process_is_replaced_in_the_next_epoch(infinite: Any) -> None:
+    batch_iter = infinite(range(10) | parallel_map(process, processes=1), restart=True)
+    (first,) = set(batch_iter)
+    os.kill(first, signal.SIGKILL)
+    (second,) = set(batch_iter)
+    assert second != first
+
+
+def test_with_restart_a_forked_process_has_workers_of_its_own(infinite: Any) -> None:
+    batch_iter = infinite(range(10) | parallel_map(abs, threads=2), restart=True)
+    assert list(batch_iter) == [*range(10)]
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)  # there are threads
+        child = os.fork()
+    if not child:
+        alike = list(batch_iter) == [*range(10)]
+        batch_iter.close()
+        os._exit(alike and threading.active_count() == 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert list(batch_iter) == [*range(10)]
+
+
+def test_with_restart_the_workers_end_with_it(mode: dict[str, Any]) -> None:
+    before = threading.active_count()
+    batch_iter = Infinite(range(10) | parallel_map(abs, threads=2), restart=True, **mode)
+    assert list(batch_iter) == [*range(10)]
+    assert before < threading.active_count() <= before + 2
+    del batch_iter
+    assert threading.active_count() == before
+
+
+def test_with_restart_epochs_at_once_have_workers_of_their_own(infinite: Any) -> None:
+    batch_iter = infinite(range(10) | parallel_map(abs, threads=2), restart=True)
+    before = threading.active_count()
+    assert list(zip(batch_iter, batch_iter, batch_iter, strict=True)) == [(n, n, n) for n in range(10)]
+    assert before < threading.active_count() <= before + 2
+    batch_iter.close()
     assert threading.active_count() == before
 
 

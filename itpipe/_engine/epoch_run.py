@@ -19,7 +19,7 @@ from .background import Background
 from .chain import Chain
 from .ledgers import Ledger
 from .meters import Meter
-from .pools import Pools
+from .pools import Pools, Spare
 from .seeds import Seeds
 from .source import Source
 from .state_checks import Position
@@ -69,6 +69,7 @@ class EpochRun:
         start: Position,
         early: bool = False,
         before: StateCodec | None = None,
+        spare: Spare | None = None,
     ):
         self._pid = os.getpid()
         self._source, self._steps, self._seed = source, as_run.steps, seed
@@ -90,7 +91,9 @@ class EpochRun:
         self._first_pass = start.pass_
         self._asked = False
         """Whether it was asked for the pass behind the current one."""
-        self._pools = Pools()
+        self._spare = spare
+        """Where its workers come from, and go when it has ended."""
+        self._pools = Pools() if spare is None else spare.take()
         self._lock = threading.RLock()
         """Held while a batch is taken. Whoever asks only for the position does not wait for it."""
         self.closed = False
@@ -282,7 +285,10 @@ class EpochRun:
             self.ledger.end()
             self._pairs = iter(())  # it may hold the last batch, and a closed run is kept to tell where it stood
             try:
-                self._pools.close()
+                if self._spare is None:
+                    self._pools.close()
+                else:
+                    self._spare.keep(self._pools)
             finally:
                 if self.record is not None:
                     self.record.end()

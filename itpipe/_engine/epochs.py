@@ -19,6 +19,7 @@ from itpipe._core.steps import AsRun, ItemStep, State, Step
 from .chain import is_running, item_again
 from .epoch_run import Cursor, EpochRun
 from .meters import Shows
+from .pools import Spare
 from .seeds import Seeds
 from .source import Source
 from .stacks import user_stacklevel
@@ -73,6 +74,10 @@ class Epochs:
         """The run that was started last. It may be closed. `load` sets it to None in any thread: look at it once."""
         self._running: set[EpochRun] = set()
         """At most one; with `restart`, one for each epoch that is being iterated."""
+        self._spare: Spare | None = None
+        if self.restart:
+            self._spare = Spare()
+            weakref.finalize(self, self._spare.drop)
         self.dropped = DroppedLog()
         self._starting = threading.RLock()
 
@@ -146,8 +151,9 @@ class Epochs:
                 recorder = self.recorder
                 record = None if recorder is None else recorder.begin(self.codec, start, self.dropped)
                 self.run = EpochRun(
-                    self.source, self.as_run, self.seed, self.stall_timeout, self.dropped, start, early, self._before
-                )
+                    self.source, self.as_run, self.seed, self.stall_timeout, self.dropped, start, early, self._before,
+                    self._spare,
+                )  # fmt: skip
                 self.run.record = record
                 self.run.ledger.show(self.trace)
                 self.run.finalizer = weakref.finalize(self, self.run.drop)
@@ -171,6 +177,8 @@ class Epochs:
     def close(self) -> None:
         """End all runs. The next epoch starts from the beginning."""
         with ExitStack() as closing:
+            if self._spare is not None:
+                closing.callback(self._spare.close)  # behind the runs, which leave their workers there
             for run in [*self._running]:
                 closing.callback(self._end, run)
 
@@ -274,7 +282,7 @@ class Epochs:
         return {
             name: value
             for name, value in self.__dict__.items()
-            if name not in ('run', '_running', '_starting', 'dropped', 'codec', 'trace')
+            if name not in ('run', '_running', '_spare', '_starting', 'dropped', 'codec', 'trace')
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

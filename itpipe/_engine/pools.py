@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Protocol
 
-__all__ = ['Pools']
+from .threads import close_outside
+
+__all__ = ['Pools', 'Spare']
 
 MAX_IDLE = 8
 """The most idle pools. There may be more in a `concat` of many streams that have workers each."""
@@ -35,6 +38,7 @@ class Pools:
     """The pools that no pass is using. Closing them ends their workers."""
 
     def __init__(self) -> None:
+        self._pid = os.getpid()
         self._idle: list[Lasting] = []
         self._closed = False
         self._lock = threading.RLock()
@@ -63,6 +67,11 @@ class Pools:
             too_many.close()
 
     @property
+    def is_forked(self) -> bool:
+        """Whether this process is a fork of that which the workers belong to."""
+        return os.getpid() != self._pid
+
+    @property
     def threads(self) -> list[threading.Thread]:
         """The threads of the idle pools."""
         return [thread for pool in self._idle[:] for thread in pool.threads]
@@ -74,3 +83,51 @@ class Pools:
         with ExitStack() as closing:
             for pool in idle:
                 closing.callback(pool.close)
+
+
+class Spare:
+    """The pools of the run that ended last, for the next run. Two runs at the same time share none.
+
+    It has no lock, so that a process which was forked meanwhile can go on.
+    """
+
+    def __init__(self) -> None:
+        self._pools: list[Pools] = []
+        self._closed = False
+
+    def take(self) -> Pools:
+        """The pools for a run that begins."""
+        self._closed = False
+        self._forget_forked()
+        try:
+            return self._pools.pop()
+        except IndexError:
+            return Pools()
+
+    def keep(self, pools: Pools) -> None:
+        """Keep the pools of a run that has ended, and close those of another one; after `close`, close these."""
+        self._pools.append(pools)
+        self._close_all_but(0 if self._closed else 1)
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """The threads of the pools."""
+        return [thread for pools in self._pools[:] for thread in pools.threads]
+
+    def close(self) -> None:
+        """Close the pools that are kept."""
+        self._closed = True
+        self._forget_forked()
+        self._close_all_but(0)
+
+    def drop(self) -> None:
+        """Close them because nobody refers to them any more, in whichever thread the garbage collector runs."""
+        close_outside(self.threads, self.close)
+
+    def _forget_forked(self) -> None:
+        self._pools[:] = [pools for pools in self._pools if not pools.is_forked]
+
+    def _close_all_but(self, most: int) -> None:
+        with ExitStack() as closing:
+            while len(self._pools) > most:
+                closing.callback(self._pools.pop(0).close)

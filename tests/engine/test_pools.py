@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from itpipe import Infinite, parallel_map
-from itpipe._engine.pools import MAX_IDLE, Pools
+from itpipe._engine.pools import MAX_IDLE, Pools, Spare
 
 
 class Pool:
@@ -102,3 +102,45 @@ def test_a_pool_that_is_stopped_when_it_rests_already_serves_the_next_pass(worke
         assert [[batch.tolist() for batch in it] for _ in range(3)] == [[[0, 1, 2], [3, 4, 5]]] * 3
     assert len(rested) == 3
     assert len(set(map(id, rested))) == 1
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Of one run for the next
+
+
+def with_one() -> tuple[Pools, Pool]:
+    pools, pool = Pools(), Pool()
+    pools.give_back(pool)
+    return pools, pool
+
+
+def test_the_next_run_gets_the_pools_of_the_one_before_and_two_at_once_share_none() -> None:
+    spare, (pools, pool) = Spare(), with_one()
+    assert spare.threads == []
+    spare.keep(pools)
+    assert spare.threads == pool.threads
+    assert spare.take() is pools
+    assert spare.take() is not pools
+    assert pool.log == ['rests']
+
+
+def test_of_two_runs_that_ended_the_pools_of_the_last_are_kept() -> None:
+    spare, (first, one), (second, other) = Spare(), with_one(), with_one()
+    spare.keep(first)
+    spare.keep(second)
+    assert (one.log, other.log) == (['rests', 'closed'], ['rests'])
+    assert spare.take() is second
+
+
+def test_after_the_end_nothing_is_kept_until_the_next_run() -> None:
+    spare, (first, one), (second, other) = Spare(), with_one(), with_one()
+    spare.keep(first)
+    spare.close()
+    spare.keep(second)
+    assert one.log == other.log == ['rests', 'closed']
+    spare.take()
+    pools, pool = with_one()
+    spare.keep(pools)
+    assert pool.log == ['rests']
+    spare.drop()
+    assert pool.log == ['rests', 'closed']
