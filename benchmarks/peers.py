@@ -126,6 +126,19 @@ def torch(feed: Feed, workers: int | None = None, **options: Any) -> Iterator[An
             yield from arrays(batch)
 
 
+def torch_split(feed: Feed) -> Iterator[Any]:
+    """An `IterableDataset` whose items are split between the workers, as its documentation shows: here, the shards."""
+    from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+    class Split(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            info: Any = get_worker_info()
+            for shard in feed.items[info.id :: info.num_workers]:
+                yield from feed.f(shard)
+
+    yield from map(arrays, DataLoader(Split(), batch_size=feed.size, num_workers=feed.workers))
+
+
 def torch_dataset(feed: Feed, **options: Any) -> Iterator[Any]:
     """It is given the dataset and the order."""
     from torch.utils.data import DataLoader
@@ -565,6 +578,7 @@ PEERS: dict[str, list[Peer]] = {
         Peer('torchdata.nodes', NODES, partial(nodes, method='process')),
         Peer('grain', GRAIN, grain_processes),
     ],
+    'generators': [Peer('torch, IterableDataset', TORCH, torch_split, ordered=False)],
     'stragglers': [
         Peer('streamable', STREAMABLE, streamable_threads),
         Peer('grain', GRAIN, grain_threads),

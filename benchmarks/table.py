@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .figures import FIGURES, end_descendants
+from .generators import GENERATORS
 from .loading import LOADING
 from .packing import PACKING
 from .passes import PASSES
@@ -49,7 +50,7 @@ __all__ = [
 
 Record: TypeAlias = dict[str, Any]
 
-ALL = WORKS | LOADING | ROWS | STORES | WORKERS | PASSES | PACKING | TUNING | FIGURES
+ALL = WORKS | LOADING | ROWS | STORES | GENERATORS | WORKERS | PASSES | PACKING | TUNING | FIGURES
 NEEDS = {
     'jpeg': 'PIL',
     'auto-jpeg': 'PIL',

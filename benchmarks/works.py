@@ -26,6 +26,7 @@ __all__ = [
     'in_processes',
     'in_threads',
     'infinite',
+    'python',
     'raw_threads',
     'run',
     'whole_batches',

@@ -116,7 +116,9 @@ RENAMED: Final = {
     'interleave': {
         'block_length': '`block`',
         'cycle_length': '`cycle`',
-        'num_parallel_calls': '`prefetch`, which reads each open shard in a thread',
+        'num_parallel_calls': '`prefetch`, which reads each open shard in a thread, or `processes=True`',
+        'num_workers': '`cycle`, with `processes=True`, which reads each open shard in a process',
+        'threads': '`prefetch`, which reads each open shard in a thread',
     },
     'mix': {'probabilities': '`weights`'},
     'prefetch': _N,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from itpipe._core.notes import note, note_arguments
 from itpipe._core.rng import Draws, generator
@@ -105,6 +105,8 @@ class ItemFunction:
 
     resource: Resource | None
     """What each worker has to open before its first call."""
+    takes_setup: ClassVar[bool] = True
+    """Whether users can give a `setup`."""
     place: int | None
     """Which of the functions of the pipeline it is. It is the same in each pass."""
 

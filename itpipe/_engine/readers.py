@@ -21,7 +21,7 @@ from .meters import Meter
 from .threads import close_outside
 from .waiting import Stop
 
-__all__ = ['Readers', 'ReadingThreads', 'shard_items', 'some_items']
+__all__ = ['Readers', 'ReadingAhead', 'ReadingThreads', 'close_iterator', 'shard_items', 'some_items']
 
 OPEN: Final = 2
 """With threads, so many times as many shards as take turns are open at most: those that have been read stay until their
@@ -58,10 +58,10 @@ def _items(found: Any, name: str, pair: Pair, n: int) -> Iterator[Pair]:
         note(error, f'{name}, shard {shortened(pair[1])}', (pair[0], n))
         raise
     finally:
-        _close(iterator)
+        close_iterator(iterator)
 
 
-def _close(iterator: Any) -> None:
+def close_iterator(iterator: Any) -> None:
     """Close a generator, a file, or a run, rather than leave that to whoever refers to it last."""
     if callable(close := getattr(iterator, 'close', None)):
         close()
@@ -96,7 +96,7 @@ class Readers:
         """Close all that is open."""
         with ExitStack() as closing:
             for reader in self.readers.values():
-                closing.callback(_close, reader)
+                closing.callback(close_iterator, reader)
 
 
 class _WaitsAtStage(Meter):
@@ -111,27 +111,21 @@ class _WaitsAtStage(Meter):
         self.stage.wait(sleep, *args)
 
 
-class ReadingThreads(Readers):
-    """Open shards, each read by a thread, up to `depth` items ahead. Threads that are done with one get another.
-
-    `cycle` of them are read at any time. So shards are opened before they are asked for.
+class ReadingAhead(Readers):
+    """Open shards that are read ahead by others, `cycle` of them at any time. So they are opened before they are asked
+    for.
     """
 
-    def __init__(self, opened: Callable[[Pair, int], Iterator[Pair]], cycle: int, depth: int, stop: Stop, meter: Meter):
+    def __init__(self, opened: Callable[[Pair, int], Iterator[Pair]], cycle: int):
         super().__init__(opened)
-        self.cycle, self.depth, self.stop, self.meter = cycle, depth, stop, meter
-        self.threads: list[Background] = []
-        self.busy: dict[int, Background] = {}
-        self.idle: list[Background] = []
+        self.cycle = cycle
         self.unread: set[int] = set()
-        """The open shards of which there is more to read. Each thread takes its own out."""
+        """The open shards of which there is more to read."""
         self.items: Iterator[Pair] = iter(())
         self.ahead: deque[Pair] = deque()
         """Shards that were opened before they are asked for, …"""
         self.error: Exception | None = None
         """… and what was raised behind them."""
-        self.awaited: Background | None = None
-        meter.values = lambda: [value for thread in self.threads[:] for value in thread.meter.values()]
 
     def shards(self, items: Iterator[Pair]) -> Iterator[Pair]:
         self.items = items
@@ -160,6 +154,19 @@ class ReadingThreads(Readers):
             self.open(pair, 0)
             self.ahead.append(pair)
 
+
+class ReadingThreads(ReadingAhead):
+    """Open shards, each read by a thread, up to `depth` items ahead. Threads that are done with one get another."""
+
+    def __init__(self, opened: Callable[[Pair, int], Iterator[Pair]], cycle: int, depth: int, stop: Stop, meter: Meter):
+        super().__init__(opened, cycle)
+        self.depth, self.stop, self.meter = depth, stop, meter
+        self.threads: list[Background] = []
+        self.busy: dict[int, Background] = {}
+        self.idle: list[Background] = []
+        self.awaited: Background | None = None
+        meter.values = lambda: [value for thread in self.threads[:] for value in thread.meter.values()]
+
     def open(self, pair: Pair, n: int) -> None:
         if not self.idle:
             thread = Background('itpipe-interleave', self.depth, _WaitsAtStage(self.meter, self._open_more))
@@ -167,7 +174,7 @@ class ReadingThreads(Readers):
             self.idle.append(thread)
             self.stop.add(thread)
         thread = self.idle.pop()
-        self.unread.add(id(pair))
+        self.unread.add(id(pair))  # the thread takes it out
         pairs = self._read(pair, n)
         thread.make(lambda: (pairs, pairs.close))  # type: ignore[attr-defined]
         self.busy[id(pair)] = thread

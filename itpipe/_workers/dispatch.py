@@ -97,6 +97,20 @@ class Dispatcher(Generic[W]):
         self._idle.pop(worker, None)
         self._ahead.pop(worker, None)
 
+    def remove(self, worker: W) -> None:
+        """The worker, which was withdrawn, is gone: another one may take its place."""
+        self.workers.remove(worker)
+
+    def take_waiting(self) -> list[Call]:
+        """Take the waiting calls out again."""
+        calls = list(self.waiting)
+        self.waiting.clear()
+        return calls
+
+    def take_stranded(self) -> list[Call]:
+        """Take the waiting calls out that no worker there is will get."""
+        return [] if self.workers else self.take_waiting()
+
     def limit_groups(self, size: int) -> None:
         """Make groups no larger than this from now on."""
         if size != self._max_group:

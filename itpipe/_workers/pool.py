@@ -132,12 +132,15 @@ class Pool:
             task.item = value
         if self._memory is not None:
             self._memory.add(task, value)
+        self._submit(task, value)
+        return task
+
+    def _submit(self, task: Task, value: Any) -> None:
         try:
             if not self._stopped:
                 self._send(task, value)
         except Exception as error:  # to be raised in its turn
             self._settle(task, error=error, fatal=True)
-        return task
 
     def _send(self, task: Task, value: Any) -> None:
         """Hand the item to a worker."""

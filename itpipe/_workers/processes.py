@@ -43,7 +43,7 @@ __all__ = ['Processes']
 
 
 class Processes(Pool):
-    """Processes that call the function."""
+    """Processes that call the function. With `lanes`, each task says which of them it is for, see `lanes`."""
 
     copies = True
     unit = 'processes'
@@ -57,6 +57,7 @@ class Processes(Pool):
         max_tasks: int | None = None,
         timeout: Timeout | None = None,
         restart_after: float | None = None,
+        lanes: bool = False,
     ):
         super().__init__(count_workers(count), function, in_flight)
         open_standard_streams()  # before anything is opened that could be taken for one of them
@@ -70,6 +71,7 @@ class Processes(Pool):
             max_tasks,
             function.resource is not None,
             self._settle,
+            lanes,
         )
         self._dispatcher, self._lock = self._workforce.dispatcher, self._workforce.lock
         self._stall_query = StallQuery(self._lock, self._workforce.query_lock)
@@ -147,8 +149,8 @@ class Processes(Pool):
     def rest(self) -> None:
         super().rest()
         with self._lock:
-            while self._dispatcher.waiting:
-                self._workforce.is_over(self._dispatcher.waiting.popleft())
+            for call in self._dispatcher.take_waiting():
+                self._workforce.is_over(call)
 
     # -----------------------------------------------------------------------------------------------------------------
     # Stalls and the end

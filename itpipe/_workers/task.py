@@ -50,7 +50,7 @@ class Use:
 class Task:
     """An item that was submitted to a pool, and the outcome of its call."""
 
-    __slots__ = ('error', 'fatal', 'item', 'item_failed', 'key', 'settled', 'use', 'value')
+    __slots__ = ('error', 'fatal', 'item', 'item_failed', 'key', 'lane', 'settled', 'use', 'value')
 
     def __init__(self, key: Key, use: Use | None = None):
         self.key, self.use = key, use or Use()
@@ -63,6 +63,8 @@ class Task:
         """Whether the error is one of the workers, not of this item."""
         self.item_failed = False
         """Whether `Pool.result` has raised an error of this item, not one of the pool."""
+        self.lane = 0
+        """Which of the lanes of processes it goes to, if there are any."""
 
 
 @dataclass(eq=False, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from math import inf
 from time import perf_counter
 from typing import Protocol
@@ -19,6 +19,7 @@ from itpipe._engine.threads import Helpers
 from .crashes import CrashPolicy, Overdue
 from .dispatch import Dispatcher
 from .hub import new_hub
+from .lanes import Lanes
 from .launching import Launcher
 from .process import WorkerProcess
 from .shared_memory import Arena
@@ -53,6 +54,7 @@ class Workforce:
         max_tasks: int | None,
         close_resources: bool,
         settle: Settle,
+        lanes: bool = False,
     ):
         self._launcher, self._arena, self._crashes = launcher, arena, crashes
         self._max_tasks, self._close_resources, self._settle = max_tasks or inf, close_resources, settle
@@ -62,7 +64,8 @@ class Workforce:
         """Held for the dispatcher, the arena, and what is sent to processes."""
         self.query_lock = threading.Lock()
         """Held while the pipes are in use on which processes are asked for their stacks."""
-        self.dispatcher = Dispatcher(size, self._start_worker)
+        start: Callable[[], WorkerProcess | None] = self._start_worker
+        self.dispatcher = Lanes(size, start) if lanes else Dispatcher(size, start)
         self._limit = None if crashes.timeout is None else crashes.timeout.seconds
         self._next_check = 0.0
         self.hub = new_hub(self.serve, 'itpipe-processes', None if self._limit is None else self._limit / CHECKS)
@@ -149,8 +152,8 @@ class Workforce:
             self.hub.start()
             self.helpers.start(worker.name, self._start, worker)
         except RuntimeError as error:  # there are too many threads
-            while self.dispatcher.waiting and not workers:
-                self._settle(self.dispatcher.waiting.popleft().task, error=error, fatal=True)
+            for call in self.dispatcher.take_stranded():
+                self._settle(call.task, error=error, fatal=True)
             return None
         return worker
 
@@ -191,7 +194,7 @@ class Workforce:
             if given_up is not None:
                 calls.remove(given_up.call)
                 self._arena.release(given_up.call.buffers)
-            self.dispatcher.workers.remove(worker)
+            self.dispatcher.remove(worker)
             self.meter.restarts += not self.closing
             self.dispatcher.put_back([call for call in calls if not self.is_over(call)])
             self.dispatcher.hand_out()

@@ -27,7 +27,12 @@ __all__ = ['interleave']
 
 @factory
 def interleave(
-    read: Callable[[X], Iterable[Y]], cycle: int = 4, block: int = 1, *, prefetch: int | str | None = None
+    read: Callable[[X], Iterable[Y]],
+    cycle: int = 4,
+    block: int = 1,
+    *,
+    prefetch: int | str | None = None,
+    processes: bool = False,
 ) -> Stage[X, Y]:
     """The items of several shards by turns: `block` items of the first one, `block` of the second, and so on.
 
@@ -39,6 +44,14 @@ def interleave(
     with `'64MB'`. The next shard is opened when one has been read, so up to twice `cycle` are then open. The items are
     the same, in the same order. `read` has to be safe to call in several threads.
 
+    With `processes=True`, each open shard is read in a process of its own: for `read` whose own Python code takes the
+    time, as where it decodes. There are `cycle` of them, and they are used for one shard after another. Each item comes
+    back as soon as it is made, large arrays through shared memory. Without `prefetch`, so many are read ahead that a
+    process has work. `read`, shards and items are pickled: let the shards be paths rather than data. As with
+    `parallel_map`, a process that is killed is replaced, and no item is lost or comes twice: the next process opens the
+    shard again, as a run that goes on does. A generator that is not at its end when the run is closed gets a moment to
+    close what it has opened.
+
     A run that goes on opens again the shards that were open. What has a length and an index, such as the datasets of
     `itpipe.files`, is read from the next item on. Of everything else, what was delivered is read again, and left out.
     The n-th item of a shard always has to be the same one.
@@ -48,21 +61,31 @@ def interleave(
 
     Raises TypeError if `read` is neither a function nor an item-wise stage, and TypeError or ValueError for wrong
     numbers. While running, raises TypeError if `read` returns what is not iterable. What is raised in reading comes
-    when it is the turn of that item, with a note that says which shard it was, and which item.
+    when it is the turn of that item, with a note that says which shard it was, and which item. With `processes`, raises
+    `NotPicklable` for what cannot be pickled, of `read` before anything is read, and `WorkerCrashed` if three processes
+    die of the same item.
 
     >>> list(['ab', 'cdef', 'g', 'hi'] | interleave(list, cycle=2))
     ['a', 'c', 'b', 'd', 'g', 'e', 'h', 'f', 'i']
     >>> list(['ab', 'cdef', 'g', 'hi'] | interleave(list, cycle=2, block=2))
     ['a', 'b', 'c', 'd', 'g', 'h', 'i', 'e', 'f']
 
+    >>> list(['ab', 'cdef', 'g', 'hi'] | interleave(list, cycle=2, processes=True))
+    ['a', 'c', 'b', 'd', 'g', 'e', 'h', 'f', 'i']
+
     See also: `flatten`, which reads one after the other; `mix`, for streams; `shuffle`.
     """
     function = function_of('interleave', read, name='read')
     sizes = integer('interleave', 'cycle', cycle, least=1), integer('interleave', 'block', block, least=1)
     depth = None if prefetch is None else size('interleave', 'prefetch', prefetch)
+    if not isinstance(processes, bool):
+        raise TypeError(
+            'interleave: `processes` must be True or False, as each open shard has a process of its own, got'
+            f' {type(processes).__name__}'
+        )
     functions = (ItemStep('interleave', identity, (function,)),)
     step = Stateful(
-        'interleave', _interleave, (functions, AS_WRITTEN, STOP, METER, *sizes, depth),
+        'interleave', _interleave, (functions, AS_WRITTEN, STOP, METER, *sizes, depth, processes),
         state={'slots': [], 'given': []}, beside=('given',), gives='parts',
         replay=partial(_replay, *sizes), again=_again,
         fingerprint=format_call('interleave', (read,), non_defaults(cycle=(sizes[0], 4), block=(sizes[1], 1))),
@@ -116,12 +139,19 @@ def _interleave(
     cycle: int,
     block: int,
     depth: int | None,
+    processes: bool,
 ) -> Iterator[Pair]:
     from itpipe._engine.meters import passed
     from itpipe._engine.readers import Readers, ReadingThreads, shard_items
 
     opened = partial(shard_items, read, name)
-    readers = Readers(opened) if depth is None else ReadingThreads(opened, cycle, depth, stop, meter)
+    if processes:
+        from itpipe._workers.reading import ReadingProcesses
+
+        size = max(cycle, len(state['slots']))
+        readers: Readers = ReadingProcesses(read, name, cycle, size, depth, stop, meter)
+    else:
+        readers = Readers(opened) if depth is None else ReadingThreads(opened, cycle, depth, stop, meter)
     for pair, n in zip(state['slots'], state['given'], strict=True):
         readers.open(pair, n)
 

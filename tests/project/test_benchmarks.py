@@ -16,9 +16,8 @@ import benchmarks.__main__ as benchmarks_main  # noqa: E402
 from benchmarks import figures, passes, peers, published, table, workers, works  # noqa: E402
 
 SHARE = 0.005
-ROWS = [
-    (name, title) for name, make in (table.WORKS | table.STORES | table.FIGURES).items() for title in make(SHARE).rows
-]
+SINGLE = table.WORKS | table.STORES | table.GENERATORS | table.FIGURES
+ROWS = [(name, title) for name, make in SINGLE.items() for title in make(SHARE).rows]
 WHOLE = table.LOADING | table.ROWS | table.WORKERS | table.PASSES | table.PACKING | table.TUNING
 """Works whose data takes a while to make: all rows of one are a test."""
 

@@ -5,6 +5,7 @@ import pickle
 import threading
 from collections import Counter
 from itertools import count, islice
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -17,6 +18,13 @@ from itpipe import Infinite, apply, batch_by, check, interleave, merge_states, s
 
 AHEAD = [None, 1, 3]
 in_either_way = pytest.mark.parametrize('ahead', [None, 2], ids=['here', 'in threads'])
+WAYS: dict[str, dict[str, Any]] = {
+    'here': {},
+    'in threads': {'prefetch': 2},
+    'in processes': {'processes': True},
+    'in processes, ahead': {'prefetch': 2, 'processes': True},
+}
+in_all_ways = pytest.mark.parametrize('way', WAYS.values(), ids=WAYS)
 
 
 def by_turns(shards, cycle, block):
@@ -64,6 +72,22 @@ def test_takes_items_by_turns(shards, cycle, block, ahead):
     assert list(run) == by_turns(shards, cycle, block)
     run = iter(made)
     assert [run.item_keys[0] for _ in run] == by_turns(shards, cycle, block)
+
+
+@given(sizes, st.integers(1, 4), st.integers(1, 4), st.sampled_from([None, 1, 3, '1kB']), st.data())
+@examples(12)
+def test_processes_give_the_same_items_from_everywhere(shards, cycle, block, ahead, data):
+    expected = by_turns(shards, cycle, block)
+    state = saved(iter(list(enumerate(shards)) | interleave(read, cycle, block)))
+    got, most = [], len(expected)
+    for stop in [*data.draw(st.lists(st.integers(0, most), max_size=1)), None]:
+        run = (list(enumerate(shards)) | interleave(read, cycle, block, prefetch=ahead, processes=True)).resume(state)
+        for item in islice(run, stop):
+            assert run.item_keys == [item]
+            got.append(item)
+        state = saved(run)
+        run.close()
+    assert got == expected
 
 
 @given(sizes, st.integers(1, 5), st.integers(1, 4), st.data())
@@ -171,12 +195,12 @@ def test_a_shard_that_is_gone_has_ended():
     assert list(made.resume(saved(run))) == []
 
 
-@in_either_way
-def test_random_shards_are_the_same_wherever_a_run_goes_on(ahead):
+@in_all_ways
+def test_random_shards_are_the_same_wherever_a_run_goes_on(way):
     def drawn(n, rng):
         yield from rng.random(n).tolist()
 
-    made = stream(range(9), seed=0) | interleave(with_rng(drawn), cycle=3, prefetch=ahead)
+    made = stream(range(9), seed=0) | interleave(with_rng(drawn), cycle=3, **way)
     whole = list(made)
     assert len(set(whole)) == 36
     run = iter(made)
@@ -202,21 +226,21 @@ def broken(number):
     yield number, 1
 
 
-@in_either_way
-def test_an_error_comes_when_it_is_the_turn_of_its_item(ahead):
-    run = iter('abc' | apply('abc'.index) | interleave(broken, prefetch=ahead))
+@in_all_ways
+def test_an_error_comes_when_it_is_the_turn_of_its_item(way):
+    run = iter('abc' | apply('abc'.index) | interleave(broken, **way))
     assert list(islice(run, 4)) == [(0, 0), (1, 0), (2, 0), (0, 1)]
-    name = 'interleave(broken)' if ahead is None else 'interleave(broken, prefetch=2)'
+    name = repr(interleave(broken, **way))
     with raises(OSError, 'disk', f'itpipe: raised in {name}, shard 1, item 1 (part 1)'):
         next(run)
 
 
-@in_either_way
-def test_an_error_in_opening_a_shard_names_it(ahead):
+@in_all_ways
+def test_an_error_in_opening_a_shard_names_it(way):
     def read(number):
         return [10 // number]
 
-    run = iter([5, 2, 0] | interleave(read, cycle=1, prefetch=ahead))
+    run = iter([5, 2, 0] | interleave(read, cycle=1, **way))
     assert list(islice(run, 2)) == [2, 5]
     with pytest.raises(ZeroDivisionError) as caught:
         next(run)
@@ -225,23 +249,23 @@ def test_an_error_in_opening_a_shard_names_it(ahead):
     assert note.endswith('), item 2')
 
 
-@in_either_way
-def test_an_error_of_the_source_comes_behind_the_items_before_it(ahead):
+@in_all_ways
+def test_an_error_of_the_source_comes_behind_the_items_before_it(way):
     def shards():
         yield 'ab'
         yield 'cd'
         raise OSError('no list')
 
-    run = iter(shards() | interleave(list, cycle=1, prefetch=ahead))
+    run = iter(shards() | interleave(list, cycle=1, **way))
     assert list(islice(run, 4)) == list('abcd')
     with pytest.raises(OSError, match='^no list'):
         next(run)
 
 
-@in_either_way
-def test_what_is_not_iterable_is_refused(ahead):
+@in_all_ways
+def test_what_is_not_iterable_is_refused(way):
     with pytest.raises(TypeError, match='^interleave: `read` must return something iterable, got int'):
-        list([1] | interleave(abs, prefetch=ahead))
+        list([1] | interleave(abs, **way))
 
 
 def test_an_error_where_items_are_made_again_says_which_one_it_was():
@@ -291,23 +315,21 @@ def test_all_shards_are_closed(ahead, taken, how):
     assert set(opened) == set(range(6)) or taken is not None or how == 'error'
 
 
-@in_either_way
-def test_an_error_in_closing_a_shard_arrives_and_the_others_are_closed(ahead):
-    closed = []
-
+@in_all_ways
+def test_an_error_in_closing_a_shard_arrives_and_the_others_are_closed(way, tmp_path):
     def read(number):
         try:
-            yield from range(4)
+            yield from range(1000)
         finally:
-            closed.append(number)
+            (tmp_path / str(number)).touch()
             if number == 0:
                 raise OSError('closing')
 
-    run = iter(range(3) | interleave(read, prefetch=ahead))
+    run = iter(range(3) | interleave(read, **way))
     assert list(islice(run, 3)) == [0, 0, 0]
     with pytest.raises(OSError, match='^closing$'):
         run.close()
-    assert sorted(closed) == [0, 1, 2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['0', '1', '2']
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -328,8 +350,8 @@ def test_shards_are_dealt_to_ranks():
 
 
 @pytest.mark.parametrize('ranks', [1, 2, 5])
-@in_either_way
-def test_goes_on_with_another_number_of_ranks(ranks, ahead):
+@in_all_ways
+def test_goes_on_with_another_number_of_ranks(ranks, way):
     shards = list(enumerate([3, 0, 5, 2, 4, 1, 6, 3, 4]))
     states, got = [], []
     for rank in range(3):
@@ -340,7 +362,7 @@ def test_goes_on_with_another_number_of_ranks(ranks, ahead):
             states.append(it.state_dict())
     merged = merge_states(states)
     for rank in range(ranks):
-        stages = interleave(read, cycle=2, block=2, prefetch=ahead)
+        stages = interleave(read, cycle=2, block=2, **way)
         with Infinite(shards, stages, batch_size=2, shard=(rank, ranks), even='keep', combiner=list) as it:
             it.load_state_dict(merged)
             for batch in it:
@@ -394,6 +416,10 @@ def test_prints_without_defaults_and_goes_on_whatever_prefetch_is():
         (
             lambda: interleave(list, prefetch='2'), ValueError,
             "interleave: `prefetch` must be an int or a size such as '512MB', got '2'",
+        ),
+        (
+            lambda: interleave(list, processes=4), TypeError,
+            'interleave: `processes` must be True or False, as each open shard has a process of its own, got int',
         ),
         (lambda: interleave(list, cycle_length=2), TypeError, None),
     ],

@@ -321,7 +321,9 @@ def stages(
             result += [Call('apply', (draw(st.sampled_from([parts, parts_of_a_generator])),)), Call('flatten')]
             kind = 'number'
         elif name == 'interleave':
-            result.append(draw(interleaves))
+            made = draw(interleaves)
+            own = {'processes': True} if modes is processes and draw(st.booleans()) else {}
+            result.append(Call('interleave', made.args, {**made.kwargs, **own}))
             kind = 'number'
         elif name == 'custom':
             customs = [
@@ -483,6 +485,7 @@ def in_another_mode(draw: Any, made: Any, modes: Any) -> tuple:
     if isinstance(made, Call) and made.name == 'interleave':
         options = {name: made.kwargs[name] for name in ('cycle', 'block')}
         options |= {'prefetch': draw(st.integers(1, 3))} if draw(st.booleans()) else {}
+        options |= {'processes': True} if modes is processes and draw(st.booleans()) else {}
         return (Call('interleave', made.args, options), *ahead)
     if not isinstance(made, Call) or made.name not in ('parallel_map', 'prefetch'):
         return (made, *ahead)

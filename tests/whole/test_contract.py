@@ -106,6 +106,7 @@ STAGES = [
     (numbers[:5], interleave(range, cycle=3), [0, 0, 0, 1, 0, 1, 2, 1, 2, 3]),
     (numbers[:5], interleave(range, cycle=2, block=3), [0, 1, 0, 1, 2, 0, 0, 1, 2, 3]),
     (numbers[:5], interleave(range, cycle=2, block=3, prefetch=2), [0, 1, 0, 1, 2, 0, 0, 1, 2, 3]),
+    (numbers[:5], interleave(range, cycle=2, block=3, processes=True), [0, 1, 0, 1, 2, 0, 0, 1, 2, 3]),
     (numbers, take(5), numbers[:5]),
     (numbers, skip(5), numbers[5:]),
     (numbers, shard(1, 3), numbers[1::3]),

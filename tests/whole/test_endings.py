@@ -19,10 +19,12 @@ import pytest
 from leftovers import alive, listdir, shared_memory, still_left
 from running import LIMIT, is_gone, run_script, session, start_script, wait_until
 
-from itpipe import Infinite, Stream, WorkerCrashed, parallel_map, sample, stream, take
+from itpipe import Infinite, Stream, WorkerCrashed, interleave, parallel_map, sample, stream, take
 
 WHERE = {'threads': 2, 'processes': 1, 'workers': 'auto'}
 """With how many workers."""
+IN_PROCESSES = ('processes', 'shards')
+"""The second are those of `interleave`, where each item is a shard."""
 
 # ---------------------------------------------------------------------------------------------------------------------
 # In this interpreter
@@ -180,10 +182,10 @@ OPTIONS = {'signal': {'in_flight': 1}, 'workers keep dying': {'max_crashes': 0}}
 
 
 def cells() -> Iterator[Any]:
-    for where, ending, source, kind in itertools.product(WHERE, ENDINGS, SOURCES, KINDS):
-        if where != 'processes' and 'worker' in ending:
+    for where, ending, source, kind in itertools.product((*WHERE, 'shards'), ENDINGS, SOURCES, KINDS):
+        if where not in IN_PROCESSES and 'worker' in ending:
             continue
-        if where == 'processes' and (source, kind) in {('generator', 'Infinite'), ('sample', 'stream')}:
+        if where in IN_PROCESSES and (source, kind) in {('generator', 'Infinite'), ('sample', 'stream')}:
             continue  # starting processes takes a while
         yield pytest.param(where, ending, source, kind, id=f'{where}-{ending}-{source}-{kind}')
 
@@ -207,8 +209,13 @@ def test_nothing_remains(where: str, ending: str, source: str, kind: str, held: 
                 os.kill(os.getpid(), signal.SIGKILL)
         return minus(item, here)
 
-    options = {where: WHERE[where]} | OPTIONS.get(ending, {})
-    items = SOURCES[source](marks) | parallel_map(function, HERE, **options)
+    if where == 'shards':
+        items = SOURCES[source](marks) | interleave(
+            lambda item: (function(each, HERE) for each in [item]), cycle=1, processes=True
+        )
+    else:
+        options = {where: WHERE[where]} | OPTIONS.get(ending, {})
+        items = SOURCES[source](marks) | parallel_map(function, HERE, **options)
     if source == 'sample' and ending in ENDED:
         items = items | take(COUNT)
     runs = [KINDS[kind](items)]
@@ -228,7 +235,7 @@ def test_nothing_remains(where: str, ending: str, source: str, kind: str, held: 
     count = COUNT if ending in ENDED else 2 * FEW if ending in FAILED else FEW + goes_on
     assert [value for value, *_ in received] == expected[:count]
     others = {pid for _, *pids in received for pid in pids} - {0}
-    assert bool(others) == (where == 'processes')
+    assert bool(others) == (where in IN_PROCESSES)
     wait_until(lambda: all(map(is_gone, others)), 'workers, and what they started, are gone')
 
 
