@@ -33,6 +33,7 @@ if _TYPE_CHECKING:
     from .stages.cache import cache
     from .stages.concat import concat
     from .stages.cycle import cycle
+    from .stages.exclude import exclude
     from .stages.interleave import interleave
     from .stages.mix import mix
     from .stages.pack import pack
@@ -71,6 +72,7 @@ __all__ = [
     'concat',
     'cycle',
     'debug',
+    'exclude',
     'explain',
     'filter_by',
     'flatten',
@@ -112,6 +114,7 @@ _LATER: dict[str, str] = {
     'combine_pad': 'stages.pad',
     'concat': 'stages.concat',
     'cycle': 'stages.cycle',
+    'exclude': 'stages.exclude',
     'interleave': 'stages.interleave',
     'merge_states': '_engine.merging',
     'mix': 'stages.mix',

@@ -201,6 +201,7 @@ OF_PARALLEL_MAP: Final = (
 # The public names of itpipe that may stand right of `|`.
 STAGES: Final = (
     'apply', 'batch_by', 'bucket_by', 'cache', 'combine', 'combine_lists', 'combine_pad', 'concat', 'cycle',
-    'filter_by', 'flatten', 'interleave', 'map_all', 'map_at', 'pack', 'parallel_map', 'prefetch', 'random_apply',
-    'reuse', 'sample_args', 'shard', 'shuffle', 'skip', 'take', 'unpack', 'with_rng', 'zip_apply', 'zip_with',
+    'exclude', 'filter_by', 'flatten', 'interleave', 'map_all', 'map_at', 'pack', 'parallel_map', 'prefetch',
+    'random_apply', 'reuse', 'sample_args', 'shard', 'shuffle', 'skip', 'take', 'unpack', 'with_rng', 'zip_apply',
+    'zip_with',
 )  # fmt: skip

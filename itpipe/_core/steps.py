@@ -21,6 +21,7 @@ __all__ = [
     'HIDDEN',
     'METER',
     'MISSING',
+    'PASS',
     'STOP',
     'AsRun',
     'EachStep',
@@ -71,6 +72,15 @@ class _Meter:
 
 METER: Final = _Meter()
 """Among a step's options: stands for its meter, see `meters.Meter`. Its work then counts what comes in by itself."""
+
+
+class _Pass:
+    def __reduce__(self) -> str:
+        return 'PASS'
+
+
+PASS: Final = _Pass()
+"""Among a step's options: stands for the number of the pass over the source."""
 
 
 class _AsWritten:
@@ -222,9 +232,9 @@ class Step:
 
     `work(items, *options)` is a generator from pairs to pairs. Some options are replaced when a run begins: a `Seed` by
     `Draws`, a tuple of `ItemStep`s by an `ItemFunction`, `STOP` by the run's own `Stop`, `METER` by the step's own
-    `Meter`, and `AS_WRITTEN` by the text that the step prints. This text is `name(*args, **kwargs)`; `factory` fills
-    these in, also for an `ItemStep` of the same name. `fingerprint` is what must be the same where a run goes on, by
-    default this text.
+    `Meter`, `PASS` by the number of the pass, and `AS_WRITTEN` by the text that the step prints. This text is
+    `name(*args, **kwargs)`; `factory` fills these in, also for an `ItemStep` of the same name. `fingerprint` is what
+    must be the same where a run goes on, by default this text.
     """
 
     name: str
@@ -306,13 +316,14 @@ class Stateless(Step):
 
     `gives` says what comes out: `'results'` of `work` with the keys of the items, or as many of them as it lets pass;
     `'same'`, the pairs that went in; `'lists'` of items, each with a `Batch` of their keys, `by_count` if it does not
-    depend on the values which of them make a list.
+    depend on the values which of them make a list. With `reorders_only`, what it leaves out depends on keys alone.
     """
 
     _: KW_ONLY
     gives: Literal['results', 'same', 'lists'] = 'results'
     itemwise: bool = False
     by_count: bool = False
+    reorders_only: bool = False
 
     def __post_init__(self) -> None:
         _check_choice(self, 'gives', ('results', 'same', 'lists'))

@@ -44,6 +44,7 @@ def edited(position: State | None, there: str, here: str) -> State | None:
         raise ValueError('the source and the seed have to be the same in the middle of a pass')
     entries = position['steps']
     changed = _Changed.NOTHING
+    chooses = ''
     for removed, inserted, kept in _regions(old_steps, steps):
         for mark, line in removed:
             _check_removed(mark, line, entries.get(mark[1:]), inserted)
@@ -52,8 +53,9 @@ def edited(position: State | None, there: str, here: str) -> State | None:
                 raise ValueError(f'`{line}` is new, but it would have to begin with the pass')
         for mark, _ in [*removed, *inserted]:
             changed = max(changed, _EDITS.get(mark, _Changed.KEYS))
+        chooses = next((line for mark, line in inserted if mark == '?'), chooses)
         for mark, line in kept:
-            _check_kept(mark, line, entries.get(mark[1:]), changed)
+            _check_kept(mark, line, entries.get(mark[1:]), changed, chooses)
             if changed is _Changed.VALUES and mark[:1] in ('?', '*'):  # which items come depends on the values
                 changed = _Changed.ITEMS
             elif mark[:1] == '!' or mark == '[?]' or (mark == '[]' and changed is _Changed.ITEMS):
@@ -81,8 +83,8 @@ def _check_removed(mark: str, line: str, entry: Any, inserted: list[tuple[str, s
         raise ValueError(f'`{line}` is gone, but it holds {held} items that have not been delivered')
 
 
-def _check_kept(mark: str, line: str, entry: Any, changed: _Changed) -> None:
-    """Raise ValueError if the step cannot go on with what comes to it now."""
+def _check_kept(mark: str, line: str, entry: Any, changed: _Changed, chooses: str) -> None:
+    """Raise ValueError if the step cannot go on with what comes to it now. `chooses` is a new step before it."""
     if entry is None or not changed:
         return
     if is_count(entry):
@@ -91,4 +93,9 @@ def _check_kept(mark: str, line: str, entry: Any, changed: _Changed) -> None:
         if changed is _Changed.KEYS:
             raise ValueError(f'`{line}` was in the middle of an item that is not made any more')
     elif changed > _Changed.VALUES or mark.startswith('!'):
-        raise ValueError(f'`{line}` remembers which items came to it, and these would have been others')
+        text = f'`{line}` remembers which items came to it, and these would have been others'
+        if chooses and mark == '=shard':
+            text += f'; write the stage `shard(…)` in front of `{chooses}`, in the place of the option'
+        elif chooses and not mark.startswith('!'):
+            text += f'; put `{chooses}` behind it'
+        raise ValueError(text)

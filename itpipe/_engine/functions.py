@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from itpipe._core.notes import note, note_arguments
 from itpipe._core.rng import Draws, generator
 from itpipe._core.show import format_step
-from itpipe._core.steps import AS_WRITTEN, STOP, EachStep, Function, ItemStep, Seed, Step
+from itpipe._core.steps import AS_WRITTEN, PASS, STOP, EachStep, Function, ItemStep, Seed, Step
 
 if TYPE_CHECKING:
     from itpipe._core.keys import Key
@@ -256,4 +256,6 @@ def bind_option(option: Any, step: Step, seeds: Seeds, stop: Stop) -> Any:
         return item_function((item._replace(**arguments) if item.name == step.name else item for item in option), seeds)
     if option is AS_WRITTEN:
         return format_step(step)
+    if option is PASS:
+        return seeds.pass_
     return stop if option is STOP else option

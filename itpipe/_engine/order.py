@@ -1,7 +1,8 @@
-"""In which order the steps of a stream run, which is that in which they are written, but for `shard`.
+"""In which order the steps of a stream run, which is that in which they are written, but for `shard` and `exclude`.
 
 No rank shall work on items of another. So `shard` runs before the item-wise steps that it is written behind, and so do
-the steps between that choose and order items without looking at them: each of these would see the same items.
+the steps between that choose and order items without looking at them: each of these would see the same items. Nor shall
+anything be done for what is excluded: what leaves items out by their keys runs before the item-wise steps, too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from itpipe._core.keys import END, Key
 from itpipe._core.show import format_value
-from itpipe._core.steps import METER, STOP, ItemStep, Pair, Stateful, Stateless, Step, draws, identity
+from itpipe._core.steps import METER, STOP, ItemStep, Pair, Stateless, Step, draws, identity
 
 if TYPE_CHECKING:
     from .functions import ItemFunction
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from .waiting import Stop
 
 __all__ = [
-    'LOOK_UP', 'Plan', 'check_alike', 'dealt', 'fused', 'is_by_count', 'last_shard', 'map_items', 'planned', 'running',
+    'LOOK_UP', 'Plan', 'check_alike', 'dealt', 'fused', 'goes_by_keys', 'is_by_count', 'last_shard', 'lets_pass',
+    'map_items', 'planned', 'running',
 ]  # fmt: skip
 
 
@@ -95,14 +97,36 @@ def running(steps: Sequence[Step]) -> list[int]:
     for index, step in enumerate(steps):
         if step.share is None:
             order.append(index)
-            continue
-        first = len(order)
-        while first and _lets_pass(steps[order[first - 1]]):
-            first -= 1
-        behind = [other for other in order[first:] if steps[other].itemwise]
-        before = [other for other in order[first:] if not steps[other].itemwise]
-        order[first:] = [*before, index, *behind]
+        else:
+            order = _before_itemwise(steps, order, index)
     return order
+
+
+def _before_itemwise(steps: Sequence[Step], order: list[int], index: int) -> list[int]:
+    """The order with this step, which looks at keys only, before the item-wise ones at its end."""
+    first = len(order)
+    stops_at_unordered = goes_by_keys(steps[index])
+    while (
+        first and lets_pass(last := steps[order[first - 1]]) and not (stops_at_unordered and last.yields_as_completed)
+    ):
+        first -= 1
+    behind = [other for other in order[first:] if steps[other].itemwise]
+    before = [other for other in order[first:] if not steps[other].itemwise]
+    return [*order[:first], *before, index, *behind]
+
+
+def _excluding_first(steps: Sequence[Step], order: list[int]) -> list[int]:
+    """The same, but nothing is done for what is excluded, except by steps that remember which items came to them."""
+    result: list[int] = []
+    for index in order:
+        if not goes_by_keys(steps[index]):
+            result.append(index)
+            continue
+        at = len(result)
+        while at and isinstance(last := steps[result[at - 1]], Stateless) and last.same_key:
+            at -= 1
+        result = [*_before_itemwise(steps, result[:at], index), *result[at:]]
+    return result
 
 
 LOOK_UP: Final = -1
@@ -140,7 +164,7 @@ def planned(
         before = next((n for n, (first, _) in enumerate(plan.operators) if LOOK_UP in first), len(plan.operators))
         passed = [steps[own] for _, own in plan.operators[:before]]
         first, own = plan.operators[before] if before < len(plan.operators) else (plan.left, LOOK_UP)
-        together = len(passed) > 0 and not isinstance(passed[-1], Stateful)
+        together = len(passed) > 0 and is_by_count(passed[-1])
         moved = any(step.share is not None if cheap else step.reorders_only for step in passed)
         if moved or together or own != LOOK_UP or (first is plan.left and not cheap):
             return plan
@@ -149,7 +173,7 @@ def planned(
 
 def _planned(steps: Sequence[Step], waiting: tuple[int, ...], cheap: bool, gathers: bool, complete: bool) -> Plan:
     operators: list[tuple[tuple[int, ...], int]] = []
-    order = running(steps)
+    order = _excluding_first(steps, running(steps))
     for n, index in enumerate(order):
         step, to_look_up = steps[index], LOOK_UP in waiting
         if step.work is map_items:
@@ -192,12 +216,18 @@ def dealt(steps: Sequence[Step | ItemStep], shard: Step) -> tuple[Step | ItemSte
     """
     counting = (n for n, step in enumerate(steps) if isinstance(step, Step) and step.positional)
     index = max(counting, default=-1) + 1
-    while index < len(steps) and _lets_pass(steps[index]) and getattr(steps[index], 'handover', None) is None:
+    while index < len(steps) and lets_pass(steps[index]) and getattr(steps[index], 'handover', None) is None:
         index += 1
     return (*steps[:index], shard, *steps[index:])
 
 
-def _lets_pass(step: Step | ItemStep) -> bool:
+def goes_by_keys(step: Step | ItemStep) -> bool:
+    """Whether it leaves items out by their keys alone."""
+    return isinstance(step, Stateless) and step.reorders_only
+
+
+def lets_pass(step: Step | ItemStep) -> bool:
+    """Whether what looks at keys only gives the same before it as behind it."""
     return isinstance(step, ItemStep) or step.itemwise or step.reorders_only
 
 

@@ -17,7 +17,6 @@ from itpipe._engine.iterators import is_iterable, iterate, without_first
 from itpipe._engine.stream import Stage
 
 if TYPE_CHECKING:
-    from itpipe._engine.functions import ItemFunction
     from itpipe._engine.meters import Meter
     from itpipe._engine.stream import Parts, Same
     from itpipe._engine.waiting import Stop
@@ -25,7 +24,7 @@ else:
     Parts = Stage
     Same = Stage
 
-__all__ = ['filter_by', 'flatten', 'skip', 'take']
+__all__ = ['filter_by', 'flatten', 'let_pass', 'skip', 'take']
 
 
 @overload
@@ -43,11 +42,11 @@ def filter_by(predicate: Callable[..., object], /, *args: Any, **kwargs: Any) ->
     >>> list(range(10) | filter_by(lambda x: x % 3 == 0))
     [0, 3, 6, 9]
 
-    See also: `take`, `skip`.
+    See also: `exclude`, by the numbers of the items; `take`, `skip`.
     """
     function = function_of('filter_by', predicate, args, kwargs, 'predicate')
     test = ItemStep('filter_by', identity, (function,))
-    return Same((Stateless('filter_by', _filter_by, ((test,), STOP, METER)),))
+    return Same((Stateless('filter_by', let_pass, ((test,), STOP, METER)),))
 
 
 class _Flatten(Parts):
@@ -134,7 +133,10 @@ def _within(name: str, most: int, state: State) -> bool:
     return 0 <= state[name] <= most  # type: ignore[no-any-return]
 
 
-def _filter_by(items: Iterator[Pair], predicate: ItemFunction, stop: Stop, meter: Meter) -> Iterator[Pair]:
+def let_pass(
+    items: Iterator[Pair], predicate: Callable[[Any, Any], object], stop: Stop, meter: Meter
+) -> Iterator[Pair]:
+    """The pairs for which `predicate(key, value)` is true."""
     probe, before = meter.probe, meter.before
     for pair in items:
         if probe.on:

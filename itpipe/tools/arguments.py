@@ -83,12 +83,19 @@ Says what each epoch of a recorded run held: batches, items and how many times e
 the time. Items are told apart by their numbers in the order of the source. With --pipeline it is by their places in the
 data, which is something else after `sample`, for example.
 
+With --steps it prints the stage `exclude` that leaves out what was in these steps, for a training that is to go on
+without that.
+
     itpipe report run.log
     itpipe report run.log --pipeline train.py:batches
+    itpipe report run.log --steps 1000:1200
 {LOG}{PIPELINE}""",
     )
     _log(command)
     _pipeline(command)
+    command.add_argument(
+        '--steps', type=_slice, metavar='M:N', help='how to leave out what was in the steps M to N - 1'
+    )
 
     command = add(
         'show',
@@ -139,6 +146,14 @@ five seconds. The values of other environment variables, and paths of your home,
     )
     command.add_argument('--json', action='store_true', help='print it as JSON')
     return result
+
+
+def _slice(text: str) -> tuple[int, int]:
+    try:
+        first, end = map(int, text.split(':'))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'must be two numbers M:N, got {text!r}') from None
+    return first, end
 
 
 def _log(command: argparse.ArgumentParser) -> None:

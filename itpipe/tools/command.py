@@ -127,6 +127,8 @@ def _report(given: Any) -> int:
     trainings = _trainings(given.log)
     if given.number is not None:
         trainings = [_training(given.log, given.number)]
+    if given.steps is not None:
+        return _leave_out(trainings[-1], given.steps)
     if given.pipeline is None:
         _say('\n'.join(report(trainings)))
         return 0
@@ -136,6 +138,16 @@ def _report(given: Any) -> int:
         except (LookupError, RuntimeError, ValueError) as error:
             raise _Wrong(f'{given.pipeline} does not tell where the items lie: {error}') from error
     _say(text)
+    return 0
+
+
+def _leave_out(training: Training, steps: tuple[int, int]) -> int:
+    from .report import leaving_out
+
+    first, end = steps
+    if not 0 <= first < end <= len(training.steps):
+        raise _Wrong(f'--steps must be within 0:{len(training.steps)}, the steps that were recorded, got {first}:{end}')
+    _say('\n'.join(leaving_out(training, first, end)))
     return 0
 
 

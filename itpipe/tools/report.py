@@ -1,4 +1,4 @@
-"""`itpipe report`: what the epochs of a recorded run held."""
+"""`itpipe report`: what the epochs of a recorded run held, and how to leave out what was in some of its steps."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from itertools import groupby
 from statistics import median
 from typing import Any
 
-from itpipe._core.keys import Batch
+from itpipe._core.keys import Batch, Zipped
 
 from .pipelines import Pipeline
 from .records import Step, Training
 
-__all__ = ['report']
+__all__ = ['leaving_out', 'report']
 
 
 def report(trainings: list[Training], pipeline: Pipeline | None = None) -> Iterator[str]:
@@ -22,6 +22,38 @@ def report(trainings: list[Training], pipeline: Pipeline | None = None) -> Itera
         if number > 1:
             yield ''
         yield from _of_training(number, training, pipeline)
+
+
+def leaving_out(training: Training, first: int, end: int) -> Iterator[str]:
+    """The stages that leave out what was in the steps from `first` to before `end`, one for each pass."""
+    steps = training.steps[first:end]
+    for pass_, of_pass in groupby(steps, key=lambda step: step.pass_):
+        numbers: dict[Any, set[int]] = {}
+        for step in of_pass:
+            for key in _flat(step.key):
+                whole, number = _part(key)
+                numbers.setdefault(whole, set()).add(number)
+        items = [
+            run if whole is None else f'({whole}, {run})' for whole in numbers for run in _runs(sorted(numbers[whole]))
+        ]
+        yield f'exclude({", ".join(items)}, passes={pass_})'
+
+
+def _part(key: Any) -> tuple[Any, int]:
+    """What `exclude` knows an item by: the key of what it is a part of, None if it is none, and its number there."""
+    if isinstance(key, Zipped):
+        return _part(key[0][0])
+    return (None, key) if isinstance(key, int) else (key[0], key[1])
+
+
+def _runs(numbers: list[int]) -> Iterator[str]:
+    """The numbers, which are sorted, as code; those that follow each other as ranges."""
+    for _, run in groupby(enumerate(numbers), key=lambda each: each[1] - each[0]):
+        found = [number for _, number in run]
+        if len(found) > 2:
+            yield f'range({found[0]}, {found[-1] + 1})'
+        else:
+            yield from map(str, found)
 
 
 def _of_training(number: int, training: Training, pipeline: Pipeline | None) -> Iterator[str]:

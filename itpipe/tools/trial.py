@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import Any, Final
 
 from itpipe._core.keys import Batch, Zipped
@@ -18,7 +18,7 @@ from itpipe._core.steps import Expanding, ItemStep, Opaque, Pair, Stateful, Step
 from itpipe._engine.branches import Branched, Joined
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.kinds import kind_of_step
-from itpipe._engine.order import LOOK_UP, is_by_count
+from itpipe._engine.order import LOOK_UP, goes_by_keys, is_by_count, lets_pass
 from itpipe._engine.resources import Resource
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.source import Seeded, Source
@@ -103,8 +103,17 @@ class Trial:
         start = _skipped_at_once(steps)
         if opened.has_look_up and opened.split():
             seen.function = opened.look_up()
-            return self._guarded(seen, self._mapped(seen, self._limited(opened.start(start), budget)))
-        return self._guarded(seen, self._iterated(seen, opened.start(start), budget))
+            pairs = self._not_excluded(opened.start(start), steps, seeds)
+            return self._guarded(seen, self._mapped(seen, self._limited(pairs, budget)))
+        pairs = self._not_excluded(opened.start(start), steps, seeds)
+        return self._guarded(seen, self._iterated(seen, pairs, budget))
+
+    def _not_excluded(self, pairs: Iterator[Pair], steps: Any, seeds: Seeds) -> Iterator[Pair]:
+        """Without what a run leaves out before it does anything else."""
+        for step in takewhile(lets_pass, steps):
+            if goes_by_keys(step):
+                pairs = step.work(pairs, *kind_of_step(step)(step, seeds.copy(), self.stop, tracked=False).options)
+        return pairs
 
     def _limited(self, pairs: Iterator[Pair], budget: Budget) -> Iterator[Pair]:
         while budget.left > 0:

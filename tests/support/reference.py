@@ -832,6 +832,23 @@ def filter_by(words: Words, flow: Flow, predicate: Any, *args: Any, **kwargs: An
     return Flow(kept, answers.end, answers.error, answers.note)
 
 
+def exclude(words: Words, flow: Flow, *items: Any, passes: int | None = None) -> Flow:
+    def left_out(key: Any) -> bool:
+        """Whether it is the key of such an item, or made of one."""
+        if isinstance(key, Batch):
+            return any(map(left_out, key))
+        whole, number = (None, key) if isinstance(key, int) else key[:2]
+        for item in items:
+            at, numbers = item if isinstance(item, tuple) else (None, item)
+            if at == whole and number in (numbers if isinstance(numbers, range) else [numbers]):
+                return True
+        return whole is not None and left_out(whole)
+
+    if passes not in (None, words.pass_):
+        return flow
+    return flow.from_([item for item in flow.items if not left_out(item.key)])
+
+
 def flatten(words: Words, flow: Flow) -> Flow:
     return flow.from_([
         Item((item.key, n), part, item.need) for item in flow.items for n, part in enumerate(item.value)
@@ -1000,6 +1017,7 @@ class Unknown(Exception):
 
 FLOW = {
     'batch_by': batch_by,
+    'exclude': exclude,
     'filter_by': filter_by,
     'flatten': flatten,
     'interleave': interleave,

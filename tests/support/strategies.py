@@ -228,7 +228,13 @@ def parallel(draw: Any, kind: Any, modes: Any, failing: bool = False) -> tuple[C
 # Flow stages, batches, custom stages
 
 small = st.integers(0, 8)
+numbers = st.integers(0, 12) | st.builds(lambda first, count: range(first, first + count), small, small)
 FLOW = {
+    'exclude': st.builds(
+        lambda items, passes: Call('exclude', tuple(items), {} if passes is None else {'passes': passes}),
+        st.lists(numbers | st.tuples(small | st.tuples(small, st.integers(0, 1)), numbers), max_size=3),
+        st.none() | st.integers(0, 1),
+    ),
     'filter_by': st.sampled_from([(often,), (often, 3), (Call('with_rng', (likely,)),), (digest,)]).map(
         lambda args: Call('filter_by', args)
     ),
@@ -262,7 +268,7 @@ interleaves = st.builds(
     st.just({}) | st.integers(1, 3).map(lambda n: {'prefetch': n}),
 )  # fmt: skip
 JOINS = ('zip_with', 'concat', 'cycle')
-WHATEVER_THE_ORDER = ('filter_by', 'shuffle', 'reuse', 'prefetch')
+WHATEVER_THE_ORDER = ('exclude', 'filter_by', 'shuffle', 'reuse', 'prefetch')
 """What gives the same items, in some order, whatever the order in which it gets them."""
 
 
@@ -286,8 +292,8 @@ def stages(
     options |= {'one_shot': one_shot, 'depth': depth + 1}
     result: list[Any] = []
     reuses = 0
-    if failing:  # behind a shard, nobody hears of the errors of other shards' items
-        flow = tuple(name for name in flow if name != 'shard')
+    if failing:  # behind these, nobody hears of the errors of items that do not come
+        flow = tuple(name for name in flow if name not in ('exclude', 'shard'))
     options['flow'] = flow
     joining = 'join' in flow and depth < 2
     flow = tuple(name for name in flow if name != 'join')

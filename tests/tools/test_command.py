@@ -191,6 +191,7 @@ WRONG = {
     ('diff', 'run.log', 'nothing.log'): 'nothing.log: No such file or directory',
     ('diff', 'run.log', 'run.log', *['--pipeline', 'train:batches'] * 3): 'give --pipeline once, or twice',
     ('report', 'nothing.log'): 'nothing.log: No such file or directory',
+    ('report', 'run.log', '--steps', '14:16'): '--steps must be within 0:15, the steps that were recorded, got 14:16',
     ('report', 'run.log', '--run', '9'): 'run.log: it has the runs 1 to 1, and no run 9',
     ('check', 'train:batches', '--items', '0'): '--items must be at least 1, got 0',
     ('check', 'train:batches', '--ignore', 'bugs'): '`ignore` must be kinds of findings, ',
@@ -205,7 +206,13 @@ def test_wrong_use_is_an_error_without_a_traceback(folder, capsys):
         assert status == 2
         assert err.startswith(f'itpipe {arguments[0]}: {message}')
         assert err.count('\n') == 1
-    for arguments in ((), ('replay',), ('nothing',), ('replay', 'run.log', '--pipeline', 'a:b', '--step', 'x')):
+    for arguments in (
+        (),
+        ('replay',),
+        ('nothing',),
+        ('replay', 'run.log', '--pipeline', 'a:b', '--step', 'x'),
+        ('report', 'run.log', '--steps', '3'),
+    ):
         status, _, err = run(capsys, *arguments)
         assert status == 2
         assert err.startswith('usage: itpipe')

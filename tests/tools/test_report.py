@@ -5,10 +5,24 @@ import warnings
 
 import pytest
 
-from itpipe import Infinite, batch_by, parallel_map, reuse, sample, shuffle, stage, stream
+from itpipe import (
+    Infinite,
+    batch_by,
+    bucket_by,
+    cycle,
+    exclude,
+    flatten,
+    parallel_map,
+    reuse,
+    sample,
+    shuffle,
+    stage,
+    stream,
+    zip_with,
+)
 from itpipe.tools.pipelines import opened
 from itpipe.tools.records import read
-from itpipe.tools.report import report
+from itpipe.tools.report import leaving_out, report
 
 
 @pytest.fixture
@@ -136,3 +150,36 @@ def test_what_a_stage_of_ones_own_makes_has_no_place_in_the_data(path):
     with pytest.raises(ValueError, match=r'the pipeline has nothing with the key \(0, 1, 2, 3\)'):
         list(report(read(path), opened(made)))
     assert lines(path)[1] == '6 items, each once'
+
+
+def test_what_leaves_out_what_was_in_some_steps(path):
+    def made(*stages):
+        return Infinite(range(20), shuffle(6), *stages, batch_size=3, combiner=list, seed=0, record=path)
+
+    with made() as batch_iter:
+        batches = [[*batch_iter], [*batch_iter]]
+    (training,) = read(path)
+    first, second = leaving_out(training, 5, 9)
+    assert (first[:8], first[-11:], second[-11:]) == ('exclude(', ', passes=0)', ', passes=1)')
+    with made(eval(first, {'exclude': exclude}), eval(second, {'exclude': exclude})) as batch_iter:
+        again = [[x for batch in batch_iter for x in batch] for _ in range(2)]
+    assert again == [[x for batch in batches[0][:5] for x in batch], [x for batch in batches[1][2:] for x in batch]]
+
+
+@pytest.mark.parametrize(
+    ('described', 'expected'),
+    [
+        (stream(['abcd', 'ef', 'gh']) | flatten, 'exclude((0, 2), (0, 3), (1, 0), (1, 1), passes=0)'),
+        (stream('abcdefgh') | zip_with(range(8) | shuffle(3)), 'exclude(range(2, 6), passes=0)'),
+        (
+            stream('abcdefgh') | cycle(),
+            'exclude((2, 0), (3, 0), (4, 0), (5, 0), passes=0)',
+        ),
+        (stream(range(24)) | bucket_by(abs, edges=[30], size=3), 'exclude(range(2, 6), passes=0)'),
+        (stream(range(24)) | batch_by(2), 'exclude(range(4, 12), passes=0)'),
+    ],
+)
+def test_what_leaves_out_nested_items(path, described, expected):
+    batches = Infinite(described, batch_size=2, combiner=list, batches_per_epoch=4, seed=0, record=path)
+    run(batches, 1)
+    assert list(leaving_out(read(path)[0], 1, 3)) == [expected]

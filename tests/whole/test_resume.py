@@ -30,6 +30,7 @@ from itpipe import (
     batch_by,
     concat,
     cycle,
+    exclude,
     filter_by,
     flatten,
     interleave,
@@ -224,6 +225,7 @@ EACH = [
     stream(range(40), seed=1) | parallel_map(with_rng(add_noise), threads=2),
     stream(range(40)) | prefetch(3),
     stream(range(40)) | filter_by(is_odd),
+    stream(range(40), seed=1) | shuffle(4) | exclude(0, 39, range(9, 14)) | shuffle(3),
     stream([[n] * (n % 4) for n in range(15)]) | flatten(),
     stream(range(11)) | interleave(range, cycle=3, block=2),
     stream(range(11)) | interleave(generated, cycle=3, block=2, prefetch=2),
@@ -401,7 +403,7 @@ def test_a_run_goes_on_in_a_new_interpreter():
 # Sizes
 
 
-@given(pipes(one_shot=False, flow=('filter_by', 'take', 'skip', 'shard', 'prefetch')), st.data())
+@given(pipes(one_shot=False, flow=('exclude', 'filter_by', 'take', 'skip', 'shard', 'prefetch')), st.data())
 @examples(100)
 def test_a_state_without_buffers_is_small(executors, pipe, data):
     """Whatever was made, a few numbers say where its consumer stands."""
