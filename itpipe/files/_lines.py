@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from os import PathLike
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
 from itpipe._core.show import format_call
 
-from ._joined import Joined
-from ._opening import Kept, Paths, expanded, needed, open_file, reading
+from ._index_files import Arrays, compact
+from ._indexed import Indexed, check_index
+from ._opening import Paths, expanded, needed, note_read, open_file, reading
 
 __all__ = ['jsonl', 'lines']
 
@@ -24,21 +26,21 @@ BLANK = b' \t\r'
 COMPRESSED = ('.gz', '.zst', '.bz2', '.xz')
 
 
-def lines(paths: Paths) -> Any:
+def lines(paths: Paths, *, index: str | PathLike[str] | None = None) -> Any:
     """The lines of text files, without line ends, as `str`.
 
     `paths` is a path or a URL that fsspec knows, a pattern such as `'part-*.txt'`, or several of these. The files are
     read one after the other, each once. Their bytes are UTF-8. A line ends with a line feed, or with a carriage return
     and a line feed. A last line without a line end counts, an empty one after it does not. To find where lines begin,
     the files are read once, when the length or the first line is asked for: a second or two for each gigabyte. That
-    takes 8 bytes of memory for each line.
+    takes 4 bytes of memory for each line, or 8 if the file has more than 4 GiB. `index` stores it, as for `tar`.
 
     Compressed files (`.gz`, `.bz2`, `.xz`, `.zst`) have no length and no index. They are read from the beginning, also
     where a run goes on.
 
     Raises FileNotFoundError for a path that is not there and a pattern that no file matches, TypeError or ValueError
-    for wrong arguments. While reading, raises UnicodeDecodeError, with a note that names the file and the line, of
-    which the first is 1.
+    for wrong arguments. While reading, raises UnicodeDecodeError, and OSError if the file was written to and its lines
+    are no longer where they were, with a note that names the file and the line, of which the first is 1.
 
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), 'words.txt')
@@ -50,14 +52,14 @@ def lines(paths: Paths) -> Any:
 
     See also: `jsonl`, `stream`.
     """
-    return _lines('lines', paths)
+    return _lines('lines', paths, index)
 
 
-def jsonl(paths: Paths) -> Any:
+def jsonl(paths: Paths, *, index: str | PathLike[str] | None = None) -> Any:
     """The values in files that have JSON in each line.
 
-    `paths`, lengths and compressed files are as for `lines`. Lines that are empty, or have only spaces and tabs, are
-    left out.
+    `paths`, `index`, lengths and compressed files are as for `lines`. Lines that are empty, or have only spaces and
+    tabs, are left out.
 
     Raises what `lines` does. While reading, raises `json.JSONDecodeError`, with a note that names the file and the
     line.
@@ -71,13 +73,16 @@ def jsonl(paths: Paths) -> Any:
 
     See also: `lines`, `parquet`.
     """
-    return _lines('jsonl', paths)
+    return _lines('jsonl', paths, index)
 
 
-def _lines(name: str, paths: Paths) -> Any:
+def _lines(name: str, paths: Paths, index: Any) -> Any:
     found = expanded(name, paths)
-    compressed = any(path.endswith(COMPRESSED) for path in found)
-    return _Streamed(name, found) if compressed else _Lines(name, found)
+    kept = check_index(name, index, found)
+    compressed = next((path for path in found if path.endswith(COMPRESSED)), None)
+    if compressed is not None and kept is not None:
+        raise ValueError(f'{name}: `index` must be left out, as compressed files have none, got {compressed!r}')
+    return _Lines(name, found, kept) if compressed is None else _Streamed(name, found)
 
 
 def _value(name: str, line: bytes) -> Any:
@@ -86,46 +91,30 @@ def _value(name: str, line: bytes) -> Any:
     return (line[:-1].removesuffix(b'\r') if line.endswith(b'\n') else line).decode()
 
 
-class _Lines(Joined):
-    """Lines with an index: it knows where each begins."""
+class _Lines(Indexed):
+    """Its index: `edges` says where each line begins, and where the last one ends, `filled` has the numbers of those
+    that count, unless all do."""
 
-    def __init__(self, name: str, paths: list[str]):
-        super().__init__()
-        self.name, self.paths = name, paths
-        self._open = Kept(open_file)
-        self._found: list[_Found] = []
+    def find(self, file: BinaryIO, path: str) -> Arrays:
+        return _find(file, self.name == 'jsonl')
 
-    def sizes(self) -> list[int]:
-        found = []
-        for path in self.paths:
-            with self._open.briefly(path) as file:
-                found.append(_find(file, self.name == 'jsonl'))
-        self._found = found
-        return [len(edges) - 1 if filled is None else len(filled) for edges, filled in found]
+    def count(self, arrays: Arrays) -> int:
+        return len(arrays['filled']) if 'filled' in arrays else len(arrays['edges']) - 1
 
     def item(self, part: int, place: int) -> Any:
-        edges, filled = self._found[part]
-        number = place if filled is None else int(filled[place])
-        begin, end = edges[number : number + 2].tolist()
-        with reading(self.paths[part], f'line {number + 1}'):
-            file = self._open(self.paths[part])
-            file.seek(begin)
-            return _value(self.name, file.read(end - begin))
-
-    def __repr__(self) -> str:
-        return format_call(self.name, (self.paths,), {})
-
-
-class _Found(NamedTuple):
-    """Where the lines of one file are."""
-
-    edges: Numbers
-    """Where each line begins, and where the last one ends."""
-    filled: Numbers | None
-    """Which lines count, None if all do."""
+        arrays = self.arrays(part)
+        number = int(arrays['filled'][place]) if 'filled' in arrays else place
+        begin, end = arrays['edges'][number : number + 2].tolist()
+        what = f'line {number + 1}'
+        line = self.read(part, begin, end - begin, what)
+        try:
+            return _value(self.name, line)
+        except Exception as error:
+            note_read(error, self.paths[part], what, None)
+            raise
 
 
-def _find(file: BinaryIO, filled: bool) -> _Found:
+def _find(file: BinaryIO, filled: bool) -> Arrays:
     """The lines, or those that are not blank."""
     edges, solid = _Edges(), _Edges()
     ended = True
@@ -137,9 +126,10 @@ def _find(file: BinaryIO, filled: bool) -> _Found:
     if not ended:
         edges.found.append(np.array([edges.at]))
         solid.add(b'\n')
-    counts = np.flatnonzero(solid.lengths() > 1) if filled else None
-    result = edges.all()
-    return _Found(result, None if counts is None or len(counts) == len(result) - 1 else counts)
+    arrays = {'edges': compact(edges.all())}
+    if filled and len(counts := np.flatnonzero(solid.lengths() > 1)) < len(arrays['edges']) - 1:
+        arrays['filled'] = compact(counts)
+    return arrays
 
 
 class _Edges:

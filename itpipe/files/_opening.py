@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import glob, has_magic
 from itertools import islice
 from os import PathLike
 from threading import local
 from typing import Any, BinaryIO, Generic, TypeAlias, TypeVar
 
-__all__ = ['Kept', 'Paths', 'existing', 'expanded', 'listed', 'needed', 'open_file', 'reading']
+from ._index_files import SUFFIXES
+
+__all__ = ['Kept', 'Paths', 'existing', 'expanded', 'listed', 'needed', 'note_read', 'open_file', 'reading']
 
 H = TypeVar('H')
 Paths: TypeAlias = 'str | PathLike[str] | Iterable[str | PathLike[str]]'
@@ -44,6 +46,11 @@ class Kept(Generic[H]):
                 _close(latest.popitem(last=False)[1])
             latest[args] = self._makes(*args)
         return latest[args]  # type: ignore[no-any-return]
+
+    def forget(self, *args: Any) -> None:
+        """Close what this thread made of these arguments, if it has it; it is made anew when it is needed."""
+        if getattr(self._local, 'pid', None) == os.getpid() and args in self._local.latest:
+            _close(self._local.latest.pop(args))
 
     @contextmanager
     def briefly(self, *args: Any) -> Iterator[H]:
@@ -81,7 +88,7 @@ def open_file(path: str) -> BinaryIO:
 def expanded(where: str, paths: Paths) -> list[str]:
     """The paths, with patterns such as `'train-*.tar'` replaced by the paths of all files that match, in order.
 
-    What is there under this very name is no pattern. Each path comes once.
+    What is there under this very name is no pattern. Files that are an index match no pattern. Each path comes once.
     """
     if isinstance(paths, (str, PathLike)):
         paths = [paths]
@@ -104,6 +111,7 @@ def _found(where: str, path: str) -> list[str]:
     else:
         system, inside = needed('fsspec', 'files at URLs').core.url_to_fs(path)
         found = [path] if system.exists(inside) else sorted(map(system.unstrip_protocol, system.glob(inside)))
+    found = [path for path in found if not path.endswith(SUFFIXES)]
     if not found:
         raise FileNotFoundError(f'{where}: no file matches {path!r}')
     return found
@@ -134,10 +142,18 @@ def needed(module: str, what: str, package: str | None = None) -> Any:
 
 
 @contextmanager
-def reading(path: str, part: str) -> Iterator[None]:
-    """Errors within say, in a note, which part of which file was read."""
+def reading(path: str, part: str, opened: Kept[Any] | None = None) -> Iterator[None]:
+    """Errors within say, in a note, which part of which file was read. Then the next one to read opens it anew."""
     try:
         yield
     except Exception as error:
-        error.add_note(f'itpipe: {part} of {path!r}')
+        note_read(error, path, part, opened)
         raise
+
+
+def note_read(error: Exception, path: str, part: str, opened: Kept[Any] | None) -> None:
+    """What `reading` does for an error."""
+    error.add_note(f'itpipe: {part} of {path!r}')
+    if opened is not None:
+        with suppress(Exception):  # to close what is broken may fail, too
+            opened.forget(path)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import tarfile
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Iterator
+from itertools import accumulate
+from os import PathLike
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from itpipe._core.show import format_call
-
-from ._joined import Joined
-from ._opening import Kept, Paths, expanded, open_file, reading
+from ._index_files import Arrays, compact
+from ._indexed import Indexed, check_index
+from ._opening import Paths, expanded
 
 __all__ = ['tar']
 
 
-def tar(paths: Paths) -> Any:
+def tar(paths: Paths, *, index: str | PathLike[str] | None = None) -> Any:
     """The items in tar files, as WebDataset writes them: members that follow each other and have one stem.
 
     An item is a dict: `'__key__'` is the stem, the path up to the first dot of the file's name, and each extension,
@@ -24,13 +26,19 @@ def tar(paths: Paths) -> Any:
 
     `paths` is a path or a URL that fsspec knows, a pattern such as `'train-*.tar'`, or several of these. To find where
     members are, the heads of all members are read once, when the length or the first item is asked for; their contents
-    are skipped. That takes some 100 bytes of memory for each member. Compressed tar files have no index: unpack them
+    are skipped. That takes some 30 bytes of memory for each member. Compressed tar files have no index: unpack them
     first.
+
+    With `index`, where members are is also stored, and read from there the next time: with `'beside'` in a file beside
+    each tar file, such as `train-0.tar.index`, or in this folder, for files that are at URLs or can only be read.
+    Workers map it into memory. What is stored says which size its tar file had, and when it was written; at URLs, what
+    the server says of this. If that has changed, the tar file is read again. If nothing can be stored, a warning says
+    why, and the index stays in memory.
 
     Raises FileNotFoundError for a path that is not there and a pattern that no file matches, TypeError or ValueError
     for wrong arguments. When the heads are read, raises ValueError for a file that is compressed, is no tar file, ends
-    too early, or has a sparse member. While reading, raises OSError if a member ends too early; errors have a note that
-    names the file and the member.
+    too early, or has a sparse member. While reading, raises OSError if a member ends too early, or the file was written
+    to and its members are no longer where they were; errors have a note that names the file and the member.
 
     >>> import io, os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), 'shard.tar')
@@ -45,59 +53,56 @@ def tar(paths: Paths) -> Any:
 
     See also: `images`, `parquet`.
     """
-    return _Tar(expanded('tar', paths))
+    found = expanded('tar', paths)
+    return _Tar('tar', found, check_index('tar', index, found))
 
 
-class _Shard(NamedTuple):
-    """Where the members of one file are."""
+class _Tar(Indexed):
+    """Its index: `names` has the bytes of the names of the members, one after the other, and `edges` where each begins
+    and the last one ends. `offsets` and `sizes` say where the members are, and `first` has the number of the first
+    member of each item, and of the member after the last."""
 
-    names: list[str]
-    offsets: np.ndarray[Any, np.dtype[np.int64]]
-    sizes: np.ndarray[Any, np.dtype[np.int64]]
-    first: np.ndarray[Any, np.dtype[np.int64]]
-    """The number of the first member of each item, and of the member after the last."""
+    def find(self, file: BinaryIO, path: str) -> Arrays:
+        names: list[bytes] = []
+        places: list[tuple[int, int]] = []
+        first: list[int] = []
+        last = None
+        for stem, member in _members(file, path):
+            if stem != last:
+                first.append(len(names))
+                last = stem
+            names.append(member.name.encode(errors='surrogateescape'))
+            places.append((member.offset_data, member.size))
+        offsets, sizes = np.array(places, np.int64).reshape(-1, 2).T
+        return {
+            'names': np.frombuffer(b''.join(names), np.uint8),
+            'edges': compact([0, *accumulate(map(len, names))]),
+            'offsets': compact(offsets),
+            'sizes': compact(sizes),
+            'first': compact([*first, len(names)]),
+        }
 
-
-class _Tar(Joined):
-    name = 'tar'
-
-    def __init__(self, paths: list[str]):
-        super().__init__()
-        self.paths = paths
-        self._open = Kept(open_file)
-        self._shards: list[_Shard] = []
-
-    def sizes(self) -> list[int]:
-        shards = []
-        for path in self.paths:
-            with self._open.briefly(path) as file:
-                shards.append(_members(file, path))
-        self._shards = shards
-        return [len(shard.first) - 1 for shard in self._shards]
+    def count(self, arrays: Arrays) -> int:
+        return len(arrays['first']) - 1
 
     def item(self, part: int, place: int) -> dict[str, Any]:
-        path, shard = self.paths[part], self._shards[part]
-        members = range(*shard.first[place : place + 2].tolist())
-        result: dict[str, Any] = {'__key__': _parts(shard.names[members[0]])[0]}
-        for member in members:
-            name, size = shard.names[member], int(shard.sizes[member])
-            with reading(path, f'member {name!r}'):
-                file = self._open(path)
-                file.seek(int(shard.offsets[member]))
-                data = file.read(size)
-                if len(data) < size:
-                    raise OSError(f'tar: the file ends after {len(data)} of {size} bytes')
-            result[_parts(name)[1]] = data
+        arrays = self.arrays(part)
+        begin, end = arrays['first'][place : place + 2].tolist()
+        edges = arrays['edges'][begin : end + 1].tolist()
+        offsets, sizes = arrays['offsets'][begin:end].tolist(), arrays['sizes'][begin:end].tolist()
+        names = arrays['names'][edges[0] : edges[-1]].tobytes()
+        result: dict[str, Any] = {}
+        for start, stop, offset, size in zip(edges, edges[1:], offsets, sizes, strict=False):
+            name = names[start - edges[0] : stop - edges[0]].decode(errors='surrogateescape')
+            stem, extension = _parts(name)
+            if not result:
+                result['__key__'] = stem
+            result[extension] = self.read(part, offset, size, f'member {name!r}')
         return result
 
-    def __repr__(self) -> str:
-        return format_call('tar', (self.paths,), {})
 
-
-def _members(file: BinaryIO, path: str) -> _Shard:
-    names: list[str] = []
-    places: list[tuple[int, int]] = []
-    first: list[int] = []
+def _members(file: BinaryIO, path: str) -> Iterator[tuple[str, tarfile.TarInfo]]:
+    """The members that are read, with the stems of their names."""
     last = None
     try:
         with tarfile.open(fileobj=file, mode='r:') as archive:
@@ -111,21 +116,16 @@ def _members(file: BinaryIO, path: str) -> _Shard:
                         f'tar: member {member.name!r} of {path!r} is a sparse file, which is not read; write the file'
                         ' without `--sparse`'
                     )
-                if stem != last:
-                    first.append(len(names))
-                    last = stem
-                names.append(member.name)
-                places.append((member.offset_data, member.size))
+                last = member.name
+                yield stem, member
             file.seek(archive.offset)
             if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
                 raise tarfile.ReadError('the mark of its end is not there')
     except tarfile.TarError as error:
-        behind = f' behind member {names[-1]!r}' if names else ''
+        behind = f' behind member {last!r}' if last else ''
         raise ValueError(
             f'tar: {path!r} cannot be read{behind}: {error}; it must be a whole, uncompressed tar file'
         ) from error
-    offsets, sizes = np.array(places, np.int64).reshape(-1, 2).T
-    return _Shard(names, offsets.copy(), sizes.copy(), np.array([*first, len(names)]))
 
 
 def _parts(name: str) -> tuple[str, str]:

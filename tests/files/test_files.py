@@ -32,6 +32,18 @@ def of_tar(folder):
     return tar(paths), [{'__key__': str(n), 'txt': b'%d' % n} for n in range(9)]
 
 
+def of_tar_with_a_stored_index(folder):
+    dataset, expected = of_tar(folder)
+    assert len(tar(dataset.paths, index=folder / 'kept')) == len(expected)
+    return tar(dataset.paths, index=folder / 'kept'), expected
+
+
+def of_jsonl_with_a_stored_index(folder):
+    dataset, expected = of_jsonl(folder)
+    assert len(jsonl(dataset.paths, index='beside')) == len(expected)
+    return jsonl(dataset.paths, index='beside'), expected
+
+
 def of_parquet(folder):
     return parquet(tables_of(folder, 'parquet')), rows_of(range(20))
 
@@ -59,7 +71,8 @@ def of_images(folder):
     return dataset, list(zip(colours, [0, 0, 0, 1, 1], strict=True))
 
 
-KINDS = [of_lines, of_jsonl, of_tar, of_parquet, of_arrow, of_hdf5, of_zarr, of_images]
+STORED = [of_tar_with_a_stored_index, of_jsonl_with_a_stored_index]
+KINDS = [of_lines, of_jsonl, of_tar, *STORED, of_parquet, of_arrow, of_hdf5, of_zarr, of_images]
 zarr_keeps_threads = pytest.mark.leaves_threads('zarr keeps a thread for its event loop')
 each_kind = pytest.mark.parametrize(
     'made',
@@ -97,7 +110,7 @@ def test_pickles_without_what_it_has_opened(made, tmp_path):
     again = pickle.loads(pickle.dumps(dataset))
     assert str(list(again)) == str(expected)
     assert repr(again) == repr(dataset)
-    assert repr(dataset).startswith(made.__name__.removeprefix('of_') + '(')
+    assert repr(dataset).startswith(made.__name__.split('_')[1] + '(')
 
 
 @each_kind

@@ -8,7 +8,6 @@ import pytest
 from data_files import tar_of
 from running import raises
 
-from itpipe import parallel_map, stream
 from itpipe.files import tar
 
 
@@ -82,14 +81,3 @@ def test_a_file_that_was_cut_off_is_noticed(tmp_path, left):
     said = str(caught.value) + ''.join(getattr(caught.value, '__notes__', []))
     assert str(path) in said
     assert '.txt' in said
-
-
-def test_an_item_that_cannot_be_read_may_be_skipped(tmp_path):
-    path = tar_of(tmp_path / 'a.tar', {f'{n}.txt': bytes(2000) for n in range(3)})
-    dataset = tar(path)
-    assert len(dataset) == 3
-    path.write_bytes(path.read_bytes()[:4000])  # meanwhile
-    kept = list(stream(dataset) | parallel_map(len, threads=1, on_error='skip'))
-    assert kept == [2]
-    with raises(OSError, 'tar: the file ends after 928 of 2000 bytes', f"itpipe: member '1.txt' of '{path}'"):
-        dataset[1]

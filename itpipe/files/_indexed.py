@@ -1,0 +1,178 @@
+"""Files that are read once to find where their items are, and the index that comes of it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, BinaryIO
+from warnings import warn
+
+import numpy as np
+
+from itpipe._core.show import format_call, format_value, non_defaults
+from itpipe._engine.stacks import user_stacklevel
+
+from ._index_files import Arrays, Identity, State, load, path_of, store
+from ._joined import Joined
+from ._opening import Kept, needed, note_read, open_file
+
+__all__ = ['Indexed', 'check_index']
+
+BESIDE = 'beside'
+STAMPS = (
+    'ETag', 'etag', 'e_tag', 'Content-MD5', 'md5Hash', 'generation', 'mtime', 'LastModified', 'last_modified',
+    'Last-Modified', 'modified', 'created',
+)  # fmt: skip
+"""What file systems of fsspec say of a file that changes when it is written again; the first that is there counts."""
+
+
+def check_index(where: str, index: Any, paths: list[str]) -> str | None:
+    """`index`, a folder by its absolute path."""
+    if index is None:
+        return None
+    place = os.fspath(index) if isinstance(index, (str, os.PathLike)) else None
+    if not isinstance(place, str):
+        raise TypeError(f"{where}: `index` must be None, 'beside' or a folder, got {format_value(index)}")
+    if '://' in place:
+        raise ValueError(f'{where}: `index` must be a folder on this machine, got {place!r}')
+    if place != BESIDE:
+        return os.path.abspath(os.path.expanduser(place))
+    if remote := next((path for path in paths if '://' in path), None):
+        raise ValueError(
+            f"{where}: with `index='beside'`, files must be on this machine, got {remote!r}: give a folder"
+        )
+    return BESIDE
+
+
+class Indexed(Joined):
+    """Items in files that have to be read as a whole once, to know where their items are.
+
+    What is found is arrays. They are in memory, or, with `index`, in files, of which each thread maps those that it
+    uses. Where such a file is gone or was made of other data, the data is read again.
+    """
+
+    def __init__(self, name: str, paths: list[str], index: str | None):
+        super().__init__()
+        self.name, self.paths, self.place = name, paths, index
+        self._open, self._load = Kept(_Opened), Kept(load)
+        folder = None if index == BESIDE else index
+        self._stored_at = [] if index is None else [path_of(name, path, folder) for path in paths]
+        self._made_of: list[Identity] = []
+        """What each file was when its index was made."""
+        self._in_memory: dict[int, Arrays] = {}
+        """The indices that are in no file, by the numbers of the parts."""
+        self._looked_again: dict[int, tuple[State, bool]] = {}
+        """For files that were changed: what they were then, and whether the index holds for that, too."""
+
+    def find(self, file: BinaryIO, path: str) -> Arrays:
+        """The index of this file."""
+        raise NotImplementedError
+
+    def count(self, arrays: Arrays) -> int:
+        """How many items a file with this index has."""
+        raise NotImplementedError
+
+    def sizes(self) -> list[int]:
+        made_of, in_memory, sizes = [], {}, []
+        failed: OSError | None = None
+        for part, path in enumerate(self.paths):
+            identity = _identity(path)
+            try:
+                arrays = self._stored(part, identity)
+            except (OSError, ValueError):
+                arrays = in_memory[part] = self._found(path)
+                if self.place is not None and _identity(path) == identity:  # else it is still being written
+                    try:
+                        store(self._stored_at[part], identity, arrays)
+                        del in_memory[part]
+                    except OSError as error:
+                        failed = failed or error
+            made_of.append(identity)
+            sizes.append(self.count(arrays))
+        self._made_of, self._in_memory = made_of, in_memory
+        if failed is not None:
+            warn(
+                f'{self.name}: where the items are is kept in memory only, as it cannot be stored: {failed}',
+                stacklevel=user_stacklevel(),
+            )
+        return sizes
+
+    def arrays(self, part: int) -> Arrays:
+        """The index of this file."""
+        if part not in self._in_memory:
+            try:
+                return self._stored(part, self._made_of[part])
+            except (OSError, ValueError):
+                self._in_memory[part] = self._found(self.paths[part])
+        return self._in_memory[part]
+
+    def read(self, part: int, begin: int, size: int, what: str) -> bytes:
+        """These bytes of this file, which are `what` to the reader of an error."""
+        path = self.paths[part]
+        try:  # not by a context manager, which would take as long as the rest
+            opened = self._open(path)
+            if (now := opened.state()) != self._made_of[part][1:] and not self._holds_for(part, now):
+                raise OSError(f'{self.name}: the file was changed since it was looked where its items are')
+            opened.file.seek(begin)
+            data = opened.file.read(size)
+            if len(data) < size:
+                raise OSError(f'{self.name}: the file ends after {len(data)} of {size} bytes')
+        except Exception as error:
+            note_read(error, path, what, self._open)
+            raise
+        return data
+
+    def _stored(self, part: int, made_of: Identity) -> Arrays:
+        if self.place is None:
+            raise FileNotFoundError
+        return self._load(self._stored_at[part], made_of)
+
+    def _found(self, path: str) -> Arrays:
+        with self._open.briefly(path) as opened:
+            return self.find(opened.file, path)
+
+    def _holds_for(self, part: int, state: State) -> bool:
+        """Whether the items are still where they were, as in a file that was only touched, or has grown."""
+        if self._looked_again.get(part, (None, False))[0] != state:
+            try:
+                found = self._found(self.paths[part])
+            except ValueError:
+                found = {}
+            holds = all(
+                name in found and np.array_equal(array, found[name][: len(array)])
+                for name, array in self.arrays(part).items()
+            )
+            self._looked_again[part] = state, holds
+        return self._looked_again[part][1]
+
+    def __repr__(self) -> str:
+        return format_call(self.name, (self.paths,), non_defaults(index=(self.place, None)))
+
+
+class _Opened:
+    """An open file, and what tells whether it is the same as before."""
+
+    def __init__(self, path: str):
+        self.path, self.file = path, open_file(path)
+        self._number = None if '://' in path else self.file.fileno()
+        self._remote: State | None = None
+
+    def state(self) -> State:
+        if self._number is not None:
+            status = os.fstat(self._number)
+            return status.st_size, status.st_mtime_ns
+        if self._remote is None:
+            self._remote = _identity(self.path)[1:]
+        return self._remote
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def _identity(path: str) -> Identity:
+    if '://' not in path:
+        status = os.stat(path)
+        return os.path.basename(path), status.st_size, status.st_mtime_ns
+    system, inside = needed('fsspec.core', 'files at URLs', 'fsspec').url_to_fs(path)
+    info = system.info(inside)
+    stamp = next((str(info[stamp]) for stamp in STAMPS if info.get(stamp)), None)
+    return os.path.basename(path), info.get('size'), stamp
