@@ -8,7 +8,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from ._core.checks import auto, integer, positive, truth
-from ._core.instead import check_option, check_text, check_transform, did_you_mean, no_attribute
+from ._core.instead import check_options, check_text, check_transform, did_you_mean, no_attribute
 from ._core.keys import keys_of, ordinals
 from ._core.rng import check_seed
 from ._core.show import format_step, format_value, shortened
@@ -181,8 +181,7 @@ class Infinite(Generic[B]):
         from ._engine.epochs import Epochs  # and with it all that runs
 
         check_text(source)
-        for name in combiner_kwargs:
-            check_option(name, combiner)
+        check_options(combiner_kwargs, combiner)
         if batches_per_epoch is not None:
             integer('Infinite', 'batches_per_epoch', batches_per_epoch, least=1)
         ahead = None if prefetch is None else size('Infinite', 'prefetch', prefetch, least=0)
@@ -591,16 +590,22 @@ def _in_workers(stream: Stream[Any], batches: Stage[Any, Any], workers: dict[str
     steps = stream.steps
     last = max((n for n, step in enumerate(steps, 1) if not isinstance(step, ItemStep)), default=0)
     one_by_one: Any = Stage(steps[last:])
-    *made, end = batches.steps
+    made, here = list(batches.steps), list[Any]()
+    while _stays(made[-1]):
+        here.insert(0, made.pop())
     for step in made:
         if isinstance(step, Step) and step.handover is not None:
             raise TypeError(
                 f'Infinite: with workers, `{format_step(step)}` must be the end of `combiner`, as only this process can'
                 ' do that; call what stands behind it in the loop, or leave out the workers'
             )
-    here = isinstance(end, Step) and end.handover is not None  # which only this process can do
-    whole: Any = parallel_map(one_by_one | (Stage(tuple(made)) if here else batches), **workers)
-    return pipe(Stream(stream.source, steps[:last]), whole, *([Stage((end,))] if here else []))
+    whole: Any = parallel_map(one_by_one | Stage(tuple(made)), **workers)
+    return pipe(Stream(stream.source, steps[:last]), whole, *([Stage(tuple(here))] if here else []))
+
+
+def _stays(step: Step | ItemStep) -> bool:
+    """Whether a step at the end is done in this process: because others cannot, or it would be dearer there."""
+    return step.stays if isinstance(step, ItemStep) else step.handover is not None
 
 
 def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:

@@ -42,8 +42,8 @@ from itpipe import (
     take,
     with_rng,
 )
-from itpipe._core.instead import PAGE
-from itpipe._core.other_names import INSTEAD
+from itpipe._core.instead import LOADER_PAGE, PAGE
+from itpipe._core.other_names import INSTEAD, OF_LOADER
 
 pytestmark = pytest.mark.filterwarnings('ignore:Infinite. an epoch')  # which is shorter, or has nothing
 
@@ -1194,8 +1194,18 @@ def test_no_warning_of_epochs_that_are_as_long_as_they_are(infinite: Any) -> Non
 @pytest.mark.parametrize('name', sorted(INSTEAD))
 def test_options_of_other_loaders_are_refused_with_what_to_write(name: str, combiner: Any) -> None:
     for options in ({'batch_size': 2}, {}):
-        with raises(TypeError, f'Infinite: there is no `{name}`: {INSTEAD[name]}{PAGE}'):
+        page = LOADER_PAGE if name in OF_LOADER else PAGE
+        with raises(TypeError, f'Infinite: there is no `{name}`: {INSTEAD[name]}{page}'):
             Infinite(range(4), combiner=combiner, **options, **{name: 1})
+
+
+def test_all_options_of_other_loaders_are_named_at_once() -> None:
+    message = (
+        'Infinite: there are no options `num_workers`, `shuffle`, `pin_memory`; the page "Coming from DataLoader" has'
+        f' more\n- `num_workers`: {INSTEAD["num_workers"]}\n- `shuffle`: leave it out\n- `pin_memory`: leave it out'
+    )
+    with raises(TypeError, message):
+        Infinite(range(4), batch_size=2, num_workers=2, shuffle=False, pin_memory=None)
 
 
 def test_a_combiner_may_have_an_option_of_such_a_name() -> None:

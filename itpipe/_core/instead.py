@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from .show import shortened
 
 __all__ = [
-    'check_option',
+    'check_options',
     'check_source',
     'check_text',
     'check_transform',
@@ -27,27 +27,39 @@ __all__ = [
 C = TypeVar('C', bound=Callable[..., Any])
 
 PAGE: Final = '; the page "Coming from other libraries" has more'
+LOADER_PAGE: Final = '; the page "Coming from DataLoader" has more'
 OWN: Final = (
     'batch_size', 'batches_per_epoch', 'combiner', 'digest', 'drop_last', 'even', 'prefetch', 'processes', 'record',
     'restart', 'seed', 'shard', 'stall_timeout', 'threads', 'workers',
 )  # fmt: skip
 
 
-def check_option(name: str, combiner: Any) -> None:
-    """Raise TypeError for an option of another library or of `parallel_map`, unless the combiner takes it."""
-    from .other_names import INSTEAD, OF_PARALLEL_MAP
-
-    if name in OF_PARALLEL_MAP:
-        answer = f'it belongs to `parallel_map(f, processes=2, {name}=…)`, among the transforms'
-    elif name in INSTEAD:
-        answer = INSTEAD[name] + PAGE
-    else:
+def check_options(options: dict[str, Any], combiner: Any) -> None:
+    """Raise TypeError for options of another library or of `parallel_map`, unless the combiner takes them."""
+    if not options:
         return
+    from .other_names import INSTEAD, OF_LOADER, OF_PARALLEL_MAP
+
+    found = {}
+    for name, value in options.items():
+        if name in OF_PARALLEL_MAP:
+            found[name] = f'it belongs to `parallel_map(f, processes=2, {name}=…)`, among the transforms'
+        elif name in INSTEAD:
+            unused = value is None or (type(value) in (bool, int) and not value)
+            found[name] = 'leave it out' if unused else INSTEAD[name]
     with suppress(TypeError, ValueError):  # some builtins have no signature
         parameters = signature(combiner).parameters
-        if name in parameters or any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values()):
+        if any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values()):
             return
-    raise TypeError(f'Infinite: there is no `{name}`: {answer}')
+        found = {name: answer for name, answer in found.items() if name not in parameters}
+    if not found:
+        return
+    page = LOADER_PAGE if OF_LOADER.issuperset(found) else PAGE if INSTEAD.keys() & found else ''
+    if len(found) == 1:
+        (name, answer), *_ = found.items()
+        raise TypeError(f'Infinite: there is no `{name}`: {answer}{page}')
+    lines = ''.join(f'\n- `{name}`: {answer}' for name, answer in found.items())
+    raise TypeError(f'Infinite: there are no options {", ".join(f"`{name}`" for name in found)}{page}{lines}')
 
 
 def check_transform(where: str, value: object) -> None:
@@ -154,14 +166,17 @@ def no_name(module: str, name: str) -> AttributeError | ImportError:
 
     It is an ImportError for `from module import name`, as Python makes one without this text of an AttributeError.
     """
-    from .other_names import NAMES
+    from .other_names import ELSEWHERE, NAMES
 
-    if (here := NAMES.get(name)) is None:
+    if (here := NAMES.get(name)) is not None:
+        answer = f'here it is {here}{PAGE}'
+    elif name in ELSEWHERE:
+        answer = f'it is in `{ELSEWHERE[name]}`'
+    else:
         return AttributeError(f'module {module!r} has no attribute {name!r}')
     from opcode import opmap
 
     asks = sys._getframe(2)
-    answer = f'here it is {here}{PAGE}'
     if asks.f_lasti >= 0 and asks.f_code.co_code[asks.f_lasti] == opmap['IMPORT_FROM']:
         return ImportError(f'cannot import name {name!r} from {module!r}: {answer}')
     return AttributeError(f'module {module!r} has no attribute {name!r}: {answer}', name=name)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ['INSTEAD', 'NAMES', 'OF_INFINITE', 'OF_PARALLEL_MAP', 'OF_STREAM', 'RENAMED', 'STAGES', 'WORKERS']
+__all__ = [
+    'ELSEWHERE', 'INSTEAD', 'NAMES', 'OF_INFINITE', 'OF_LOADER', 'OF_PARALLEL_MAP', 'OF_STREAM', 'RENAMED', 'STAGES',
+    'WORKERS',
+]  # fmt: skip
 
 # What other libraries call it: what it is here. Each value continues "here it is …".
 _APPLY = '`apply(f)`, or `parallel_map(f, threads=4)` in workers'
@@ -83,6 +86,9 @@ NAMES: Final = {
     'zip': '`zip_with(b)`',
     'zip_datasets': '`zip_with(b)`, behind `a |`',
 }
+ELSEWHERE: Final = dict.fromkeys(('loader', 'to_device', 'to_torch'), 'itpipe.integrations.torch') | dict.fromkeys(
+    ('arrow', 'hdf5', 'images', 'jsonl', 'lines', 'parquet', 'tar', 'zarr'), 'itpipe.files'
+)
 OF_INFINITE: Final = {
     'batch_size': 'is what you gave it; the first batch shows it',
     'dataset': 'is what you gave as `source`',
@@ -155,13 +161,18 @@ INSTEAD: Final = {
     'tasks': 'put `parallel_map(f, tasks=…)` among the transforms',
     'batch_sampler': '`batch_size` may be a function that says which items make a batch, see `batch_by`',
     'buffer_size': f'to make batches ahead, give `prefetch`; to shuffle, {_SHUFFLE}',
+    'collate': 'give `combiner`',
     'collate_fn': 'give `combiner`',
     'concurrency': WORKERS,
+    'device': 'give `combiner=combine() | to_device(device)`, with `to_device` of itpipe.integrations.torch',
     'drop_remainder': 'give `drop_last`',
     'epochs': _EPOCHS,
     'generator': _RNG,
     'in_order': 'give `ordered` to `parallel_map`',
-    'multiprocessing_context': WORKERS,
+    'map': _TRANSFORM,
+    'multiprocessing_context': (
+        'processes are started with the start method that the script has set, and are never forks of this one'
+    ),
     'n_jobs': WORKERS,
     'n_workers': WORKERS,
     'num_epochs': _EPOCHS,
@@ -170,14 +181,17 @@ INSTEAD: Final = {
     'num_replicas': _RANK,
     'num_threads': WORKERS,
     'num_workers': WORKERS,
-    'persistent_workers': WORKERS,
-    'pin_memory': 'end the pipeline with `to_device` of itpipe.integrations.torch, which pins',
+    'persistent_workers': 'workers always stay for the next epoch: leave it out',
+    'pin_memory': 'give `combiner=combine() | to_device(device)` of itpipe.integrations.torch, which pins',
     'prefetch_factor': 'give `prefetch`, the number of batches that are made ahead',
     'random_state': _RNG,
     'rank': _RANK,
     'repeat': _EPOCHS,
     'rng': _RNG,
-    'sampler': 'begin with `sample(dataset)`, or with the sampler, and look its indices up in a `parallel_map`',
+    'sampler': (
+        'begin with `sample(dataset, weights=…)`, or with the sampler, and look its indices up:'
+        ' `Infinite(sampler, dataset.__getitem__, …)`'
+    ),
     'shuffle': _SHUFFLE,
     'target_transform': 'put it among the transforms: `Infinite(data, map_at(1, f), …)`',
     'timeout': (
@@ -191,6 +205,12 @@ INSTEAD: Final = {
     'worker_init_fn': 'give `setup` to `parallel_map`',
     'world_size': _RANK,
 }
+
+# Those of torch's `DataLoader`.
+OF_LOADER: Final = frozenset((
+    'batch_sampler', 'collate_fn', 'generator', 'in_order', 'multiprocessing_context', 'num_workers',
+    'persistent_workers', 'pin_memory', 'prefetch_factor', 'sampler', 'shuffle', 'timeout', 'worker_init_fn',
+))  # fmt: skip
 
 # Options of `parallel_map` that `Infinite` does not have.
 OF_PARALLEL_MAP: Final = (

@@ -168,6 +168,8 @@ class ItemStep(NamedTuple):
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}  # noqa: RUF012
     draws: str = ''
+    stays: bool = False
+    """Whether it takes no time, but in each worker process the import of a large library."""
 
 
 class EachStep(NamedTuple):

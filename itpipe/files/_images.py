@@ -31,7 +31,8 @@ def images(
     An item is `(image, label)`. The image is a uint8 array of shape (height, width, 3), or (height, width) with
     `mode='L'`, or (height, width, 4) with `mode='RGBA'`. The label is the number of the folder directly within `folder`
     that the image is in. With `labels=False`, an item is the image alone. `paths` of the result has the paths of the
-    images. Files and folders whose names begin with a dot are left out.
+    images, and `labels` their labels, as for `balanced` and `split`. Files and folders whose names begin with a dot are
+    left out.
 
     `classes` of the result has the names of these folders. They are in alphabetical order, with those that have no
     images, or in the order of `classes`, which may have further names. So `images('valid', classes=train.classes)` has
@@ -62,8 +63,11 @@ def _class_names(classes: Any) -> list[str] | None:
 
 
 class _Images(Sequence[Any]):
+    labels: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    """The label of each image, if it has one."""
+
     def __init__(self, folder: str, labels: bool, mode: str, classes: list[str] | None):
-        self.folder, self.labels, self.mode, self._given = folder, labels, mode, classes
+        self.folder, self.mode, self._given = folder, mode, classes
         if not os.path.isdir(folder):
             raise NotADirectoryError(f'images: there is no folder {folder!r}')
         self.paths = _paths(folder)
@@ -84,7 +88,7 @@ class _Images(Sequence[Any]):
                 raise ValueError(
                     f'images: `classes` must have all folders within {folder!r}, got none for {unknown[0]!r}'
                 )
-            self._labels = np.array([numbers[parts[0]] for parts in inside])
+            self.labels = np.array([numbers[parts[0]] for parts in inside])
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -100,10 +104,10 @@ class _Images(Sequence[Any]):
                 )
             turned = needed('PIL.ImageOps', 'images', 'pillow').exif_transpose(opened)
             image = np.array(turned.convert(self.mode))
-        return (image, int(self._labels[index])) if self.labels else image
+        return image if self.labels is None else (image, int(self.labels[index]))
 
     def __repr__(self) -> str:
-        options: dict[str, Any] = {} if self.labels else {'labels': False}
+        options: dict[str, Any] = {'labels': False} if self.labels is None else {}
         options |= {} if self.mode == 'RGB' else {'mode': self.mode}
         options |= {} if self._given is None else {'classes': self._given}
         return format_call('images', (self.folder,), options)

@@ -120,16 +120,25 @@ def _module(place: str) -> Any:
             sys.path.insert(0, here)
         if not _is_module(place):
             raise LookupError(f'there is no module {place!r}, neither here nor installed')
-        return importlib.import_module(place)
+        return _imported(place)
     path = Path(place).resolve()
     if not path.is_file():
         raise LookupError(f'there is no file {place!r}')
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
-    module = importlib.import_module(path.stem)
+    module = _imported(path.stem)
     if module.__file__ is None or Path(module.__file__).resolve() != path:
         raise LookupError(f'{place!r} has the name of another module, {module.__file__}; give it a name of its own')
     return module
+
+
+def _imported(name: str) -> Any:
+    """The module. While it is imported, the command line is that of a script without arguments."""
+    given, sys.argv = sys.argv, [name]
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.argv = given
 
 
 def _is_module(name: str) -> bool:

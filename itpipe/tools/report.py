@@ -69,7 +69,7 @@ def _of_training(number: int, training: Training, pipeline: Pipeline | None) -> 
     for epoch, steps in groupby(training.steps, key=lambda step: step.epoch):
         batches = list(steps)
         dropped = [each for at, each in training.dropped if _within(at, first, len(batches), len(training.steps))]
-        yield from _of_epoch(epoch, first, batches, dropped, pipeline)
+        yield from _of_epoch(epoch, first, batches, dropped, pipeline, header)
         missing = sum(n for at, n in training.missing if _within(at, first, len(batches), len(training.steps)))
         if missing:
             yield f'    {_count(missing, "item")} more dropped, too many at once for the record'
@@ -82,7 +82,12 @@ def _within(at: int, first: int, count: int, total: int) -> bool:
 
 
 def _of_epoch(
-    epoch: int, first: int, steps: list[Step], dropped: list[list[Any]], pipeline: Pipeline | None
+    epoch: int,
+    first: int,
+    steps: list[Step],
+    dropped: list[list[Any]],
+    pipeline: Pipeline | None,
+    header: dict[str, Any],
 ) -> Iterator[str]:
     passes = sorted({step.pass_ for step in steps})
     through = f'pass {passes[0]}' if len(passes) == 1 else f'passes {passes[0]} to {passes[-1]}'
@@ -90,12 +95,18 @@ def _of_epoch(
         f'  epoch {epoch}: steps {first} to {first + len(steps) - 1}, {through}, {_count(len(steps), "batch")},'
         f' {_seconds(steps)}'
     )
-    yield f'    {_items(steps, pipeline)}'
+    yield f'    {_items(steps, pipeline)}{_ask_for_pipeline(header) if pipeline is None else ""}'
     stages = Counter((stage, error.partition('(')[0]) for _, stage, error in dropped)
     for (stage, error), count in stages.items():
         places = [number for number, other, _ in dropped if other == stage]
         shown = ', '.join(map(str, places[:8])) + (', …' if len(places) > 8 else '')
         yield f'    {_count(count, "item")} dropped by `{stage}`, {error}: {shown}'
+
+
+def _ask_for_pipeline(header: dict[str, Any]) -> str:
+    """What to say of a pipeline that draws the same item again, each time with another key."""
+    draws = any(f'{name}(' in header['infinite'] for name in ('sample', 'load_by_random_id', 'cycle'))
+    return ', as draws; to count the items of the data, give the pipeline as well' if draws else ''
 
 
 def _items(steps: list[Step], pipeline: Pipeline | None) -> str:

@@ -25,6 +25,8 @@ SHARE: Final = 0.5
 """Of the memory that is available: more than that is too much."""
 MOST_COLUMNS: Final = 8
 """A list of more numbers than that is rarely meant to make a column of each place."""
+KEEPS_STRUCTURE: Final = ('to_device', 'to_torch')
+"""Stages that leave a list what it is."""
 
 
 def does_not_combine(examined: Examined) -> Iterator[Finding]:
@@ -206,6 +208,8 @@ def _objects(batch: Any, place: str) -> tuple[str, str] | None:
 
 def not_combined(examined: Examined) -> Iterator[Finding]:
     stages = [seen for seen in examined.stages if not seen.branch and not isinstance(seen.step, Stateful)]
+    while stages and stages[-1].written in KEEPS_STRUCTURE:
+        stages.pop()
     if not stages or stages[-1].written != 'batch_by':
         return
     for key, batch in stages[-1].out:

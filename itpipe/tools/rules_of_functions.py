@@ -87,7 +87,7 @@ def global_generators(examined: Examined) -> Iterator[Finding]:
             problem = f'It draws from, or seeds, the global generator of {used}.'
             fix = 'Let it take the generator of its item: `with_rng(f)` calls `f(item, rng=…)`.'
             if seen.workers is not None and seen.workers.kind == 'processes':
-                fix += ' Or give `parallel_map` `seed_globals=True`.'
+                fix += ' Or call it in a `parallel_map(…, processes=…, seed_globals=True)` in front of the batches.'
         problem += ' So the items are not reproducible, and processes may draw the same numbers.'
         yield Finding('global-generator', seen.stage, problem, fix)
 

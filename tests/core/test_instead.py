@@ -1,5 +1,6 @@
 """Names, methods and options of other libraries are answered with what there is instead of them."""
 
+import importlib
 import os
 import pickle
 import re
@@ -14,8 +15,8 @@ from running import raises
 
 import itpipe
 from itpipe import Infinite, Stage, apply, batch_by, bucket_by, combine_pad, mix, parallel_map, sample, shuffle, stream
-from itpipe._core.instead import OWN, PAGE, check_option, did_you_mean, renames
-from itpipe._core.other_names import INSTEAD, NAMES, OF_INFINITE, OF_PARALLEL_MAP, OF_STREAM, RENAMED, STAGES
+from itpipe._core.instead import LOADER_PAGE, OWN, PAGE, check_options, did_you_mean, renames
+from itpipe._core.other_names import ELSEWHERE, INSTEAD, NAMES, OF_INFINITE, OF_PARALLEL_MAP, OF_STREAM, RENAMED, STAGES
 
 
 def test_its_own_options_are_those_of_infinite() -> None:
@@ -49,7 +50,7 @@ def test_no_answer_calls_what_there_is_not() -> None:
     answers = [*INSTEAD.values(), *NAMES.values(), *OF_INFINITE.values(), *OF_STREAM.values()]
     code = ' '.join(re.findall('`[^`]+`', ' '.join(answers)))
     called = set(re.findall(r'(?<![.\w])(\w+)\(', code))
-    assert called - set(itpipe.__all__) == {'f', 'iter', 'close'}
+    assert called - set(itpipe.__all__) == {'f', 'iter', 'close', 'to_device'}
     assert set(re.findall(r'\.([a-z_]\w*)', code)) == {
         '__getitem__',
         'count',
@@ -98,13 +99,32 @@ def test_the_names_of_options_are_those_of_the_function(function: str) -> None:
 def test_an_option_of_another_library_is_refused_unless_the_combiner_has_it() -> None:
     def combiner(batch: Any, shuffle: bool) -> None: ...
 
-    check_option('shuffle', combiner)
-    check_option('shuffle', lambda batch, **options: options)
-    check_option('something', list)
-    with raises(TypeError, f'Infinite: there is no `shuffle`: {INSTEAD["shuffle"]}{PAGE}'):
-        check_option('shuffle', list)
+    check_options({'shuffle': True}, combiner)
+    check_options({'shuffle': True}, lambda batch, **options: options)
+    check_options({'something': True}, list)
+    with raises(TypeError, f'Infinite: there is no `shuffle`: {INSTEAD["shuffle"]}{LOADER_PAGE}'):
+        check_options({'shuffle': True}, list)
     with raises(TypeError, f'Infinite: there is no `rank`: {INSTEAD["rank"]}{PAGE}'):
-        check_option('rank', type)  # which has no signature
+        check_options({'rank': 1}, type)  # which has no signature
+
+
+@pytest.mark.parametrize('value', [False, None, 0])
+def test_an_option_that_asks_for_nothing_is_to_be_left_out(value: object) -> None:
+    with raises(TypeError, f'Infinite: there is no `shuffle`: leave it out{LOADER_PAGE}'):
+        check_options({'shuffle': value}, list)
+
+
+def test_options_of_several_libraries_are_named_with_the_page_that_has_all() -> None:
+    message = f'Infinite: there are no options `rank`, `shuffle`{PAGE}\n- `rank`: {INSTEAD["rank"]}'
+    with raises(TypeError, f'{message}\n- `shuffle`: {INSTEAD["shuffle"]}'):
+        check_options({'rank': 1, 'shuffle': True}, list)
+
+
+@pytest.mark.parametrize(('name', 'module'), sorted(ELSEWHERE.items()))
+def test_names_of_other_modules_are_found(name: str, module: str) -> None:
+    assert hasattr(importlib.import_module(module), name)
+    with raises(AttributeError, f"module 'itpipe' has no attribute {name!r}: it is in `{module}`"):
+        getattr(itpipe, name)
 
 
 @pytest.mark.parametrize(
@@ -121,18 +141,19 @@ def test_an_option_that_is_misspelt(written: str, answer: str) -> None:
 
 
 MORE = '; the page "Coming from other libraries" has more'
+LOADER = '; the page "Coming from DataLoader" has more'
 KINDS = 'exactly one of `threads`, `processes`, `tasks`, `executor` and `workers`, got none of them'
 
 
 @pytest.mark.parametrize(
     ('guess', 'message'),
     [
-        (lambda: Infinite(['a', 'b'], collate_fn=list), f'Infinite: there is no `collate_fn`: give `combiner`{MORE}'),
+        (lambda: Infinite(['a', 'b'], collate_fn=list), f'Infinite: there is no `collate_fn`: give `combiner`{LOADER}'),
         (
             lambda: Infinite(['a', 'b'], batch_size=2, num_workers=4),
             (
                 "Infinite: there is no `num_workers`: give `processes`, `threads` or `workers='auto'`, or put"
-                f' `parallel_map(function, processes=…)` among the transforms{MORE}'
+                f' `parallel_map(function, processes=…)` among the transforms{LOADER}'
             ),
         ),
         (
@@ -144,7 +165,7 @@ KINDS = 'exactly one of `threads`, `processes`, `tasks`, `executor` and `workers
             (
                 'Infinite: there is no `timeout`: give `stall_timeout`, the seconds after which a warning says what is'
                 ' waited for; one that ends an item belongs to `parallel_map(f, processes=2, timeout=…)`, among the'
-                f' transforms{MORE}'
+                f' transforms{LOADER}'
             ),
         ),
         (lambda: Infinite(range(2), batchsize=4), 'Infinite: there is no `batchsize`: did you mean `batch_size`?'),

@@ -13,7 +13,8 @@ library = pytest.importorskip('PIL.Image')
 def test_folders_are_classes(tmp_path):
     dataset = images(images_of(tmp_path, {'dogs': 1, 'cats/old': 1, 'cats/young': 1}))
     assert dataset.classes == ['cats', 'dogs']
-    assert [label for _, label in dataset] == [0, 0, 1]
+    assert [label for _, label in dataset] == dataset.labels.tolist() == [0, 0, 1]
+    assert images(tmp_path, labels=False).labels is None
     assert [image[0, 0, 0] for image, _ in dataset] == [1, 2, 0]
     assert len(dataset.paths) == 3
 

@@ -40,6 +40,15 @@ def test_a_pipeline_is_found_by_its_name(ending, place):
     assert found(f'{place}{ending}:make') is found(f'{place}{ending}:numbers')
 
 
+def test_a_script_that_reads_its_arguments_gets_none(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', given := ['itpipe', 'check', f'{place}:batches'])
+    script = tmp_path / f'{place}.py'
+    code = 'import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument("--n", type=int, default=3)\n'
+    script.write_text(f'{code}n = parser.parse_args().n\n{script.read_text()}')
+    assert isinstance(found(f'{place}:batches'), Infinite)
+    assert sys.argv is given
+
+
 @pytest.mark.parametrize(
     ('name', 'kind', 'message'),
     [

@@ -66,7 +66,7 @@ def test_with_the_pipeline_items_are_told_apart_by_their_places_in_the_data(path
     made = sample('abc', seed=1)
     batches = Infinite(made, batch_size=4, combiner=list, batches_per_epoch=2, record=path)
     run(batches, 1)
-    assert lines(path)[1] == '8 items, each once'
+    assert lines(path)[1] == ('8 items, each once, as draws; to count the items of the data, give the pipeline as well')
     assert lines(path, opened(batches))[1] == '8 items, 3 different (once: 1, twice: 1, 5 times: 1)'
 
 

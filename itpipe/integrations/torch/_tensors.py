@@ -43,7 +43,7 @@ def to_torch() -> Stage[Any, Any]:
     See also: `to_device`, which does this, too; `combine`.
     """
     need_torch('to_torch')
-    return Stage((ItemStep('to_torch', _make),))
+    return Stage((ItemStep('to_torch', _make, stays=True),))
 
 
 def _make() -> Any:

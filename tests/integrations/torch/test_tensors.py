@@ -13,7 +13,7 @@ import pytest
 from running import raises
 
 import itpipe.integrations.torch
-from itpipe import Stage, apply, batch_by, combine, parallel_map
+from itpipe import Infinite, Stage, apply, batch_by, check, combine, parallel_map
 from itpipe.integrations.torch import to_torch
 
 torch = pytest.importorskip('torch')
@@ -129,3 +129,21 @@ def test_the_examples(name: str) -> None:
     result = doctest.DocTestRunner().run(test)
     assert result.failed == 0
     assert (result.attempted > 0) == (name != 'Loader')
+
+
+def test_at_the_end_of_a_combiner_it_is_not_done_in_the_workers_which_would_import_torch() -> None:
+    combiner = combine() | to_torch()
+    has_torch = lambda row: (row, 'torch' in sys.modules)  # a function of this module would import torch
+    batch_iter = Infinite(np.arange(8), has_torch, batch_size=4, combiner=combiner, processes=1)
+    with batch_iter:
+        for numbers, imported in batch_iter:
+            assert isinstance(numbers, torch.Tensor)
+            assert not imported.any()
+    assert 'batch_by(4) | combine(), processes=1) | to_torch()' in repr(batch_iter)
+
+
+def test_check_finds_that_nothing_combines_the_items_in_front_of_it() -> None:
+    items = [(np.zeros(3), 1)] * 8
+    (finding,) = check(Infinite(items, batch_size=4, combiner=to_torch()))
+    assert finding.kind == 'no-combine'
+    assert not check(Infinite(items, batch_size=4, combiner=combine() | to_torch()))
