@@ -603,7 +603,7 @@ def _in_workers(stream: Stream[Any], batches: Stage[Any, Any], workers: dict[str
     return pipe(Stream(stream.source, steps[:last]), whole, *([Stage(tuple(here))] if here else []))
 
 
-def _stays(step: Step | ItemStep) -> bool:
+def _stays(step: Any) -> bool:
     """Whether a step at the end is done in this process: because others cannot, or it would be dearer there."""
     return step.stays if isinstance(step, ItemStep) else step.handover is not None
 

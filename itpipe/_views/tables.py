@@ -19,6 +19,8 @@ NARROWEST = 24
 """The fewest of it, where a terminal is narrow."""
 WRAPPERS = r'\b(?:apply|unpack|with_rng|map_all)\(([\w.<>]+)\)'
 """A function alone says as much."""
+AT = r'\b(?:map_at|random_apply)\((?:\[[^][()]*\]|[^][(),]*), ([\w.<>]+)\)'
+"""A function of a part of the item, or of some of the items: its name says enough."""
 
 
 def shorten(text: str, most: int) -> str:
@@ -29,24 +31,33 @@ def shorten(text: str, most: int) -> str:
     'parallel_map(noisy, threads=2)'
     >>> shorten('parallel_map(load | batch_by(8) | combine, threads=2)', 44)
     'parallel_map(load | … | combine, threads=2)'
-    >>> shorten('parallel_map(map_at(0, load), threads=2)', 32)
+    >>> shorten('parallel_map(map_at(0, with_rng(crop)), threads=2)', 32)
+    'parallel_map(crop, threads=2)'
+    >>> shorten('parallel_map(map_at(0, load | crop), threads=2)', 32)
     'parallel_map(map_at…, threads=2)'
+    >>> shorten('look-up | parallel_map(crop | batch_by(8) | combine(), processes=2)', 44)
+    'parallel_map(crop | …, processes=2)'
     >>> shorten('parallel_map(load, threads=2)', 20)
     'parallel_map(load, …'
     """
     text = ' '.join(text.split())
     if len(text) <= most:
         return text
-    inner = None
-    while inner != text:
-        inner, text = text, re.sub(WRAPPERS, r'\1', text)
-    if len(text) <= most:
-        return text
+    for wrapped in WRAPPERS, AT:
+        inner = None
+        while inner != text:
+            inner, text = text, re.sub(wrapped, r'\1', text)
+        if len(text) <= most:
+            return text
     stages = text.split(' | ')
     for kept in range(len(stages) - 2, 1 if stages[0] == 'look-up' else 0, -1):
         fewer = ' | '.join([*stages[:kept], '…', stages[-1]])
         if len(fewer) <= most:
             return fewer
+    if (only := re.fullmatch(r'(?:look-up \| )?(parallel_map\([\w.<>]+ \| ).*(, \w+=\w+\))', text)) is not None:
+        first = f'{only[1]}…{only[2]}'
+        if len(first) <= most:
+            return first
     end = (most - 1) * 2 // 5 if most > NARROWEST else 0
     return f'{text[: most - 1 - end]}…{text[len(text) - end :]}'
 
