@@ -18,7 +18,7 @@ from ._core.steps import ItemStep, Step
 from ._engine.lengths import count_items
 from ._engine.order import check_alike, dealt
 from ._engine.stream import Stage, Stream, as_stage, no_stage, pipe
-from .integrations.distributed import rank_of
+from .integrations.distributed import distributed, rank_of
 from .stages.batch import batch_by
 from .stages.combine import combine, combine_lists
 from .stages.items import apply
@@ -234,7 +234,7 @@ class Infinite(Generic[B]):
                 recorder = Recorder(check_path(record, share and share[0]), digest, about)
         self._epochs = Epochs(
             self._stream.source, steps, seed, ahead, stall_timeout, batches_per_epoch, restart, recorder,
-            as_run(steps, ahead, prefetch),
+            as_run(steps, ahead, prefetch), distributed,
         )  # fmt: skip
         check_alike('Infinite', self._stream.source, steps, self._epochs.seeded)
 

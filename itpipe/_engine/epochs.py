@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property, partial
 from time import perf_counter
@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from itpipe._core.keys import END
 from itpipe._core.notes import close_after
 from itpipe._core.rng import fresh_seed
+from itpipe._core.show import format_step
 from itpipe._core.steps import AsRun, ItemStep, State, Step
 
 from .chain import is_running, item_again
 from .epoch_run import Cursor, EpochRun
 from .meters import Shows
+from .order import uneven
 from .pools import Spare
 from .seeds import Seeds
 from .source import Source
@@ -53,9 +55,12 @@ class Epochs:
         restart: bool,
         recorder: Recorder | None = None,
         as_run: AsRun | None = None,
+        distributed: Callable[[], object] = bool,
     ):
         self.source, self.steps, self.seed = source, steps, seed
         self.as_run = as_run or AsRun(steps, prefetch)
+        self.distributed = distributed
+        """Whether other ranks may wait for this one."""
         self.prefetch, self.stall_timeout = prefetch, stall_timeout
         self.batches_per_epoch, self.restart, self.recorder = batches_per_epoch, restart, recorder
         self.warned_of_restart = False
@@ -64,7 +69,7 @@ class Epochs:
         """Where the next run begins, if that is known."""
         self._before: StateCodec | None = None
         """The codec of the rest of the pass there, whose source lacks what was appended to the data since."""
-        self._warned = False
+        self._warned = self._warned_of_ranks = False
         self._set_up()
 
     def _set_up(self) -> None:
@@ -103,6 +108,7 @@ class Epochs:
                     raise
                 if batch is END:
                     self._warn_if_short(run, epoch)
+                    self._warn_if_uneven()
                     return
                 if record is not None:
                     record.received(epoch.pass_, epoch.batch, epoch.key, batch)
@@ -141,6 +147,20 @@ class Epochs:
                 else ' source ended; the next epoch begins it again'
             )
         warnings.warn(message, stacklevel=user_stacklevel())
+
+    def _warn_if_uneven(self) -> None:
+        """Warn, once, if other ranks, which wait for this one, may have more batches than it had, or fewer."""
+        if self._warned_of_ranks or not self.distributed() or (step := uneven(self.steps)) is None:
+            return
+        self._warned_of_ranks = True
+        rank, ranks = next(step.share for step in reversed(self.steps) if isinstance(step, Step) and step.share)
+        warnings.warn(
+            f'Infinite: rank {rank} of {ranks} has ended its pass; `{format_step(step)}`, behind the place where items'
+            ' are dealt, may give other ranks more items or fewer, and what waits for all ranks in each step hangs'
+            " then; write `shard(rank, ranks, even='repeat')` behind it, or let the stream go on by `cycle()`, with"
+            " `batches_per_epoch`; where no rank waits, give `even='keep'`",
+            stacklevel=user_stacklevel(),
+        )
 
     def _start(self) -> EpochRun:
         with self._starting:

@@ -51,7 +51,7 @@ KINDS = {
     'not-batched', 'not-finite', 'not-picklable', 'not-reproducible', 'not-sharded', 'object-array', 'one-pass',
     'oversubscribed', 'overwrites', 'path-as-source', 'processes-twice', 'python-in-threads', 'raises', 'raises-again',
     'returns-none', 'same-augmentation', 'same-order', 'shared-file', 'short-epochs', 'shuffle-after-batch',
-    'slow-in-front', 'small-buffer', 'table-as-source', 'take-before-shuffle', 'too-cheap', 'unordered',
+    'slow-in-front', 'small-buffer', 'table-as-source', 'take-before-shuffle', 'too-cheap', 'uneven-ranks', 'unordered',
     'workers-after-batch',
 }  # fmt: skip
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from itpipe._core.show import format_step
 from itpipe._core.steps import Opaque, Step
 from itpipe._engine.branches import Branched
-from itpipe._engine.order import fused, is_by_count
+from itpipe._engine.order import fused, is_by_count, uneven
 from itpipe._engine.source import Seeded
 
 from .examined import Examined, items_in
@@ -95,5 +96,22 @@ def short_last_epochs(examined: Examined) -> Iterator[Finding]:
         yield Finding('short-epochs', running.name, problem, fix)
 
 
-EPOCH_RULES = [never_ends, short_epochs]
+def uneven_ranks(examined: Examined) -> Iterator[Finding]:
+    step = uneven(examined.steps)
+    running = examined.running
+    if running is None or step is None or _endless(examined.source, examined.steps):
+        return
+    if running.batches_per_epoch is not None and items_in(examined.source) is None:  # it may have no end
+        return
+    ranks = next(each.share[1] for each in reversed(examined.steps) if isinstance(each, Step) and each.share)
+    yield Finding(
+        'uneven-ranks', format_step(step),
+        f'Behind the place where items are dealt, it may give {ranks} ranks different numbers of items. If each waits'
+        ' for the others in each step, a rank that ends first makes them wait forever.',
+        "Write `shard(rank, ranks, even='repeat')` behind it, or let the stream go on by `cycle()`, with"
+        " `batches_per_epoch`. Where no rank waits, give `even='keep'`.",
+    )  # fmt: skip
+
+
+EPOCH_RULES = [never_ends, short_epochs, uneven_ranks]
 EPOCH_HINTS = [short_last_epochs]
