@@ -22,6 +22,7 @@ from .feeds import Feed, batched, grouped, stacked
 from .figures import stage_cost
 from .packing import LENGTH
 from .packing import ROWS as OPEN_ROWS
+from .volumes import PATCH, PATCHES, paths_of
 from .workers import COUNTS, with_workers
 from .works import Padding, Work, thread_and_queue
 
@@ -36,6 +37,8 @@ PACKAGES = {
     'joblib': 'joblib',
     'mpire': 'mpire',
     'dpipe.batch_iter': 'deep-pipe',
+    'torchio': 'torchio',
+    'monai': 'monai',
 }
 """What is imported, and what it is called where it is installed from."""
 LONG_ENOUGH = 1.5
@@ -493,6 +496,31 @@ def packers() -> list[Peer]:
     ]
 
 
+def torchio(feed: Feed) -> Iterator[Any]:
+    import torchio as tio
+
+    volumes = zip(paths_of(feed), feed.items, strict=True)
+    subjects = tio.SubjectsDataset([tio.Subject(volume=tio.ScalarImage(path), number=n) for path, n in volumes])
+    queue = tio.Queue(
+        subjects, 8 * PATCHES, PATCHES, tio.UniformSampler(PATCH), num_workers=feed.workers, shuffle_subjects=False,
+        shuffle_patches=False,
+    )  # fmt: skip
+    for batch in tio.SubjectsLoader(queue, batch_size=feed.size, num_workers=0):
+        yield batch['volume'][tio.DATA], batch['number']
+
+
+def monai(feed: Feed) -> Iterator[Any]:
+    from monai.data import DataLoader, Dataset
+    from monai.transforms import Compose, LoadImaged, RandSpatialCropSamplesd
+
+    volumes = [{'volume': path, 'number': n} for path, n in zip(paths_of(feed), feed.items, strict=True)]
+    cut = RandSpatialCropSamplesd('volume', PATCH, PATCHES, random_size=False)
+    dataset = Dataset(volumes, Compose([LoadImaged('volume', ensure_channel_first=True), cut]))
+    assert feed.size is not None
+    for batch in DataLoader(dataset, batch_size=feed.size // PATCHES, num_workers=feed.workers):
+        yield batch['volume'], batch['number']
+
+
 PEERS: dict[str, list[Peer]] = {
     'small-items': [
         Peer('thread and queue by hand', '', thread_and_queue),
@@ -551,6 +579,10 @@ PEERS: dict[str, list[Peer]] = {
         Peer('torchdata.nodes, threads', NODES, nodes),
         Peer('SPDL, threads', SPDL, spdl_threads),
         Peer('streamable, threads', STREAMABLE, streamable_threads),
+    ],
+    'volume-patches': [
+        Peer('TorchIO, queue', 'torchio', torchio),
+        Peer('MONAI', 'monai', monai),
     ],
     'tokens-pack': packers(),
     'tokens-pack-padding': packers(),

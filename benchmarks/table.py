@@ -28,6 +28,7 @@ from .passes import PASSES
 from .rows import ROWS
 from .slow_store import STORES
 from .tuning import TUNING
+from .volumes import VOLUMES
 from .workers import WORKERS
 from .works import WORKS, Work
 
@@ -50,13 +51,14 @@ __all__ = [
 
 Record: TypeAlias = dict[str, Any]
 
-ALL = WORKS | LOADING | ROWS | STORES | GENERATORS | WORKERS | PASSES | PACKING | TUNING | FIGURES
+ALL = WORKS | LOADING | VOLUMES | ROWS | STORES | GENERATORS | WORKERS | PASSES | PACKING | TUNING | FIGURES
 NEEDS = {
     'jpeg': 'PIL',
     'auto-jpeg': 'PIL',
     'hf-rows': 'datasets',
     'first-batch-after-shuffle': 'PIL',
     'look-ups-after-shuffle': 'PIL',
+    'volume-patches': 'nibabel',
 }
 """The modules without which a work is left out."""
 LONG = frozenset(['auto-jpeg', 'auto-python', 'auto-waits', 'many-workers', 'many-workers-large'])

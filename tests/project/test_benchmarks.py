@@ -18,7 +18,7 @@ from benchmarks import figures, passes, peers, published, table, workers, works 
 SHARE = 0.005
 SINGLE = table.WORKS | table.STORES | table.GENERATORS | table.FIGURES
 ROWS = [(name, title) for name, make in SINGLE.items() for title in make(SHARE).rows]
-WHOLE = table.LOADING | table.ROWS | table.WORKERS | table.PASSES | table.PACKING | table.TUNING
+WHOLE = table.LOADING | table.VOLUMES | table.ROWS | table.WORKERS | table.PASSES | table.PACKING | table.TUNING
 """Works whose data takes a while to make: all rows of one are a test."""
 
 
