@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import builtins
 import copyreg
-import dis
 import hashlib
+import marshal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path, PurePath
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, Final
 
 import numpy as np
 
+from .bindings import Bindings, uses_of
 from .show import format_value
 
-__all__ = ['Unknown', 'content_hash']
+__all__ = ['Contents', 'Unknown', 'content_hash']
 
 PLAIN = (int, float, complex, bool, str, bytes, type(None), type(...), np.generic, PurePath, range)
-LIBRARIES: Final = frozenset([*sys.stdlib_module_names, 'itpipe']) - {'__main__'}
+LIBRARIES: Final = frozenset([*sys.stdlib_module_names, 'itpipe'])
 NO_CODE = frozenset([
     '__module__', '__qualname__', '__doc__', '__dict__', '__weakref__', '__annotations__', '__firstlineno__',
     '__static_attributes__', '__parameters__', '__orig_bases__', '__abstractmethods__', '_abc_impl',
+    '__annotate_func__', '__annotations_cache__', '__slotnames__',
 ])  # fmt: skip
 """What classes have besides what they do."""
 HAS_DOCSTRING: Final = 0x4000000
@@ -50,11 +52,31 @@ def content_hash(*values: Any) -> str:
     >>> content_hash({'paths': ['a', 'b']}) == content_hash({'paths': ['a', 'c']})
     False
     """
-    return _Hashing().of(values).hex()
+    return Contents(*values).hash
+
+
+class Contents:
+    """The content hash of values, and what it was made of, to see whether that has changed.
+
+    `by_identity` is for this process alone: then a value that says nothing of what is in it is itself, and no other.
+    """
+
+    def __init__(self, *values: Any, by_identity: bool = False):
+        hashing = _Hashing(by_identity)
+        self.hash = hashing.of(values).hex()
+        self.plain = hashing.plain
+        """Whether there is no code among it, so that it is the same in any process that gets the values."""
+        self.changed: Callable[[], str | None] = hashing.bindings.changes()
+        """Whether something was bound anew; its name, or None. It takes microseconds, and sees no other changes."""
+        self._kept = hashing.unknown  # their identities could become those of others
 
 
 class _Hashing:
-    def __init__(self) -> None:
+    def __init__(self, by_identity: bool = False) -> None:
+        self.by_identity = by_identity
+        self.bindings = Bindings()
+        self.plain = True
+        self.unknown: list[Any] = []
         self.done: dict[int, tuple[bytes, Any]] = {}
         """The hashes of values, by id; the values with them, or their ids could become those of others."""
         self.within: list[int] = []
@@ -67,19 +89,32 @@ class _Hashing:
             return _hashed('part of itself', self.within.index(id(value)))
         if id(value) not in self.done:
             self.within.append(id(value))
-            self.done[id(value)] = _hashed(type(value).__name__, *self.parts(value)), value
-            self.within.pop()
+            try:
+                self.done[id(value)] = _hashed(type(value).__name__, *self.parts(value)), value
+            except Unknown:
+                if not self.by_identity:
+                    raise
+                self.unknown.append(value)
+                self.done[id(value)] = _hashed(type(value).__name__, id(value)), value
+            finally:
+                self.within.pop()
         return self.done[id(value)][0]
 
     def parts(self, value: Any) -> Iterable[Any]:
         """What the value is made of: bytes and words."""
         kind = type(value)
+        if kind in (list, tuple) and set(map(type, value)) == {str}:
+            return (marshal.dumps(list(value), 2),)  # version 2 writes equal strings alike, whichever they are
+        if kind in (list, dict):
+            self.bindings.add_elements(value)
         if kind in (list, tuple):
-            return map(repr, value) if all(isinstance(part, str) for part in value) else map(self.of, value)
+            return map(self.of, value)
         if kind is dict:
-            return (self.of(part) for pair in value.items() for part in pair)
+            return (self.of(part) for pair in list(value.items()) for part in pair)
+        if kind is MappingProxyType:  # dataclasses have some
+            return (self.of(dict(value)),)
         if kind in (set, frozenset):
-            return sorted(map(self.of, value))
+            return sorted(map(self.of, list(value)))
         if isinstance(value, FunctionType):
             return self.function(value)
         if isinstance(value, MethodType):
@@ -104,6 +139,7 @@ class _Hashing:
 
     def pickled(self, value: Any) -> Iterator[Any]:
         """What pickle would save of an object, and what a decorator has wrapped."""
+        self.plain = False
         if isinstance(wrapped := getattr(value, '__wrapped__', None), FunctionType):
             yield self.of(wrapped)
         try:
@@ -116,13 +152,19 @@ class _Hashing:
             return
         function, args, *rest = reduced
         yield from (self.of(function), self.of(args))
+        if rest and type(rest[0]) is dict:
+            installed = _is_installed(type(value).__module__)  # then it is not known what it binds itself
+            (self.bindings.leave_out if installed else self.bindings.add_attributes)(rest[0])
         for part in rest:
             yield self.of(list(part) if isinstance(part, Iterator) else part)
 
     def function(self, function: FunctionType) -> Iterator[Any]:
+        self.plain = False
         if _is_installed(function.__module__):
             yield from (function.__module__, function.__qualname__)
             return
+        uses = uses_of(function.__code__)
+        self.bindings.add_function(function, uses)
         yield from map(self.of, (function.__code__, function.__defaults__, function.__kwdefaults__))
         for cell in function.__closure__ or ():
             try:
@@ -131,20 +173,21 @@ class _Hashing:
                 yield 'empty'
         if wrapped := getattr(function, '__wrapped__', None):
             yield self.of(wrapped)
-        names = _names_in(function.__code__)
-        for name in names:
+        for name in uses.names:
             if name in function.__globals__:
-                yield from (name, *self.used(function.__globals__[name], names))
-        for name in _imports_in(function.__code__):
-            yield name
-            if (module := sys.modules.get(name)) is not None:
-                yield from self.used(module, names)
-            else:
-                yield _source_of(name)
+                yield from (name, *self.used(function.__globals__[name], uses.all_names))
+        for name in uses.imports:
+            if name and not _is_installed(name):
+                with suppress(Exception):  # it may be there on other systems only
+                    import_module(name)
+                yield name
+                if (module := sys.modules.get(name)) is not None:
+                    yield from self.used(module, uses.all_names)
 
     def used(self, value: Any, names: list[str]) -> Iterator[Any]:
         """A global, or, of a module of the user's, what has one of these names there."""
         if isinstance(value, ModuleType) and not _is_installed(value.__name__):
+            self.bindings.add_module(value, names)
             for name in names:
                 if name in vars(value):
                     part = vars(value)[name]
@@ -158,17 +201,19 @@ class _Hashing:
         yield from map(self.of, code.co_consts[_has_place_for_docstring(code) :])
 
     def kind(self, kind: type) -> Iterator[Any]:
+        self.plain = False
         yield from (kind.__module__, kind.__qualname__) if _is_installed(kind.__module__) else (kind.__qualname__,)
         if _is_installed(kind.__module__):
             return
         yield from map(self.of, kind.__bases__)
-        for name, value in vars(kind).items():
-            if name not in NO_CODE:
-                value = getattr(value, '__func__', value)  # of a class method or static method
-                if type(value).__name__ in ('getset_descriptor', 'member_descriptor', 'wrapper_descriptor'):
-                    yield name
-                else:
-                    yield from (name, self.of(value))
+        parts = {name: value for name, value in vars(kind).items() if name not in NO_CODE}
+        self.bindings.add_class(kind, parts)
+        for name, value in parts.items():
+            value = getattr(value, '__func__', value)  # of a class method or static method
+            if type(value).__name__ in ('getset_descriptor', 'member_descriptor', 'wrapper_descriptor'):
+                yield name
+            else:
+                yield from (name, self.of(value))
 
     def array(self, array: np.ndarray[Any, Any]) -> Iterator[Any]:
         yield from (array.dtype.str, str(array.dtype), array.shape)
@@ -212,34 +257,14 @@ def _has_place_for_docstring(code: CodeType) -> bool:
     return bool(code.co_flags & HAS_DOCSTRING) if sys.version_info >= (3, 13) else not code.co_name.startswith('<')
 
 
-def _names_in(code: CodeType) -> list[str]:
-    """The names that the code uses, of globals, modules and attributes, also in functions within it."""
-    inner = [_names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return sorted({*code.co_names, *(name for names in inner for name in names)} - {*vars(builtins)})
-
-
-def _imports_in(code: CodeType) -> list[str]:
-    """The modules, but those of libraries, that the code imports."""
-    found = {step.argval for step in dis.get_instructions(code) if step.opname == 'IMPORT_NAME'}
-    inner = [_imports_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    names = {*found, *(name for names in inner for name in names)}
-    return sorted(name for name in names if name and not _is_installed(name))
-
-
-def _source_of(module: str) -> bytes:
-    """The file of a module that is not imported yet."""
-    with suppress(Exception):
-        if (spec := find_spec(module)) is not None and spec.origin is not None:
-            return Path(spec.origin).read_bytes()
-    return b''
-
-
 def _is_installed(module: str | None) -> bool:
     """Whether the module is of a library: of Python, of itpipe, or of what was installed."""
+    if module == '__main__':  # whatever it was started as: what a notebook defines is in no file
+        return False
     if module is None or module.partition('.')[0] in LIBRARIES:
         return True
     file = getattr(sys.modules.get(module), '__file__', None)
-    if file is None and module not in sys.modules and module != '__main__':
+    if file is None and module not in sys.modules:
         with suppress(Exception):
             spec = find_spec(module)
             file = None if spec is None else spec.origin

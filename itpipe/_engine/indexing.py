@@ -26,6 +26,7 @@ from .functions import Blames, ItemFunction
 __all__ = [
     'Indices',
     'LookUp',
+    'Watchful',
     'as_runtime_error',
     'has_index',
     'index_agrees',
@@ -35,7 +36,15 @@ __all__ = [
     'length',
     'note_length',
     'only_index',
+    'run_begins',
 ]
+
+
+class Watchful(Sequence[Any]):
+    """Data that see for themselves whether they have changed."""
+
+    def run_begins(self, pass_: int) -> None:
+        """A pass over them begins."""
 
 
 def length(value: Any) -> int | None:
@@ -116,6 +125,12 @@ def is_block(sequence: Any) -> bool:
         return bool(sequence.ndim > 0 and sequence.dtype != object)
     torch: Any = sys.modules.get('torch')
     return torch is not None and type(sequence) is torch.Tensor and bool(sequence.ndim > 0)
+
+
+def run_begins(sequence: Any, pass_: int) -> None:
+    """Say so, where it is of interest."""
+    if isinstance(sequence, Watchful):
+        sequence.run_begins(pass_)
 
 
 class LookUp(partial[Any], Blames):

@@ -16,7 +16,7 @@ from itpipe._core.notes import note
 from itpipe._core.show import format_call, format_value, same
 from itpipe.errors import NotRestartable
 
-from .indexing import Indices, LookUp, has_index, index_agrees, is_cheap, length, only_index
+from .indexing import Indices, LookUp, has_index, index_agrees, is_cheap, length, only_index, run_begins
 from .iterators import is_plain, may_rewind, pick, without_first
 from .samplers import Samplers, SamplersPass, is_sampler
 from .source import Numbered, Opened
@@ -67,6 +67,7 @@ class Items:
             return _OpenedSampler(self.samplers, seeds.pass_, partial(_drawn, seeds.next_step('sampler')), stop)
         if not self.indexed():
             return Numbered(self.read, self.pick)
+        run_begins(self.iterable, seeds.pass_)
         look_up = LookUp(self.iterable, self._where)
         agrees = partial(index_agrees, self.iterable)
         return Numbered(self.read, self.pick, list, self._read_indices, look_up, agrees)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from copy import copy
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from warnings import warn
 
-from itpipe._core.contents import Unknown, content_hash
+from itpipe._core.contents import Contents, Unknown, content_hash
 from itpipe._core.show import format_step, format_value, same
 from itpipe._core.sizes import size
 from itpipe._core.steps import ItemStep, Joins, draws
 from itpipe._engine.factories import factory
 from itpipe._engine.functions import ItemFunction, bind_step
-from itpipe._engine.indexing import length
+from itpipe._engine.indexing import Watchful, length
 from itpipe._engine.iterables import Items
 from itpipe._engine.source import MadeOf, Seeded
 from itpipe._engine.source_states import has_epochs, has_states
+from itpipe._engine.stacks import user_stacklevel
 from itpipe._engine.stream import Stage, Stream
 
 from .stores import MISSING, Folder, Memory
@@ -34,6 +37,10 @@ __all__ = ['cache']
 
 NO_SEEDS: Any = None
 """Steps that are not random ask for none."""
+PYTHON: Final = sys.version_info[:2]
+"""Whose code it is that is hashed."""
+UNSTEADY: Final = 3
+"""A warning comes after so many items one after the other that were not kept."""
 
 
 @factory
@@ -121,8 +128,28 @@ def _cached(left: Stream[Any], step: Joins) -> _Cached:
     return _Cached(left, step, inner)
 
 
-class CachedData(Sequence[Any]):
-    """Data whose items are made by the steps when they are first asked for, and kept."""
+class _Now(NamedTuple):
+    """What the data and the functions are now, and where their items are."""
+
+    name: str
+    store: Store
+    data: Contents | None = None
+    functions: Contents | None = None
+
+    def changed(self) -> str | None:
+        """The name of something that was bound anew since. Other changes are not seen."""
+        contents = (part for part in (self.functions, self.data) if part is not None)
+        return next(filter(None, (part.changed() for part in contents)), None)
+
+
+class CachedData(Watchful):
+    """Data whose items are made by the steps when they are first asked for, and kept.
+
+    Functions do what they do when they are called. In a notebook, a helper may be another one by then, and a process
+    may import a module that was edited. So each process hashes what it has: again when a run begins, and when it sees
+    that a name stands for something else. If that happens while an item is made, it is not known what made it, and the
+    item is not kept.
+    """
 
     def __init__(
         self,
@@ -132,52 +159,131 @@ class CachedData(Sequence[Any]):
         limit: int | str | None = None,
         key: str | None = None,
     ):
-        self.data = data
+        self.data, self.steps, self.where, self.key = data, tuple(steps), where, key
         self.function = ItemFunction([bind_step(step, NO_SEEDS) for step in steps], map(format_step, steps))
-        most = None if limit is None else int(size('cache', 'limit', limit))
-        self.store: Store = Memory(most)
+        self.limit = None if limit is None else int(size('cache', 'limit', limit))
+        self.plain_hash: str | None = None
+        """The hash of data without code, in a process that got them: they are the same there."""
+        self.parents_name: str | None = None
+        """The name of the folder in the process that this one was started from."""
+        self._start()
         if where != 'memory':
-            name = _name(data, steps) if key is None else content_hash(key, length(data))
-            self.store = Folder(os.path.join(os.path.expanduser(where), name), most)
+            self.now()
+
+    def _start(self) -> None:
+        self._lock = threading.Lock()
+        self._now: _Now | None = None
+        self._looked = False
+        """Whether that was in this run."""
+        self._plain: Contents | None = None
+        """Of data without code, as they were when the run began."""
+        self._changes = 0
 
     def __len__(self) -> int:
         return length(self.data) or 0
 
     def __getitem__(self, index: Any) -> Any:
-        index = int(index)
-        if (value := self.store.get(index)) is MISSING:
-            value = self.made(index)
+        index, now = int(index), self.now()
+        if (value := now.store.get(index)) is MISSING:
+            value = self.made(now, index)
         return value
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Several items at once: the dataset is asked for those that are not there together, if it can."""
-        values = [self.store.get(index) for index in indices]
+        now = self.now()
+        values = [now.store.get(index) for index in indices]
         missing = list(dict.fromkeys(index for index, value in zip(indices, values, strict=True) if value is MISSING))
         together = getattr(self.data, '__getitems__', None)
         items = dict(zip(missing, together(missing), strict=True)) if missing and together is not None else {}
         for at, index in enumerate(indices):
             if values[at] is MISSING:
-                values[at] = self.made(index, items.pop(index)) if index in items else self[index]
+                values[at] = self.made(now, index, items.pop(index)) if index in items else self[index]
         return values
 
-    def made(self, index: int, item: Any = MISSING) -> Any:
+    def made(self, now: _Now, index: int, item: Any = MISSING) -> Any:
         """The item, made of that of the data, and kept."""
         value = self.function(index, self.data[index] if item is MISSING else item)
-        self.store.put(index, value)
+        if self._now is now and (name := now.changed()) is None:
+            now.store.put(index, value)
+            self._changes = 0
+        elif self._now is now:
+            self._changes += 1
+            if self._changes == UNSTEADY:
+                warn(
+                    f'cache: items are not kept, as {name} changes while they are made: let the functions not change'
+                    ' it, or give a `key`',
+                    stacklevel=user_stacklevel(),
+                )
         return value
+
+    def run_begins(self, pass_: int) -> None:
+        """Look at everything again before its first item, not only at names."""
+        if pass_ == 0:
+            self._looked, self._plain = False, None
+
+    def now(self) -> _Now:
+        """What there is now: names that stand for something else are seen, and when a run begins everything."""
+        now = self._now
+        if now is None or not self._looked or now.changed() is not None:
+            with self._lock:
+                now = self._now
+                if now is None or not self._looked or now.changed() is not None:
+                    self._now = now = self._look()
+                    self._looked = True
+        return now
+
+    def _look(self) -> _Now:
+        known = self._now
+        if self.key is not None:
+            return known or self._opened(content_hash(self.key, length(self.data)))
+        steady = known is not None and known.changed() is None
+        by_identity = self.where == 'memory' and not steady
+        try:
+            data, data_hash = None, self.plain_hash
+            if data_hash is None:
+                data = self._plain
+                if data is None or data.changed() is not None:
+                    data = Contents(self.data, length(self.data), by_identity=by_identity)
+                    self._plain = data if data.plain else None
+                data_hash = data.hash
+            functions = Contents(self.steps, PYTHON, by_identity=by_identity)
+        except Unknown as error:
+            if known is not None and steady:  # such as a file that a function has opened
+                return known
+            if self.parents_name is not None:
+                return self._opened(self.parents_name)
+            raise TypeError(
+                f'cache: it cannot be told whether {error} has changed: give a `key`, and another one when it has'
+            ) from None
+        name = content_hash(data_hash, functions.hash)
+        if known is not None and known.name == name:
+            return _Now(name, known.store, data, functions)
+        if steady:
+            warn(
+                'cache: what the data or the functions hold has changed since the last run, so all items are made'
+                ' anew; if it changes by itself, leave it out in `__getstate__`, or give a `key`',
+                stacklevel=user_stacklevel(),
+            )
+        return self._opened(name, data, functions)
+
+    def _opened(self, name: str, *contents: Contents | None) -> _Now:
+        if self.where == 'memory':
+            return _Now(name, Memory(self.limit), *contents)
+        return _Now(name, Folder(os.path.join(os.path.expanduser(self.where), name), self.limit), *contents)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in vars(self).items() if not name.startswith('_')}
+        if self.where != 'memory':
+            state['parents_name'] = self.now().name
+            state['plain_hash'] = self.plain_hash if self._plain is None else self._plain.hash
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start()
 
     def __repr__(self) -> str:
         return format_value(self.data)
-
-
-def _name(data: Any, steps: list[ItemStep]) -> str:
-    python = sys.version_info[:2]  # whose code it is
-    try:
-        return content_hash(data, length(data), steps, python)
-    except Unknown as error:
-        raise TypeError(
-            f'cache: it cannot be told whether {error} has changed: give a `key`, and another one when it has'
-        ) from None
 
 
 class _Cached(Seeded):

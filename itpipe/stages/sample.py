@@ -19,7 +19,7 @@ from itpipe._core.permutation import permuted
 from itpipe._core.rng import BLOCK, Draws, check_seed
 from itpipe._core.show import Counted, format_call, format_step, non_defaults, same
 from itpipe._core.weights import check_weights, checksum, upper_edges
-from itpipe._engine.indexing import Indices, LookUp, as_runtime_error, is_cheap, length, note_length
+from itpipe._engine.indexing import Indices, LookUp, as_runtime_error, is_cheap, length, note_length, run_begins
 from itpipe._engine.iterables import Items
 from itpipe._engine.samplers import is_sampler
 from itpipe._engine.source import MadeOf, Numbered, Opened, Seeded
@@ -197,6 +197,7 @@ class _Sample:
         self.period = BLOCK if replace else size if self.weights is None else int((self.weights > 0).sum())
 
     def open(self, seeds: Seeds, stop: Stop) -> Opened:
+        run_begins(self.sequence, seeds.pass_)
         draws = Draws(seeds.next(self.draws, self.own_seed))
         blocks = partial(self.blocks(), draws)
         return Numbered(

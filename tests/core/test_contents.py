@@ -7,6 +7,7 @@ import decimal
 import functools
 import logging
 import operator
+import pickle
 import re
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from itpipe._core.contents import Unknown, content_hash
+from itpipe._core.contents import Contents, Unknown, content_hash
+from itpipe._workers.pickling import dumps
 
 
 def made(source: str, **names):
@@ -44,6 +46,7 @@ DIFFERENT = [
     (f'{CLOSURE}outer(1)', f'{CLOSURE}outer(2)'),
     ('import math\ndef f(x): return math.sin(x)', 'import math\ndef f(x): return math.cos(x)'),
     ('class f:\n def __call__(self, x): return x', 'class f:\n def __call__(self, x): return -x'),
+    ('def round(x): return x\ndef f(x): return round(x)', 'def round(x): return -x\ndef f(x): return round(x)'),
 ]  # fmt: skip
 
 
@@ -249,3 +252,128 @@ def test_it_is_the_same_in_another_process():
     code = 'from itpipe._core.contents import content_hash\nprint(content_hash({"a", "b", "c"}, max, lambda x: x + 1))'
     out = {subprocess.run([sys.executable, '-c', code], check=True, capture_output=True).stdout for _ in range(2)}
     assert len(out) == 1
+
+
+def test_what_a_module_calls_like_a_builtin_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    hashes = []
+    for name, number in (('of_one', 1), ('of_two', 2)):
+        (tmp_path / f'{name}.py').write_text(f'def round(x): return x + {number}\n')
+        hashes.append(content_hash(made(f'import {name} as m\ndef f(x): return m.round(x)')))
+        monkeypatch.delitem(sys.modules, name)
+    assert hashes[0] != hashes[1]
+
+
+def test_it_is_the_same_before_a_function_has_imported_what_it_needs(tmp_path, monkeypatch):
+    (tmp_path / 'late_helper.py').write_text('def g(x): return h(x)\ndef h(x): return x\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    f = made('def f(x):\n import late_helper\n return late_helper.g(x)')
+    before = content_hash(f)
+    f(1)
+    assert content_hash(f) == before
+    monkeypatch.delitem(sys.modules, 'late_helper')
+
+
+CELL = """
+    import functools
+    import itertools
+    from dataclasses import dataclass
+    from enum import Enum
+    from typing import NamedTuple
+
+    import numpy as np
+
+    SIZE = 3
+    NAMES = {'a', 'b', 'c', 'd'}
+    size = 'only the name of an attribute below'
+
+    class Way(Enum):
+        UP = 1
+
+    class Point(NamedTuple):
+        x: int = SIZE
+
+    @dataclass
+    class Config:
+        shape: tuple = (1, 2)
+        way: Way = Way.UP
+
+    class Base:
+        scale = 2
+
+        @property
+        def twice(self):
+            return 2 * self.scale
+
+        @classmethod
+        def make(cls):
+            return cls()
+
+        @staticmethod
+        def plain(x):
+            return helper(x)
+
+    class Data(Base):
+        __slots__ = ('names', 'other')
+
+        def __init__(self):
+            self.names, self.config, self.array = NAMES, Config(), np.arange(4)
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return super().plain(index)
+
+        @functools.cached_property
+        def slow(self):
+            return 1
+
+    def decorated(g):
+        @functools.wraps(g)
+        def inner(*args):
+            return g(*args)
+        return inner
+
+    @decorated
+    def helper(x):
+        return [Point(y).x * SIZE for y in itertools.repeat(x, 2)]
+
+    @functools.lru_cache
+    def kept(x):
+        return helper(x)
+
+    def f(x, data=Data(), *, g=functools.partial(helper, 1)):
+        def within(y):
+            return kept(y) + SIZE
+        return within(x).size, (lambda z: helper(z))(x), data.make, Way.UP
+"""
+
+
+def test_it_is_the_same_for_what_a_process_gets():
+    """Functions and classes of a notebook get there by value, with no more of the globals than they use."""
+    namespace = {'__name__': '__main__'}
+    exec(textwrap.dedent(CELL), namespace)
+    for value in (namespace['f'], namespace['Data'](), namespace['kept']):
+        before = content_hash(value)
+        assert content_hash(value) == before
+        assert content_hash(pickle.loads(dumps(value, '', '', key=0))[1]) == before
+
+
+def test_contents_say_what_was_bound_anew():
+    f = made('N = 1\ndef g(x): return x + N\ndef f(x): return g(x)')
+    contents = Contents(f)
+    assert contents.changed() is None
+    f.__globals__['N'] = 2
+    assert contents.changed() == 'N'
+    assert contents.hash != Contents(f).hash
+    assert not contents.plain
+    assert Contents(['a', {'b': (1, None)}], np.arange(3)).plain
+
+
+def test_by_identity_anything_can_be_told_from_others():
+    lock, other = threading.Lock(), threading.Lock()
+    with pytest.raises(Unknown):
+        Contents([lock])
+    assert Contents([lock], by_identity=True).hash == Contents([lock], by_identity=True).hash
+    assert Contents([lock], by_identity=True).hash != Contents([other], by_identity=True).hash

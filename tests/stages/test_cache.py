@@ -2,6 +2,7 @@
 
 import os
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -153,7 +154,7 @@ def test_an_error_is_raised_each_time_and_not_kept():
         made.append(x)
         return 1 // x
 
-    kept = stream([1, 0]) | fails | cache('memory') | parallel_map(abs, threads=1, on_error='skip')
+    kept = stream([1, 0]) | fails | cache('memory', key='0') | parallel_map(abs, threads=1, on_error='skip')
     for _ in range(2):
         assert list(kept) == [1]
     assert made == [1, 0, 0]
@@ -267,3 +268,190 @@ def test_files_are_cached_and_found_again(tmp_path):
         assert list(stream(lines(tmp_path / 'a.txt')) | str.upper | cache(tmp_path / 'kept')) == ['ONE', 'TWO']
         assert list(stream(lines(tmp_path / 'a.txt')) | str.lower | cache(tmp_path / 'kept')) == ['one', 'two']
     assert len(os.listdir(tmp_path / 'kept')) == 2
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is edited while a pipeline exists
+
+
+CELL = """
+    FACTOR = 1
+    CONFIG = {'factor': 1}
+
+    class Scale:
+        factor = 1
+
+        def __init__(self):
+            self.scale = 1
+
+        def __call__(self, x):
+            return x * self.factor * self.scale
+
+    scale = Scale()
+
+    def helper(x):
+        return x * FACTOR * CONFIG['factor']
+
+    def load(x):
+        return scale(helper(x))
+"""
+
+
+def notebook():
+    """What a cell defines."""
+    names = {'__name__': '__main__'}
+    exec(textwrap.dedent(CELL), names)
+    return names
+
+
+def patched(f):
+    """Edit as `%autoreload` does."""
+
+    def other(x):
+        return x * 10 * FACTOR * CONFIG['factor']  # noqa: F821
+
+    f.__code__ = other.__code__
+
+
+EDITS = {
+    'another helper': lambda cell: cell.update(helper=lambda x: 10 * x),
+    'another constant': lambda cell: cell.update(FACTOR=10),
+    'another function in its place': lambda cell: patched(cell['helper']),
+    'in a dict': lambda cell: cell['CONFIG'].update(factor=10),
+    'of a class': lambda cell: setattr(cell['Scale'], 'factor', 10),
+    'of an object': lambda cell: setattr(cell['scale'], 'scale', 10),
+}
+each_edit = pytest.mark.parametrize('edit', EDITS.values(), ids=EDITS)
+each_place = pytest.mark.parametrize('place', ['memory', 'folder'])
+
+
+def where_of(place, folder):
+    return place if place == 'memory' else str(folder)
+
+
+@pytest.mark.parametrize(
+    ('edit', 'place', 'workers'),
+    [
+        pytest.param(edit, place, workers, id=f'{name}-{place}-{workers}')
+        for name, edit in EDITS.items()
+        for place in ('memory', 'folder')
+        for workers in ({}, {'threads': 2}, {'processes': 1})
+        if 'processes' not in workers or (place == 'folder' and name in ('another helper', 'of an object'))
+    ],
+)
+def test_an_edit_is_never_stored_as_what_was_there_before(edit, place, workers, tmp_path):
+    """Items of a pipeline that was made before the edit, in the same run and in the next one."""
+    cell, where = notebook(), where_of(place, tmp_path)
+    batches = Infinite([1, 2, 3, 4], cell['load'], cache(where), batch_size=1, prefetch=0, **workers)
+    run = iter(batches)
+    assert next(run) == [1]
+    edit(cell)
+    rest = [int(batch[0]) for batch in run]
+    assert rest == [2, 3, 4] if 'processes' in workers else set(rest) <= {2, 3, 4, 20, 30, 40}
+    batches.close()
+    assert [int(batch[0]) for batch in batches] == [10, 20, 30, 40]
+    batches.close()
+    with Infinite([1, 2, 3, 4], notebook()['load'], cache(where), batch_size=1, **workers) as before:
+        assert [int(batch[0]) for batch in before] == [1, 2, 3, 4]
+
+
+@each_edit
+def test_each_state_of_the_code_has_its_items(edit, tmp_path):
+    """Nothing is made twice, and nothing that is made by other code is given."""
+    cell, made = notebook(), []
+    cell['track'] = made.append
+    kept = stream([1, 2, 3]) | cell['load'] | cache(tmp_path)
+    assert list(kept) == [1, 2, 3]
+    edit(cell)
+    assert list(kept) == list(kept) == [10, 20, 30]
+    again = stream([1, 2, 3]) | notebook()['load'] | cache(tmp_path)
+    assert list(again) == [1, 2, 3]
+    assert len(os.listdir(tmp_path)) == 2
+
+
+@each_place
+def test_what_changes_while_an_item_is_made_is_not_kept(place, tmp_path):
+    names, calls = {'__name__': '__main__'}, []
+    exec('N = 1\ndef load(x):\n watch(x)\n return x * N', names)
+
+    class Watch:
+        def __call__(self, x):
+            calls.append(x)
+            if len(calls) == 2:
+                names['N'] = 7
+
+        def __reduce__(self):
+            return 'watch'
+
+    names['watch'] = Watch()
+    kept = stream([1, 2, 3]) | names['load'] | cache(where_of(place, tmp_path))
+    assert list(kept) == [1, 14, 21]
+    assert list(kept) == [7, 14, 21]
+    assert calls == [1, 2, 3, 1, 2]
+
+
+def test_what_changes_with_every_item_is_said_once(tmp_path):
+    names = {'__name__': '__main__', 'state': {'calls': 0}}
+    exec("def load(x):\n state['calls'] += 1\n return x", names)
+    kept = stream(range(8)) | names['load'] | cache(tmp_path)
+    with pytest.warns(UserWarning, match=r'^cache: items are not kept, as calls changes while they are made: ') as said:
+        assert list(kept) == list(range(8))
+    assert len(said) == 1
+    assert list(stream(range(8)) | names['load'] | cache(tmp_path, key='0')) == list(range(8))
+
+
+class Lazy:
+    """A dataset that opens its file when it is first asked for an item."""
+
+    def __init__(self):
+        self.file, self.reads = None, 0
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        if self.file is None:
+            self.file = threading.Lock()  # of which nothing can be told, as of a file
+        self.reads += 1
+        return index
+
+    def __getstate__(self):
+        return {'file': self.file}
+
+
+@each_place
+def test_what_the_data_open_themselves_is_no_change(place, tmp_path):
+    kept = stream(Lazy()) | cache(where_of(place, tmp_path))
+    with Infinite(kept, batch_size=2, prefetch=0) as batches:
+        for _ in range(3):
+            assert [batch.tolist() for batch in batches()] == [[0, 1], [2, 3]]
+    assert list(kept) == list(kept) == [0, 1, 2, 3]
+    assert kept.source.source.iterable.data.reads == 4
+
+
+def test_what_data_hold_is_looked_at_in_the_next_run(tmp_path):
+    paths = [str(number) for number in range(100)]
+    kept = stream(paths) | cache(tmp_path)
+    assert list(kept) == paths
+    paths[5] = 'another'
+    with pytest.warns(UserWarning, match='^cache: what the data or the functions hold has changed since the last run'):
+        assert list(kept) == paths
+
+
+def test_a_process_goes_by_the_module_that_it_imports(tmp_path):
+    """Not by that of its parent, which had imported it before the file was edited."""
+    (tmp_path / 'loading.py').write_text('def load(x):\n    return x\n')
+    script = """
+        import pathlib, sys
+        sys.path.insert(0, sys.argv[1])
+        from loading import load
+        from itpipe import Infinite, cache
+
+        if __name__ == '__main__':
+            folder = pathlib.Path(sys.argv[1])
+            (folder / 'loading.py').write_text('def load(x):\\n    return 100 * x\\n')
+            for workers in ({'processes': 1}, {}):
+                with Infinite([1, 2], load, cache(folder / 'kept'), batch_size=1, **workers) as batches:
+                    print(*batches)
+    """
+    assert run_script(textwrap.dedent(script), str(tmp_path)) == '[100] [200]\n[1] [2]\n'
