@@ -70,6 +70,9 @@ def close_iterator(iterator: Any) -> None:
 class Readers:
     """Open shards, read by who asks. They are told apart by their pairs, as two ranks may have had the same one."""
 
+    failed = False
+    """Whether the run ends by an error. Then no workers are kept for the next pass."""
+
     def __init__(self, opened: Callable[[Pair, int], Iterator[Pair]]):
         self.opened = opened
         self.readers: dict[int, Iterator[Pair]] = {}

@@ -237,7 +237,7 @@ class ReadingProcesses(ReadingAhead):
         self.meter.read_cpu()  # while the processes are there
         self.meter.tasks = None
         self.meter.forget()
-        if self.stop.pools is None:
+        if self.stop.pools is None or self.failed:
             self.pool.close()
         else:
             self.stop.pools.give_back(self.pool)

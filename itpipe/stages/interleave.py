@@ -12,7 +12,7 @@ from itpipe._core.checks import integer
 from itpipe._core.keys import END, Key
 from itpipe._core.show import format_call, non_defaults
 from itpipe._core.sizes import size
-from itpipe._core.steps import AS_WRITTEN, HIDDEN, METER, STOP, ItemStep, Pair, State, Stateful, identity
+from itpipe._core.steps import AS_WRITTEN, HIDDEN, METER, STOP, Elsewhere, ItemStep, Pair, State, Stateful, identity
 from itpipe._engine.factories import factory, function_of
 from itpipe._engine.stream import Stage
 
@@ -89,8 +89,14 @@ def interleave(
         state={'slots': [], 'given': []}, beside=('given',), gives='parts',
         replay=partial(_replay, *sizes), again=_again,
         fingerprint=format_call('interleave', (read,), non_defaults(cycle=(sizes[0], 4), block=(sizes[1], 1))),
+        elsewhere=_elsewhere(read, sizes[0], depth) if processes else None,
     )  # fmt: skip
     return Stage((step,))
+
+
+def _elsewhere(read: Any, cycle: int, depth: int | None) -> Elsewhere:
+    limit = None if depth is None else type(depth)(cycle * depth)
+    return Elsewhere('processes', cycle, limit, (ItemStep('apply', identity, args=(read,)),))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -170,6 +176,9 @@ def _interleave(
 
     try:
         yield from _turns(taken(), next_of, state, cycle, block)
+    except Exception:
+        readers.failed = not stop.called
+        raise
     finally:
         readers.close()
 

@@ -120,7 +120,7 @@ def _findings(pipeline: Any, items: int, processes: bool | None, ignored: set[st
 def _in_processes(examined: Examined, processes: bool | None, kinds: set[str]) -> list[Finding]:
     """What can't go to processes, or does something else there. Not tried if a function fails here."""
     found = [*not_picklable(examined, everything=bool(processes))]
-    wanted = any(workers.kind == 'processes' for _, workers in examined.workers) if processes is None else processes
+    wanted = any(seen.in_processes for seen in examined.stages) if processes is None else processes
     failed = any(call.error is not None for seen in examined.stages for call in seen.calls)
     if wanted and not found and not failed and not examined.trial.untouched:
         tried = tried_in_processes(examined, everything=bool(processes))
@@ -182,7 +182,7 @@ def _table(examined: Examined) -> list[dict[str, Any]]:
             'items': _items(seen),
             'bytes': size_of(seen),
             'seconds': examined.seconds.get(seen),
-            'where': 'this thread' if seen.workers is None else seen.workers.kind,
+            'where': seen.where,
         }
         for seen in examined.stages
     ]

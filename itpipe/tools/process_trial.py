@@ -97,7 +97,7 @@ def _smaller(step: Any, items: int, everything: bool) -> tuple[Step | ItemStep, 
 
 def _first(examined: Examined) -> str:
     """The first stage that is done in processes."""
-    found = (seen.stage for seen in examined.stages if seen.workers is not None and seen.workers.kind == 'processes')
+    found = (seen.stage for seen in examined.stages if seen.in_processes)
     return next(found, examined.stages[-1].stage)
 
 

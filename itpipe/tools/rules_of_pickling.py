@@ -21,7 +21,8 @@ __all__ = ['not_picklable']
 def not_picklable(examined: Examined, everything: bool = False) -> Iterator[Finding]:
     """What can't be pickled of what goes to processes; of `everything`, what could not if it went there."""
     for seen in examined.stages:
-        if seen.function is None or (not everything and (seen.workers is None or seen.workers.kind != 'processes')):
+        is_reading = seen.written == 'interleave'
+        if (seen.function is None and not is_reading) or not (everything or seen.in_processes):
             continue
         function = _unused(seen)
         try:
@@ -30,6 +31,8 @@ def not_picklable(examined: Examined, everything: bool = False) -> Iterator[Find
                 dumps_function(function, _leave_out)
         except NotPicklable as error:
             fix = 'Open or make it in the process: in the function itself, or by `setup=…`; or use threads.'
+            if is_reading:
+                fix = 'Open or make it in `read` itself, or leave `processes` out.'
             if seen.is_source:
                 fix = "Open what it needs in `__getitem__`, when it is first called; use threads, or `lookups='main'`."
             yield Finding('not-picklable', seen.stage, _without_hint(error), fix)

@@ -94,6 +94,19 @@ class Seen:
         return isinstance(self.source, Branched)
 
     @property
+    def in_processes(self) -> bool:
+        """Whether processes do it."""
+        return self.where == 'processes'
+
+    @property
+    def where(self) -> str:
+        """The kind of the workers that do it."""
+        if self.workers is not None:
+            return self.workers.kind
+        elsewhere = getattr(self.step, 'elsewhere', None)  # that of `interleave`
+        return 'processes' if elsewhere is not None and elsewhere.kind == 'processes' else 'this thread'
+
+    @property
     def batched_by(self) -> Seen | None:
         """The stage in front of it that makes lists of items; None if there is none, or they are single items again."""
         batches = None

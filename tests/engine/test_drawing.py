@@ -14,6 +14,7 @@ from itpipe import (
     concat,
     cycle,
     filter_by,
+    interleave,
     load_by_random_id,
     map_at,
     mix,
@@ -92,6 +93,10 @@ OF_STREAM = 'what the item of each stream needs'
             ['<Dataset>', 'map_at(0, abs)', ('2 threads', 'apply(abs)')],
         ),
         ([1] | apply(abs) | parallel_map(abs, processes=1), ['[1]', 'apply(abs)', ('1 process', 'apply(abs)')]),
+        (
+            [1] | interleave(list, cycle=2, prefetch=4, processes=True) | apply(abs),
+            ['[1]', ('2 processes', 'apply(list)'), 'apply(abs)'],
+        ),
         # only what comes out of a shuffle is looked up
         (
             Dataset() | apply(abs) | shuffle(4) | filter_by(abs),

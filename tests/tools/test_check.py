@@ -26,6 +26,7 @@ from itpipe import (
     cycle,
     filter_by,
     flatten,
+    interleave,
     load_by_random_id,
     map_at,
     mix,
@@ -405,6 +406,7 @@ PLANTED = [
     (lambda: batches(WithLock(), processes=1), 'not-picklable', '<WithLock>'),
     (lambda: batches(Images(), map_at(0, with_lock()), processes=1), 'not-picklable', 'map_at(0, <lambda>)'),
     (lambda: stream(range(9)) | parallel_map(into_result_with_lock, processes=1), 'not-picklable', 'into_result'),
+    (lambda: stream([[1], [2, 3]]) | interleave(with_lock(), processes=True), 'not-picklable', 'interleave(<lambda>'),
     (lambda: stream(Slow()) | SLOW | batch_by(4) | combine, 'slow-in-front', '<Slow>'),
     (
         lambda: stream(Files()) | map_at(0, lambda x: np.zeros((64, 64))) | batch_by(32) | combine

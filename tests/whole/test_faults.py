@@ -330,7 +330,7 @@ def test_what_cannot_be_pickled_goes_through_threads() -> None:
 
 SCRIPT = """
     import fcntl, signal, sys, termios, time
-    from itpipe import Infinite, parallel_map, prefetch
+    from itpipe import Infinite, interleave, parallel_map, prefetch
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # inherited as ignored where the tests run in background
     kind, where, state = sys.argv[1:]
@@ -338,11 +338,15 @@ SCRIPT = """
 
     def function(x):
         if x == 500 and state == 'waiting':
-            time.sleep(1000 if where == 'processes' else 0.5)
+            time.sleep(1000 if where in ('processes', 'shards') else 0.5)
         return x
 
+    def read(x):
+        yield function(x)
+
     stage = {'serial': function, 'threads': parallel_map(function, threads=2), 'prefetch': prefetch(2),
-             'processes': parallel_map(function, processes=2)}[where]
+             'processes': parallel_map(function, processes=2),
+             'shards': interleave(read, cycle=2, processes=True)}[where]
     batches = Infinite(range(10**9), stage) if kind == 'Infinite' else range(10**9) | stage
     for batch in batches:
         if batch == 400:  # those before 500 that travel with it are held back
@@ -360,6 +364,8 @@ SCRIPT = """
         ('Infinite', 'serial'),
         ('Infinite', 'threads'),
         ('Infinite', 'processes'),
+        ('Infinite', 'shards'),
+        ('stream', 'shards'),
         ('stream', 'threads'),
         ('stream', 'prefetch'),
         ('stream', 'processes'),

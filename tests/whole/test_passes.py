@@ -21,6 +21,7 @@ from itpipe import (
     concat,
     cycle,
     flatten,
+    interleave,
     mix,
     parallel_map,
     prefetch,
@@ -223,6 +224,42 @@ def test_processes_that_are_killed_between_two_passes_are_replaced(ahead: dict[s
                 killed.add(pid)
                 wait_until(partial(is_gone, pid), 'it is gone')
     assert len(killed) >= 4
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('ahead', [{}, {'prefetch': 0}], ids=str)
+def test_processes_that_read_shards_stay_and_are_replaced_and_draw_the_same(ahead: dict[str, Any]) -> None:
+    def read(x: Any, rng: Any) -> Iterator[Any]:
+        for _ in range(x):
+            yield noisy(x, rng), os.getpid()
+
+    def described(**where: Any) -> Stream[Any]:
+        return stream(range(9), seed=1) | shuffle(4) | interleave(with_rng(read), cycle=2, **where)
+
+    expected = [[value for value, _ in results] for results in passes(described(), prefetch=0)]
+    assert len({repr(each) for each in expected}) == 4
+    with Infinite(described(processes=True), **ahead) as batch_iter:
+        killed: set[int] = set()
+        for count in range(4):
+            results = list(batch_iter)
+            assert [value for value, _ in results] == expected[count]
+            for pid in {pid for _, pid in results} - killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+                wait_until(partial(is_gone, pid), 'it is gone')
+    assert len(killed) >= 4
+
+
+def test_after_an_error_processes_that_read_shards_end() -> None:
+    before = alive()
+
+    def read(x: int) -> Iterator[int]:
+        yield x // (x - 2)
+
+    batch_iter = Infinite(range(4), interleave(read, cycle=2, processes=True), prefetch=0)
+    with pytest.raises(ZeroDivisionError):
+        list(batch_iter)
+    assert still_left(before) == set()
 
 
 def test_processes_are_replaced_after_so_many_items_of_all_passes() -> None:
