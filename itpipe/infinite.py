@@ -414,7 +414,8 @@ class Infinite(Generic[B]):
         The key is the item's number in the source, or in the output of a `stage` of your own. After `flatten` and
         `reuse` it is a pair: the key of the item, and the number of the part or repetition. After `mix` and `concat` it
         is a pair: the key in its own stream, and the number of the stream. After `cycle` it is a pair: the key, and the
-        number of the pass. After `zip_with` there is such a pair for each element.
+        number of the pass. After `zip_with` there is such a pair for each element. For a row of `pack` it is a pair: a
+        tuple of the keys of its sequences, and the number of the token at which it begins in the first one.
 
         See also: `ordinals`, `indices`.
         """
@@ -442,6 +443,8 @@ class Infinite(Generic[B]):
         They are indices into the sequence of `sample`, or into the `ids` of `load_by_random_id`. For other sources they
         are the ordinals. After `mix` and `concat` they are pairs: the number of the stream, and the index in that
         stream. After `zip_with` they are tuples: the index in each stream.
+
+        After `pack` they are those of all sequences in the rows, in order.
 
         Raises RuntimeError after a `stage` of your own, which does not say which items it used.
 

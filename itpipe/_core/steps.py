@@ -28,6 +28,7 @@ __all__ = [
     'Elsewhere',
     'Expanding',
     'Function',
+    'Grouping',
     'Handover',
     'Hidden',
     'ItemStep',
@@ -263,6 +264,9 @@ class Step:
     from_beginning: ClassVar[bool] = False
     """Whether it goes on by starting again, so that steps before it need not know where the consumer stands."""
 
+    numbers: ClassVar[bool] = False
+    """Whether it numbers what comes out, so that a key does not say which items that was made of."""
+
     def origins(self, key: Any) -> tuple[Key, ...]:
         """The keys of the pairs that a pair with this key is made of; the one consumed last is last."""
         return (key,)
@@ -445,6 +449,7 @@ class Opaque(Step):
 
     remembers: ClassVar[bool] = True
     from_beginning: ClassVar[bool] = True
+    numbers: ClassVar[bool] = True
 
     def origins(self, key: Any) -> tuple[Key, ...]:
         return ()  # which is to say that none is known
@@ -469,6 +474,29 @@ class UserStateful(Opaque):
 
     _: KW_ONLY
     state: State
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Grouping(UserStateful):
+    """It puts items together, by their values: `work(pairs, state, *options)`, from pairs to pairs.
+
+    Its state is as that of a user's generator, but `'slots'` has pairs. What comes out has a key that says of which
+    items: the `Batch` of their keys, for a list of them; or, with `again`, the pair of that and a number. What has such
+    keys is made again by `again(values, keys, *options)`, from the values that went in, by their keys.
+    """
+
+    numbers: ClassVar[bool] = False
+
+    _: KW_ONLY
+    again: Callable[..., dict[Key, Any]] | None = None
+
+    def origins(self, key: Any) -> tuple[Key, ...]:
+        return key if self.again is None else key[0]  # type: ignore[no-any-return]
+
+    def has_key(self, key: Any, upstream: Callable[[Any], bool]) -> bool:
+        if self.again is not None:  # read from JSON, the batch within is a tuple
+            return is_pair(key) and isinstance(key[0], tuple) and len(key[0]) > 0 and all(map(upstream, key[0]))
+        return isinstance(key, Batch) and all(map(upstream, key))
 
 
 def _check_choice(step: Step, name: str, choices: tuple[str, ...]) -> None:

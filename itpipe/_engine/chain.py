@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 from itpipe._core.keys import END, Key, as_key, describe
 from itpipe._core.notes import note_index
 from itpipe._core.show import format_step
-from itpipe._core.steps import METER, STOP, ItemStep, Opaque, Pair, State, Stateful, Stateless, Step, UserStateful
+from itpipe._core.steps import METER, STOP, ItemStep, Pair, State, Stateful, Stateless, Step, UserStateful
 from itpipe.errors import Dropped
 
 from .fingerprint import entry_names
@@ -277,14 +277,17 @@ class Chain:
         """Where the items that `key` was made of lie in what the source draws from."""
         keys: Sequence[Any] = [key]
         for operator in reversed(self.operators):
-            if isinstance(operator.step, Opaque):
-                raise RuntimeError(f'`{format_step(operator.step)}` does not say of which items it makes what it gives')
+            if operator.step.numbers:
+                raise RuntimeError(
+                    f'`{format_step(operator.step)}` does not say of which items it makes what it gives; put an id into'
+                    ' the items, so that it comes out with them'
+                )
             keys = [origin for key in keys for origin in operator.step.origins(key)]
         return self.source.indices(keys)
 
     def note_index(self, error: BaseException) -> None:
         """Add the index of the item in the data to the note on an error that has come out of here."""
-        if any(isinstance(operator.step, (Opaque, UserStateful)) for operator in self.operators):
+        if any(operator.step.numbers for operator in self.operators):
             return  # behind these, items are numbered anew
         with suppress(Exception):  # the error is more important
             note_index(error, self._index_of)

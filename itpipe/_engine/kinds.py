@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from itpipe._core.keys import is_count
 from itpipe._core.show import shortened
-from itpipe._core.steps import Expanding, Stateful, Stateless, Step, UserStateful
+from itpipe._core.steps import Expanding, Grouping, Stateful, Stateless, Step, UserStateful
 
 if TYPE_CHECKING:
     from .operators import Operator
@@ -16,7 +16,7 @@ __all__ = ['kind_of', 'kind_of_step']
 
 def kind_of_step(step: Step) -> type[Operator]:
     """The operator for the step's kind."""
-    from . import operators, stateful, user_state  # not needed to describe a stream
+    from . import grouping, operators, stateful, user_state  # not needed to describe a stream
 
     if isinstance(step, Stateless):
         return operators.BatchOperator if step.gives == 'lists' else operators.StatelessOperator
@@ -24,6 +24,8 @@ def kind_of_step(step: Step) -> type[Operator]:
         return operators.ExpandingOperator
     if isinstance(step, Stateful):
         return stateful.StatefulOperator
+    if isinstance(step, Grouping):
+        return grouping.GroupingOperator
     return user_state.UserStatefulOperator if isinstance(step, UserStateful) else operators.OpaqueOperator
 
 

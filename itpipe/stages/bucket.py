@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from itpipe._core.checks import integer, is_function, number
+from itpipe._core.keys import Batch
 from itpipe._core.show import format_value
-from itpipe._core.steps import State, UserStateful
+from itpipe._core.steps import Grouping, Pair, State
 from itpipe._engine.factories import factory
 from itpipe._engine.stream import Stage
 
@@ -76,7 +77,7 @@ def bucket_by(
     work: Any = _by_edges if window is None else _by_window
     bound = _edges(edges) if window is None else integer('bucket_by', 'window', window, least=1)
     state: State = {'lengths': [], 'slots': []}
-    step = UserStateful('bucket_by', work, (length, partial(_fits, most, within), bound), state=state)
+    step = Grouping('bucket_by', work, (length, partial(_fits, most, within), bound), state=state)
     return Lists((step,))
 
 
@@ -95,25 +96,25 @@ def _fits(size: int | None, limit: float | None, count: int, longest: float) -> 
 
 
 def _by_edges(
-    values: Iterator[Any], state: State, length: Callable[[Any], float], fits: Fits, edges: list[float]
-) -> Iterator[list[Any]]:
+    items: Iterator[Pair], state: State, length: Callable[[Any], float], fits: Fits, edges: list[float]
+) -> Iterator[Pair]:
     slots, lengths = state['slots'], state['lengths']
     counts, longest = _fill_of(lengths, edges)
 
-    def taken(bucket: int) -> list[Any]:
+    def taken(bucket: int) -> Pair:
         inside = [bisect_left(edges, each) == bucket for each in lengths]
         outside = [not each for each in inside]
         result = [*compress(slots, inside)]
         slots[:], lengths[:] = compress(slots, outside), compress(lengths, outside)
         counts[bucket] = longest[bucket] = 0
-        return result
+        return _as_list(result)
 
-    for value in values:
-        new = _length(length, value)
+    for pair in items:
+        new = _length(length, pair[1])
         bucket = bisect_left(edges, new)
         if counts[bucket] and not fits(counts[bucket] + 1, max(longest[bucket], new)):
             yield taken(bucket)
-        slots.append(value)
+        slots.append(pair)
         lengths.append(new)
         counts[bucket] += 1
         longest[bucket] = max(longest[bucket], new)
@@ -135,19 +136,19 @@ def _fill_of(lengths: list[float], edges: list[float]) -> tuple[list[int], list[
 
 
 def _by_window(
-    values: Iterator[Any], state: State, length: Callable[[Any], float], fits: Fits, window: int
-) -> Iterator[list[Any]]:
+    items: Iterator[Pair], state: State, length: Callable[[Any], float], fits: Fits, window: int
+) -> Iterator[Pair]:
     slots, lengths = state['slots'], state['lengths']
-    for value in values:
-        slots.append(value)
-        lengths.append(_length(length, value))
+    for pair in items:
+        slots.append(pair)
+        lengths.append(_length(length, pair[1]))
         if len(slots) == window:
             yield _nearest(slots, lengths, fits)
     while slots:
         yield _nearest(slots, lengths, fits)
 
 
-def _nearest(slots: list[Any], lengths: list[float], fits: Fits) -> list[Any]:
+def _nearest(slots: list[Pair], lengths: list[float], fits: Fits) -> Pair:
     """The first item, and of the others those of the nearest lengths, as many as fit; they are taken out."""
     order = np.argsort(lengths, kind='stable').tolist()
     first = order.index(0)
@@ -168,7 +169,11 @@ def _nearest(slots: list[Any], lengths: list[float], fits: Fits) -> list[Any]:
     result = [slots[index] for index in chosen]
     for index in sorted(chosen, reverse=True):
         del slots[index], lengths[index]
-    return result
+    return _as_list(result)
+
+
+def _as_list(pairs: list[Pair]) -> Pair:
+    return Batch([key for key, _ in pairs]), [value for _, value in pairs]
 
 
 def _length(length: Callable[[Any], float], value: Any) -> float:

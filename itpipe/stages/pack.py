@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from itpipe._core.checks import integer, one_of
+from itpipe._core.keys import Batch, Key
 from itpipe._core.show import format_value
-from itpipe._core.steps import State, UserStateful
+from itpipe._core.steps import Grouping, Pair, State
 from itpipe._engine.factories import factory
 from itpipe._engine.stream import Stage
 
@@ -73,27 +74,30 @@ def pack(length: int, *, cut: str = 'long', rows: int = 32, padding: Any = 0) ->
     options = size, cut, integer('pack', 'rows', rows, least=1) if cut != 'all' else 1, padding
     # In `rows` there are, for each part that is in a row, the number of its slot, and where it begins and ends there.
     # In `names` are those of the first item's fields; of a bare sequence, there are none.
-    return Stage((UserStateful('pack', _pack, options, state={'rows': [], 'names': None, 'slots': []}),))
+    state: State = {'rows': [], 'names': None, 'slots': []}
+    return Stage((Grouping('pack', _pack, options, state=state, again=_again),))
 
 
-def _pack(values: Iterator[Any], state: State, length: int, cut: str, most: int, padding: Any) -> Iterator[Any]:
-    rows = state['rows']
+def _pack(items: Iterator[Pair], state: State, length: int, cut: str, most: int, padding: Any) -> Iterator[Pair]:
+    rows, slots = state['rows'], state['slots']
     fill = [sum(end - begin for _, begin, end in row) for row in rows]
-    held = list(map(_fields, state['slots']))
+    held = [_fields(value) for _, value in slots]
 
-    def filled_up(parts: list[list[int]]) -> dict[str, Any]:
-        return _filled_up([(held[slot], begin, end) for slot, begin, end in parts], length, padding)
+    def filled_up(parts: list[list[int]]) -> Pair:
+        row = _filled_up([(held[slot], begin, end) for slot, begin, end in parts], length, padding)
+        return (Batch(slots[slot][0] for slot, _, _ in parts), parts[0][1]), row
 
-    def taken(index: int) -> dict[str, Any]:
+    def taken(index: int) -> Pair:
         del fill[index]
         return filled_up(rows.pop(index))
 
-    for value in values:
+    for pair in items:
+        value = pair[1]
         count = _length(value)
         _check_names(value, state, padding)
         if cut == 'none' and count > length:
             raise ValueError(f"pack: with `cut='none'` no sequence may have more than {length} tokens, got {count}")
-        state['slots'].append(value)
+        slots.append(pair)
         held.append(_fields(value) if count else {})
         end, gave = 0, not count
         while end < count:
@@ -121,6 +125,30 @@ def _pack(values: Iterator[Any], state: State, length: int, cut: str, most: int,
             _forget(state, held)
     while rows:
         yield taken(0)
+
+
+def _again(
+    values: dict[Key, Any], keys: dict[Any, tuple[Key, ...]], length: int, cut: str, _: int, padding: Any
+) -> dict[Key, Any]:
+    """Rows made again. The key of one has those of its sequences, and where its part of the first one begins.
+
+    Of the others there is the last part: a whole sequence, or with `cut='long'` what is left behind full rows.
+    """
+    fields = {key: _fields(value) for key, value in values.items()}
+    rows = {}
+    for key, sequences in keys.items():
+        parts, filled = [], 0
+        for n, sequence in enumerate(sequences):
+            if sequence not in values:
+                continue
+            count = _length(values[sequence])
+            begin = key[1] if n == 0 else count // length * length if cut == 'long' else 0
+            end = min(count, begin + length - filled)
+            parts.append((fields[sequence], begin, end))
+            filled += end - begin
+        if parts:
+            rows[key] = _filled_up(parts, length, padding)
+    return rows
 
 
 def _best(fill: list[int], most: int) -> int | None:

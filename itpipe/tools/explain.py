@@ -60,8 +60,8 @@ def explain(batch_iter: Any, row: int = 0) -> Explanation:
     bit. It prints with shapes, dtypes and small values, and notebooks show images if matplotlib is there.
 
     Of a batch, the row is the one of its arrays and lists that have as many rows as the batch has items. What has no
-    such rows is shown whole. Without `batch_by`, the batch is one item, and `row` is 0. Nothing is known of what stands
-    before a `stage` of your own.
+    such rows is shown whole. Without `batch_by` or `bucket_by`, the batch is one item, and `row` is 0; so is a row of
+    `pack`. Nothing is known of what stands before a `stage` of your own: it makes all items again.
 
     Raises TypeError if `batch_iter` is neither, ValueError before the first batch, IndexError if there is no such row,
     `NotRestartable` if the source is an iterator, and what your functions raise.

@@ -10,7 +10,7 @@ from hypothesis import given
 from running import raises
 
 from itpipe._core.keys import Batch
-from itpipe._core.steps import HIDDEN, Expanding, Opaque, Stateful, Stateless, in_order, is_json
+from itpipe._core.steps import HIDDEN, Expanding, Grouping, Opaque, Stateful, Stateless, in_order, is_json
 
 
 def work(items, *options):
@@ -49,6 +49,17 @@ def test_of_an_opaque_step_keys_are_numbers():
         False,
     ]
     assert (step.positional, step.remembers, step.same_key) == (True, True, False)
+
+
+def test_what_puts_items_together_has_their_keys():
+    lists, rows = Grouping('s', work, state={'n': 0}), Grouping('s', work, state={'n': 0}, again=work)
+    pairs = (Batch((1, 2)), 5), ((1, 2), 5)  # as it is, and from JSON
+    keys = [Batch((1, 2)), *pairs, Batch(((1, 0),)), (Batch(()), 5), 1]
+    assert [lists.has_key(key, is_key) for key in keys] == [True, False, False, False, False, False]
+    assert [rows.has_key(key, is_key) for key in keys] == [False, True, True, False, False, False]
+    assert [lists.origins(keys[0]), *map(rows.origins, pairs)] == [(1, 2)] * 3
+    assert not lists.numbers
+    assert (lists.positional, lists.remembers, lists.same_key, lists.from_beginning) == (True, True, False, False)
 
 
 @pytest.mark.parametrize(

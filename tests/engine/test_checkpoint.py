@@ -1251,7 +1251,10 @@ def test_behind_a_stage_of_ones_own_the_places_are_not_known():
     assert next(run) == ['a', 'b']
     assert run.ordinals == [0, 1]
     assert ('abc' | passed_on() | batch_by(2)).item(1) == 'b'
-    with raises(RuntimeError, '`passed_on()` does not say of which items it makes what it gives'):
+    message = (
+        'does not say of which items it makes what it gives; put an id into the items, so that it comes out with them'
+    )
+    with raises(RuntimeError, f'`passed_on()` {message}'):
         run.indices
 
 

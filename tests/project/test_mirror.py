@@ -25,6 +25,7 @@ ELSEWHERE = {
     '_engine/ledgers.py': 'engine/test_stats.py',
     '_engine/merging.py': 'engine/test_dealing.py',
     '_engine/operators.py': 'whole/test_resume.py',
+    '_engine/grouping.py': 'stages/test_bucket.py',
     '_engine/segments.py': 'stages/test_custom.py',
     '_engine/source.py': 'no code: protocols',
     '_engine/source_states.py': 'engine/test_iterables.py',

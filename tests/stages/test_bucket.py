@@ -7,7 +7,7 @@ from hypothesis import given
 from running import raises, through_json
 from strategies import examples
 
-from itpipe import Infinite, bucket_by, shuffle, stream
+from itpipe import Infinite, bucket_by, explain, parallel_map, shuffle, stream, with_rng
 
 numbers = st.lists(st.integers(0, 40), max_size=60)
 rules = st.fixed_dictionaries({}, optional={'size': st.integers(1, 6), 'limit': st.integers(0, 100)}).filter(bool)
@@ -77,6 +77,62 @@ def test_goes_on_from_any_list(items, kind, rule, count):
     run = iter(described)
     head = [next(run) for _ in head]
     assert head + list(described.resume(through_json(run.state_dict()))) == everything
+
+
+@given(numbers, kinds, rules)
+@examples(200)
+def test_a_list_has_the_keys_of_its_items(items, kind, rule):
+    run = iter(stream(items, seed=0) | shuffle() | bucket_by(itself, **kind, **rule))
+    found = []
+    for given_out in run:
+        assert [items[index] for index in run.indices] == given_out
+        found += run.indices
+    assert sorted(found) == [*range(len(items))]
+
+
+def test_of_a_batch_only_its_own_items_are_made_again():
+    made = []
+
+    def tokens(n):
+        made.append(n)
+        return [n] * (1 + n % 7)
+
+    described = stream(range(500), seed=0) | shuffle() | parallel_map(tokens, threads=2)
+    with Infinite(described, bucket_by(len, window=50, limit=40)) as batch_iter:
+        epoch = iter(batch_iter)
+        for _ in range(20):
+            batch = next(epoch)
+        batch_iter.close()
+        made.clear()
+        assert [batch_iter.item(key) for key in batch_iter.item_keys] == batch
+        assert made == batch_iter.indices == [tokens[0] for tokens in batch]
+        made.clear()
+        assert explain(batch_iter, 1)[-1].value == batch[1]
+        assert {*made} == {*batch_iter.indices}
+
+
+def test_items_draw_the_same_again():
+    def noisy(item, rng):
+        return item, float(rng.random())
+
+    described = stream(range(40), seed=0) | with_rng(noisy) | bucket_by(lambda pair: pair[0] % 5, window=7, size=3)
+    run = iter(described | shuffle(4))
+    for _ in range(5):
+        given_out = next(run)
+        assert [described.item(key) for key in run.item_keys] == given_out
+    state = through_json(run.state_dict())
+    assert list((described | shuffle(4)).resume(state)) == list(run)
+
+
+def test_an_error_behind_it_has_the_indices_in_the_data():
+    def fail(batch):
+        raise ValueError(batch)
+
+    described = stream(range(40), seed=0) | shuffle() | bucket_by(itself, window=5, size=2)
+    with Infinite(described, fail) as batch_iter, pytest.raises(ValueError, match=r'\[') as caught:
+        next(iter(batch_iter))
+    first, second = caught.value.args[0]
+    assert caught.value.__notes__[0].endswith(f'(indices {first}, {second})')
 
 
 def test_ranks_share_the_lists():

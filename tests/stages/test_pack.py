@@ -1,5 +1,6 @@
 """Rows of fixed length, filled with whole sequences."""
 
+import json
 from contextlib import contextmanager
 
 import hypothesis.strategies as st
@@ -46,6 +47,36 @@ def test_each_token_comes_once_and_rows_say_what_is_in_them(lengths, length, opt
     if options['cut'] == 'all':
         assert tokens == sorted(tokens)
         assert all((row['segment_ids'] > 0).all() for row in rows[:-1])
+
+
+@given(lengths, st.integers(1, 12), options)
+@examples(200)
+def test_a_row_says_which_documents_are_in_it_and_is_made_again_of_them(lengths, length, options):
+    made = []
+
+    def written(number):
+        made.append(number)
+        return document(number, lengths[number])
+
+    described = stream(range(len(lengths)), seed=0) | shuffle() | written | pack(length, **options)
+    run = iter(described)
+    for row in run:
+        first = row['segment_ids'] > np.pad(row['segment_ids'], (1, 0))[:-1]
+        assert run.indices == (row['tokens'][first] // 100).tolist()
+        (key,) = through_json(run.item_keys)
+        made.clear()
+        again = described.item(key)
+        assert sorted(made) == sorted(run.indices)
+        assert {name: array.tolist() for name, array in again.items()} == {
+            name: array.tolist() for name, array in row.items()
+        }
+
+
+def test_rows_in_a_buffer_are_few_bytes_in_a_state():
+    run = iter(stream(range(2000), seed=0) | (lambda n: np.ones(1 + n * 7919 % 200)) | pack(512) | shuffle(100))
+    for _ in range(50):
+        next(run)
+    assert len(json.dumps(run.state_dict())) < 12_000
 
 
 @given(lengths, st.integers(1, 12), st.integers(1, 6))

@@ -988,6 +988,25 @@ def batch_by(
     return flow.from_(batches)
 
 
+def bucket_by(words: Words, flow: Flow, length: Any, *, edges: list[float], size: int) -> Flow:
+    buckets: list[list[Item]] = [[] for _ in range(len(edges) + 1)]
+    lists: list[Item] = []
+
+    def close(bucket: list[Item], need: float) -> None:
+        lists.append(Item(Batch(item.key for item in bucket), [item.value for item in bucket], need))
+        bucket.clear()
+
+    for item in flow.items:
+        bucket = buckets[sum(edge < length(item.value) for edge in edges)]
+        bucket.append(item)
+        if len(bucket) == size:
+            close(bucket, item.need)
+    if flow.end is not None:
+        for bucket in filter(None, buckets):
+            close(bucket, flow.end)
+    return flow.from_(lists)
+
+
 def custom(function: Callable[..., Iterator[Any]], flow: Flow, *args: Any, **kwargs: Any) -> Flow:
     """The same generator function over a list, which says how much of it was needed for each value."""
     needed: list[Item] = []
@@ -1018,6 +1037,7 @@ class Unknown(Exception):
 FLOW = {
     'batch_by': batch_by,
     'exclude': exclude,
+    'bucket_by': bucket_by,
     'filter_by': filter_by,
     'flatten': flatten,
     'interleave': interleave,

@@ -338,6 +338,7 @@ def stages(
                 (Call('twice'), 'any'),
                 (Call('in_threes'), 'number'),
                 (Call('held_back', (), {'size': 3}), 'any'),
+                (Call('bucket_by', (cost,), {'edges': [3], 'size': draw(st.integers(1, 4))}), ('batch', kind)),
             ]
             if failing:
                 customs.append((Call('fragile_sums'), 'number'))

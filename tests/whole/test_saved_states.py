@@ -17,6 +17,7 @@ from itpipe import (
     Infinite,
     apply,
     batch_by,
+    bucket_by,
     combine,
     concat,
     cycle,
@@ -27,6 +28,7 @@ from itpipe import (
     map_at,
     merge_states,
     mix,
+    pack,
     parallel_map,
     prefetch,
     random_apply,
@@ -69,6 +71,10 @@ def sums(items, state):
             yield state['total'] + state['slots'].pop(0)
 
 
+def sum_of(row):
+    return int(row['tokens'].sum())
+
+
 class Dataset:
     """It has states itself."""
 
@@ -108,6 +114,8 @@ PIPELINES: dict[str, Callable] = {
     'interleave': lambda: numbers() | interleave(range, cycle=3, block=2) | shuffle(4),
     'batch_by': lambda: numbers() | batch_by(3),
     'batch_by cost': lambda: numbers() | batch_by(limit=20, cost=abs),
+    'bucket_by': lambda: numbers() | bucket_by(lambda n: n % 7, window=9, size=3) | shuffle(4),
+    'pack': lambda: numbers() | apply(range) | pack(12, cut='all') | apply(sum_of) | with_rng(noisy) | shuffle(3),
     'combine': lambda: numbers() | batch_by(4) | combine | apply(np.ndarray.tolist),
     'shard': lambda: numbers() | shuffle(4) | shard(1, 3) | batch_by(2),
     'parallel_map': lambda: numbers() | parallel_map(with_rng(noisy), threads=2) | prefetch(2),
