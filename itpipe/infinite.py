@@ -18,6 +18,7 @@ from ._core.steps import ItemStep, Step
 from ._engine.lengths import count_items
 from ._engine.order import check_alike, dealt
 from ._engine.stream import Stage, Stream, as_stage, no_stage, pipe
+from ._engine.weighting import check_kept
 from .integrations.distributed import distributed, rank_of
 from .stages.batch import batch_by
 from .stages.combine import combine, combine_lists
@@ -28,6 +29,8 @@ from .stages.shard import Even, shard_step
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
+
+    import numpy.typing as npt
 
     from ._engine.stats import Stats
     from ._engine.tracing import Tracing
@@ -237,6 +240,7 @@ class Infinite(Generic[B]):
             as_run(steps, ahead, prefetch), distributed,
         )  # fmt: skip
         check_alike('Infinite', self._stream.source, steps, self._epochs.seeded)
+        check_kept(self._stream.source, steps)
 
     @property
     def batches_per_epoch(self) -> int | None:
@@ -407,6 +411,42 @@ class Infinite(Generic[B]):
         where = 'Infinite.load_state_dict'
         self._epochs.load(where, state, truth(where, 'strict', strict), truth(where, 'append', append))
 
+    def reweight(self, weights: npt.ArrayLike, at: int | None = None, *, name: str | None = None) -> int:
+        """Replace the weights of a `sample`, `load_by_random_id` or `mix` that was made with `reweight=True`.
+
+        They hold from draw `at` on, until others are announced for a later draw. Draws are counted from 0 in each pass.
+        Without `at`, it is the first draw that has not been made. Returns the number of the draw.
+
+        The run draws ahead: for the batches that are ready, for items with the workers, for buffers such as that of
+        `shuffle`. What was drawn stays. How far ahead the run is depends on time, so the first draw that has not been
+        made does too. For the same batches in every run, give `at`: the number of draws so far, `ordinals[-1] + 1`
+        without buffers, and some more. If the run is further ahead, an error names the first draw that is possible.
+
+        The weights are in the state, with those announced for later draws: at most 11 bytes for each item, 6 if they
+        were 32-bit floats. A run that goes on from there needs no old ones. The next pass, if there is one, begins with
+        the weights that were announced last. All ranks have to be told the same weights for the same draws. `name` is
+        the one that `sample` or `mix` was given, or else `'sample'`, `'load_by_random_id'` or `'mix'`. It is needed if
+        there are several whose weights can be replaced.
+
+        Any thread may call it. It does not wait for the next batch. It may also be called before the first batch, and
+        between two epochs.
+
+        Raises TypeError for wrong types. Raises ValueError for wrong weights, for an `at` that was drawn, if it is not
+        clear whose weights are meant, and with `restart=True`.
+
+        >>> import numpy as np
+        >>> from itpipe import sample
+        >>> items = sample(range(4), [1, 1, 0, 0], seed=0, reweight=True)
+        >>> with Infinite(items, batch_size=8, batches_per_epoch=2, prefetch=1) as batch_iter:
+        ...     batch_iter.reweight([0, 0, 1, 1], at=8)
+        ...     print(*batch_iter)
+        8
+        [1 1 1 0 0 0 1 0] [2 2 3 3 2 3 2 2]
+
+        See also: `sample`, `mix`, `state_dict`.
+        """
+        return self._epochs.reweight('Infinite.reweight', weights, at, name)
+
     @property
     def item_keys(self) -> list[Any]:
         """A key for each item of the batch received last. `item` takes such keys.
@@ -415,7 +455,8 @@ class Infinite(Generic[B]):
         `reuse` it is a pair: the key of the item, and the number of the part or repetition. After `mix` and `concat` it
         is a pair: the key in its own stream, and the number of the stream. After `cycle` it is a pair: the key, and the
         number of the pass. After `zip_with` there is such a pair for each element. For a row of `pack` it is a pair: a
-        tuple of the keys of its sequences, and the number of the token at which it begins in the first one.
+        tuple of the keys of its sequences, and the number of the token at which it begins in the first one. Of a
+        `sample` with `reweight=True` it is a pair: the number of the draw, and the index.
 
         See also: `ordinals`, `indices`.
         """

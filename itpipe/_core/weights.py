@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import zlib
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
-from zlib import crc32
 
 import numpy as np
 
 from .show import format_value
 
-__all__ = ['Weights', 'check_weights', 'checksum', 'upper_edges']
+__all__ = ['Weights', 'check_weights', 'checksum', 'from_text', 'inverse', 'to_text', 'upper_edges']
 
 Weights: TypeAlias = 'np.ndarray[Any, np.dtype[np.float64]]'
 
@@ -47,6 +48,37 @@ def upper_edges(weights: Any) -> Weights:
     return np.cumsum(np.ldexp(weights, -exponent))
 
 
+def inverse(weights: Weights) -> Callable[[Weights], np.ndarray[Any, np.dtype[np.int64]]]:
+    """A function that makes indices, drawn with these weights, of numbers drawn uniformly from [0, 1)."""
+    edges, last = upper_edges(weights), np.flatnonzero(weights)[-1]
+    return lambda uniform: np.minimum(np.searchsorted(edges, uniform * edges[-1], side='right'), last)
+
+
 def checksum(weights: Weights) -> str:
     """Eight characters that tell these weights from others."""
-    return f'{crc32(weights.astype("<f8").tobytes()):08x}'
+    return f'{zlib.crc32(weights.astype("<f8").tobytes()):08x}'
+
+
+def to_text(weights: Weights) -> str:
+    """The weights as ASCII, without loss: at most 11 characters each, and about 6 where they were 32-bit floats.
+
+    >>> from_text(to_text(np.array([1.0, 0.1, 3.0]))).tolist()
+    [1.0, 0.1, 3.0]
+    """
+    planes = weights.astype('<f8').view(np.uint8).reshape(-1, 8).T  # the first bytes of all, and so on: these are alike
+    return b2a_base64(zlib.compress(planes.tobytes(), 1), newline=False).decode()
+
+
+def from_text(text: Any, count: int | None = None) -> Weights:
+    """The weights that `to_text` was given, so many if that is known; it keeps a few bytes from filling the memory.
+
+    Raises TypeError or ValueError for anything that `to_text` does not return.
+    """
+    stream = zlib.decompressobj()
+    try:
+        data = stream.decompress(a2b_base64(text, strict_mode=True), 0 if count is None else 8 * count + 1)
+    except zlib.error as error:
+        raise ValueError(f'not weights: {error}') from None
+    if not stream.eof or stream.unused_data:
+        raise ValueError('not weights: it is cut off, or too long')
+    return np.frombuffer(data, np.uint8).reshape(8, -1).T.copy().view('<f8')[:, 0].astype(np.float64)

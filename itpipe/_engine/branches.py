@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .chain import Chain
     from .seeds import Seeds
     from .waiting import Stop
+    from .weighting import Weighting
 
 __all__ = ['Branched', 'Joined', 'LeftOfBranches', 'OpenedBranches', 'branches_of']
 
@@ -233,6 +234,10 @@ class OpenedBranches:
         with ExitStack() as closing:
             for chain in list(self.chains.values()):
                 closing.callback(chain.close)
+
+    @property
+    def weightings(self) -> Sequence[Weighting]:
+        return [weighting for chain in self.chains.values() for weighting in chain.source.weightings]
 
     def branch(self, n: int) -> Chain:
         """The chain of the branch with this number."""

@@ -40,6 +40,7 @@ from .seeds import Seeds
 from .source import Source
 from .user_state import UserStatefulOperator
 from .waiting import Stop
+from .weighting import check_kept
 
 __all__ = ['Chain', 'is_running', 'item_again']
 
@@ -88,6 +89,7 @@ class Chain:
         self.seeds, self.stop = seeds, stop or Stop(dropped, pools)
         self.described, self._first_seeds = (source, steps), seeds.copy()
         check_alike('shard', source, steps, seeds.seeded)
+        check_kept(source, steps)
         steps = fused(steps)
         # the consumer's keys are of use up to the last opaque step, which starts from the beginning
         opaque = max((index for index, step in enumerate(steps) if step.from_beginning), default=-1)
@@ -181,6 +183,11 @@ class Chain:
             self._since += 1
             if self._since >= COMMIT_EVERY or any(len(log) > self._max_log for log in self._logs):
                 self.commit()
+
+    @property
+    def told(self) -> bool:
+        """Whether weights were replaced in it, so that its beginning is not that of the pass."""
+        return any(weighting.last is not None for weighting in self.source.weightings)
 
     def commit(self) -> None:
         """Bring every entry to where the consumer stands."""

@@ -7,13 +7,14 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from itpipe._core.keys import END, Key
 from itpipe._core.steps import AsRun, Pair, State
-from itpipe.errors import Dropped
+from itpipe.errors import Dropped, NotRestartable
 
 from .background import Background
 from .chain import Chain
@@ -25,6 +26,7 @@ from .source import Source
 from .state_checks import Position
 from .threads import close_outside
 from .waiting import GRACE, StallTimer, warn_still_running
+from .weighting import reweighted, take_over
 
 if TYPE_CHECKING:
     from .checkpoint import StateCodec
@@ -106,6 +108,8 @@ class EpochRun:
         """The cursor behind the batch received last. It stays there when the next pass begins."""
         self.batches_before = start.batch
         """The number of batches of the next epoch that were received in another run."""
+        self._moving = threading.RLock()
+        """Held for what takes no time: while the run moves from pass to pass, and while weights are replaced."""
         self._chain: Chain | None = None
         """The chain of the current pass; None between two passes, and up to the first batch of a pass."""
         self._opened: deque[Chain] = deque()
@@ -154,9 +158,12 @@ class EpochRun:
                 if self.closed:
                     self._close_chain()
                 elif chain is not None:
-                    self._cursor = Cursor(self._cursor.pass_ + 1)
+                    with self._moving:
+                        self._cursor, self._chain = Cursor(self._cursor.pass_ + 1), None
                     self._close_chain()
-                    self._chain = None
+                    if chain.told:
+                        with self._moving, suppress(NotRestartable):  # which is raised where the next pass begins
+                            self._opened_after(chain, self._cursor)
                 return epoch, END
             key, batch = pair
             if self._receive is not None:
@@ -199,23 +206,40 @@ class EpochRun:
     def _next_pair(self) -> Pair | None:
         pair = next(self._pairs, None)
         if self._chain is None and self._opened:
-            self._chain = self._opened.popleft()
+            with self._moving:
+                self._chain = self._opened[0]
+                self._opened.popleft()
         return pair
 
     def _begin(self, cursor: Cursor) -> None:
         self.ledger.started = self.ledger.started or perf_counter()
         self._close_chain()
-        self._chain = None
-        if self._background is None:
-            self._pairs = self.ledger.timed(self._work(self._open(cursor))[0])
-        else:
-            if not self._asked:  # its warnings tell where the caller is
-                self._background.make(partial(self._work, self._open(cursor)))
-            self._pairs = self._background.made()
-            if self._early:
-                self._asked = True
-                self._background.make(partial(self._open_and_work, Cursor(cursor.pass_ + 1)))
-        self._cursor = cursor
+        with self._moving:
+            before, self._chain = self._chain, None
+            if self._background is None:
+                self._pairs = self.ledger.timed(self._work(self._opened_after(before, cursor))[0])
+            else:
+                if not self._asked:  # its warnings tell where the caller is
+                    self._background.make(partial(self._work, self._opened_after(before, cursor)))
+                self._pairs = self._background.made()
+                if self._early:
+                    self._asked = True
+                    self._background.make(partial(self._open_and_work, Cursor(cursor.pass_ + 1)))
+            self._cursor = cursor
+
+    def _opened_after(self, before: Chain | None, cursor: Cursor) -> Chain:
+        """The chain of the pass that begins at the cursor, opened if it is not. Replaced weights hold there, too."""
+        chain = self._opened[0] if self._opened else self._open(cursor)
+        if before is not None:
+            take_over(chain.source.weightings, before.source.weightings)
+        return chain
+
+    def reweight(self, where: str, weights: Any, at: int | None, name: str | None) -> int:
+        """Replace weights in the pass of the cursor, which need not have begun, see `Infinite.reweight`."""
+        self.check_process()
+        with self._moving:
+            chain = self._chain or self._opened_after(None, self._cursor)
+            return reweighted(where, chain.source.weightings, weights, at, name)
 
     def _open(self, cursor: Cursor) -> Chain:
         before = self.before(cursor.pass_)
@@ -245,12 +269,16 @@ class EpochRun:
 
     def position(self) -> Position:
         """The position of the cursor that moved last. Never waits for a batch."""
-        while (chain := (cursor := self._cursor).chain) is not None:
+        while True:
+            with self._moving:
+                cursor = self._cursor
+                chain = cursor.chain or self._chain or (self._opened[0] if self._opened else None)
+            if chain is None or not (cursor.chain or chain.told):
+                return Position(self.entropy, cursor.pass_, cursor.batch, cursor.start)
             with chain.lock:
                 if self._cursor is cursor:  # if not, another batch has been received meanwhile
                     chain.last = cursor.key  # a signal handler may come before `Chain.received` did this
                     return Position(self.entropy, cursor.pass_, cursor.batch, chain.state())
-        return Position(self.entropy, cursor.pass_, cursor.batch, cursor.start)
 
     def before(self, pass_: int) -> StateCodec | None:
         """The codec of this pass, where its source is another one."""

@@ -250,6 +250,12 @@ class Epochs:
         before = None if position.in_pass is None else run.before(position.pass_)
         return (before or self.codec).state(position)
 
+    def reweight(self, where: str, weights: Any, at: int | None, name: str | None) -> int:
+        """Replace weights, see `Infinite.reweight`."""
+        if self.restart:
+            raise ValueError(f'{where}: with `restart=True` all epochs are the same; leave that out, or this')
+        return self._start().reweight(where, weights, at, name)
+
     def load(self, where: str, state: State, strict: bool = True, append: bool = False) -> None:
         """Let the next run begin where this state was taken. Raises TypeError or ValueError, naming `where`."""
         start, codec = (

@@ -10,6 +10,7 @@ from .dealing import check_dealt, merge
 from .fingerprint import difference, names_in
 from .same_data import data_difference
 from .state_checks import MERGED, checksum, in_written_order, is_merged, listed, named, rank_in_words, read_state
+from .weighting import check_told_alike
 
 __all__ = ['merge_states']
 
@@ -80,6 +81,7 @@ def merge_states(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
             f'{where}: `states` must be one of each rank of {ranks},'
             f' got those of {", ".join(map(rank_in_words, given))}'
         )
+    check_told_alike(where, [position.in_pass for position in positions])
     names = names_in(states[0]['pipeline'])
     positions = [position._replace(in_pass=listed(position.in_pass, names)) for position in positions]
     for n, position in enumerate(positions):

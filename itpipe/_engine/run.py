@@ -18,8 +18,11 @@ from itpipe.errors import Dropped
 
 from .chain import B, Chain, is_running
 from .threads import close_outside
+from .weighting import reweighted
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from itpipe._views.picture import Picture
 
     from .checkpoint import StateCodec
@@ -143,10 +146,22 @@ class Run(Iterator[B]):
         from .state_checks import Position
 
         chain = self._chain
-        in_pass = None if self._key is None and not chain.resumed else chain.state()
+        in_pass = None if self._key is None and not (chain.resumed or chain.told) else chain.state()
         if self._codec is None:
             self._codec = StateCodec(*chain.described)
         return self._codec.state(Position(chain.seeds.entropy, chain.seeds.pass_, 0, in_pass))
+
+    def reweight(self, weights: npt.ArrayLike, at: int | None = None, *, name: str | None = None) -> int:
+        """Replace the weights of a `sample` or a `mix` with `reweight=True`, as `Infinite.reweight` does.
+
+        >>> from itpipe import sample
+        >>> run = iter(sample('abc', [1, 0, 0], seed=0, reweight=True))
+        >>> next(run), next(run)
+        ('a', 'a')
+        >>> run.reweight([0, 1, 1], at=1000)
+        1000
+        """
+        return reweighted('Run.reweight', self._chain.source.weightings, weights, at, name)
 
     @property
     def item_keys(self) -> list[Any]:

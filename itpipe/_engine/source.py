@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from itpipe._core.steps import Pair
 
     from .functions import ItemFunction
-    from .indexing import Indices, LookUp
+    from .indexing import LookUp
     from .seeds import Seeds
     from .waiting import Stop
+    from .weighting import Weighting
 
 __all__ = ['MadeOf', 'Numbered', 'Opened', 'Seeded', 'Source']
 
@@ -77,6 +78,10 @@ class Opened(Protocol):
     def log(self) -> Collection[Any]:
         """What it remembers for `commit`: about the items that the consumer has not received yet."""
 
+    @property
+    def weightings(self) -> Sequence[Weighting]:
+        """The weights that can be replaced while it runs, its own and those of its branches. Known after `start`."""
+
     gathers: bool
     """Whether it looks the items of a batch up together."""
     has_look_up: bool
@@ -119,13 +124,14 @@ class Numbered:
     stateful = False
     tracked = True
     log = ()
+    weightings: Sequence[Weighting] = ()
 
     def __init__(
         self,
         read: Callable[[int], Iterator[Pair]],
         pick: Callable[[Sequence[Any]], dict[Key, Any]],
         indices: Callable[[Sequence[Any]], list[Any]] = list,
-        read_indices: Callable[[int], Indices] | None = None,
+        read_indices: Callable[[int], Iterator[Pair]] | None = None,
         looked_up: LookUp | None = None,
         agrees: Callable[[], bool] | None = None,
     ):

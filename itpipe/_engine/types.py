@@ -71,6 +71,7 @@ class Drawing(TypedDict, total=False):
     weights: npt.ArrayLike | None
     seed: int | None
     name: str | None
+    reweight: bool
 
 
 class Mixing(TypedDict, total=False):
@@ -79,6 +80,7 @@ class Mixing(TypedDict, total=False):
     weights: npt.ArrayLike | Callable[[int], npt.ArrayLike] | None
     seed: int | None
     name: str | None
+    reweight: bool
 
 
 class Shaping(TypedDict, total=False):

@@ -48,11 +48,15 @@ class _OpenedConcat(OpenedBranches):
             self.chains[n].close()
 
     def entry(self) -> Any:
-        """Only the stream that is being read has a position: those before it have ended, the rest have not begun."""
-        return {
-            'at': self.at,
-            'branches': [chain.state() if n == self.at else None for n, chain in self.chains.items()],
-        }
+        """Only the stream that is being read has a position: those before it have ended, the rest have not begun.
+
+        But weights may have been announced for these, too.
+        """
+        there = [n == self.at or (n > self.at and chain.told) for n, chain in self.chains.items()]
+        branches = [
+            chain.state() if is_there else None for chain, is_there in zip(self.chains.values(), there, strict=True)
+        ]
+        return {'at': self.at, 'branches': branches}
 
 
 class _Concat(Joined):

@@ -15,6 +15,7 @@ from itpipe._engine.factories import factory
 from itpipe._engine.functions import Blames, ItemFunction, Keyed
 from itpipe._engine.state_checks import key_test
 from itpipe._engine.stream import Stage, Stream
+from itpipe._engine.weighting import may_change
 
 if TYPE_CHECKING:
     from itpipe._engine.chain import Chain
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from itpipe._engine.source import MadeOf
     from itpipe._engine.stream import Same
     from itpipe._engine.waiting import Stop
+    from itpipe._engine.weighting import Weighting
 
 __all__ = ['cycle']
 
@@ -109,6 +111,10 @@ class _OpenedCycle(OpenedBranches):
     def pass_again(self, p: int) -> Chain:
         return self.pass_chain(p, self.fresh.copy())
 
+    @property
+    def weightings(self) -> Sequence[Weighting]:
+        return ()  # it refuses what has some
+
     def branch(self, n: int) -> Chain:
         return self.chains.get(n) or self.again(n)
 
@@ -150,6 +156,11 @@ class _Cycle(Joined):
     entry_names: ClassVar = {'pass'}
 
     def __init__(self, left: Stream[Any], step: Joins):
+        if may_change(left.source):
+            raise ValueError(
+                'cycle: it must not stand behind `reweight=True`, as each of its passes would begin with the weights'
+                ' that were given first; put `cycle` into the streams of the `mix`, before it'
+            )
         super().__init__(left, step)
         self.n: int | None = step.args[0] if step.args else None
 

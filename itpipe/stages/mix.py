@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
+from itpipe._core.checks import truth
 from itpipe._core.instead import renames
-from itpipe._core.keys import is_count
+from itpipe._core.keys import Key, is_count
 from itpipe._core.names import step_name
 from itpipe._core.notes import note
 from itpipe._core.rng import Draws, check_seed
@@ -18,6 +19,7 @@ from itpipe._core.weights import check_weights, checksum, upper_edges
 from itpipe._engine.branches import Branched, OpenedBranches, branches_of, fingerprints
 from itpipe._engine.source import MadeOf
 from itpipe._engine.stream import Stream, no_stage
+from itpipe._engine.weighting import Weighting, are_changes
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -47,6 +49,7 @@ def mix(
     weights: npt.ArrayLike | Callable[[int], npt.ArrayLike] | None = None,
     seed: int | None = None,
     name: str | None = None,
+    reweight: bool = False,
 ) -> Stream[Any]:
     """The items of several streams. Each next item comes from a randomly chosen stream.
 
@@ -55,12 +58,13 @@ def mix(
     pass, that returns them: a schedule. A stream that has ended is not chosen again. The mix ends when all streams have
     ended. Streams of weight 0 are read when all others have ended. The choices depend on the seed, not on the items.
     The `seed` is also that of random stages in the streams and after the mix, if they and their streams have no seed of
-    their own. `name` is as for `sample`.
+    their own. `name` is as for `sample`. With `reweight=True`, the training loop may replace the weights while it runs,
+    see `Infinite.reweight`.
 
     Raises TypeError for streams that are not iterable, for weights that are not numbers, and for a wrong seed or name.
-    Raises ValueError if there are no streams, if weights are negative, not finite or all zero, and if there is not one
-    weight for each stream. What a schedule raises, and the errors in what it returns, arrive with a note that says
-    which draw it was.
+    Raises ValueError if there are no streams, if weights are negative, not finite or all zero, if there is not one
+    weight for each stream, and for `reweight` with a schedule. What a schedule raises, and the errors in what it
+    returns, arrive with a note that says which draw it was.
 
     >>> list(mix([1, 2, 3], 'abc', seed=0))
     ['a', 1, 'b', 'c', 2, 3]
@@ -69,7 +73,7 @@ def mix(
     >>> ''.join(mix('a' * 20, 'b' * 20, weights=towards_b, seed=0))
     'aabbbaaabaaabbbabbbbababbbbbbbbaaaaaaaaa'
 
-    See also: `concat`, `zip_with`, `sample`.
+    See also: `concat`, `zip_with`, `sample`, `Infinite.reweight`.
     """
     branches = branches_of('mix', 'streams', streams)
     count = _count(weights)
@@ -80,9 +84,12 @@ def mix(
         )
     if callable(weights):
         _scheduled(weights, 0, len(branches))
+    if truth('mix', 'reweight', reweight) and callable(weights):
+        raise ValueError('mix: `reweight=True` does not go with a schedule, which says all weights itself')
     checked = weights if callable(weights) else check_weights('mix', weights, len(branches))
-    options = non_defaults(weights=(weights, None), seed=(seed, None), name=(name, None))
-    return Stream(_Mix(branches, checked, step_name('mix', name=name), check_seed('mix', seed), options))
+    options = non_defaults(weights=(weights, None), seed=(seed, None), name=(name, None), reweight=(reweight, False))
+    kind = _ReweightedMix if reweight else _Mix
+    return Stream(kind(branches, checked, step_name('mix', name=name), check_seed('mix', seed), options))
 
 
 def _count(weights: Any) -> int:
@@ -108,17 +115,29 @@ class _OpenedMix(OpenedBranches):
     def __init__(self, source: _Mix, seeds: Seeds, stop: Stop):
         super().__init__(source, seeds, stop)
         self.draws = Draws(seeds.next(source.draws, source.seed))
+        name = source.options.get('name') or 'mix'
+        self.weighting = Weighting(name, np.array(source.weights)) if source.reweight else None
+
+    @property
+    def weightings(self) -> list[Weighting]:
+        own = [] if self.weighting is None else [self.weighting]
+        return [*own, *super().weightings]
 
     def start_at(self, entry: dict[str, Any] | None) -> tuple[int, tuple[int, ...]]:
-        return (0, ()) if entry is None else (entry['t'], tuple(entry['ended']))
+        entry = entry or {'t': 0, 'ended': ()}
+        if self.weighting is not None:
+            self.weighting.start(entry['t'], entry.get('weights', ()))
+        return entry['t'], tuple(entry['ended'])
 
     def run(self, at: tuple[int, tuple[int, ...]]) -> Iterator[Pair]:
         t, ended = at
-        source, draws, edges = self.source, self.draws, list[float]()
+        source, draws, weighting, edges, latest = self.source, self.draws, self.weighting, list[float](), None
         alive = [n for n in self.chains if n not in ended]
         while alive:
-            if source.schedule is not None or not edges:
-                chosen, edges = choices(alive, source.weights_at(t))
+            now = source.weights_at(t) if weighting is None else weighting.claim(t, 1)[0]
+            if now is not latest or not edges:
+                latest = now
+                chosen, edges = choices(alive, now)
             branch = chosen[bisect_right(edges, draws.uniform(t) * edges[-1], hi=len(edges) - 1)]
             t += 1
             pair = next(self.chains[branch].pairs, None)
@@ -131,12 +150,18 @@ class _OpenedMix(OpenedBranches):
             self.log.append((key, (t, ended)))
             yield key, pair[1]
 
+    def commit(self, key: Key) -> None:
+        super().commit(key)
+        if self.weighting is not None:
+            self.weighting.forget(self.at[0])
+
     def entry(self) -> Any:
         t, ended = self.at
-        return super().entry() | {'ended': list(ended), 't': t}
+        changes = {} if self.weighting is None else {'weights': self.weighting.changes(t)}
+        return super().entry() | {'ended': list(ended), 't': t} | changes
 
 
-def choices(alive: list[int], weights: list[float]) -> tuple[list[int], list[float]]:
+def choices(alive: list[int], weights: Any) -> tuple[list[int], list[float]]:
     """The branches to choose from, and the upper edges of their shares."""
     alive = [n for n in alive if weights[n] > 0] or alive
     return alive, upper_edges([weights[n] or 1.0 for n in alive]).tolist()
@@ -145,6 +170,7 @@ def choices(alive: list[int], weights: list[float]) -> tuple[list[int], list[flo
 class _Mix(Branched):
     name, opened = 'mix', _OpenedMix
     entry_names: ClassVar = {'ended', 't'}
+    reweight = False
 
     def __init__(
         self, branches: tuple[Stream[Any], ...], weights: Any, draws: str, seed: int | None, options: dict[str, Any]
@@ -152,6 +178,7 @@ class _Mix(Branched):
         super().__init__(branches)
         self.draws, self.seed, self.random, self.options = draws, seed, True, options
         self.schedule: Callable[[int], Any] | None = weights if callable(weights) else None
+        self.early = self.early and not self.reweight
         self.weights = [1.0] * len(branches) if weights is None or callable(weights) else weights.tolist()
 
     def weights_at(self, draw: int) -> list[float]:
@@ -168,6 +195,8 @@ class _Mix(Branched):
     def made_of(self) -> MadeOf:
         whole = sum(self.weights)
         shares = tuple(f'{n}: {100 * weight / whole:.3g} %' for n, weight in enumerate(self.weights))
+        if self.reweight:
+            shares = tuple(f'{share} at first' for share in shares)
         labels = shares if self.schedule is None else tuple(f'{n}: as scheduled' for n in range(len(self.branches)))
         return MadeOf(format_call('mix', (), self.options), self.branches, labels)
 
@@ -184,3 +213,13 @@ class _Mix(Branched):
         return isinstance(other, _Mix) and same((self.branches, self.options), (other.branches, other.options))
 
     __hash__ = None
+
+
+class _ReweightedMix(_Mix):
+    """A mix whose weights may be replaced while it runs."""
+
+    entry_names: ClassVar = {'ended', 't', 'weights'}
+    reweight = True
+
+    def fits(self, entry: dict[str, Any]) -> bool:
+        return super().fits(entry) and are_changes(entry['weights'], len(self.branches))

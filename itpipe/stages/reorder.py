@@ -14,7 +14,7 @@ from itpipe._core.steps import Joins, Pair, Seed, State, Stateful
 from itpipe._engine.factories import factory
 from itpipe._engine.stream import Stage
 
-from .sample import shuffled
+from .sampled import shuffled
 
 if TYPE_CHECKING:
     from itpipe._engine.stream import Same

@@ -41,6 +41,7 @@ ELSEWHERE = {
     'image/_arguments.py': 'image/test_image.py',
     'tools/arguments.py': 'tools/test_command.py',
     'stages/options.py': 'stages/test_pad.py',
+    'stages/sampled.py': 'stages/test_sample.py',
     'stages/tables.py': 'stages/test_array_likes.py',
     'tools/calling.py': 'tools/test_check.py',
     'tools/copying.py': 'tools/test_check.py',

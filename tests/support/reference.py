@@ -455,9 +455,16 @@ def sample(
     replace: bool = True,
     seed: int | None = None,
     name: str = 'sample',
+    reweight: bool = False,
 ) -> Flow:
     sequence, word = build(sequence), words.next(name, seed)
-    return numbered([sequence[index] for index in indices(word, cut, len(sequence), weights, replace)], None)
+    if reweight and weights is None:
+        weights = [1] * len(sequence)
+    drawn = indices(word, cut, len(sequence), weights, replace)
+    flow = numbered([sequence[index] for index in drawn], None)
+    if not reweight:
+        return flow
+    return flow.from_([item._replace(key=(item.key, index)) for item, index in zip(flow.items, drawn, strict=True)])
 
 
 def indices(word: int, cut: int, size: int, weights: Any, replace: bool) -> list[int]:
@@ -480,9 +487,15 @@ def indices(word: int, cut: int, size: int, weights: Any, replace: bool) -> list
 
 
 def load_by_random_id(
-    words: Words, cut: int, *loaders: Any, ids: Any, weights: Any = None, seed: int | None = None
+    words: Words,
+    cut: int,
+    *loaders: Any,
+    ids: Any,
+    weights: Any = None,
+    seed: int | None = None,
+    reweight: bool = False,
 ) -> Flow:
-    flow = sample(words, cut, ids, weights, True, seed, named('load_by_random_id', loaders[0]))
+    flow = sample(words, cut, ids, weights, True, seed, named('load_by_random_id', loaders[0]), reweight)
     alone = len(loaders) == 1
     return flow.from_([
         item._replace(value=loaders[0](item.value) if alone else tuple(load(item.value) for load in loaders))
@@ -490,7 +503,9 @@ def load_by_random_id(
     ])  # fmt: skip
 
 
-def mix(words: Words, cut: int, *streams: Any, weights: Any = None, seed: int | None = None) -> Flow:
+def mix(
+    words: Words, cut: int, *streams: Any, weights: Any = None, seed: int | None = None, reweight: bool = False
+) -> Flow:
     word = words.next('mix', seed)
     flows = [pipe_flow(Pipe(branch), words.inside(branch), cut) for branch in streams]
     weights = weights or [1] * len(flows)

@@ -43,6 +43,7 @@ PIPELINES = {
     'shuffled': lambda: stream(range(40)) | shuffle(9) | with_rng(noisy),
     'all shuffled': lambda: stream(range(40)) | shuffle() | with_rng(noisy),
     'drawn': lambda: sample(range(40)) | with_rng(noisy),
+    'drawn with weights': lambda: sample(range(40), range(40), reweight=True) | with_rng(noisy),
     'mixed': lambda: mix(stream(range(20)) | with_rng(noisy), sample(range(9)) | with_rng(noisy)) | with_rng(scaled),
     'put behind': lambda: stream(range(3)) | with_rng(noisy) | concat(stream(range(40)) | with_rng(noisy)),
     'zipped': lambda: stream(range(30)) | with_rng(noisy) | zip_with(stream(range(99)) | with_rng(noisy)),

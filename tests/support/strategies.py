@@ -317,6 +317,8 @@ def stages(
             once = once or 'one_shot(' in repr(result)
             made, kind = draw(joins(kind, once, **options))
             result.append(made)
+            if has_weights(made):
+                once, opaque = True, False
         elif name == 'batch':
             result.append(draw(batches))
             kind = ('batch', kind)
@@ -345,6 +347,11 @@ def stages(
             made, kind = draw(st.sampled_from(customs))
             result.append(made)
     return tuple(result), kind
+
+
+def has_weights(made: Any) -> bool:
+    """Whether there are weights that may be replaced: behind them, nothing can run again from the beginning."""
+    return "'reweight'" in repr(made) or 'reweight=' in repr(made)
 
 
 @st.composite
@@ -387,6 +394,9 @@ finite = (
 datasets = st.lists(st.integers(0, 9), max_size=12).map(lambda values: Call('Indexed', (values,)))
 
 
+replaced = st.sampled_from([{}, {'reweight': True}])
+
+
 @st.composite
 def weighted(draw: Any, count: int) -> dict:
     if draw(st.booleans()):
@@ -416,18 +426,18 @@ def sources(
     if name == 'sample':
         sequence = draw(sequences | datasets.filter(lambda made: made.args[0]) if looked_up else sequences)
         count = len(sequence.args[0]) if isinstance(sequence, Call) else len(sequence)
-        replace = {} if draw(st.booleans()) else {'replace': False}
+        replace = draw(st.sampled_from([{}, {'replace': False}, {'reweight': True}]))
         return Call('sample', (sequence,), {**draw(weighted(count)), **replace, **own})
     if name == 'load':
         ids = draw(st.integers(1, 9).map(range) | st.just(['x', 'yz']))
         loaders = draw(st.sampled_from([(digest,), (half,), (digest, pair)]))
-        return Call('load_by_random_id', loaders, {'ids': ids, **draw(weighted(len(ids))), **own})
+        return Call('load_by_random_id', loaders, {'ids': ids, **draw(weighted(len(ids))), **draw(replaced), **own})
     options |= {'failing': failing, 'endless': endless, 'one_shot': one_shot, 'depth': depth + 1}
     if name == 'stream':
         return Call('stream', (draw(pipes(seed=draw(seeds), most=2, **options)),), own)
     branch = finite | pipes(seed=draw(seeds), most=3, **options) | (st.nothing() if failing else datasets)
     branches = draw(st.lists(branch, min_size=1, max_size=3))
-    return Call('mix', tuple(branches), {**draw(weighted(len(branches))), **own})
+    return Call('mix', tuple(branches), {**draw(weighted(len(branches))), **draw(replaced), **own})
 
 
 @st.composite
@@ -445,6 +455,8 @@ def pipes(
     source = draw(sources(seed, depth, failing, endless, one_shot, **options))
     options |= {'failing': failing, 'endless': endless, 'depth': depth}
     once = 'one_shot(' in repr(source)
+    if has_weights(source):
+        once, options['opaque'] = True, False
     if failing and is_looked_up(source):
         options['flow'] = tuple(FLOW)  # without joins
     made, _ = draw(stages(most=most, one_shot=one_shot, once=once, **options))
