@@ -10,7 +10,7 @@ from .keys import Key, describe
 from .show import shortened
 from .tracebacks import add_note, frames_of, notes_of
 
-__all__ = ['close_after', 'note', 'note_arguments', 'note_index', 'noted', 'remark']
+__all__ = ['close_after', 'note', 'note_arguments', 'note_index', 'note_of_other', 'noted', 'remark']
 
 
 MAX_NOTES = 16
@@ -26,6 +26,15 @@ MISSING: Final = r'missing \d+ required (?:positional|keyword-only) arguments?: 
 def note(error: BaseException, where: str, key: Key | None) -> None:
     """Note on the error which stage and which item it comes from."""
     remark(error, f'itpipe: raised in {where}' + ('' if key is None else f', {describe(key)}'))
+
+
+def note_of_other(error: BaseException, key: Key, as_key: Key) -> bool:
+    """Let the last note, if it is about the item with one key, be about that with another; whether it was."""
+    notes, end = notes_of(error), f', {describe(key)}'
+    if notes and _is_ours(notes[-1]) and notes[-1].endswith(end):
+        notes[-1] = f'{notes[-1].removesuffix(end)}, {describe(as_key)}'
+        return True
+    return False
 
 
 def note_index(error: BaseException, index_of: Callable[[list[int]], int | None]) -> None:

@@ -111,7 +111,8 @@ def _stream(
     plan = planned(one_by_one, has_look_up, source.cheap, gathers, complete)
     flow, look_up = _source(source, plan.looks_up, rows)
     if gathers and any(is_by_count(one_by_one[n]) for first in _all_first(plan) for n in first if n != LOOK_UP):
-        look_up = tuple(Node(node.title, (*node.notes, 'all of a batch at once'), node.kind) for node in look_up)
+        together = {'look-up': ('all of a batch at once',)}
+        look_up = tuple(replace(node, notes=(*node.notes, *together.get(node.kind, ()))) for node in look_up)
     left = tuple(_done(plan.left, one_by_one, look_up))
     return _operators(flow, one_by_one, plan, look_up, rows), left
 
@@ -132,8 +133,18 @@ def _source(source: Source, split: bool, rows: Rows) -> tuple[Flow, tuple[Node, 
         return (node,), (Node('look the item up', kind='look-up'),)
     if made_of.how == 'places':
         flow, look_up = _source(made_of.streams[0].source, True, NO_ROWS)
-        notes = ['orders the indices'] + ['looks the items up'] * (not split)
-        return (*flow, Node(made_of.call, tuple(notes), figures=next(rows, None))), look_up
+        node = Node(made_of.call, ('orders the indices',))
+        if split:
+            return (*flow, replace(node, figures=next(rows, None))), look_up
+        if look_up[1:]:
+            return (*flow, *_counted([node, *look_up], next(rows, None))), ()
+        return (*flow, replace(node, notes=(*node.notes, 'looks the items up'), figures=next(rows, None))), ()
+    if made_of.how == 'kept':
+        made = made_of.streams[0]
+        flow, look_up = _source(made.source, split, NO_ROWS)
+        nodes = [node for step in fused(made.steps) for node in nodes_of(step, indices=False)]
+        nodes.append(Node(made_of.call, ('what it has is not made again',)))
+        return (flow, (*look_up, *nodes)) if split else ((*flow, *_counted(nodes, next(rows, None))), ())
     streams = [_stream(each.source, each.steps, not split, rows) for each in made_of.streams]
     flows, left = zip(*streams, strict=True)
     figures = next(rows, None)

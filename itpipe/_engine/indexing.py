@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from itpipe._core.keys import Batch, Key
-from itpipe._core.notes import note, remark
+from itpipe._core.notes import note, note_of_other, remark
 from itpipe._core.part import Part
 from itpipe._core.show import format_value
 from itpipe._core.steps import Pair
@@ -35,6 +35,7 @@ __all__ = [
     'items_from',
     'length',
     'note_length',
+    'note_source',
     'only_index',
     'run_begins',
 ]
@@ -45,6 +46,12 @@ class Watchful(Sequence[Any]):
 
     def run_begins(self, pass_: int) -> None:
         """A pass over them begins."""
+
+
+def note_source(error: Exception, where: str, key: Key, sequence: Any, index: Any) -> None:
+    """Note on the error that it was raised for this item of the source. Data that are made by steps say by which."""
+    if not (isinstance(sequence, Watchful) and note_of_other(error, index, key)):
+        note(error, where, key)
 
 
 def length(value: Any) -> int | None:
@@ -164,7 +171,7 @@ class LookUp(partial[Any], Blames):
         return ItemFunction((self,), ('',))
 
     def blame(self, error: Exception, key: Key, value: Any) -> None:
-        note(error, self.described, key)
+        note_source(error, self.described, key, self.sequence, value)
         note_length(error, self.sequence, value)
 
     def misplaced(self, error: StopIteration, value: Any) -> RuntimeError:
@@ -219,5 +226,7 @@ def as_runtime_error(error: StopIteration, sequence: Any, index: Any) -> Runtime
 def note_length(error: Exception, sequence: Any, index: Any) -> None:
     """Note on an IndexError that the length of the sequence promises an item at this index, if it does."""
     with suppress(Exception):
+        if isinstance(sequence, Watchful):  # the error may be of a step
+            return
         if isinstance(error, IndexError) and index < (size := length(sequence)):
             remark(error, f'itpipe: by its length, {format_value(sequence)} has {size} items, and so one at {index}')

@@ -12,11 +12,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from itpipe._core.keys import Key, is_count
-from itpipe._core.notes import note
 from itpipe._core.show import format_call, format_value, same
 from itpipe.errors import NotRestartable
 
-from .indexing import Indices, LookUp, has_index, index_agrees, is_cheap, length, only_index, run_begins
+from .indexing import Indices, LookUp, has_index, index_agrees, is_cheap, length, note_source, only_index, run_begins
 from .iterators import is_plain, may_rewind, pick, without_first
 from .samplers import Samplers, SamplersPass, is_sampler
 from .source import Numbered, Opened
@@ -147,7 +146,7 @@ class Items:
             self._ended_before = True
         except Exception as error:
             if not isinstance(error, NotRestartable):
-                note(error, self._where(), number + 1)
+                note_source(error, self._where(), number + 1, self.iterable, number + 1)
             raise
         finally:
             self.running.pop()

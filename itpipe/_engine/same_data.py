@@ -11,7 +11,6 @@ import hashlib
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
 from itertools import islice
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple
@@ -85,9 +84,7 @@ def first_items(where: str, source: Any, count: int) -> Any:
     A source that can be has a method `first`, which makes another source of other data: the first items.
     """
     if isinstance(source, Seeded):
-        result = copy(source)
-        result.source = first_items(where, source.source, count)
-        return result
+        return source.over(first_items(where, source.source, count))
     if not hasattr(source, 'first'):
         raise ValueError(
             f'{where}: `append=True` does not go with {shortened(source)}, which draws without end: there is no next'

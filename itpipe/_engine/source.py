@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from copy import copy
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
 
 from itpipe._core.show import format_call
 
@@ -61,8 +62,9 @@ class MadeOf(NamedTuple):
     """How it prints without the streams."""
     streams: tuple[Any, ...]
     labels: tuple[str, ...]
-    how: Literal['together', 'again', 'places'] = 'together'
-    """Whether it takes items of all of them, runs the only one again and again, or orders the places of its items."""
+    how: Literal['together', 'again', 'places', 'kept'] = 'together'
+    """Whether it takes items of all of them, runs the only one again and again, orders the places of its items, or
+    keeps what comes out of it."""
 
 
 class Opened(Protocol):
@@ -178,6 +180,12 @@ class Seeded:
         self.source, self.seed = source, seed
         self.random, self.ordered, self.one_shot = source.random, source.ordered, source.one_shot
         self.early = source.early
+
+    def over(self, source: Source) -> Self:
+        """The same over another source."""
+        result = copy(self)
+        result.source = source
+        return result
 
     @property
     def lasting(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from .figures import bytes_of
 from .figures import seconds as seconds_of
-from .tables import shorten
+from .tables import CELL, STYLE, shorten
 
 __all__ = ['as_html', 'as_text']
 
@@ -20,12 +20,6 @@ STAGE: Final = 44
 ITEMS: Final = 60
 """… and of its items."""
 COLUMNS: Final = ('stage', 'items', 'size', 'time', 'in')
-
-_STYLE: Final = (
-    'border-collapse:collapse;font-family:var(--jp-code-font-family,monospace);font-size:90%;color:inherit;'
-    'background:transparent'
-)
-_CELL: Final = 'text-align:left;padding:0 1.2em 0 0'
 
 
 def as_text(
@@ -108,16 +102,16 @@ def as_html(
         parts.append(f'<{"ul" if title else "ol"}>{entries}</{"ul" if title else "ol"}>' if entries else '')
     parts += [f'<p><i>{_marked(text)}</i></p>' for text in [*unseen, *notes]]
     if table:
-        head = ''.join(f'<th style="{_CELL}">{name}</th>' for name in COLUMNS)
+        head = ''.join(f'<th style="text-align:left;{CELL}">{name}</th>' for name in COLUMNS)
         body = ''.join(f'<tr>{"".join(_html_cells(_cells(row)))}</tr>' for row in table)
-        parts.append(f'<table style="{_STYLE}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+        parts.append(f'<table style="{STYLE}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
     return f'<div>{"".join(parts)}</div>'
 
 
 def _html_cells(cells: Sequence[str]) -> Iterator[str]:
     """All but the texts of the first two in one line."""
     for n, cell in enumerate(cells):
-        yield f'<td style="{_CELL}{"" if n < 2 else ";white-space:nowrap"}">{_kept(cell)}</td>'
+        yield f'<td style="text-align:left;{CELL}{"" if n < 2 else ";white-space:nowrap"}">{_kept(cell)}</td>'
 
 
 def _marked(text: str) -> str:

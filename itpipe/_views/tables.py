@@ -9,7 +9,7 @@ from html import escape
 from shutil import get_terminal_size
 from textwrap import fill
 
-__all__ = ['WIDEST', 'html_table', 'shorten', 'terminal_width', 'text_table']
+__all__ = ['CELL', 'STYLE', 'WIDEST', 'html_table', 'shorten', 'terminal_width', 'text_table']
 
 WIDEST = 44
 """The most characters of the first column in a text."""
@@ -17,6 +17,14 @@ WIDEST = 44
 
 NARROWEST = 24
 """The fewest of it, where a terminal is narrow."""
+STYLE = (
+    'border-collapse:collapse;font-family:var(--jp-code-font-family,monospace);font-size:90%;color:inherit;'
+    'background:transparent'
+)
+"""That of a table in HTML, on a light or a dark page …"""
+CELL = 'padding:0 1.2em 0 0'
+"""… and of its cells."""
+CAPTION = 'caption-side:top;text-align:left;color:inherit;padding:0 0 0.5em 0'
 WRAPPERS = r'\b(?:apply|unpack|with_rng|map_all)\(([\w.<>]+)\)'
 """A function alone says as much."""
 AT = r'\b(?:map_at|random_apply)\((?:\[[^][()]*\]|[^][(),]*), ([\w.<>]+)\)'
@@ -130,13 +138,14 @@ def _lines(names: list[str], rows: list[Sequence[str]], part: list[int], widths:
 def html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str = '') -> str:
     """The same for notebooks.
 
-    >>> html_table('1 row', ['name'], [['<a>']])
-    '<table><caption>1 row</caption><thead><tr><th style="text-align:left">name</th></tr></thead><tbody><tr><td style="text-align:left">&lt;a&gt;</td></tr></tbody></table>'
-    """  # noqa: E501
+    >>> html_table('1 row', ['name'], [['<a>']]).partition('<tbody>')[2]
+    '<tr><td style="text-align:left;padding:0 1.2em 0 0">&lt;a&gt;</td></tr></tbody></table>'
+    """
     kept = _kept(header, rows)
     body = ''.join(f'<tr>{_cells("td", [row[n] for n in kept])}</tr>' for row in rows)
     head = f'<tr>{_cells("th", [header[n] for n in kept])}</tr>'
-    table = f'<table><caption>{escape(title)}</caption><thead>{head}</thead><tbody>{body}</tbody></table>'
+    caption = f'<caption style="{CAPTION}">{escape(title)}</caption>'
+    table = f'<table style="{STYLE}">{caption}<thead>{head}</thead><tbody>{body}</tbody></table>'
     return table + (f'<p>{escape(note)}</p>' if note else '')
 
 
@@ -151,7 +160,8 @@ def _indented(text: str, most: int) -> str:
 
 def _cells(tag: str, cells: Sequence[str]) -> str:
     sides = ['left', *['right;white-space:nowrap'] * (len(cells) - 1)]
+    styles = [f'text-align:{side};{CELL}' for side in sides]
     return ''.join(
-        f'<{tag} style="text-align:{side}">{"&nbsp;" * (len(cell) - len(cell.lstrip()))}{escape(cell.strip())}</{tag}>'
-        for side, cell in zip(sides, cells, strict=True)
+        f'<{tag} style="{style}">{"&nbsp;" * (len(cell) - len(cell.lstrip()))}{escape(cell.strip())}</{tag}>'
+        for style, cell in zip(styles, cells, strict=True)
     )

@@ -295,7 +295,7 @@ class _Cached(Seeded):
 
     @property
     def made_of(self) -> MadeOf:
-        return MadeOf(format_step(self.step), (self.left,), ('',))
+        return MadeOf(format_step(self.step), (self.left,), ('',), 'kept')
 
     def fingerprint(self) -> str:
         return '\n'.join([self.left.source.fingerprint(), *map(format_step, self.left.steps), 'cache()'])

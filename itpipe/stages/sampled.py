@@ -16,7 +16,16 @@ from itpipe._core.permutation import permuted
 from itpipe._core.rng import BLOCK, Draws, check_seed
 from itpipe._core.show import Counted, format_call, format_step, same
 from itpipe._core.weights import check_weights, checksum, inverse
-from itpipe._engine.indexing import Indices, LookUp, as_runtime_error, is_cheap, length, note_length, run_begins
+from itpipe._engine.indexing import (
+    Indices,
+    LookUp,
+    as_runtime_error,
+    is_cheap,
+    length,
+    note_length,
+    note_source,
+    run_begins,
+)
 from itpipe._engine.iterables import Items
 from itpipe._engine.source import MadeOf, Numbered, Opened, Seeded
 from itpipe._engine.source_states import has_states
@@ -104,7 +113,7 @@ class Sampled:
             note(instead, repr(self), key)
             raise instead from error
         except Exception as error:
-            note(error, repr(self), key)
+            note_source(error, repr(self), key, sequence, index)
             note_length(error, sequence, index)
             raise
 

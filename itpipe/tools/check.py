@@ -46,13 +46,13 @@ HINTS: list[Callable[[Examined], Iterator[Finding]]] = [
 KINDS = {
     'batched-twice', 'blocks-in-process', 'changes-dataset', 'changes-input', 'combine-without-batch',
     'copied-generator', 'dict-as-source', 'differs-in-process', 'does-not-combine', 'dtypes-differ', 'empty', 'endless',
-    'fails-in-process', 'global-generator', 'has-more', 'lazy-result', 'length', 'lengths-differ', 'many-columns',
-    'many-workers', 'memory', 'no-batches', 'no-combine', 'no-flatten', 'no-seed', 'no-state', 'no-workers',
-    'not-batched', 'not-finite', 'not-picklable', 'not-reproducible', 'not-sharded', 'object-array', 'one-pass',
-    'oversubscribed', 'overwrites', 'path-as-source', 'processes-twice', 'python-in-threads', 'raises', 'raises-again',
-    'returns-none', 'same-augmentation', 'same-order', 'shared-file', 'short-epochs', 'shuffle-after-batch',
-    'slow-in-front', 'small-buffer', 'table-as-source', 'take-before-shuffle', 'too-cheap', 'uneven-ranks', 'unordered',
-    'workers-after-batch',
+    'fails-in-process', 'global-generator', 'has-more', 'kept-by-each', 'lazy-result', 'length', 'lengths-differ',
+    'many-columns', 'many-workers', 'memory', 'no-batches', 'no-combine', 'no-flatten', 'no-seed', 'no-state',
+    'no-workers', 'not-batched', 'not-finite', 'not-picklable', 'not-reproducible', 'not-sharded', 'object-array',
+    'one-pass', 'oversubscribed', 'overwrites', 'path-as-source', 'processes-twice', 'python-in-threads', 'raises',
+    'raises-again', 'returns-none', 'same-augmentation', 'same-order', 'shared-file', 'short-epochs',
+    'shuffle-after-batch', 'slow-in-front', 'small-buffer', 'table-as-source', 'take-before-shuffle', 'too-cheap',
+    'uneven-ranks', 'unordered', 'workers-after-batch',
 }  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def _function(function: Function) -> Function:
 def with_own_data(source: Any) -> Any:
     """The source over copies of the datasets that it reads."""
     if isinstance(source, Seeded):
-        return Seeded(with_own_data(source.source), source.seed)
+        return source.over(with_own_data(source.source))
     if isinstance(source, Items):
         data = own_copy(source.iterable)
         return source if data is source.iterable else Items(data, source.seed, source.reread)

@@ -26,7 +26,7 @@ def rewritten(
 
 def _source(given: Any, steps: Any, source: Any) -> Any:
     if isinstance(given, Seeded):
-        return Seeded(_source(given.source, steps, source), given.seed)
+        return given.over(_source(given.source, steps, source))
     if not isinstance(given, Branched):
         return given
     again: Any = copy(given)

@@ -43,7 +43,7 @@ class Row(NamedTuple):
         text = f'row {self.number} of {self.size}: {describe(self.key)}'
         with suppress(RuntimeError):  # a stage of the user's own does not say where it lies
             places = self.chain.indices(Batch((self.key,)))
-            if places != ordinals(self.key):
+            if self.chain.indices(self.batch) != ordinals(self.batch):  # of one item they may be the same by chance
                 text += f', in the data at {", ".join(map(str, places))}'
         return text
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from itpipe._core.keys import describe
 from itpipe._core.steps import Expanding, Opaque
+from itpipe.stages.cache import CachedData
 
 from .calling import for_arguments
 from .comparing import difference
@@ -135,7 +136,7 @@ def _change(seen: Seen) -> str | None:
 def changes_its_input(examined: Examined) -> Iterator[Finding]:
     for seen in examined.stages:
         change = _change(seen)
-        if change is None:
+        if change is None or _gets_copies(seen):
             continue
         sources = [source for source in seen.before if source.is_source]
         theirs = [source for source in sources if any(call.differs for call in examined.again.get(source, ()))]
@@ -148,6 +149,11 @@ def changes_its_input(examined: Examined) -> Iterator[Finding]:
             kind = 'changes-input'
         fix = 'Let it make a new value: `x = x / 255` for `x /= 255`, `{**item, …}` for `item[…] = …`, or copy first.'
         yield Finding(kind, seen.stage, problem, fix)
+
+
+def _gets_copies(seen: Seen) -> bool:
+    """Whether nobody else has what it gets: it stands behind a cache."""
+    return bool(seen.before) and isinstance(seen.before[-1].sequence, CachedData)
 
 
 def overwrites(examined: Examined) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from itpipe._views.figures import seconds as seconds_of
 from itpipe._workers.cores import count_workers, usable_cores
 from itpipe._workers.opening import Workers
+from itpipe.stages.cache import CachedData
 
 from .copying import UNKNOWN, copied
 from .examined import Examined
@@ -193,6 +194,15 @@ def too_cheap(examined: Examined) -> Iterator[Finding]:
             yield Finding('too-cheap', stages[-1].stage, problem, fix)
 
 
+def kept_by_each_process(examined: Examined) -> Iterator[Finding]:
+    for seen in examined.stages:
+        data = seen.sequence
+        if isinstance(data, CachedData) and data.where == 'memory' and getattr(seen.workers, 'kind', '') == 'processes':
+            problem = 'Each process makes the items that it is asked for, and keeps them for itself.'
+            fix = "Give a folder, which they share: `cache('/data/cache')`; `cache('/dev/shm/cache')` is in memory."
+            yield Finding('kept-by-each', seen.stage, problem, fix)
+
+
 def twice_to_processes(examined: Examined) -> Iterator[Finding]:
     found = [(workers, stages) for workers, stages in examined.groups if workers.kind == 'processes']
     for (_, first), (_, second) in pairwise(found):
@@ -211,4 +221,4 @@ def twice_to_processes(examined: Examined) -> Iterator[Finding]:
 
 
 WORKER_RULES = [slow_in_front, oversubscribed, one_file_for_all]
-WORKER_HINTS = [no_workers, many_workers, python_in_threads, too_cheap, twice_to_processes]
+WORKER_HINTS = [no_workers, many_workers, python_in_threads, too_cheap, twice_to_processes, kept_by_each_process]

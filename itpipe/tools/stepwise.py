@@ -113,7 +113,7 @@ def _views(
 
 
 def _name(source: Any) -> str:
-    while isinstance(source, Seeded):
+    while type(source) is Seeded:  # and not a kind of it that prints otherwise
         source = source.source
     return format_step(source.step) if isinstance(source, Joined) else repr(source)
 

@@ -10,6 +10,7 @@ from itpipe import (
     Infinite,
     apply,
     batch_by,
+    cache,
     combine,
     concat,
     cycle,
@@ -301,3 +302,47 @@ def test_notebooks_show_pictures() -> None:
     for shown in pipe([1], abs), apply(abs), Infinite([1], abs):
         assert shown._repr_html_() == shown.draw()._repr_html_()
         assert '>apply(abs)</text>' in shown._repr_html_()
+
+
+KEPT = [LOOK_UP, 'apply(abs)', "cache('memory')"]
+
+
+@pytest.mark.parametrize(
+    ('pipeline', 'expected'),
+    [
+        (lambda kept: kept, ['[1, 2]', 'apply(abs)', "cache('memory')", LOOP]),
+        (lambda kept: kept | shuffle(), ['[1, 2]', 'shuffle()', *KEPT, LOOP]),
+        (lambda kept: kept | shuffle() | str, ['[1, 2]', 'shuffle()', *KEPT, 'apply(str)', LOOP]),
+        (lambda kept: kept | parallel_map(str, threads=2), ['[1, 2]', ('2 threads', *KEPT, 'apply(str)'), LOOP]),
+        (
+            lambda kept: kept | shuffle() | parallel_map(str, processes=2),
+            ['[1, 2]', 'shuffle()', ('2 processes', *KEPT, 'apply(str)'), LOOP],
+        ),
+        (
+            lambda kept: kept | str | cache('memory', limit=9) | shuffle(),
+            ['[1, 2]', 'shuffle()', *KEPT, 'apply(str)', "cache('memory', limit=9)", LOOP],
+        ),
+    ],
+)
+def test_what_is_kept_is_drawn_wherever_it_is_made(pipeline, expected):
+    flow = drawn(pipeline([1, 2] | apply(abs) | cache('memory')))
+    assert flow == [("the loop's thread", *expected)]
+
+
+def test_the_ways_of_several_streams_have_what_is_kept():
+    kept = [1, 2] | apply(abs) | cache('memory')
+    flow = kept | concat(kept | str) | parallel_map(len, threads=1)
+    assert found(flow.draw()._flow, OF_STREAM).notes == (
+        "0: look the item up | apply(abs) | cache('memory')",
+        "1: look the item up | apply(abs) | cache('memory') | apply(str)",
+    )
+
+
+def test_the_time_of_what_is_kept_is_that_of_its_steps():
+    """Not only that of `shuffle()`, which orders indices alone."""
+    with Infinite([1, 2] | apply(abs) | cache('memory'), shuffle(), prefetch=0) as run:
+        list(run)
+        flow = run.draw()._flow
+    kept = found(flow, "cache('memory')")
+    assert kept.figures.text.startswith('4 together: 2 out')
+    assert found(flow, 'shuffle()').figures is None

@@ -160,6 +160,36 @@ def test_an_error_is_raised_each_time_and_not_kept():
     assert made == [1, 0, 0]
 
 
+def fails(x):
+    return 1 // x
+
+
+@pytest.mark.parametrize(
+    ('behind', 'item'),
+    [
+        (lambda kept: kept, 'item 3'),
+        (lambda kept: kept | shuffle(), 'item 1 (index 3)'),
+        (lambda kept: kept | parallel_map(abs, threads=2), 'item 3'),
+        (lambda kept: kept | shuffle() | parallel_map(abs, threads=2), 'item 1 (index 3)'),
+    ],
+)
+def test_an_error_has_one_note_with_the_stage_and_the_item(behind, item):
+    kept = stream([1, 1, 1, 0], seed=2) | fails | cache('memory')
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(behind(kept))
+    assert caught.value.__notes__ == [f'itpipe: raised in apply(fails), {item}']
+
+
+def test_an_error_of_the_data_has_the_note_of_the_source():
+    class Data(Unsaid):
+        def __getitem__(self, index):
+            raise NotADirectoryError
+
+    with pytest.raises(NotADirectoryError) as caught:
+        list(stream(Data()) | cache('memory'))
+    assert caught.value.__notes__ == ['itpipe: raised in the source <Data>, item 0']
+
+
 def test_it_prints_and_is_drawn_as_it_was_written():
     kept = [1, 2] | apply(abs) | cache('memory', limit='1GB') | batch_by(2)
     assert repr(kept) == "[1, 2] | apply(abs) | cache('memory', limit='1GB') | batch_by(2)"

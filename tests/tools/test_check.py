@@ -18,6 +18,7 @@ from itpipe import (
     apply,
     batch_by,
     bucket_by,
+    cache,
     check,
     combine,
     combine_lists,
@@ -512,6 +513,30 @@ def test_more_workers_than_cores(monkeypatch):
         ('oversubscribed', 'parallel_map(busy, processes=32)')
     ]
     assert 'many-workers' in [hint.kind for hint in found.hints]
+
+
+def halved(image):
+    image *= 0.5
+    return image
+
+
+def pixels(item):
+    return item[0].astype(np.float64)
+
+
+def test_items_of_a_cache_may_be_changed_as_they_are_copies():
+    kept = stream(Images()) | pixels | cache('memory')
+    assert check(kept | halved | batch_by(4) | combine) == []
+    assert [finding.kind for finding in check(kept | np.asarray | halved | batch_by(4) | combine)] == ['changes-input']
+
+
+def test_a_cache_in_the_memory_of_each_process_is_a_hint(tmp_path):
+    def hints(where, **workers):
+        found = check(stream(Images()) | pixels | cache(where) | parallel_map(busy, **workers), processes=False)
+        return [(hint.kind, hint.stage) for hint in found.hints if hint.kind == 'kept-by-each']
+
+    assert hints('memory', processes=2) == [('kept-by-each', "<Images> | apply(pixels) | cache('memory')")]
+    assert hints('memory', threads=2) == hints(tmp_path, processes=2) == []
 
 
 def test_python_in_threads_is_a_hint():

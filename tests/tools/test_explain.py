@@ -200,3 +200,14 @@ def test_it_is_still_there_after_the_end_and_disturbs_nothing():
         assert [bits(first), *map(bits, epoch)] == expected
         batch_iter.close()
         assert bits(explain(batch_iter, 3)[-1].value) == expected[-1][3] or len(explain(batch_iter, 3)) > 2
+
+
+def test_the_place_in_the_data_is_said_of_every_row_of_a_batch_in_another_order():
+    """Also of an item that has its own place by chance."""
+    with Infinite(list(range(8)), shuffle(), batch_size=8, seed=2, prefetch=0) as batch_iter:
+        values = next(iter(batch_iter)).tolist()
+        for row, value in enumerate(values):
+            assert explain(batch_iter, row).about == f'row {row} of 8: item {row}, in the data at {value}'
+    with Infinite(list(range(8)), batch_size=8, prefetch=0) as batch_iter:
+        next(iter(batch_iter))
+        assert explain(batch_iter, 3).about == 'row 3 of 8: item 3'
