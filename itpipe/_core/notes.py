@@ -16,7 +16,7 @@ __all__ = ['close_after', 'note', 'note_arguments', 'note_index', 'note_of_other
 MAX_NOTES = 16
 """A function may raise the same error for every item; it gets no more notes than this."""
 ITEM: Final = r', item \d+(?: \(part \d+(?:, \d+)*\))?$'
-ITEMS: Final = r', items (?:(\d+) to (\d+)|(\d+(?:, \d+)*)(, …)?)$'
+ITEMS: Final = r', items (?:(\d+) to (\d+)|(\d+(?:, \d+)*)(, …)?)(?: \(part \d+(?:, \d+)*\))?$'
 """The ends of notes about one item, and about those of a batch, as `describe` writes them."""
 MOST_INDICES: Final = 8
 MISSING: Final = r'missing \d+ required (?:positional|keyword-only) arguments?: (.+)$'

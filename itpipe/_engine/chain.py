@@ -157,6 +157,7 @@ class Chain:
         ):
             self.pairs = map_items(self.pairs, NOTHING, self.stop, Meter())  # to be stopped between items
         entries = {} if state is None else state['steps']
+        numbered = False
         for index, operator in enumerate(self.operators):
             entry = entries.get(names.get(operator))
             operator.meter = meters[index]
@@ -166,8 +167,15 @@ class Chain:
                 self._close_later(self.pairs)
             self.pairs = operator.start(self.pairs, entry, _Upstream(self, index))
             self._close_later(self.pairs)
+            if operator.step.numbers and not numbered:
+                numbered = True
+                self.pairs = self._noting_indices(self.pairs)
+                self._close_later(self.pairs)
         if self.ledger.out is not None:
             self.pairs = passed(self.pairs, self.ledger.out)
+            self._close_later(self.pairs)
+        if stop is not None and not numbered:
+            self.pairs = self._noting_indices(self.pairs)
             self._close_later(self.pairs)
         if stop is None:
             self._closing.append(self.stop)  # called first: it ends the waits, so closing the rest does not hang
@@ -294,10 +302,20 @@ class Chain:
 
     def note_index(self, error: BaseException) -> None:
         """Add the index of the item in the data to the note on an error that has come out of here."""
-        if any(operator.step.numbers for operator in self.operators):
-            return  # behind these, items are numbered anew
+        if not any(operator.step.numbers for operator in self.operators):
+            self._note_index(error)
+
+    def _note_index(self, error: BaseException) -> None:
         with suppress(Exception):  # the error is more important
             note_index(error, self._index_of)
+
+    def _noting_indices(self, pairs: Iterator[Pair]) -> Iterator[Pair]:
+        """The pairs, where behind them nobody knows any more which item of the source the key in a note means."""
+        try:
+            yield from pairs
+        except Exception as error:
+            self._note_index(error)
+            raise
 
     def _index_of(self, numbers: list[int]) -> Any:
         key: Key = numbers[0]

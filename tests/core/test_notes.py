@@ -57,6 +57,7 @@ def test_an_error_of_closing_is_noted_on_the_one_before_it() -> None:
             [5, 6, 7, 8, 9, 10, 11, 12],
             'itpipe: raised in f, items 5 to 99 (indices 8, 8, 8, 8, 8, 8, 8, 8, …)',
         ),
+        ('itpipe: raised in f, items 5, 3 (part 0)', [5, 3], 'itpipe: raised in f, items 5, 3 (part 0) (indices 8, 8)'),
         ('itpipe: raised in the source', None, 'itpipe: raised in the source'),
         ('itpipe: raised in f, item 8', [8], 'itpipe: raised in f, item 8'),
     ],

@@ -6,7 +6,22 @@ import threading
 import pytest
 
 import itpipe
-from itpipe import apply, batch_by, flatten, mix, parallel_map, sample, stage, stream, take
+from itpipe import (
+    apply,
+    batch_by,
+    bucket_by,
+    concat,
+    cycle,
+    flatten,
+    mix,
+    pack,
+    parallel_map,
+    sample,
+    stage,
+    stream,
+    take,
+    zip_with,
+)
 
 
 def test_a_run_that_is_a_source_is_closed_with_what_runs_over_it():
@@ -55,6 +70,11 @@ def numbered_anew(items):
     yield from items
 
 
+@stage
+def refusing(items):
+    yield from map(refuses_55, items)
+
+
 @pytest.mark.parametrize(
     ('described', 'note'),
     [
@@ -77,6 +97,35 @@ def numbered_anew(items):
         ),
         (lambda: stream(range(100)) | refuses_55, 'apply(refuses_55), item 55'),
         (lambda: sample(range(100), seed=0) | numbered_anew() | refuses_55, 'apply(refuses_55), item 248'),
+        (
+            lambda: sample(range(100), seed=0) | refuses_55 | numbered_anew() | numbered_anew(),
+            'apply(refuses_55), item 248 (index 55)',
+        ),
+        (lambda: sample(range(100), seed=0) | refusing() | numbered_anew(), 'refusing(), item 248 (index 55)'),
+        (
+            lambda: sample(range(100), seed=0) | refuses_55 | bucket_by(abs, window=9, size=3) | batch_by(2),
+            'apply(refuses_55), item 248 (index 55)',
+        ),
+        (
+            lambda: sample(range(100), seed=0) | (lambda x: [x]) | pack(1) | (lambda row: refuses_55(*row['tokens'])),
+            'apply(<lambda>), item 248 (part 0) (index 55)',
+        ),
+        (
+            lambda: mix(range(100), sample(range(100), seed=2) | refuses_55, weights=[0, 1]),
+            'apply(refuses_55), item 37 (index 55)',
+        ),
+        (
+            lambda: stream(range(100)) | zip_with(sample(range(100), seed=2) | refuses_55 | batch_by(1)),
+            'apply(refuses_55), item 37 (index 55)',
+        ),
+        (
+            lambda: sample(range(100), seed=0) | refuses_55 | concat(range(3)) | numbered_anew(),
+            'apply(refuses_55), item 248 (index 55)',
+        ),
+        (
+            lambda: sample(range(100), seed=0) | refuses_55 | numbered_anew() | cycle(2),
+            'apply(refuses_55), item 248 (index 55)',
+        ),
     ],
 )
 def test_an_error_names_the_index_in_the_data_where_that_is_another_number(described, note):
