@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import types
+import warnings
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 from running import raises
 
 import itpipe
-from itpipe import Infinite, batch_by, combine, shuffle, stream, with_rng
+from itpipe import Infinite, batch_by, bucket_by, combine, shuffle, stream, with_rng
 from itpipe.integrations.torch import loader, to_torch
 
 torch = pytest.importorskip('torch')
@@ -53,7 +55,12 @@ class Model(torch.nn.Module):  # type: ignore[misc]
 
 
 def train(
-    where: Path, stop: int | None = None, checkpoint: Path | None = None, callback: bool = True, **options: Any
+    where: Path,
+    stop: int | None = None,
+    checkpoint: Path | None = None,
+    callback: bool = True,
+    made: Callable[[], Infinite[Any]] = batches,
+    **options: Any,
 ) -> list[Any]:
     """The batches and losses of a training, which is stopped, or goes on from a checkpoint."""
     transformers = pytest.importorskip('transformers')
@@ -61,7 +68,7 @@ def train(
     defaults = {'max_steps': 12, 'save_steps': 3, 'report_to': 'none', 'use_cpu': True, 'disable_tqdm': True}
     arguments = transformers.TrainingArguments(str(where), remove_unused_columns=False, **(defaults | options))
     model = Model(stop)
-    with batches() as batch_iter:
+    with made() as batch_iter:
         train_loader = loader(batch_iter)
 
         class Trainer(transformers.Trainer):  # type: ignore[misc]
@@ -112,6 +119,29 @@ def test_it_goes_on_exactly(tmp_path: Path, options: dict[str, Any], stops: list
         rest = train(where, checkpoint=last_checkpoint(where), **options)
         assert len(whole) - stop <= len(rest) < len(whole)
         assert rest == whole[-len(rest) :]
+
+
+def batches_without_a_length() -> Infinite[Any]:
+    """Those of about five steps to an epoch."""
+    source = stream(range(20), seed=0) | shuffle(7) | with_rng(item)
+    lists = bucket_by(lambda each: 1 + each['n'] % 3, window=8, limit=8)
+    return Infinite(source | lists | combine | to_torch())
+
+
+@with_trainers
+@pytest.mark.long
+def test_it_goes_on_over_the_ends_of_epochs_without_a_length(tmp_path: Path) -> None:
+    whole = train(tmp_path / 'whole', made=batches_without_a_length, max_steps=16)
+    assert len(whole) == 16
+    for stop in (4, 10):
+        where = tmp_path / f'stopped-{stop}'
+        train(where, stop, made=batches_without_a_length, max_steps=16)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            rest = train(where, checkpoint=last_checkpoint(where), made=batches_without_a_length, max_steps=16)
+        assert rest == whole[-len(rest) :]
+        assert len(rest) >= 16 - stop
+        assert [str(each.message) for each in caught if 'loader:' in str(each.message)] == []
 
 
 @with_trainers

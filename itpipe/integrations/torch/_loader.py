@@ -157,7 +157,7 @@ class _Batches(Generic[B]):
     def __init__(self, batch_iter: _BatchIter[B]):
         self._batch_iter = batch_iter
         self._epoch: Iterator[B] = iter(())
-        self._warned = False
+        self._warned = self._ended = False
         self.taken = 0
         """How many of them were received, also in the run that was stopped."""
         self.loaded = False
@@ -166,13 +166,18 @@ class _Batches(Generic[B]):
     def begin(self) -> None:
         """Let the next epoch be the current one."""
         self.taken = self._batch_iter._epochs.taken_before
+        self._ended = False
         self._epoch = iter(self._batch_iter)
 
     def __iter__(self) -> Iterator[B]:
         return self
 
     def __next__(self) -> B:
-        batch = next(self._epoch)
+        try:
+            batch = next(self._epoch)
+        except StopIteration:
+            self._ended = True
+            raise
         self.taken += 1
         return batch
 
@@ -185,6 +190,8 @@ class _Batches(Generic[B]):
     def _at(self, number: int) -> B:
         if self.loaded:  # with another size of batches, the trainer may count otherwise
             self.loaded, self.taken = False, number
+        if self._ended:  # without a length, the trainer asks until it is told, and some ask once more
+            raise StopIteration
         if self.taken < number and not self._warned:
             self._warned = True
             warnings.warn(

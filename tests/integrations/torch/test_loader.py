@@ -173,6 +173,16 @@ class TestStates:
                     assert values(skipping) == rest
             assert values(batches) == following
 
+    def test_a_trainer_that_asks_again_behind_the_end_skips_none(self) -> None:
+        """Without a length it only hears of the end when it asks, and the numbers go on."""
+        with numbers(None) as batch_iter:
+            batches = loader(batch_iter)
+            like_it = {'batch_sampler': batches.batch_sampler, 'collate_fn': batches.collate_fn}
+            asked = iter(torch.utils.data.DataLoader(batches.dataset, **like_it))
+            first = values(asked)
+            assert [next(asked, None) for _ in range(2)] == [None, None]
+            assert len(first) == len(values(batches))
+
     def test_a_trainer_that_does_not_skip_gets_the_rest(self) -> None:
         with numbers(6) as batch_iter:
             epoch = batch_iter()
