@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from os import PathLike, fspath
+from traceback import clear_frames
 from typing import Any
 
 import numpy as np
 
 from itpipe._core.show import format_call
+from itpipe._core.tracebacks import related
 
-from ._opening import Kept, existing, listed, needed, open_file
+from ._opening import Kept, existing, listed, needed, note_read, open_file
 
 __all__ = ['hdf5', 'zarr']
 
@@ -71,16 +74,18 @@ class _Arrays(Sequence[Any]):
         self._open = Kept(_open_hdf5 if name == 'hdf5' else _open_zarr)
         self._size: int | None = None
 
-    def _arrays(self) -> list[Any]:
+    def _row(self, name: str, row: int) -> Any:
         opened = self._open(self.path)
-        return [opened[each] for each in self.names] if self.names else [opened]
+        if self.name == 'hdf5':
+            _check_size(opened)
+        return np.asarray((opened[name] if name else opened)[row])[()]
 
-    def _checked(self) -> dict[str, Any]:
-        """The arrays by their names; an error says which are none."""
+    def _lengths(self) -> dict[str, int]:
+        """The lengths of the arrays by their names; an error says which are none."""
         opened = self._open(self.path)
         if self.names and not _is_group(opened):
             raise ValueError(f'{self.name}: {self.path!r} is an array, not a group: give no names, got {self.names!r}')
-        arrays = {}
+        lengths = {}
         for name in self.names or ['']:
             try:
                 found = opened[name] if name else opened
@@ -94,23 +99,45 @@ class _Arrays(Sequence[Any]):
                 raise ValueError(f'{self.name}: {what} is a group; give the names of arrays, here {inside}')
             if not found.shape:
                 raise ValueError(f'{self.name}: {what} is a single value, which has no rows')
-            arrays[name] = found
-        return arrays
+            lengths[name] = int(found.shape[0])
+        return lengths
 
     def __len__(self) -> int:
         if self._size is None:
-            lengths = {name: array.shape[0] for name, array in self._checked().items()}
+            try:
+                lengths = self._lengths()
+            except Exception as error:
+                self._note(error, 'the head')
+                raise
             if len({*lengths.values()}) > 1:
                 raise ValueError(f'{self.name}: arrays must be of the same length, got {lengths}')
-            self._size = int(next(iter(lengths.values())))
+            self._size = next(iter(lengths.values()))
         return self._size
 
     def __getitem__(self, index: Any) -> Any:
         size = len(self)
         if not -size <= index < size:
             raise IndexError(f'{self.name}: there are {size} rows, but no row {index}')
-        rows = tuple(np.asarray(array[int(index % size)])[()] for array in self._arrays())
-        return rows if len(rows) > 1 else rows[0]
+        row = int(index % size)
+        rows = []
+        for name in self.names or ['']:
+            try:
+                rows.append(self._row(name, row))
+            except Exception as error:
+                self._note(error, f'row {row} of {name!r}' if name else f'row {row}')
+                raise
+        return tuple(rows) if len(rows) > 1 else rows[0]
+
+    def _note(self, error: Exception, what: str) -> None:
+        """Note what was read. What the traceback holds goes here, in the thread that read.
+
+        h5py has a lock, which this thread held while it waited for the thread of fsspec. That one has the error, too,
+        and would wait for the lock if it were the one to free what is of h5py.
+        """
+        note_read(error, self.path, what, self._open)
+        if '://' in self.path:
+            for each in related(error):
+                clear_frames(each.__traceback__)
 
     def __repr__(self) -> str:
         return format_call(self.name, (self.path, *self.names), {})
@@ -118,6 +145,12 @@ class _Arrays(Sequence[Any]):
 
 def _open_hdf5(path: str) -> Any:
     return needed('h5py', 'HDF5 files').File(open_file(path) if '://' in path else path, 'r')
+
+
+def _check_size(file: Any) -> None:
+    """Raise an error for a file that was shortened while it is open: HDF5 would take what is missing for zeros."""
+    if file.driver == 'sec2' and os.fstat(file.id.get_vfd_handle()).st_size < file.id.get_filesize():
+        raise OSError('hdf5: the file was shortened while it was open')
 
 
 def _open_zarr(path: str) -> Any:

@@ -13,11 +13,16 @@ from itpipe._engine.stacks import user_stacklevel
 
 from ._index_files import Arrays, Identity, State, load, path_of, store
 from ._joined import Joined
-from ._opening import Kept, needed, note_read, open_file
+from ._opening import Kept, needed, note_read, open_exactly, open_file, reading
 
 __all__ = ['Indexed', 'check_index']
 
 BESIDE = 'beside'
+UNUSABLE = (OSError, ValueError)
+NEAR = 1 << 16
+"""Bytes between two reads that follow each other: heads, padding, and what is left out."""
+MOST_AHEAD = 5 << 20
+"""Bytes that are read ahead at a URL."""
 STAMPS = (
     'ETag', 'etag', 'e_tag', 'Content-MD5', 'md5Hash', 'generation', 'mtime', 'LastModified', 'last_modified',
     'Last-Modified', 'modified', 'created',
@@ -75,17 +80,18 @@ class Indexed(Joined):
         made_of, in_memory, sizes = [], {}, []
         failed: OSError | None = None
         for part, path in enumerate(self.paths):
-            identity = _identity(path)
-            try:
-                arrays = self._stored(part, identity)
-            except (OSError, ValueError):
-                arrays = in_memory[part] = self._found(path)
-                if self.place is not None and _identity(path) == identity:  # else it is still being written
-                    try:
-                        store(self._stored_at[part], identity, arrays)
-                        del in_memory[part]
-                    except OSError as error:
-                        failed = failed or error
+            with reading(path, 'the index'):
+                identity = _identity(path)
+                try:
+                    arrays = self._stored(part, identity)
+                except UNUSABLE:
+                    arrays = in_memory[part] = self._found(path)
+                    if self.place is not None and _identity(path) == identity:  # else it is still being written
+                        try:
+                            store(self._stored_at[part], identity, arrays)
+                            del in_memory[part]
+                        except OSError as error:
+                            failed = failed or error
             made_of.append(identity)
             sizes.append(self.count(arrays))
         self._made_of, self._in_memory = made_of, in_memory
@@ -101,19 +107,19 @@ class Indexed(Joined):
         if part not in self._in_memory:
             try:
                 return self._stored(part, self._made_of[part])
-            except (OSError, ValueError):
-                self._in_memory[part] = self._found(self.paths[part])
+            except UNUSABLE:
+                with reading(self.paths[part], 'the index'):
+                    self._in_memory[part] = self._found(self.paths[part])
         return self._in_memory[part]
 
-    def read(self, part: int, begin: int, size: int, what: str) -> bytes:
-        """These bytes of this file, which are `what` to the reader of an error."""
+    def read(self, part: int, begin: int, size: int, what: str, more: int = 0) -> bytes:
+        """These bytes of this file, which are `what` to the reader of an error. `more` are asked for next."""
         path = self.paths[part]
         try:  # not by a context manager, which would take as long as the rest
             opened = self._open(path)
             if (now := opened.state()) != self._made_of[part][1:] and not self._holds_for(part, now):
                 raise OSError(f'{self.name}: the file was changed since it was looked where its items are')
-            opened.file.seek(begin)
-            data = opened.file.read(size)
+            data = opened.read(begin, size, more)
             if len(data) < size:
                 raise OSError(f'{self.name}: the file ends after {len(data)} of {size} bytes')
         except Exception as error:
@@ -127,8 +133,8 @@ class Indexed(Joined):
         return self._load(self._stored_at[part], made_of)
 
     def _found(self, path: str) -> Arrays:
-        with self._open.briefly(path) as opened:
-            return self.find(opened.file, path)
+        with open_file(path) as file:
+            return self.find(file, path)
 
     def _holds_for(self, part: int, state: State) -> bool:
         """Whether the items are still where they were, as in a file that was only touched, or has grown."""
@@ -152,17 +158,35 @@ class _Opened:
     """An open file, and what tells whether it is the same as before."""
 
     def __init__(self, path: str):
-        self.path, self.file = path, open_file(path)
-        self._number = None if '://' in path else self.file.fileno()
-        self._remote: State | None = None
+        self.path, self._remote = path, '://' in path
+        self.file = open_exactly(path) if self._remote else open_file(path)
+        self._state: State | None = None
+        self._ahead, self._begin, self._end, self._window = b'', 0, 0, 0
+        """Of a file at a URL: bytes that were read, where they begin, where those asked for last ended, and how many
+        were read ahead."""
 
     def state(self) -> State:
-        if self._number is not None:
-            status = os.fstat(self._number)
+        if not self._remote:
+            status = os.fstat(self.file.fileno())
             return status.st_size, status.st_mtime_ns
-        if self._remote is None:
-            self._remote = _identity(self.path)[1:]
-        return self._remote
+        if self._state is None:
+            self._state = _identity(self.path)[1:]
+        return self._state
+
+    def read(self, begin: int, size: int, more: int) -> bytes:
+        """These bytes. At a URL, `more` come with them; and if they follow those before them, ever more."""
+        if not self._remote:
+            self.file.seek(begin)
+            return self.file.read(size)
+        ready = self._ahead[begin - self._begin :] if begin >= self._begin else b''
+        if len(ready) < size:
+            follows = 0 <= begin - self._end <= NEAR
+            self._window = min(max(2 * self._window, size + more), MOST_AHEAD) if follows else 0
+            self.file.seek(begin + len(ready))
+            self._ahead = ready + self.file.read(size + max(more, self._window) - len(ready))
+            self._begin = begin
+        self._end = begin + size
+        return self._ahead[begin - self._begin : self._end - self._begin]
 
     def close(self) -> None:
         self.file.close()

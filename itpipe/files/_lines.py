@@ -14,7 +14,7 @@ from itpipe._core.show import format_call
 
 from ._index_files import Arrays, compact
 from ._indexed import Indexed, check_index
-from ._opening import Paths, expanded, needed, note_read, open_file, reading
+from ._opening import Paths, expanded, needed, note_read, open_file
 
 __all__ = ['jsonl', 'lines']
 
@@ -110,7 +110,7 @@ class _Lines(Indexed):
         try:
             return _value(self.name, line)
         except Exception as error:
-            note_read(error, self.paths[part], what, None)
+            note_read(error, self.paths[part], what)
             raise
 
 
@@ -157,12 +157,16 @@ class _Streamed:
 
     def __iter__(self) -> Iterator[Any]:
         for path in self.paths:
-            with open_file(path) as file, _unpacked(file, path) as text:
-                for number, line in enumerate(text, 1):
-                    if self.name == 'lines' or line.strip(BLANK + b'\n'):
-                        with reading(path, f'line {number}'):
-                            value = _value(self.name, line)
-                        yield value
+            number = 1
+            try:
+                with open_file(path) as file, _unpacked(file, path) as text:
+                    for line in text:
+                        if self.name == 'lines' or line.strip(BLANK + b'\n'):
+                            yield _value(self.name, line)
+                        number += 1
+            except Exception as error:  # of what is compressed, too, such as of a file that was cut off
+                note_read(error, path, f'line {number}')
+                raise
 
     def __repr__(self) -> str:
         return format_call(self.name, (self.paths,), {})
@@ -183,5 +187,36 @@ def _unpacked(file: BinaryIO, path: str) -> Any:
 
         return lzma.open(file)
     if path.endswith('.zst'):
-        return io.BufferedReader(needed('zstandard', 'files that end with .zst').ZstdDecompressor().stream_reader(file))
+        return io.BufferedReader(_Zstandard(file))
     return file
+
+
+class _Zstandard(io.RawIOBase):
+    """What is in all frames of a file that zstandard has compressed.
+
+    The reader of zstandard takes the end of the first frame for the end, and that of a file that was cut off, too.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file, self._library = file, needed('zstandard', 'files that end with .zst')
+        self._frame: Any = None
+        self._packed, self._ready = b'', memoryview(b'')
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            packed = self._packed or self._file.read(io.DEFAULT_BUFFER_SIZE)
+            if not packed and self._frame is None:
+                return 0
+            if not packed:
+                raise EOFError('Compressed file ended before the end-of-stream marker was reached')
+            if self._frame is None:
+                self._frame = self._library.ZstdDecompressor().decompressobj()
+            self._ready, self._packed = memoryview(self._frame.decompress(packed)), b''
+            if self._frame.eof:
+                self._packed, self._frame = self._frame.unused_data, None
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size

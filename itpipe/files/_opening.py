@@ -14,7 +14,18 @@ from typing import Any, BinaryIO, Generic, TypeAlias, TypeVar
 
 from ._index_files import SUFFIXES
 
-__all__ = ['Kept', 'Paths', 'existing', 'expanded', 'listed', 'needed', 'note_read', 'open_file', 'reading']
+__all__ = [
+    'Kept',
+    'Paths',
+    'existing',
+    'expanded',
+    'listed',
+    'needed',
+    'note_read',
+    'open_exactly',
+    'open_file',
+    'reading',
+]
 
 H = TypeVar('H')
 Paths: TypeAlias = 'str | PathLike[str] | Iterable[str | PathLike[str]]'
@@ -85,6 +96,15 @@ def open_file(path: str) -> BinaryIO:
     return open(path, 'rb')
 
 
+def open_exactly(path: str) -> BinaryIO:
+    """The file at this URL, of which no more is read than is asked for, if its file system can do that."""
+    system, inside = needed('fsspec.core', 'files at URLs', 'fsspec').url_to_fs(path)
+    try:
+        return system.open(inside, 'rb', cache_type='none')  # type: ignore[no-any-return]
+    except TypeError:  # some know no such option, or set it themselves
+        return system.open(inside, 'rb')  # type: ignore[no-any-return]
+
+
 def expanded(where: str, paths: Paths) -> list[str]:
     """The paths, with patterns such as `'train-*.tar'` replaced by the paths of all files that match, in order.
 
@@ -151,7 +171,7 @@ def reading(path: str, part: str, opened: Kept[Any] | None = None) -> Iterator[N
         raise
 
 
-def note_read(error: Exception, path: str, part: str, opened: Kept[Any] | None) -> None:
+def note_read(error: Exception, path: str, part: str, opened: Kept[Any] | None = None) -> None:
     """What `reading` does for an error."""
     error.add_note(f'itpipe: {part} of {path!r}')
     if opened is not None:

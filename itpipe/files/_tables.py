@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -116,6 +117,9 @@ class _Rows(Joined):
                     f'{self.name}: `columns` must be columns of {path!r}, which are {listed(names)}; got {column!r}'
                 )
 
+    def check_open(self, path: str) -> None:
+        """Raise an error if the open file can no longer be read."""
+
     def sizes(self) -> list[int]:
         parts, sizes = [], []
         for path in self.paths:
@@ -129,7 +133,8 @@ class _Rows(Joined):
     def rows(self, part: int, places: list[int] | None = None) -> list[dict[str, Any]]:
         """Rows of this table, by default all."""
         path, number = self.parts[part]
-        with reading(path, f'table {number}'):
+        with reading(path, f'table {number}', self._open):
+            self.check_open(path)
             table = self.table(path, number)
             return (table if places is None else table.take(places)).to_pylist()  # type: ignore[no-any-return]
 
@@ -195,12 +200,34 @@ class _Arrow(_Rows):
     name = 'arrow'
 
     def __init__(self, paths: list[str], columns: list[str] | None, cached: int):
-        super().__init__(paths, columns, cached, _open_arrow, _batch)
+        super().__init__(paths, columns, cached, _ArrowFile, _batch)
+
+    def check_open(self, path: str) -> None:
+        self._open(path).check()
 
     def sizes_of(self, path: str) -> list[int]:
         with self._open.briefly(path) as file:
-            self.check(path, file.schema.names, file.schema.names)
-            return [file.get_batch(number).num_rows for number in range(file.num_record_batches)]
+            reader = file.reader
+            self.check(path, reader.schema.names, reader.schema.names)
+            return [reader.get_batch(number).num_rows for number in range(reader.num_record_batches)]
+
+
+class _ArrowFile:
+    """An open Arrow file."""
+
+    def __init__(self, path: str):
+        self.reader = _open_arrow(path)
+        self._file = None if '://' in path else open_file(path)
+        self._size = 0 if self._file is None else os.fstat(self._file.fileno()).st_size
+
+    def check(self) -> None:
+        """Raise an error if the file was shortened: to read what is mapped behind its end would kill the process."""
+        if self._file is not None and os.fstat(self._file.fileno()).st_size < self._size:
+            raise OSError('arrow: the file was shortened while it was open')
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 class _Stream:
@@ -220,13 +247,14 @@ def _row_group(opened: Kept[Any], columns: list[str] | None, path: str, number: 
 
 
 def _batch(opened: Kept[Any], columns: list[str] | None, path: str, number: int) -> Any:
-    batch = opened(path).get_batch(number)
+    batch = opened(path).reader.get_batch(number)
     return batch if columns is None else batch.select(columns)
 
 
 def _open_parquet(path: str) -> Any:
     module = needed('pyarrow.parquet', 'Parquet files', 'pyarrow')
-    return module.ParquetFile(open_file(path) if '://' in path else path, memory_map='://' not in path)
+    # Not mapped into memory, or a file that is shortened would kill the process. Checksums are optional in the format.
+    return module.ParquetFile(open_file(path) if '://' in path else path, page_checksum_verification=True)
 
 
 def _open_arrow(path: str) -> Any:

@@ -90,6 +90,7 @@ class _Tar(Indexed):
         begin, end = arrays['first'][place : place + 2].tolist()
         edges = arrays['edges'][begin : end + 1].tolist()
         offsets, sizes = arrays['offsets'][begin:end].tolist(), arrays['sizes'][begin:end].tolist()
+        last = offsets[-1] + sizes[-1]
         names = arrays['names'][edges[0] : edges[-1]].tobytes()
         result: dict[str, Any] = {}
         for start, stop, offset, size in zip(edges, edges[1:], offsets, sizes, strict=False):
@@ -97,7 +98,7 @@ class _Tar(Indexed):
             stem, extension = _parts(name)
             if not result:
                 result['__key__'] = stem
-            result[extension] = self.read(part, offset, size, f'member {name!r}')
+            result[extension] = self.read(part, offset, size, f'member {name!r}', last - offset - size)
         return result
 
 

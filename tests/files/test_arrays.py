@@ -1,5 +1,7 @@
 """Rows of arrays in HDF5 and Zarr files."""
 
+import os
+
 import numpy as np
 import pytest
 from running import raises
@@ -92,16 +94,21 @@ def test_names_that_are_not_of_arrays_of_rows(kind, names, error, tmp_path):
     path = arrays_of(kind, tmp_path)
     dataset = kind(path, *names)
     message = error.args[0].format(kind=kind.__name__, path=repr(path))
-    with raises(type(error), str(type(error)(message))):
+    with raises(type(error), str(type(error)(message)), f"itpipe: the head of '{path}'"):
         dataset[0]
 
 
 @pytest.mark.leaves_threads('zarr keeps a thread for its event loop')
 def test_names_that_are_too_many_or_too_few(tmp_path):
     path = arrays_of(zarr, tmp_path)
-    with raises(ValueError, f"zarr: '{path}' is a group; give the names of arrays, here 'g/x', 'one'"):
+    with raises(
+        ValueError,
+        f"zarr: '{path}' is a group; give the names of arrays, here 'g/x', 'one'",
+        f"itpipe: the head of '{path}'",
+    ):
         len(zarr(path))
-    with raises(ValueError, f"zarr: '{path}/g/x' is an array, not a group: give no names, got ('y',)"):
+    head = f"itpipe: the head of '{path}/g/x'"
+    with raises(ValueError, f"zarr: '{path}/g/x' is an array, not a group: give no names, got ('y',)", head):
         len(zarr(f'{path}/g/x', 'y'))
     assert len(zarr(f'{path}/g/x')) == 3
 
@@ -117,3 +124,55 @@ def test_names_that_are_too_many_or_too_few(tmp_path):
 def test_what_is_refused(call, error):
     with raises(type(error), str(error)):
         call()
+
+
+@pytest.mark.parametrize('option', [{'compression': 'gzip'}, {'fletcher32': True}], ids=str)
+def test_a_chunk_of_an_hdf5_file_that_is_broken(option, tmp_path):
+    h5py = pytest.importorskip('h5py')
+    path = tmp_path / 'data.h5'
+    with h5py.File(path, 'w') as file:
+        file.create_dataset('x', data=np.arange(100).reshape(10, 10), chunks=(2, 10), **option)
+        begin = file['x'].id.get_chunk_info(2).byte_offset
+    written_over(path, begin, bytes(8) + b'x')
+    assert hdf5(path, 'x')[3].tolist() == [*range(30, 40)]
+    with pytest.raises(OSError, match='filter returned failure') as caught:
+        hdf5(path, 'x')[5]
+    assert caught.value.__notes__ == [f"itpipe: row 5 of 'x' of '{path}'"]
+
+
+def test_an_hdf5_file_that_is_shortened_while_it_is_open(tmp_path):
+    """HDF5 gives zeros for what is behind its end."""
+    h5py = pytest.importorskip('h5py')
+    path = tmp_path / 'data.h5'
+    with h5py.File(path, 'w') as file:
+        file['x'] = np.ones((1000, 10))
+    dataset = hdf5(path, 'x')
+    assert dataset[0].sum() == 10
+    os.truncate(path, path.stat().st_size // 2)
+    with raises(OSError, 'hdf5: the file was shortened while it was open', f"itpipe: row 999 of 'x' of '{path}'"):
+        dataset[999]
+    with pytest.raises(OSError, match='truncated file') as caught:
+        dataset[0]  # it is opened anew, which HDF5 refuses
+    assert caught.value.__notes__ == [f"itpipe: row 0 of 'x' of '{path}'"]
+
+
+@pytest.mark.leaves_threads('zarr keeps a thread for its event loop')
+@pytest.mark.parametrize('codec', ['GzipCodec', 'Crc32cCodec', 'ZstdCodec'])
+def test_a_chunk_of_a_zarr_store_that_is_broken(codec, tmp_path):
+    library = pytest.importorskip('zarr')
+    path = tmp_path / 'data.zarr'
+    compressor = getattr(library.codecs, codec)()
+    library.create_array(str(path), data=np.arange(100).reshape(10, 10), chunks=(2, 10), compressors=compressor)
+    dataset = zarr(path)
+    assert dataset[5].tolist() == [*range(50, 60)]
+    written_over(path / 'c' / '2' / '0', 0, b'no data')
+    assert dataset[3].tolist() == [*range(30, 40)]
+    with pytest.raises((RuntimeError, ValueError, OSError)) as caught:
+        dataset[5]
+    assert caught.value.__notes__ == [f"itpipe: row 5 of '{path}'"]
+
+
+def written_over(path, begin, data):
+    with open(path, 'r+b') as file:
+        file.seek(begin)
+        file.write(data)

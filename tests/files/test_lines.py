@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import zlib
 
 import hypothesis.strategies as st
 import pytest
@@ -94,10 +95,51 @@ def test_compressed_files_are_read_from_the_beginning(tmp_path, suffix, library)
 
 
 def test_zstandard(tmp_path):
+    """All frames of a file, those without content too, in whatever portions they are read."""
     library = pytest.importorskip('zstandard')
     path = tmp_path / 'packed.txt.zst'
-    path.write_bytes(library.compress(b'one\ntwo\n'))
-    assert list(lines(path)) == ['one', 'two']
+    skipped = b'\x50\x2a\x4d\x18' + (5).to_bytes(4, 'little') + b'table'
+    path.write_bytes(library.compress(b'one\ntw') + skipped + library.compress(b'') + library.compress(b'o\nthree'))
+    assert list(lines(path)) == ['one', 'two', 'three']
+    path.write_bytes(b'')
+    assert list(lines(path)) == []
+    long = [f'{n**3} {n**5}' for n in range(20_000)]
+    path.write_bytes(library.compress('\n'.join(long).encode()))
+    assert list(lines(path)) == long
+
+
+PACKED = {'.gz': gzip.compress, '.bz2': bz2.compress, '.xz': lzma.compress, '.zst': None}
+
+
+@pytest.mark.parametrize('suffix', PACKED)
+def test_a_compressed_file_that_ends_early(tmp_path, suffix):
+    """What it has comes first. It is an error, not the end."""
+    compress = PACKED[suffix] or pytest.importorskip('zstandard').compress
+    path = tmp_path / f'packed.txt{suffix}'
+    expected = [f'{n**3} {n**5}' for n in range(20_000)]
+    whole = compress('\n'.join(expected).encode())
+    for size in (len(whole) // 2, len(whole) - 1, 5):
+        path.write_bytes(whole[:size])
+        found = []
+        with pytest.raises(EOFError) as caught:
+            for line in lines(path):
+                found.append(line)
+        assert caught.value.__notes__ == [f"itpipe: line {len(found) + 1} of '{path}'"]
+        assert found == expected[: len(found)]
+        found.clear()
+
+
+@pytest.mark.parametrize('suffix', PACKED)
+def test_a_compressed_file_that_is_broken(tmp_path, suffix):
+    """The errors are those of the libraries."""
+    zstandard = pytest.importorskip('zstandard')
+    path = tmp_path / f'packed.txt{suffix}'
+    whole = bytearray((PACKED[suffix] or zstandard.compress)('\n'.join(map(str, range(20_000))).encode()))
+    whole[len(whole) // 2 : len(whole) // 2 + 50] = bytes(50)
+    path.write_bytes(whole)
+    with pytest.raises((OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)) as caught:
+        list(lines(path))
+    assert str(path) in caught.value.__notes__[0]
 
 
 def test_an_error_names_the_file_and_the_line(tmp_path):

@@ -1,10 +1,12 @@
 """Rows of Parquet and Arrow files."""
 
+import os
+
 import pytest
 from data_files import rows_of, tables_of
 from running import raises
 
-from itpipe import Infinite, batch_by, combine_lists, flatten, sample, shuffle, stream, take
+from itpipe import Infinite, batch_by, combine_lists, flatten, parallel_map, sample, shuffle, stream, take
 from itpipe.files import arrow, parquet
 
 pyarrow = pytest.importorskip('pyarrow')
@@ -179,3 +181,72 @@ def test_a_damaged_page_is_named(tmp_path):
     with pytest.raises(Exception, match='.') as caught:
         list(parquet(path))
     assert caught.value.__notes__[0] == f"itpipe: table 0 of '{path}'"
+
+
+def broken(path, begin, data):
+    with open(path, 'r+b') as file:
+        file.seek(begin)
+        file.write(data)
+
+
+def parquet_of(path, **options):
+    """A file of two row groups of 1000 rows, and where the second begins."""
+    table = pyarrow.table({'id': [*range(2000)]})
+    pyarrow.parquet.write_table(table, path, row_group_size=1000, use_dictionary=False, **options)
+    return pyarrow.parquet.read_metadata(path).row_group(1).column(0).data_page_offset
+
+
+@pytest.mark.parametrize('options', [{}, {'compression': 'zstd'}, {'compression': 'none', 'write_page_checksum': True}])
+def test_a_row_group_that_is_broken(options, tmp_path):
+    """Also its values, if the file has checksums."""
+    path = tmp_path / 'a.parquet'
+    begin = parquet_of(path, **options)
+    dataset = parquet(path)
+    assert dataset[1500] == {'id': 1500}
+    broken(path, begin + (0 if options.get('compression') != 'none' else 4000), b'no data' * 8)
+    dataset = parquet(path)
+    assert dataset[500] == {'id': 500}
+    for _ in range(2):
+        with pytest.raises(OSError, match=r'.') as caught:
+            dataset[1500]
+        assert caught.value.__notes__ == [f"itpipe: table 1 of '{path}'"]
+    kept = list(stream(dataset) | parallel_map(lambda row: row['id'], threads=1, on_error='skip'))
+    assert kept == [*range(1000)]
+
+
+@pytest.mark.parametrize('size', ['half', 4])
+def test_a_file_that_is_cut_off(size, tmp_path):
+    path = tmp_path / 'a.parquet'
+    parquet_of(path)
+    os.truncate(path, path.stat().st_size // 2 if size == 'half' else size)
+    with pytest.raises(ValueError, match='Parquet magic bytes not found|Parquet file size is') as caught:
+        len(parquet(path))
+    assert caught.value.__notes__ == [f"itpipe: the head of '{path}'"]
+
+
+def test_a_file_that_is_shortened_while_it_is_open(tmp_path):
+    path = tmp_path / 'a.parquet'
+    begin = parquet_of(path)
+    dataset = parquet(path)
+    assert dataset[0] == {'id': 0}
+    os.truncate(path, begin)
+    with pytest.raises(OSError, match=r'.') as caught:
+        dataset[1500]
+    assert caught.value.__notes__ == [f"itpipe: table 1 of '{path}'"]
+
+
+@pytest.mark.parametrize('kind', ['file', 'stream'])
+def test_an_arrow_file_that_is_shortened_while_it_is_open(kind, tmp_path):
+    """It is mapped into memory, of which what is behind the end of the file must not be read."""
+    path = tmp_path / 'a.arrow'
+    table = pyarrow.table({'id': [*range(100_000)]})
+    with getattr(pyarrow.ipc, f'new_{kind}')(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=10_000)
+    dataset = arrow(path)
+    assert dataset[99_999] == {'id': 99_999}
+    os.truncate(path, 1000)
+    with raises(OSError, 'arrow: the file was shortened while it was open', f"itpipe: table 5 of '{path}'"):
+        dataset[50_000]
+    with pytest.raises((OSError, ValueError), match=r'.') as caught:  # it is opened anew
+        dataset[50_000]
+    assert caught.value.__notes__ == [f"itpipe: table 5 of '{path}'"]

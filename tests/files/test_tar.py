@@ -8,6 +8,7 @@ import pytest
 from data_files import tar_of
 from running import raises
 
+from itpipe import parallel_map, stream
 from itpipe.files import tar
 
 
@@ -50,7 +51,7 @@ def test_the_last_items_are_read_from_files_of_any_kind(tmp_path):
 def test_a_compressed_file_is_refused_with_the_way_out(tmp_path):
     path = tmp_path / 'a.tar'
     path.write_bytes(gzip.compress(tar_of(tmp_path / 'b.tar', {'a.txt': b'x' * 1000}).read_bytes()))
-    with pytest.raises(ValueError, match='it must be a whole, uncompressed tar file$') as caught:
+    with pytest.raises(ValueError, match=r'(?m)it must be a whole, uncompressed tar file$') as caught:
         len(tar(path))
     assert str(path) in str(caught.value)
 
@@ -68,7 +69,7 @@ def test_a_sparse_member_is_refused(tmp_path):
     with tarfile.open(path) as archive:
         assert archive.extractfile('b.bin').read() == bytes(600) + b'abc'
     message = f"tar: member 'b.bin' of '{path}' is a sparse file, which is not read; write the file without `--sparse`"
-    with raises(ValueError, message):
+    with raises(ValueError, message, f"itpipe: the index of '{path}'"):
         len(tar(path))
 
 
@@ -81,3 +82,17 @@ def test_a_file_that_was_cut_off_is_noticed(tmp_path, left):
     said = str(caught.value) + ''.join(getattr(caught.value, '__notes__', []))
     assert str(path) in said
     assert '.txt' in said
+
+
+def test_an_item_that_cannot_be_read_may_be_skipped(tmp_path, monkeypatch):
+    path = tar_of(tmp_path / 'a.tar', {f'{n}.txt': bytes(2000) for n in range(3)})
+    dataset = tar(path)
+    usual = dataset.read
+
+    def read(part, begin, size, what, more):
+        return usual(part, begin + 7000 * (what == "member '1.txt'"), size, what, more)
+
+    monkeypatch.setattr(dataset, 'read', read)
+    assert list(stream(dataset) | parallel_map(len, threads=1, on_error='skip')) == [2, 2]
+    with raises(OSError, 'tar: the file ends after 168 of 2000 bytes', f"itpipe: member '1.txt' of '{path}'"):
+        dataset[1]
