@@ -72,8 +72,10 @@ def _paired(pair: Pair) -> tuple[Key, Pair]:
 
 class _PairedUpstream:
     def __init__(self, upstream: Upstream):
-        self.again = upstream.again
-        self._recompute = upstream.recompute
+        self._upstream = upstream
+
+    def again(self) -> Any:
+        return self._upstream.again()
 
     def recompute(self, keys: list[Key]) -> dict[Key, Any]:
-        return {key: (key, value) for key, value in self._recompute(keys).items()}
+        return {key: (key, value) for key, value in self._upstream.recompute(keys).items()}

@@ -47,7 +47,8 @@ def plot(
     parts:
 
     - 2D arrays, and 3D ones with 1, 3 or 4 channels first or last, are images, in a grid. All are equally bright;
-    - other 3D arrays, and 4D ones with channels, are volumes: a row for each item, with `slices` of the first axis;
+    - other 3D arrays, and 4D ones with channels, are volumes: a row for each item, with `slices` of the first axis.
+      They are evenly spaced, but with a mask, one of them is that with the most of it;
     - a part with integers or booleans, the size of the image, is a mask, drawn over it;
     - numbers and texts are in the title of their item;
     - 1D arrays with at least 8 values, and those with up to 4 channels, are sequences, drawn as lines;
@@ -194,6 +195,11 @@ class _Blocks:
         places = np.unique(np.linspace(0, depth - 1, min(self.slices, depth) + 2).round().astype(int)[1:-1])
         if self.slices >= depth:
             places = np.arange(depth)
+        elif at in self.masks:
+            mask = np.asarray(self.versions[0][self.masks[at]].values[item]) != 0
+            areas = mask.reshape(depth, -1).sum(axis=1)
+            if areas.any():  # the same before and after: that with the most of the mask, for the nearest one
+                places[np.abs(places - areas.argmax()).argmin()] = areas.argmax()
         return [(f'{title}: [{place}]'.lstrip(': '), self._image(at, item, version, limits, place)) for place in places]
 
     def _title(self, item: int, version: int = 0) -> str:

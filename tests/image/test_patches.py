@@ -228,3 +228,67 @@ IMAGE = np.zeros((4, 5))
 def test_what_is_refused(call, error):
     with raises(type(error), str(error)):
         call()
+
+
+@given(shapes, st.integers(0, 2), st.booleans())
+@examples(60)
+def test_weights_leave_as_it_is_what_the_patches_agree_on(pairs, lead, weighted):
+    sizes, lengths = zip(*pairs, strict=True)
+    image = np.random.default_rng(0).random((2,) * lead + lengths)
+    overlap = [size // 2 for size in sizes]
+    patches = grid_patches(image, sizes, overlap)
+    joined = join_patches(patches, lengths, overlap, weights='gaussian' if weighted else None)
+    np.testing.assert_allclose(joined, image, rtol=1e-12)
+
+
+def test_the_middle_of_a_patch_counts_more_than_its_border():
+    """In the middle of the overlap both count the same, and towards a patch that patch counts more."""
+    zero, one = np.zeros(8), np.ones(8)
+    plain = join_patches([zero, one], 12, 4)
+    weighted = join_patches([zero, one], 12, 4, weights='gaussian')
+    assert plain[4:8].tolist() == [0.5] * 4
+    assert weighted[[0, 3, 8, 11]].tolist() == [0, 0, 1, 1]
+    assert (np.diff(weighted[3:9]) > 0).all()
+    np.testing.assert_allclose(weighted[4:8] + weighted[7:3:-1], 1)
+    near, far = np.exp(-(np.array([0.5, 3.5]) ** 2) / 2)  # of standard deviation 1, at so many voxels from the middle
+    np.testing.assert_allclose(weighted[7], near / (near + max(far, 1e-3 * near)), rtol=1e-3)
+
+
+def test_no_weight_is_lost_in_the_corners():
+    patches = grid_patches(np.ones((64, 64, 64), np.float16), (64, 64, 64))
+    assert (join_patches(patches, (64, 64, 64), weights='gaussian') == 1).all()
+
+
+def test_other_weights_are_refused():
+    with raises(ValueError, "join_patches: `weights` must be None or 'gaussian', got 'mean'"):
+        join_patches([np.zeros(3)], 3, weights='mean')
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'float16', 'int16'])
+def test_tensors_stay_tensors(dtype):
+    torch = pytest.importorskip('torch')
+    image = torch.arange(60).reshape(6, 10).to(getattr(torch, dtype))
+    for patch in [*random_patches((image, 1), (2, 3), 3, rng=rng()), *grid_patches((image, 1), (2, 3))]:
+        assert type(patch) is tuple
+        assert isinstance(patch[0], torch.Tensor)
+        assert patch[0].dtype == image.dtype
+        assert patch[0].is_contiguous()
+        assert patch[0].untyped_storage().data_ptr() != image.untyped_storage().data_ptr()
+    arrays = random_patches(image.numpy(), (2, 3), 3, rng=rng())
+    assert all((a == t.numpy()).all() for a, t in zip(arrays, random_patches(image, (2, 3), 3, rng=rng()), strict=True))
+    joined = join_patches(grid_patches(image, (4, 4), 2), (6, 10), 2)
+    assert isinstance(joined, torch.Tensor)
+    assert joined.dtype == (image.dtype if dtype.startswith('float') else torch.float64)
+    assert (joined == image).all()
+
+
+def test_what_a_model_has_made_is_joined_as_it_is():
+    """With channels, a gradient and a dtype that numpy does not have."""
+    torch = pytest.importorskip('torch')
+    image = torch.arange(32.0).reshape(4, 8).requires_grad_()
+    made = torch.stack([torch.stack([patch, -patch]) for patch in grid_patches(image, (4, 4), 2)])
+    joined = join_patches(made.to(torch.bfloat16), (4, 8), 2, weights='gaussian')
+    assert joined.shape == (2, 4, 8)
+    assert joined.dtype == torch.float32
+    assert not joined.requires_grad
+    torch.testing.assert_close(joined[0], image.detach())

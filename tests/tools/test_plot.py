@@ -63,6 +63,15 @@ def test_colors_are_within_what_can_be_drawn() -> None:
     assert shown.max() == 1
 
 
+def test_a_slice_shows_the_mask_of_a_volume() -> None:
+    """Where evenly spaced ones would miss it."""
+    volumes, masks = np.ones((2, 40, 9, 9)), np.zeros((2, 40, 9, 9), bool)
+    masks[0, 3, 4, 4:6] = masks[0, 2, 4, 4] = True
+    assert titles(plot((volumes, masks), slices=3)) == [f'[{place}]' for place in (3, 20, 29, 10, 20, 29)]
+    both = plot(before=(volumes, masks), after=(volumes, masks[::-1]), n=1, slices=3)
+    assert [axes.get_title() for axes in both.axes][:3] == ['[3]', '[20]', '[29]']
+
+
 def test_volumes_are_rows_of_slices() -> None:
     volumes = np.arange(20)[:, None, None] * np.ones((6, 20, 9, 9))
     figure = plot((volumes, volumes > 9, [*'abcdef']), slices=3)
