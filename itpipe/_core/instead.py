@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import wraps
 from inspect import Parameter, signature
@@ -104,31 +105,51 @@ def did_you_mean(name: str) -> str:
     return f': did you mean `{close[0]}`?' if close else ''
 
 
-def renamed(function: Callable[..., Any], error: TypeError) -> TypeError | None:
-    """The error for an option that the function has under another name, or None.
+def renamed(function: Callable[..., Any], error: TypeError, given: Iterable[str] = ()) -> TypeError | None:
+    """The error for an option that the function does not have, with what to write instead, or None.
 
-    `error` is what Python raised for the call. One from inside the function has more lines in its traceback.
+    `error` is what Python raised for the call, with these options by name. One from inside the function has more lines
+    in its traceback.
     """
+    head, _, rest = str(error).partition('() ')
+    if (error.__traceback__ is not None and error.__traceback__.tb_next is not None) or head != function.__qualname__:
+        return None
+    name, parameters = function.__name__, signature(function).parameters
+    first, _, quoted = rest.partition(" argument '" if rest.startswith('got an unexpected keyword') else ': ')
+    if first == 'got an unexpected keyword':
+        return TypeError(f'{name}: there is no `{(option := quoted[:-1])}`: {_in_place_of(option, name, parameters)}')
+    by_name = [own for own in re.findall(r"'(\w+)'", quoted) if own in given]
+    if not by_name:
+        return None
+    call = [own for own, each in parameters.items() if each.kind is Parameter.POSITIONAL_ONLY]
+    return TypeError(
+        f'{name}: give {" and ".join(f"`{own}`" for own in by_name)} by position: `{name}({", ".join(call)})`'
+    )
+
+
+def _in_place_of(option: str, name: str, parameters: Mapping[str, Parameter]) -> str:
+    """What to write instead of an option that the function does not have."""
+    from difflib import get_close_matches  # takes a while to import
+
     from .other_names import RENAMED
 
-    head, _, rest = str(error).partition(" got an unexpected keyword argument '")
-    option = rest.partition("'")[0]
-    inside = error.__traceback__ is not None and error.__traceback__.tb_next is not None
-    name = function.__name__
-    if inside or head != f'{function.__qualname__}()' or (own := RENAMED.get(name, {}).get(option)) is None:
-        return None
-    return TypeError(f'{name}: there is no `{option}`: here it is {own}{PAGE}')
+    if (own := RENAMED.get(name, {}).get(option)) is not None:
+        return f'here it is {own}{PAGE}'
+    named = [own for own, each in parameters.items() if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    if close := get_close_matches(option, named, n=1):
+        return f'did you mean `{close[0]}`?'
+    return f'it takes {", ".join(f"`{own}`" for own in named)}' if named else 'it takes no options'
 
 
 def renames(function: C) -> C:
-    """Decorates a function so that options which it has under another name are answered with that."""
+    """Decorates a function so that options which it does not have are answered with what to write instead."""
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except TypeError as error:
-            if told := renamed(function, error):
+            if told := renamed(function, error, kwargs):
                 raise told from None
             raise
 

@@ -118,7 +118,22 @@ RENAMED: Final = {
         'drop_remainder': '`drop_last`',
         'n': '`size`',
     },
+    'bucket_by': {
+        'batch_size': '`size`',
+        'bucket_boundaries': '`edges`',
+        'drop_last': 'a filter behind it, such as `filter_by(lambda items: len(items) == 32)`',
+        'max_length': '`edges`, or `filter_by` in front of it',
+        'max_tokens': '`limit`',
+    },
+    'cache': {'max_size': '`limit`', 'path': '`where`', 'size': '`limit`'},
+    'combine_pad': {
+        'fill_value': '`padding_values`',
+        'pad_to_multiple_of': '`multiple_of`',
+        'padding_side': '`ratio`, 0 for padding behind the items, 1 for padding before them',
+        'padding_value': '`padding_values`',
+    },
     'cycle': _N,
+    'grid_patches': {'patch_size': '`size`', 'stride': '`overlap`, the size without the stride'},
     'interleave': {
         'block_length': '`block`',
         'cycle_length': '`cycle`',
@@ -127,13 +142,22 @@ RENAMED: Final = {
         'threads': '`prefetch`, which reads each open shard in a thread',
     },
     'mix': {'probabilities': '`weights`'},
+    'pack': {
+        'key': 'an `apply` before it, which leaves the fields that are sequences of one length',
+        'max_length': '`length`',
+        'max_seq_length': '`length`',
+        'padding_value': '`padding`',
+        'seq_length': '`length`',
+    },
     'prefetch': _N,
+    'random_patches': {'num_patches': '`count`', 'patch_size': '`size`'},
     'reuse': {'max_length': '`pool_size`', 'samples_per_volume': '`repetitions`'},
     'sample': {
         'num_samples': '`take(n)`, right of `sample(…) |`',
         'probabilities': '`weights`',
         'replacement': '`replace`',
         'shuffle': 'not needed: the items are drawn at random',
+        'weight': '`weights`',
     },
     'shard': _RANKS,
     'shuffle': _SIZES
@@ -142,6 +166,13 @@ RENAMED: Final = {
         'reshuffle_each_iteration': 'not needed: each pass of an `Infinite` has another order',
     },
     'skip': _N,
+    'split': {
+        'groups': '`together`',
+        'random_state': '`seed`',
+        'stratify': '`by`',
+        'test_size': '`fractions`, such as [0.8, 0.2]',
+        'train_size': '`fractions`, such as [0.8, 0.2]',
+    },
     'take': _N,
 }
 

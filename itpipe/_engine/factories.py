@@ -35,7 +35,7 @@ def factory(function: C) -> C:
         try:
             made = function(*args, **kwargs)
         except TypeError as error:
-            if told := renamed(function, error):
+            if told := renamed(function, error, kwargs):
                 raise told from None
             raise
         *hidden, step = made.steps

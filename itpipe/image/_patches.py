@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from itpipe._core.checks import integer, number
+from itpipe._core.instead import renames
 from itpipe._core.show import format_value
 
 from ._arguments import Array, Ints, as_ints
@@ -22,6 +23,7 @@ SMALLEST: Final = 1e-3
 """The least weight, in the corners."""
 
 
+@renames
 def random_patches(
     item: Any,
     size: Ints,
@@ -75,6 +77,7 @@ def random_patches(
     return result
 
 
+@renames
 def grid_patches(item: Any, size: Ints, overlap: Ints = 0) -> list[Any]:
     """Items that hold patches of `size` that cover the whole image, in the order of their places.
 
@@ -94,6 +97,7 @@ def grid_patches(item: Any, size: Ints, overlap: Ints = 0) -> list[Any]:
     return [_cut(item, starts, sizes) for starts in _grid('grid_patches', shape, sizes, overlap)]
 
 
+@renames
 def join_patches(
     patches: Iterable[Any], shape: Ints, overlap: Ints = 0, *, weights: Literal['gaussian'] | None = None
 ) -> Any:

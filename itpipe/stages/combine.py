@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from itpipe._core.checks import truth
+from itpipe._core.instead import renames
 from itpipe._core.show import non_defaults
 from itpipe._engine.stream import Stage, itemwise
 
@@ -51,6 +52,7 @@ def combine(items: Iterable[Any], *, missing: bool = False, ragged: Any = False,
 def combine() -> Combined: ...
 @overload
 def combine(*, missing: bool = False, ragged: Any = False, types: Types | None = None) -> Stage[Iterable[Any], Any]: ...
+@renames
 def combine(
     items: Iterable[Any] = NO_ITEMS, *, missing: bool = False, ragged: Any = False, types: Types | None = None
 ) -> Any:
@@ -154,6 +156,7 @@ def combine_lists(items: Iterable[X]) -> list[X]: ...
 def combine_lists(items: Iterable[Any], *, types: Types | None = None) -> Any: ...
 @overload
 def combine_lists(*, types: Types | None = None) -> Stage[Iterable[Any], Any]: ...
+@renames
 def combine_lists(items: Iterable[Any] = NO_ITEMS, *, types: Types | None = None) -> Any:
     """A batch with the structure of one item, in which lists hold the values of the items as they are.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from itpipe._core.blocks import empty, lends
 from itpipe._core.checks import integer, not_async, number, truth
+from itpipe._core.instead import renames
 from itpipe._core.show import format_value
 from itpipe._engine.stream import Stage, itemwise
 
@@ -88,6 +89,7 @@ def combine_pad(*, mask: Any, **options: Unpack[Shaping]) -> Stage[Iterable[Any]
 def combine_pad(
     *, lengths: bool = False, mask: Any = False, types: Types | None = None, **options: Unpack[Shaping]
 ) -> Stage[Iterable[Any], Any]: ...
+@renames
 def combine_pad(
     items: Iterable[Any] = NO_ITEMS,
     *,

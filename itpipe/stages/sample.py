@@ -98,6 +98,7 @@ def load_by_random_id(
     **options: Unpack[Drawing],
 ) -> Stream[tuple[Any, ...]]: ...
 @no_stage('it makes a stream, with which a pipeline begins')
+@renames
 def load_by_random_id(
     *loaders: Callable[[Any], Any],
     ids: Indexed[Any],

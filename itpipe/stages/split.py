@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from itpipe._core.instead import renames
 from itpipe._core.part import Part
 from itpipe._core.rng import Draws, check_seed
 from itpipe._core.show import format_value
@@ -26,6 +27,7 @@ TOLERANCE = 1e-6
 """For the sum of fractions such as 1/3."""
 
 
+@renames
 def split(
     data: Indexed[X],
     fractions: Iterable[float],
@@ -108,6 +110,7 @@ def _spread(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]
     return np.asarray((begun[labels] + within * GOLDEN) % 1)
 
 
+@renames
 def balanced(labels: npt.ArrayLike | Sequence[Any]) -> npt.NDArray[np.float64]:
     """Weights for `sample` with which each label comes equally often.
 

@@ -14,7 +14,23 @@ import pytest
 from running import raises
 
 import itpipe
-from itpipe import Infinite, Stage, apply, batch_by, bucket_by, combine_pad, mix, parallel_map, sample, shuffle, stream
+from itpipe import (
+    Infinite,
+    Stage,
+    apply,
+    batch_by,
+    bucket_by,
+    combine_pad,
+    concat,
+    mix,
+    pack,
+    parallel_map,
+    random_apply,
+    sample,
+    shuffle,
+    stream,
+    take,
+)
 from itpipe._core.instead import LOADER_PAGE, OWN, PAGE, check_options, did_you_mean, renames
 from itpipe._core.other_names import ELSEWHERE, INSTEAD, NAMES, OF_INFINITE, OF_PARALLEL_MAP, OF_STREAM, RENAMED, STAGES
 
@@ -90,7 +106,8 @@ def test_no_name_is_one_of_its_own() -> None:
 
 @pytest.mark.parametrize('function', RENAMED)
 def test_the_names_of_options_are_those_of_the_function(function: str) -> None:
-    parameters = signature(getattr(itpipe, function)).parameters
+    home = itpipe if hasattr(itpipe, function) else itpipe.image
+    parameters = signature(getattr(home, function)).parameters
     assert not set(RENAMED[function]) & set(parameters)
     for answer in RENAMED[function].values():
         assert not re.fullmatch(r'`\w+`', answer) or answer[1:-1] in parameters
@@ -215,13 +232,16 @@ KINDS = 'exactly one of `threads`, `processes`, `tasks`, `executor` and `workers
             lambda: batch_by(2, collate_fn=list),
             f'batch_by: there is no `collate_fn`: here it is a stage behind it, such as `combine`{MORE}',
         ),
-        (lambda: batch_by(bach=2), "batch_by() got an unexpected keyword argument 'bach'"),
+        (
+            lambda: batch_by(bach=2),
+            'batch_by: there is no `bach`: it takes `size`, `drop_last`, `limit`, `cost`, `padded`',
+        ),
         (lambda: shuffle(window_size=2), f'shuffle: there is no `window_size`: here it is `buffer_size`{MORE}'),
         (
             lambda: sample('ab', replacement=False),
             f'sample: there is no `replacement`: here it is `replace`{MORE}',
         ),
-        (lambda: sample('ab', foo=1), "sample() got an unexpected keyword argument 'foo'"),
+        (lambda: sample('ab', sed=1), 'sample: there is no `sed`: did you mean `seed`?'),
         (lambda: mix('ab', probabilities=[1]), f'mix: there is no `probabilities`: here it is `weights`{MORE}'),
     ],
 )
@@ -345,6 +365,43 @@ def test_an_error_within_a_function_is_not_taken_for_a_wrong_option() -> None:
         take(3)
     with raises(TypeError, f'take: there is no `count`: here it is `n`{MORE}'):
         take(count=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ('guess', 'message'),
+    [
+        (
+            lambda: bucket_by(len, window=3, max_tokens=4),
+            f'bucket_by: there is no `max_tokens`: here it is `limit`{MORE}',
+        ),
+        (lambda: pack(max_length=5), f'pack: there is no `max_length`: here it is `length`{MORE}'),
+        (lambda: pack(5, max_rows=3), 'pack: there is no `max_rows`: did you mean `rows`?'),
+        (lambda: pack(5, overlap=3), 'pack: there is no `overlap`: it takes `length`, `cut`, `rows`, `padding`'),
+        (lambda: take(4, last=True), 'take: there is no `last`: it takes `n`'),
+        (lambda: concat('ab', axis=0), 'concat: there is no `axis`: it takes no options'),
+        (lambda: combine_pad(padding=3), 'combine_pad: there is no `padding`: did you mean `padding_values`?'),
+        (
+            lambda: [[[1], [2, 3]]] | combine_pad(padding_value=3),
+            f'combine_pad: there is no `padding_value`: here it is `padding_values`{MORE}',
+        ),
+        (lambda: sample('ab', weight=[1, 2]), f'sample: there is no `weight`: here it is `weights`{MORE}'),
+        (
+            lambda: itpipe.split('ab', [0.5, 0.5], groups='ab'),
+            f'split: there is no `groups`: here it is `together`{MORE}',
+        ),
+        (
+            lambda: itpipe.image.grid_patches([[1]], 1, stride=1),
+            f'grid_patches: there is no `stride`: here it is `overlap`, the size without the stride{MORE}',
+        ),
+        (lambda: random_apply(f=abs, p=0.5), 'random_apply: give `p` and `f` by position: `random_apply(p, f)`'),
+        (lambda: random_apply(0.5, f=abs), 'random_apply: give `f` by position: `random_apply(p, f)`'),
+        (lambda: parallel_map(f=abs, threads=2), 'parallel_map: give `f` by position: `parallel_map(f)`'),
+        (lambda: take(), "take() missing 1 required positional argument: 'n'"),
+    ],
+)
+def test_any_stage_says_what_to_write_instead(guess: Any, message: str) -> None:
+    with raises(TypeError, message):
+        guess()
 
 
 def test_streams_and_stages_pickle_as_before() -> None:
