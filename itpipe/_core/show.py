@@ -54,7 +54,7 @@ def format_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str
 def shortened(value: Any) -> str:
     """The repr of a value that may be anything, shortened for an error message."""
     try:
-        text = repr(value)
+        text = _in_one_line(value)
     except Exception:
         text = type(value).__name__
     return text if len(text) <= 40 else f'{text[:39]}…'
@@ -78,10 +78,19 @@ def format_value(value: Any) -> str:
         owner = getattr(value, '__self__', None)
         bound = owner is not None and not isinstance(owner, (type, ModuleType))
         return f'{format_value(owner)}.{value.__name__}' if bound else _name(value)
-    text = repr(value)
+    text = _in_one_line(value)
     if text.startswith('<') and ' at 0x' in text:
         return f'<{type(value).__name__}>'
     return text if len(text) <= 200 else f'{text[:120]}…{text[-20:]}'
+
+
+def _in_one_line(value: Any) -> str:
+    """The repr, without line breaks. Of a table of Hugging Face's datasets, how many rows there are, and its columns."""
+    kind = type(value)
+    if kind.__module__.startswith('datasets.') and hasattr(value, 'num_rows') and hasattr(value, '__getitems__'):
+        return f'{kind.__name__}({value.num_rows:,} rows: {", ".join(value.column_names)})'
+    text = repr(value)
+    return ' '.join(text.split()) if '\n' in text else text
 
 
 def _name(function: Any) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from itpipe import stream
-from itpipe._core.show import format_call, format_value, same
+from itpipe._core.show import format_call, format_value, same, shortened
 
 
 class Shy:
@@ -58,6 +58,24 @@ function()
 )
 def test_a_value_prints_as_one_would_write_it(value: Any, text: str) -> None:
     assert format_value(value) == text
+
+
+class Table:
+    num_rows, column_names = 3000, ['text', 'id']
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        return indices
+
+    def __repr__(self) -> str:
+        return "Table({\n    features: ['text', 'id'],\n    num_rows: 3000\n})"
+
+
+def test_a_repr_of_several_lines_is_shown_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert format_value(Table()) == "Table({ features: ['text', 'id'], num_rows: 3000 })"
+    assert shortened(Table()) == "Table({ features: ['text', 'id'], num_r…"
+    assert repr(stream([Table()]) | abs) == "[Table({ features: ['text', 'id'], num_rows: 3000 })] | apply(abs)"
+    monkeypatch.setattr(Table, '__module__', 'datasets.arrow_dataset')
+    assert format_value(Table()) == shortened(Table()) == 'Table(3,000 rows: text, id)'
 
 
 def test_a_call_prints_as_one_would_write_it() -> None:
