@@ -85,7 +85,7 @@ def format_value(value: Any) -> str:
 
 
 def _in_one_line(value: Any) -> str:
-    """The repr, without line breaks. Of a table of Hugging Face's datasets, how many rows there are, and its columns."""
+    """The repr, without line breaks. Of a table of Hugging Face's datasets, its columns and how many rows it has."""
     kind = type(value)
     if kind.__module__.startswith('datasets.') and hasattr(value, 'num_rows') and hasattr(value, '__getitems__'):
         return f'{kind.__name__}({value.num_rows:,} rows: {", ".join(value.column_names)})'

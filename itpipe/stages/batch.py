@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
     Lists = Stage
 
-__all__ = ['batch_by']
+__all__ = ['batch_by', 'rounded_up']
 
 Rule: TypeAlias = 'Callable[[list[Any], Any], object]'
 """Says of each item whether it goes into the batch that has these items so far."""
@@ -33,7 +33,9 @@ def batch_by(size: int, drop_last: bool = False) -> Lists: ...
 @overload
 def batch_by(size: Callable[[list[Any], Any], object]) -> Lists: ...
 @overload
-def batch_by(*, limit: float, cost: Callable[[Any], float], padded: bool = False) -> Lists: ...
+def batch_by(
+    *, limit: float, cost: Callable[[Any], float], padded: bool = False, multiple_of: int | None = None
+) -> Lists: ...
 @factory
 def batch_by(
     size: int | Callable[[list[Any], Any], object] | None = None,
@@ -42,6 +44,7 @@ def batch_by(
     limit: float | None = None,
     cost: Callable[[Any], float] | None = None,
     padded: bool = False,
+    multiple_of: int | None = None,
 ) -> Lists:
     """Lists of consecutive items.
 
@@ -52,7 +55,8 @@ def batch_by(
       next list. The first item of a list is never asked about.
     - `batch_by(limit=…, cost=f)`: the sum of `f(item)` stays within the limit. `f` is called once for each item.
     - `batch_by(limit=…, cost=f, padded=True)`: the number of items times the largest `f(item)` stays within the limit.
-      This is the real size of a padded batch.
+      This is the real size of a padded batch. With `multiple_of=8`, the largest counts as the next multiple of 8, to
+      which `combine_pad(multiple_of=8)` pads.
 
     An item that is over the limit by itself makes a list of its own. No list is empty.
 
@@ -71,6 +75,8 @@ def batch_by(
     """
     truth('batch_by', 'drop_last', drop_last)
     truth('batch_by', 'padded', padded)
+    if multiple_of is not None and not padded:
+        raise ValueError('batch_by: `multiple_of` goes with `padded=True`')
     if size is not None:
         if limit is not None or cost is not None or padded:
             raise ValueError('batch_by: `limit`, `cost` and `padded` do not go with `size`')
@@ -84,7 +90,10 @@ def batch_by(
     if drop_last:
         raise ValueError('batch_by: `drop_last` goes with an int `size` only')
     options = number('batch_by', 'limit', limit, least=0), _plain('cost', cost)
-    return _lists(_by_rule, STOP, AS_WRITTEN, _padded_cost if padded else _cost, *options)
+    if not padded:
+        return _lists(_by_rule, STOP, AS_WRITTEN, _cost, *options)
+    multiple = None if multiple_of is None else integer('batch_by', 'multiple_of', multiple_of, least=1)
+    return _lists(_by_rule, STOP, AS_WRITTEN, _padded_cost, *options, multiple)
 
 
 def _lists(work: Any, *options: Any) -> Lists:
@@ -159,14 +168,19 @@ def _cost(limit: float, cost: Callable[[Any], float]) -> Rule:
     return fits
 
 
-def _padded_cost(limit: float, cost: Callable[[Any], float]) -> Rule:
+def _padded_cost(limit: float, cost: Callable[[Any], float], multiple: int | None) -> Rule:
     largest: float = 0
 
     def fits(values: list[Any], value: Any) -> bool:
         nonlocal largest
         more = cost(value)
-        added = not values or (len(values) + 1) * max(largest, more) <= limit
+        added = not values or (len(values) + 1) * rounded_up(max(largest, more), multiple) <= limit
         largest = max(largest, more) if values and added else more
         return added
 
     return fits
+
+
+def rounded_up(length: float, multiple: int | None) -> float:
+    """The length to which such items are padded."""
+    return length if multiple is None else -(-length // multiple) * multiple

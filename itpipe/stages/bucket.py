@@ -18,6 +18,8 @@ from itpipe._core.steps import Grouping, Pair, State
 from itpipe._engine.factories import factory
 from itpipe._engine.stream import Stage
 
+from .batch import rounded_up
+
 if TYPE_CHECKING:
     from itpipe._engine.stream import Lists
 else:
@@ -37,6 +39,7 @@ def bucket_by(
     window: int | None = None,
     size: int | None = None,
     limit: float | None = None,
+    multiple_of: int | None = None,
 ) -> Lists:
     """Lists of items of similar length, so that padding them wastes little.
 
@@ -51,7 +54,8 @@ def bucket_by(
 
     - `size=32`: the number of items in a list; those at the end may have fewer.
     - `limit=8192`: the number of items times the largest length stays within the limit, as in a padded batch. An item
-      that is over it by itself makes a list of its own.
+      that is over it by itself makes a list of its own. With `multiple_of=8`, the largest length counts as the next
+      multiple of 8, to which `combine_pad(multiple_of=8)` pads.
 
     What is in which list depends on the lengths and on the order only. Lists keep no order. If a run goes on from a
     state, the items in open buckets are made again. If `items` are indices, with `length=lengths.__getitem__`, and a
@@ -74,10 +78,13 @@ def bucket_by(
     is_function('bucket_by', 'length', length)
     most = None if size is None else integer('bucket_by', 'size', size, least=1)
     within = None if limit is None else number('bucket_by', 'limit', limit, least=0)
+    multiple = None if multiple_of is None else integer('bucket_by', 'multiple_of', multiple_of, least=1)
+    if multiple is not None and within is None:
+        raise TypeError('bucket_by: `multiple_of` goes with `limit`')
     work: Any = _by_edges if window is None else _by_window
     bound = _edges(edges) if window is None else integer('bucket_by', 'window', window, least=1)
     state: State = {'lengths': [], 'slots': []}
-    step = Grouping('bucket_by', work, (length, partial(_fits, most, within), bound), state=state)
+    step = Grouping('bucket_by', work, (length, partial(_fits, most, within, multiple), bound), state=state)
     return Lists((step,))
 
 
@@ -91,8 +98,10 @@ def _edges(edges: Any) -> list[float]:
     return result
 
 
-def _fits(size: int | None, limit: float | None, count: int, longest: float) -> bool:
-    return (size is None or count <= size) and (limit is None or count == 1 or count * longest <= limit)
+def _fits(size: int | None, limit: float | None, multiple: int | None, count: int, longest: float) -> bool:
+    if (size is not None and count > size) or limit is None or count == 1:
+        return size is None or count <= size
+    return count * rounded_up(longest, multiple) <= limit
 
 
 def _by_edges(

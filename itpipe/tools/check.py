@@ -23,6 +23,7 @@ from .rules_of_data import DATA_HINTS, DATA_RULES
 from .rules_of_epochs import EPOCH_HINTS, EPOCH_RULES
 from .rules_of_functions import FUNCTION_HINTS, FUNCTION_RULES
 from .rules_of_order import ORDER_HINTS, ORDER_RULES
+from .rules_of_padding import PADDING_RULES
 from .rules_of_pickling import not_picklable
 from .rules_of_workers import WORKER_HINTS, WORKER_RULES
 from .seen import Seen
@@ -31,7 +32,7 @@ from .trial import Trial
 __all__ = ['check']
 
 RULES: list[Callable[[Examined], Iterator[Finding]]] = [
-    *DATA_RULES, *FUNCTION_RULES, *BATCH_RULES, *ORDER_RULES, *EPOCH_RULES, *WORKER_RULES
+    *DATA_RULES, *FUNCTION_RULES, *BATCH_RULES, *PADDING_RULES, *ORDER_RULES, *EPOCH_RULES, *WORKER_RULES
 ]  # fmt: skip
 """Each yields what it finds wrong. A new rule is a function in one of these lists."""
 HINTS: list[Callable[[Examined], Iterator[Finding]]] = [
@@ -49,8 +50,8 @@ KINDS = {
     'fails-in-process', 'global-generator', 'has-more', 'kept-by-each', 'lazy-result', 'length', 'lengths-differ',
     'many-columns', 'many-workers', 'memory', 'no-batches', 'no-combine', 'no-flatten', 'no-seed', 'no-state',
     'no-workers', 'not-batched', 'not-finite', 'not-picklable', 'not-reproducible', 'not-sharded', 'object-array',
-    'one-pass', 'oversubscribed', 'overwrites', 'path-as-source', 'processes-twice', 'python-in-threads', 'raises',
-    'raises-again', 'returns-none', 'same-augmentation', 'same-order', 'shared-file', 'short-epochs',
+    'one-pass', 'over-limit', 'oversubscribed', 'overwrites', 'path-as-source', 'processes-twice', 'python-in-threads',
+    'raises', 'raises-again', 'returns-none', 'same-augmentation', 'same-order', 'shared-file', 'short-epochs',
     'shuffle-after-batch', 'slow-in-front', 'small-buffer', 'table-as-source', 'take-before-shuffle', 'too-cheap',
     'uneven-ranks', 'unordered', 'workers-after-batch',
 }  # fmt: skip

@@ -234,7 +234,7 @@ KINDS = 'exactly one of `threads`, `processes`, `tasks`, `executor` and `workers
         ),
         (
             lambda: batch_by(bach=2),
-            'batch_by: there is no `bach`: it takes `size`, `drop_last`, `limit`, `cost`, `padded`',
+            'batch_by: there is no `bach`: it takes `size`, `drop_last`, `limit`, `cost`, `padded`, `multiple_of`',
         ),
         (lambda: shuffle(window_size=2), f'shuffle: there is no `window_size`: here it is `buffer_size`{MORE}'),
         (

@@ -55,6 +55,7 @@ ELSEWHERE = {
     'tools/rules_of_epochs.py': 'tools/test_check.py',
     'tools/rules_of_functions.py': 'tools/test_check.py',
     'tools/rules_of_order.py': 'tools/test_check.py',
+    'tools/rules_of_padding.py': 'tools/test_check.py',
     'tools/rules_of_pickling.py': 'tools/test_check.py',
     'tools/rules_of_workers.py': 'tools/test_check.py',
     'tools/reruns.py': 'test_testing.py',

@@ -113,6 +113,18 @@ def test_errors_name_the_stage_and_the_item(made):
         ((apply(len),), {}, TypeError, 'batch_by: `size` must be a function, got the stage apply(len)'),
         ((), {'limit': 3, 'cost': len, 'padded': 1}, TypeError, 'batch_by: `padded` must be True or False, got int'),
         ((3,), {'limit': 3}, ValueError, 'batch_by: `limit`, `cost` and `padded` do not go with `size`'),
+        (
+            (),
+            {'limit': 3, 'cost': len, 'multiple_of': 2},
+            ValueError,
+            'batch_by: `multiple_of` goes with `padded=True`',
+        ),
+        (
+            (),
+            {'limit': 3, 'cost': len, 'padded': True, 'multiple_of': 0},
+            ValueError,
+            'batch_by: `multiple_of` must be at least 1, got 0',
+        ),
         ((3,), {'padded': True}, ValueError, 'batch_by: `limit`, `cost` and `padded` do not go with `size`'),
         ((max,), {'drop_last': True}, ValueError, 'batch_by: `drop_last` goes with an int `size` only'),
         (
@@ -147,3 +159,9 @@ def test_items_of_a_batch_that_has_been_handled_are_not_kept(by):
             del item
 
     assert list(source() | by | len) == [2, 2, 2, 2, 1]
+
+
+def test_the_limit_counts_lengths_as_they_are_padded():
+    batches = list(range(1, 30) | batch_by(limit=64, cost=abs, padded=True, multiple_of=8))
+    assert [len(batch) * -(-max(batch) // 8) * 8 for batch in batches][:3] == [64, 64, 64]
+    assert all(len(batch) * -(-max(batch) // 8) * 8 <= 64 for batch in batches)

@@ -10,7 +10,10 @@ from strategies import examples
 from itpipe import Infinite, bucket_by, explain, parallel_map, shuffle, stream, with_rng
 
 numbers = st.lists(st.integers(0, 40), max_size=60)
-rules = st.fixed_dictionaries({}, optional={'size': st.integers(1, 6), 'limit': st.integers(0, 100)}).filter(bool)
+rules = st.one_of(
+    st.fixed_dictionaries({}, optional={'size': st.integers(1, 6), 'limit': st.integers(0, 100)}).filter(bool),
+    st.fixed_dictionaries({'limit': st.integers(0, 100), 'multiple_of': st.integers(1, 9)}),
+)
 kinds = st.one_of(
     st.fixed_dictionaries({'edges': st.lists(st.integers(0, 40), min_size=1, max_size=4, unique=True).map(sorted)}),
     st.fixed_dictionaries({'window': st.integers(1, 20)}),
@@ -29,7 +32,8 @@ def test_each_item_is_in_one_list_and_no_list_is_too_large(items, kind, rule):
     for each in lists:
         assert each
         assert len(each) <= rule.get('size', len(each))
-        assert len(each) == 1 or len(each) * max(each) <= rule.get('limit', 10**6)
+        longest = -(-max(each) // (multiple := rule.get('multiple_of', 1))) * multiple
+        assert len(each) == 1 or len(each) * longest <= rule.get('limit', 10**6)
 
 
 @given(numbers, st.lists(st.integers(0, 40), min_size=1, max_size=4, unique=True).map(sorted), rules)
@@ -162,6 +166,11 @@ ASCENDING = 'bucket_by: `edges` must be ascending, and at least one'
         ({'window': 2}, TypeError('bucket_by: give `size` or `limit`')),
         ({'window': 0, 'size': 1}, ValueError('bucket_by: `window` must be at least 1, got 0')),
         ({'window': 2, 'size': 0}, ValueError('bucket_by: `size` must be at least 1, got 0')),
+        ({'window': 2, 'size': 2, 'multiple_of': 2}, TypeError('bucket_by: `multiple_of` goes with `limit`')),
+        (
+            {'window': 2, 'limit': 2, 'multiple_of': 0},
+            ValueError('bucket_by: `multiple_of` must be at least 1, got 0'),
+        ),
         ({'window': 2, 'limit': -1}, ValueError('bucket_by: `limit` must be at least 0, got -1')),
         (
             {'edges': [2, 2], 'size': 1},

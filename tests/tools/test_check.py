@@ -340,6 +340,10 @@ class PIL:
         return ('L',)
 
 
+def padded_ones(batching, **options):
+    return stream(range(1, 41), seed=0) | ones | batching | combine_pad(ratio=0, **options)
+
+
 def ones(index):
     return np.ones(1 + index % 5, np.int64)
 
@@ -390,6 +394,17 @@ PLANTED = [
     (lambda: batches(range(8), ones, bucket_by(len, window=4, size=2)), 'batched-twice', 'batch_by(4)'),
     (lambda: stream(range(8)) | ones | batch_by(2) | bucket_by(len, window=4, size=2), 'batched-twice', 'bucket_by'),
     (lambda: stream(range(8)) | ones | batch_by(2) | pack(8), 'batched-twice', 'pack(8)'),
+    (lambda: padded_ones(bucket_by(len, window=4, limit=40), multiple_of=16), 'over-limit', 'bucket_by(len'),
+    (
+        lambda: padded_ones(batch_by(limit=40, cost=len, padded=True), edges=[16, 32], lengths=True),
+        'over-limit',
+        'batch_by(limit=40',
+    ),
+    (
+        lambda: padded_ones(bucket_by(len, window=4, limit=40, multiple_of=8), multiple_of=16),
+        'over-limit',
+        'bucket_by(len',
+    ),
     (lambda: batches(Images(), tiles), 'no-flatten', 'batch_by(4)'),
     (lambda: batches(Images(), lambda item: [{'image': item[0]}] * (1 + item[1])), 'no-flatten', 'batch_by(4)'),
     (lambda: batches([list(range(20))] * 8), 'many-columns', 'apply(combine)'),
@@ -831,6 +846,16 @@ GOOD = {
     ),
     'indices of similar length': lambda: (
         stream(range(40)) | bucket_by(lambda n: n % 7, edges=[3], size=4) | parallel_map(ones_of, threads=1)
+    ),
+    'padded to multiples': lambda: padded_ones(bucket_by(len, window=9, limit=64, multiple_of=8), multiple_of=8),
+    'lengths rounded by hand': lambda: padded_ones(
+        bucket_by(lambda item: -(-len(item) // 8) * 8, window=9, limit=64), multiple_of=8
+    ),
+    'another axis': lambda: (
+        stream(range(40), seed=0)
+        | (lambda n: {'ids': np.ones(1 + n % 7), 'vector': np.ones(30)})
+        | batch_by(limit=40, cost=lambda item: len(item['ids']), padded=True)
+        | combine_pad(ratio=0)
     ),
     'rows of tokens': lambda: batches(stream(range(90)) | ones | pack(8)),
     'rows of tokens, read together': lambda: batches(stream(range(90)) | batch_by(10) | ones_of | flatten | pack(8)),
