@@ -149,6 +149,7 @@ def plain_functions(paths: Stream[str], images: Stream[Image], model: Model) -> 
     assert_type(paths | lines, Stream[Iterator[str]])
     assert_type(paths | lines | flatten, Stream[str])
     assert_type(paths | interleave(lines, cycle=2, prefetch=4), Stream[str])
+    assert_type(paths | interleave(lines, cycle=2, processes=True), Stream[str])
     assert_type(paths | batch_by(2) | first, Stream[str])
     assert_type(paths | batch_by(2) | sorted, Stream[list[str]])
     assert_type(images | model, Stream[Image])

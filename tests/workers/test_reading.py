@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pools import await_file
-from running import wait_until
+from running import LIMIT
 
 from itpipe import Infinite, NotPicklable, WorkerCrashed, interleave, stream, with_rng
 
@@ -192,25 +192,22 @@ def test_what_was_open_is_closed_when_the_run_is(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ['0', '1']
 
 
-def test_a_run_can_be_stopped_while_it_waits() -> None:
+def test_a_run_can_be_stopped_while_it_waits(tmp_path: Path) -> None:
+    waits = tmp_path / 'waits'
+
     def read(number: int) -> Iterator[int]:
         yield 0
+        waits.touch()
         threading.Event().wait()
 
     batch_iter = Infinite([0], interleave(read, processes=True))
-    got, errors = [], []
-
-    def consume() -> None:
-        try:
-            got.extend(batch_iter)
-        except RuntimeError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=consume)
+    got: list[int] = []
+    thread = threading.Thread(target=got.extend, args=(batch_iter,))
     thread.start()
-    wait_until(lambda: batch_iter.stats() is not None, 'it has begun')
+    await_file(waits)
     batch_iter.close()
-    thread.join()
+    thread.join(LIMIT)
+    assert not thread.is_alive()
 
 
 def test_the_statistics_count_the_processes() -> None:
