@@ -169,6 +169,7 @@ class _Rows:
             'restarts': meter.restarts,
             'cpu_seconds': meter.read_cpu(),
             'cores': cores(),
+            'loop_busy': meter.loop_busy,
             'tried': tuple(dict.fromkeys(tuple(setting) for setting in meter.tried)),
         })  # fmt: skip
 

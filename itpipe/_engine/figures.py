@@ -85,6 +85,8 @@ class StageFigures(_Counters):
     as only Linux says it."""
     cores: int = 0
     """How many cores they may use."""
+    loop_busy: float = 0.0
+    """With `tasks`: seconds in which their event loop did not wait for anything, so that no other one could go on."""
 
     tried: tuple[tuple[str, int], ...] = ()
     """With `'auto'`: which workers were tried, and how many."""

@@ -21,6 +21,8 @@ CLEAR = 0.05
 """A gain that is worth to be told."""
 ITEMS, SECONDS = 10, 0.5
 """Of fewer, or of less time, no advice is given."""
+LONGEST = 40
+"""Characters of a name in a sentence."""
 IDLE = 1 / 3
 """Workers that are busy for less than this share of the time do not limit by their work."""
 
@@ -93,6 +95,12 @@ class Limits:
             return self._too_early
         if slowest.label == 'cores':
             return 'All cores are busy: more workers do not help, less work would.'
+        if slowest.unit == 'event loop':
+            return (
+                f'`{slowest.label}` limits: it keeps the event loop, in which all its tasks run, busy for'
+                f' {seconds_of(slowest.seconds)} for each {self._unit}. A coroutine must not block: let it'
+                ' await, or use `threads`.'
+            )
         if (idle := self._idle(slowest)) is not None:
             return self._fewer_workers(idle)
         if slowest.workers:
@@ -155,6 +163,8 @@ class Limits:
             gain = self._gain(thread, *split)
             help_ = f'`Infinite`, or `prefetch` as the last stage, would prepare data meanwhile: about +{share(gain)}.'
             return f'The loop limits, and the stages run in its thread. {help_ if gain >= CLEAR else ""}'.rstrip()
+        if kind == 'source':  # the table has no short name of it
+            name = _shortened(max(thread.parts, key=lambda part: part[1])[0].name)
         where = 'the thread of the loop' if thread.thread == 0 else 'one thread'
         if kind == 'stage':
             split = replace(thread, seconds=rest), replace(thread, seconds=seconds / 2)
@@ -178,6 +188,10 @@ def _largest(thread: Resource) -> tuple[str, float, str]:
     return stage.label, seconds, stage.kind
 
 
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST else f'{name[: LONGEST - 1]}…'
+
+
 def _resources(stages: Sequence[StageFigures], taken: LoopFigures) -> list[Resource]:
     loop = taken.worked / taken.items
     threads: dict[int, list[tuple[StageFigures, float]]] = {}
@@ -189,6 +203,9 @@ def _resources(stages: Sequence[StageFigures], taken: LoopFigures) -> list[Resou
             each = sum(stage.worker_seconds) / stage.calls
             seconds = each * used / stage.workers
             result.append(Resource(stage.label, stage.name, seconds, stage.workers, stage.unit, stage=stage))
+            if stage.loop_busy:
+                in_loop = stage.loop_busy / stage.calls * used
+                result.append(Resource(stage.label, stage.name, in_loop, unit='event loop', stage=stage))
             if stage.cpu_seconds and stage.cores and sum(stage.worker_seconds) > 0:
                 share_of_core = min(1.0, stage.cpu_seconds / sum(stage.worker_seconds))
                 busy += each * share_of_core * used / stage.cores

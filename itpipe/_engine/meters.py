@@ -163,6 +163,8 @@ class Meter:
         self.tasks: Callable[[], list[str]] | None = None
         """What Linux calls them, see `seconds_on_cores`."""
         self.cpu_seconds: float | None = None
+        self.loop_busy = 0.0
+        """Of an event loop that runs coroutines: seconds in which it did not wait for anything."""
         self.tried: Sequence[tuple[str, int]] = ()
         """Which workers were tried, and how many, where they are looked for while it runs."""
         self.workers: dict[int, list[float]] = {}

@@ -97,11 +97,30 @@ class Tasks(Pool):
         self._queue, self._end = asyncio.Queue(), asyncio.Event()
         self._serving = [asyncio.create_task(self._serve(number)) for number in range(self.size)]
         self._loop = asyncio.get_running_loop()
+        self._time(getattr(self._loop, '_selector', None))
         self._ready.set()
         await self._end.wait()
         for serving in self._serving:
             serving.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _time(self, selector: Any) -> None:
+        """Count how long the loop does not wait for its selector. One of another library, such as uvloop, has none."""
+        if selector is None:
+            return
+        select, begun = selector.select, None
+
+        def timed(timeout: float | None = None) -> Any:
+            nonlocal begun
+            now = perf_counter()
+            if begun is not None:
+                self.meter.loop_busy += now - begun
+            try:
+                return select(timeout)
+            finally:
+                begun = perf_counter()
+
+        selector.select = timed
 
     async def _serve(self, number: int) -> None:
         while True:

@@ -21,7 +21,7 @@ def stats(*stages: dict[str, Any], items: int = 100, worked: float = 0.0) -> Sta
     for n, stage in enumerate(stages):
         count = stage.get('items_out', items)
         rest = {'items_in': count, 'items_out': count, 'gone': count, 'behind': n + 1 if n + 1 < len(stages) else None}
-        made.append(replace(EMPTY, label=stage['name'], **rest | stage))
+        made.append(replace(EMPTY, **{'label': stage['name']} | rest | stage))
     return Stats(100.0, tuple(made), LoopFigures(items, 100.0 - worked, worked, 0.0))
 
 
@@ -47,6 +47,24 @@ def test_one_process_is_a_process():
     made = stats(pool('load', 100.0, 1, unit='processes'))
     assert made.advice == '`load` limits: with 1 more process about +100 %.'
     assert 'of 1 process ' in str(made)
+
+
+def test_coroutines_that_block_their_event_loop():
+    made = stats(pool('ask', 90.0, 50, unit='tasks', loop_busy=89.0), {'name': 'f', 'seconds': 20.0})
+    assert made.bottleneck == 'ask'
+    assert made.advice == (
+        '`ask` limits: it keeps the event loop, in which all its tasks run, busy for 890 ms for each item.'
+        ' A coroutine must not block: let it await, or use `threads`.'
+    )
+    assert stats(pool('ask', 90.0, 1, unit='tasks', loop_busy=9.0)).advice.startswith('`ask` limits: with 1 more task ')
+
+
+def test_a_source_is_called_as_in_the_table():
+    made = stats({'name': 'Dataset(30 rows: text)', 'label': 'source', 'kind': 'source', 'seconds': 80.0})
+    assert made.bottleneck == 'source'
+    assert made.advice == '`Dataset(30 rows: text)` limits: what is behind it could take items faster.'
+    made = stats({'name': 'x' * 50, 'label': 'source', 'kind': 'source', 'seconds': 80.0})
+    assert made.advice.startswith(f'`{"x" * 39}…` limits')
 
 
 def test_two_that_are_as_slow():

@@ -7,6 +7,7 @@ import pickle
 import threading
 import warnings
 from itertools import islice
+from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import pytest
@@ -15,6 +16,8 @@ from running import LIMIT, raises
 from strategies import examples
 
 from itpipe import Infinite, apply, check, parallel_map, shuffle, stream, take
+from itpipe._engine.functions import NOTHING
+from itpipe._workers.tasks import Tasks
 from itpipe.errors import StallWarning
 
 
@@ -340,3 +343,20 @@ def test_wrong_arguments(make, error, text):
     with pytest.raises(error) as caught:
         make()
     assert str(caught.value) == text
+
+
+def test_the_time_in_which_the_event_loop_does_not_wait_is_counted(monkeypatch):
+    pool, selector = Tasks(1, NOTHING), SimpleNamespace(select=lambda timeout: [timeout])
+    pool._time(selector)
+    times = iter([1.0, 5.0, 7.0, 20.0, 23.0, 24.0])
+    monkeypatch.setattr('itpipe._workers.tasks.perf_counter', lambda: next(times))
+    assert [selector.select(n) for n in range(3)] == [[0], [1], [2]]
+    assert pool.meter.loop_busy == (7 - 5) + (23 - 20)
+    pool._time(None)  # a loop of another library
+    pool.close()
+
+
+def test_a_run_knows_how_long_its_event_loop_was_busy():
+    run = iter(range(8) | parallel_map(squared, tasks=2))
+    assert len(list(run)) == 8
+    assert [stage.loop_busy > 0 for stage in run.stats().stages] == [False, True]
