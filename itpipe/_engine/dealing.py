@@ -164,6 +164,7 @@ def _merged(where: str, entries: Sequence[Any], ranks: int) -> Any:
     if merged is None:
         raise ValueError(
             f'{where}: `states` cannot be merged: behind `shard` there is a step that counts the items of its rank'
-            ' (`take`, `skip`, or a `stage` of your own), which says nothing of another number of ranks'
+            ' (`take`, `skip`, `bucket_by`, `pack`, or a `stage` of your own), which says nothing of another number of'
+            ' ranks'
         )
     return merged

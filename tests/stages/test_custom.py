@@ -364,7 +364,8 @@ def test_behind_shard_a_rank_goes_on_by_itself_only():
     with raises(
         ValueError,
         'merge_states: `states` cannot be merged: behind `shard` there is a step that counts the items of its rank'
-        ' (`take`, `skip`, or a `stage` of your own), which says nothing of another number of ranks',
+        ' (`take`, `skip`, `bucket_by`, `pack`, or a `stage` of your own), which says nothing of another number of'
+        ' ranks',
     ):
         merge_states(states)
 
