@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from running import raises
 
-from itpipe.files import hdf5, zarr
+from itpipe.files import _arrays, hdf5, zarr
 
 
 @pytest.mark.leaves_threads('zarr keeps a thread for its event loop')
@@ -176,3 +176,27 @@ def written_over(path, begin, data):
     with open(path, 'r+b') as file:
         file.seek(begin)
         file.write(data)
+
+
+@pytest.mark.leaves_threads('zarr keeps a thread for its event loop')
+@pytest.mark.parametrize('kind', [hdf5, zarr], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize('rows', [10, 3, 1], ids=lambda rows: f'chunks of {rows}')
+@pytest.mark.parametrize('most', [1 << 20, 100], ids=lambda most: f'{most} bytes')
+def test_a_chunk_is_read_once_for_its_rows(kind, rows, most, tmp_path, monkeypatch):
+    """Unless its rows are too large to be kept. Who changes a row changes no other."""
+    path, data = tmp_path / 'data', np.arange(80).reshape(10, 8)
+    if kind is hdf5:
+        with pytest.importorskip('h5py').File(path, 'w') as file:
+            file.create_dataset('x', data=data, chunks=(rows, 4))
+    else:
+        pytest.importorskip('zarr').create_group(str(path)).create_array('x', data=data, chunks=(rows, 4))
+    monkeypatch.setattr(_arrays, 'BLOCK', most)
+    made, usual = [], _arrays._block_of
+    monkeypatch.setattr(_arrays, '_block_of', lambda *args: made.append(args) or usual(*args))
+    dataset = kind(path, 'x')
+    for n, row in enumerate(dataset):
+        assert row.tolist() == data[n].tolist()
+        row[:] = 0
+    np.testing.assert_array_equal(np.stack([*dataset]), data)
+    blocks = -(-10 // rows) if rows > 1 and rows * 64 <= most else 0
+    assert len(made) == (2 * blocks if blocks > 1 else blocks)

@@ -71,6 +71,8 @@ MORE = {
     'engine/test_lookups.py': 'where items are looked up: the plan of a run, in all its modes',
     'engine/test_states.py': 'states that have been changed by hand: all that is saved and read',
     'files/test_files.py': 'what all of its datasets promise',
+    'files/test_large_files.py': 'files of 100,000 items',
+    'files/test_real_files.py': 'files that are shipped with libraries',
     'files/test_servers.py': 'what they read from servers that fail',
     'image/test_image.py': 'what all of its functions promise',
     'stages/test_shuffle.py': '`shuffle()` of all of a dataset, and runs that begin anywhere',
