@@ -61,8 +61,8 @@ class Infinite(Generic[B]):
     items up in the dataset, calls the transforms for each of them, and combines them. These are the transforms behind
     the last one that is not item-wise, such as `shuffle`; those before it run in the background thread. It is short for
     `parallel_map(… | batch_by(batch_size) | combiner, processes=N)`, see there what a dataset must allow. A negative N
-    counts from the number of usable cores, and `batch_size` must be an int. `'auto'` finds out while it runs whether
-    threads or processes are faster, and how many, see `parallel_map`. The batches are the same.
+    counts from the number of usable cores, 0 is as without workers, and `batch_size` must be an int. `'auto'` finds out
+    while it runs whether threads or processes are faster, and how many, see `parallel_map`. The batches are the same.
 
     An epoch is `for batch in batch_iter` or `for batch in batch_iter()`. It has the next `batches_per_epoch` batches of
     one run. The run goes on from epoch to epoch, also after a `break`. Without `batches_per_epoch`, an epoch has the
@@ -591,7 +591,9 @@ class Infinite(Generic[B]):
 
 def _workers(batch_size: Any, **given: Any) -> dict[str, Any]:
     """The workers that are given, at most one kind."""
-    workers = {name: value for name, value in given.items() if value is not None}
+    workers = {
+        name: value for name, value in given.items() if value is not None and not (type(value) is int and value == 0)
+    }
     if len(workers) > 1:
         raise TypeError(f'Infinite: give only one of {" and ".join(f"`{name}`" for name in workers)}')
     for name, value in workers.items():
@@ -604,8 +606,8 @@ def _workers(batch_size: Any, **given: Any) -> dict[str, Any]:
             )
         if name == 'workers':
             auto('Infinite', value)
-        elif integer('Infinite', name, value) == 0:
-            raise ValueError(f'Infinite: `{name}` must not be 0; leave it out for no workers')
+        else:
+            integer('Infinite', name, value)
     return workers
 
 

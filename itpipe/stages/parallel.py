@@ -16,6 +16,8 @@ from itpipe._engine.factories import factory, function_of
 from itpipe._engine.order import is_by_count
 from itpipe._engine.stream import Stage, only_items
 
+from .items import apply
+
 if TYPE_CHECKING:
     from itpipe._engine.stream import S
     from itpipe._engine.types import AnyFunction, Map, Submits, X, Y
@@ -106,9 +108,14 @@ def parallel_map(
     once, so it must be safe for that. `lookups='main'` leaves all this in the thread of the run, for a dataset that is
     neither. An executor with other processes does not look up in a dataset of more than 256 KiB.
 
-    A negative N counts from the number of usable cores: -1 is all of them, -2 all but one. The workers start with the
-    first item and end with the run. An `Infinite` is one run over all passes of a finite source: the workers stay, with
-    what they have set up and cached, until it is closed. The workers before `cycle` stay for all its passes, too.
+    A negative N counts from the number of usable cores: -1 is all of them, -2 all but one. With `threads=0` or
+    `processes=0` there are no workers, so that an option of a script may say how many: it is the same as `apply(f)`, or
+    as the stage alone. What `on_error`, `retries` and `setup` need is then done by one thread, and `seed_globals` by
+    one process; `timeout` does nothing.
+
+    The workers start with the first item and end with the run. An `Infinite` is one run over all passes of a finite
+    source: the workers stay, with what they have set up and cached, until it is closed. The workers before `cycle` stay
+    for all its passes, too.
 
     The results come in the order of the items. With `ordered=False` they come as they are ready. At most `in_flight`
     items are between input and output. The default is twice the number of workers, or more if cheap items go to
@@ -200,6 +207,13 @@ def parallel_map(
     if seed_globals and batches is not None and not f.steps:
         raise TypeError('parallel_map: `seed_globals` is for functions of items, and there is none before `batch_by`')
     function = function_of('parallel_map', f, args, kwargs, awaited=where == 'tasks')
+    if where in ('threads', 'processes') and given == 0:
+        if policy is None and tries is None and setup is None and not seed_globals:
+            return (
+                Stage(whole.steps) if isinstance(whole, Stage) and not (args or kwargs) else apply(f, *args, **kwargs)
+            )
+        where, given = 'processes' if seed_globals else 'threads', 1
+        timeout, max_tasks_per_worker, restart = None, None, False
     make: Callable[..., Any] = identity
     if where == 'tasks':
         from itpipe._workers.tasks import Awaited
@@ -300,8 +314,8 @@ def _chosen(others: dict[str, Any], **workers: Any) -> tuple[str, Any]:
             raise TypeError(f'parallel_map: `executor` must have a method `submit`, got {type(given).__name__}')
     elif where == 'workers':
         auto('parallel_map', given)
-    elif integer('parallel_map', where, given, least=1 if where == 'tasks' else None) == 0:
-        raise ValueError(f'parallel_map: `{where}` must not be 0; `apply(f)` is the same without workers')
+    else:
+        integer('parallel_map', where, given, least=1 if where == 'tasks' else None)
     return where, given
 
 

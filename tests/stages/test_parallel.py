@@ -27,7 +27,20 @@ import itpipe._workers.inline
 import itpipe._workers.pool
 import itpipe._workers.processes
 import itpipe._workers.window
-from itpipe import apply, batch_by, map_at, parallel_map, prefetch, sample, stream, take, unpack, with_rng
+from itpipe import (
+    apply,
+    batch_by,
+    combine,
+    map_at,
+    parallel_map,
+    prefetch,
+    sample,
+    shuffle,
+    stream,
+    take,
+    unpack,
+    with_rng,
+)
 from itpipe._core.sizes import Bytes
 from itpipe._engine.chain import Chain
 from itpipe._engine.functions import item_function
@@ -645,12 +658,7 @@ def test_a_cluster_forgets_what_a_run_left(dask_threads: Any) -> None:
                 ' got threads, processes'
             ),
         ),
-        ({'threads': 0}, ValueError, 'parallel_map: `threads` must not be 0; `apply(f)` is the same without workers'),
-        (
-            {'processes': 0},
-            ValueError,
-            'parallel_map: `processes` must not be 0; `apply(f)` is the same without workers',
-        ),
+        ({'tasks': 0}, ValueError, 'parallel_map: `tasks` must be at least 1, got 0'),
         ({'threads': 1.5}, TypeError, 'parallel_map: `threads` must be an int, got float'),
         ({'threads': True}, TypeError, 'parallel_map: `threads` must be an int, got bool'),
         ({'processes': '2'}, TypeError, 'parallel_map: `processes` must be an int, got str'),
@@ -718,3 +726,45 @@ def test_a_size_is_no_number_of_items() -> None:
     made = parallel_map(abs, threads=2, in_flight='3B')
     assert made == pickle.loads(pickle.dumps(made)) == parallel_map(abs, threads=2, in_flight='3B')
     assert made != parallel_map(abs, threads=2, in_flight=3)
+
+
+@pytest.mark.parametrize('kind', ['threads', 'processes'])
+def test_no_workers_are_the_function_alone(kind):
+    """As `num_workers=0` of a DataLoader, so that a script has one line for any number."""
+
+    def noisy(x, rng):
+        threads.add(threading.current_thread())
+        return x + rng.random()
+
+    def pipelines(**workers):
+        numbers = stream(range(9), seed=3) | shuffle(4)
+        yield numbers | parallel_map(pow, 2, in_flight=3, **workers)
+        yield numbers | parallel_map(with_rng(noisy), **workers)
+        yield numbers | parallel_map(with_rng(noisy) | batch_by(2) | combine, lookups='main', **workers)
+
+    threads = set()
+    without = list(pipelines(**{kind: 0}))
+    results = [list(map(repr, made)) for made in without]
+    assert threads == {threading.current_thread()}
+    assert results == [list(map(repr, made)) for made in pipelines(threads=2)]
+    assert repr(without[0]) == 'stream(range(0, 9), seed=3) | shuffle(4) | apply(pow, 2)'
+    for alone, beside in zip(without, pipelines(threads=2), strict=True):
+        run = iter(alone)
+        next(run)
+        assert list(map(repr, beside.resume(run.state_dict()))) == list(map(repr, run))
+    whole = noted = apply(abs) | apply(str)
+    assert list([-1] | parallel_map(whole, **{kind: 0})) == ['1']
+    assert whole == noted
+    with raises(TypeError, 'parallel_map: `f` must be item-wise, but `shuffle()` is not'):
+        parallel_map(shuffle(), **{kind: 0})
+
+
+def test_without_workers_one_does_what_needs_one():
+    def f(x, setup=0):
+        return 1 / (x + setup)
+
+    run = iter(range(4) | parallel_map(f, processes=0, on_error='skip', timeout=5, max_tasks_per_worker=1))
+    assert list(run) == [1.0, 0.5, 1 / 3]
+    assert [each.ordinal for each in run.dropped] == [0]
+    assert list(range(3) | parallel_map(f, threads=0, setup=lambda: 1)) == [1.0, 0.5, 1 / 3]
+    assert list(range(1, 3) | parallel_map(f, threads=0, retries=1, retry_on=OSError)) == [1.0, 0.5]

@@ -254,7 +254,6 @@ def test_infinite_without_functions_still_looks_items_up_in_workers() -> None:
                 ' use `parallel_map` for the functions of items'
             ),
         ),
-        ({'threads': 0, 'batch_size': 2}, ValueError, 'Infinite: `threads` must not be 0; leave it out for no workers'),
         ({'processes': 1.5, 'batch_size': 2}, TypeError, 'Infinite: `processes` must be an int, got float'),
     ],
 )
@@ -266,3 +265,12 @@ def test_infinite_refuses_what_cannot_be(options: Any, error: type[Exception], t
 
 def test_a_take_of_batches() -> None:
     assert list(range(9) | parallel_map(batch_by(2), threads=2) | take(2)) == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize('options', [{'threads': 0}, {'processes': 0}, {'threads': 0, 'processes': 0}])
+def test_no_workers_are_as_if_none_were_given(options):
+    with Infinite(range(5), abs, batch_size=2, **options) as without, Infinite(range(5), abs, batch_size=2) as plain:
+        assert repr(without) == repr(plain)
+        assert [batch.tolist() for batch in without] == [[0, 1], [2, 3], [4]]
+    with Infinite(range(3), abs, **options) as batch_iter:
+        assert list(batch_iter) == [0, 1, 2]

@@ -559,11 +559,6 @@ WRONG = [
         TypeError,
         'parallel_map: give exactly one of `threads`, `processes`, `tasks`, `executor` and `workers`, got none of them',
     ),
-    (
-        lambda: parallel_map(abs, threads=0),
-        ValueError,
-        'parallel_map: `threads` must not be 0; `apply(f)` is the same without workers',
-    ),
     (lambda: sample([]), ValueError, 'sample: `sequence` must not be empty'),
     (lambda: mix(3), TypeError, 'mix: `streams[0]` must be iterable, got int'),
     (lambda: zip_with(3), TypeError, 'zip_with: `others[0]` must be iterable, got int'),
