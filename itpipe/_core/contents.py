@@ -138,8 +138,11 @@ class _Hashing:
         return self.pickled(value)
 
     def pickled(self, value: Any) -> Iterator[Any]:
-        """What pickle would save of an object, and what a decorator has wrapped."""
+        """What pickle would save of an object, or what it says that it is made of, and what a decorator has wrapped."""
         self.plain = False
+        if (made_of := getattr(type(value), '_made_of', None)) and type(value).__module__.startswith('itpipe.'):
+            yield self.of(made_of(value))
+            return
         if isinstance(wrapped := getattr(value, '__wrapped__', None), FunctionType):
             yield self.of(wrapped)
         try:

@@ -61,7 +61,7 @@ class Indexed(Joined):
         self._open, self._load = Kept(_Opened), Kept(load)
         folder = None if index == BESIDE else index
         self._stored_at = [] if index is None else [path_of(name, path, folder) for path in paths]
-        self._made_of: list[Identity] = []
+        self._identities: list[Identity] = []
         """What each file was when its index was made."""
         self._in_memory: dict[int, Arrays] = {}
         """The indices that are in no file, by the numbers of the parts."""
@@ -94,7 +94,7 @@ class Indexed(Joined):
                             failed = failed or error
             made_of.append(identity)
             sizes.append(self.count(arrays))
-        self._made_of, self._in_memory = made_of, in_memory
+        self._identities, self._in_memory = made_of, in_memory
         if failed is not None:
             warn(
                 f'{self.name}: where the items are is kept in memory only, as it cannot be stored: {failed}',
@@ -102,11 +102,16 @@ class Indexed(Joined):
             )
         return sizes
 
+    def _made_of(self) -> Any:
+        """What a `cache` behind it depends on: not on where the index is kept."""
+        len(self)  # finds out what the files are
+        return self.name, self.paths, self._identities
+
     def arrays(self, part: int) -> Arrays:
         """The index of this file."""
         if part not in self._in_memory:
             try:
-                return self._stored(part, self._made_of[part])
+                return self._stored(part, self._identities[part])
             except UNUSABLE:
                 with reading(self.paths[part], 'the index'):
                     self._in_memory[part] = self._found(self.paths[part])
@@ -117,7 +122,7 @@ class Indexed(Joined):
         path = self.paths[part]
         try:  # not by a context manager, which would take as long as the rest
             opened = self._open(path)
-            if (now := opened.state()) != self._made_of[part][1:] and not self._holds_for(part, now):
+            if (now := opened.state()) != self._identities[part][1:] and not self._holds_for(part, now):
                 raise OSError(f'{self.name}: the file was changed since it was looked where its items are')
             data = opened.read(begin, size, more)
             if len(data) < size:

@@ -1,11 +1,13 @@
 """Rows of arrays in HDF5 and Zarr files."""
 
 import os
+from traceback import walk_tb
 
 import numpy as np
 import pytest
 from running import raises
 
+from itpipe._core.tracebacks import related
 from itpipe.files import _arrays, hdf5, zarr
 
 
@@ -200,3 +202,25 @@ def test_a_chunk_is_read_once_for_its_rows(kind, rows, most, tmp_path, monkeypat
     np.testing.assert_array_equal(np.stack([*dataset]), data)
     blocks = -(-10 // rows) if rows > 1 and rows * 64 <= most else 0
     assert len(made) == (2 * blocks if blocks > 1 else blocks)
+
+
+def test_an_error_at_a_url_holds_nothing_of_h5py(tmp_path):
+    """Its objects take a lock when they go, which a thread that reads through fsspec holds while it waits for another
+    thread. The error may go there."""
+    h5py = pytest.importorskip('h5py')
+    system = pytest.importorskip('fsspec').filesystem('memory')
+    with h5py.File(tmp_path / 'a.h5', 'w') as file:
+        file.create_dataset('x', data=np.arange(100).reshape(10, 10), chunks=(2, 10), fletcher32=True)
+        begin = file['x'].id.get_chunk_info(2).byte_offset
+    written_over(tmp_path / 'a.h5', begin, bytes(8) + b'x')
+    try:
+        system.pipe('/itpipe/a.h5', (tmp_path / 'a.h5').read_bytes())
+        system.pipe('/itpipe/b.h5', b'no file of this kind')
+        for read in (lambda: hdf5('memory://itpipe/a.h5', 'x')[5], lambda: len(hdf5('memory://itpipe/b.h5', 'x'))):
+            with pytest.raises(OSError, match=r'.') as caught:
+                read()
+            frames = [frame for each in related(caught.value) for frame, _ in walk_tb(each.__traceback__.tb_next)]
+            held = [value for frame in frames for value in frame.f_locals.values()]
+            assert not [value for value in held if type(value).__module__.startswith('h5py')]
+    finally:
+        system.rm('/itpipe', recursive=True)

@@ -9,7 +9,7 @@ import pytest
 from data_files import lines_of, tar_of
 from running import raises, through_json
 
-from itpipe import parallel_map, shuffle, stream, take
+from itpipe import cache, parallel_map, shuffle, stream, take
 from itpipe.files import _indexed, jsonl, lines, tar
 from itpipe.files._indexed import Indexed, check_index
 
@@ -197,6 +197,34 @@ def test_files_at_urls(tmp_path, searched):
         assert searched == ['a.tar'] * 2
     finally:
         system.rm('/itpipe', recursive=True)
+
+
+def test_a_cache_stays_when_the_index_is_stored(tmp_path):
+    """It is made anew when a file has changed."""
+    path, made = lines_of(tmp_path / 'a.txt', [1, 2, 3]), []
+
+    def kept(**options):
+        made.clear()
+        assert list(stream(lines(path, **options)) | logged(made) | cache(tmp_path / 'kept')) == ['1', '2', '3']
+        return len(made)
+
+    assert [kept(), kept(), kept(index='beside'), kept(index='beside')] == [3, 0, 0, 0]
+    os.utime(path, ns=(0, 0))
+    assert [kept(), kept(index='beside')] == [3, 0]
+
+
+class logged:
+    """A function that leaves what it got in a list, which a cache takes for no part of it."""
+
+    def __init__(self, found):
+        self.found = found
+
+    def __call__(self, item):
+        self.found.append(item)
+        return item
+
+    def __reduce__(self):
+        return logged, ()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
