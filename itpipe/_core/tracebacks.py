@@ -8,7 +8,7 @@ from types import CodeType, FunctionType, TracebackType
 from typing import Any, NamedTuple
 
 __all__ = [
-    'Frame', 'add_note', 'frames_of', 'made_of', 'members', 'notes_of', 'own', 'position_of', 'related',
+    'Frame', 'add_note', 'fold_own', 'frames_of', 'made_of', 'members', 'notes_of', 'own', 'position_of', 'related',
     'without_values',
 ]  # fmt: skip
 
@@ -76,6 +76,22 @@ def add_note(error: BaseException, text: str) -> None:
 def without_values(tb: TracebackType | None) -> TracebackType | None:
     """A traceback that prints like this one, but keeps none of its frames alive."""
     return made_of(list(islice(frames_of(tb), MAX_FRAMES)))
+
+
+def fold_own(error: BaseException) -> None:
+    """Let IPython and pytest leave itpipe's own frames out of the error's traceback. Python itself prints all.
+
+    They look for a local variable with this name in each frame, and show at least the last one.
+    """
+    for each in related(error):
+        tb = each.__traceback__
+        while tb is not None:
+            frame, tb = tb.tb_frame, tb.tb_next
+            if str(frame.f_globals.get('__name__')).startswith('itpipe.'):
+                local: Any = frame.f_locals
+                if isinstance(local, dict):  # before Python 3.13, a copy, which would keep values and the error alive
+                    local.clear()
+                local['__tracebackhide__'] = True
 
 
 def frames_of(tb: TracebackType | None) -> Iterator[Frame]:

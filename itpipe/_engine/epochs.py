@@ -16,6 +16,7 @@ from itpipe._core.notes import close_after
 from itpipe._core.rng import fresh_seed
 from itpipe._core.show import format_step
 from itpipe._core.steps import AsRun, ItemStep, State, Step
+from itpipe._core.tracebacks import fold_own
 
 from .chain import is_running, item_again
 from .epoch_run import Cursor, EpochRun
@@ -327,12 +328,15 @@ class Epoch(Iterator[B]):
     def __next__(self) -> B:
         try:
             return next(self._batches)
-        except ValueError as error:
+        except StopIteration:
+            raise
+        except BaseException as error:
             if is_running(error):
                 raise RuntimeError(
                     'Infinite: two threads have asked one epoch for a batch at the same time, or the epoch has asked'
                     ' itself; let each thread iterate over the Infinite by itself, they share its batches'
                 ) from None
+            fold_own(error)
             raise
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from itpipe._core.notes import close_after
 from itpipe._core.show import format_steps, shortened
 from itpipe._core.snapshots import snapshot
 from itpipe._core.steps import State
+from itpipe._core.tracebacks import fold_own
 from itpipe.errors import Dropped
 
 from .chain import B, Chain, is_running
@@ -62,6 +63,7 @@ class Run(Iterator[B]):
                 ) from None
             self._chain.note_index(error)
             close_after(error, self.close)
+            fold_own(error)
             raise
         probe.left -= 1
         chain = self._chain

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import environment, start_script
+from running import environment, run_script, start_script
 
+from itpipe import Infinite, apply, parallel_map
 from itpipe._core.tracebacks import Frame, add_note, frames_of, made_of, notes_of, without_values
 
 
@@ -350,3 +351,88 @@ class TestNotes:
         assert notes_of(error) == []
         add_note(error, 'a')
         assert notes_of(error) == ['a']
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What IPython and pytest leave out
+
+
+def wrong(x):
+    return {'a': x}['b']
+
+
+def shown(error):
+    """The functions in the traceback that IPython and pytest show."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return [frame.f_code.co_name for frame in frames if not frame.f_locals.get('__tracebackhide__')]
+
+
+@pytest.mark.parametrize('options', [{'prefetch': 0}, {}, {'threads': 2}, {'processes': 1}], ids=str)
+def test_frames_of_itpipe_are_left_out_by_those_who_look_for_that(options):
+    with Infinite(range(4), wrong, batch_size=2, **options) as batches, pytest.raises(KeyError) as caught:
+        next(iter(batches))
+    error = caught.value
+    assert shown(error) == ['test_frames_of_itpipe_are_left_out_by_those_who_look_for_that', 'wrong']
+    assert error.__notes__ == ['itpipe: raised in apply(wrong), item 0']
+    assert ''.join(traceback.format_exception(error)).count('/itpipe/') > 5  # Python itself shows all
+
+
+@pytest.mark.parametrize('made', [lambda: range(4) | apply(wrong), lambda: range(4) | parallel_map(wrong, threads=1)])
+def test_frames_of_a_stream_are_left_out(made):
+    with pytest.raises(KeyError) as caught:
+        next(iter(made()))
+    assert shown(caught.value) == ['test_frames_of_a_stream_are_left_out', 'wrong']
+
+
+def test_frames_of_the_errors_before_are_left_out():
+    def ends(x):
+        next(iter(()))
+
+    with pytest.raises(RuntimeError) as caught:
+        list([1] | apply(ends))
+    assert shown(caught.value.__cause__) == ['ends']
+
+
+def test_frames_that_are_left_out_keep_nothing():
+    class Large:
+        pass
+
+    kept = []
+
+    def fails(x):
+        value = Large()
+        kept.append(weakref.ref(value))
+        raise KeyError(x)
+
+    def run():
+        with pytest.raises(KeyError), Infinite(range(4), fails, batch_size=2, prefetch=0) as batches:
+            next(iter(batches))
+
+    gc.disable()
+    try:
+        run()
+        assert kept[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_ipython_shows_the_cell_and_the_function(tmp_path):
+    pytest.importorskip('IPython')
+    script = """
+        import os, sys
+        os.environ['IPYTHONDIR'] = sys.argv[1]
+        from IPython.core.interactiveshell import InteractiveShell
+        shell = InteractiveShell.instance(colors='nocolor')
+        shell.run_cell('''
+        from itpipe import Infinite
+        def wrong(x):
+            return {'a': x}['b']
+        with Infinite(range(4), wrong, batch_size=2, threads=2) as batches:
+            list(batches)
+        ''')
+    """
+    text = run_script(script, tmp_path)
+    assert '/itpipe/' not in text
+    assert 'skipping hidden' in text
+    assert "return {'a': x}['b']" in text
+    assert 'itpipe: raised in apply(wrong), item 0' in text
