@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from ._core.checks import auto, integer, positive, truth
+from ._core.checks import auto, integer, not_async, positive, truth
 from ._core.instead import check_options, check_text, check_transform, did_you_mean, no_attribute
 from ._core.keys import keys_of, ordinals
 from ._core.rng import check_seed
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from ._engine.stats import Stats
     from ._engine.tracing import Tracing
-    from ._engine.types import AnyFunction, Running
+    from ._engine.types import AnyFunction, AnyIterable, Running
     from ._views.picture import Picture
     from .errors import Dropped
 
@@ -125,15 +125,15 @@ class Infinite(Generic[B]):
     """
 
     @overload
-    def __init__(self, source: Iterable[B], **options: Unpack[Running]) -> None: ...
+    def __init__(self, source: AnyIterable[B], **options: Unpack[Running]) -> None: ...
     @overload
     def __init__(
-        self: Infinite[Any], source: Iterable[Any], transform: Any, /, *transforms: Any, **options: Unpack[Running]
+        self: Infinite[Any], source: AnyIterable[Any], transform: Any, /, *transforms: Any, **options: Unpack[Running]
     ) -> None: ...
     @overload
     def __init__(
         self: Infinite[Any],
-        source: Iterable[Any],
+        source: AnyIterable[Any],
         *transforms: Any,
         batch_size: int | Callable[[list[Any], Any], object] | None,
         **options: Unpack[Running],
@@ -141,7 +141,7 @@ class Infinite(Generic[B]):
     @overload
     def __init__(
         self,
-        source: Iterable[Any],
+        source: AnyIterable[Any],
         *transforms: Any,
         batch_size: int | Callable[[list[Any], Any], object],
         drop_last: bool = False,
@@ -162,7 +162,7 @@ class Infinite(Generic[B]):
     ) -> None: ...
     def __init__(
         self,
-        source: Iterable[Any],
+        source: AnyIterable[Any],
         *transforms: Any,
         batch_size: int | Callable[[list[Any], Any], object] | None = None,
         drop_last: bool = False,
@@ -655,6 +655,7 @@ def _stays(step: Any) -> bool:
 
 
 def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:
+    not_async('Infinite: `combiner`', combiner)
     if not kwargs:
         return as_stage(combiner, 'Infinite: `combiner`')
     from .stages.pad import combine_pad

@@ -56,17 +56,24 @@ def is_function(where: str, name: str, value: Any) -> Callable[..., Any]:
     return value  # type: ignore[no-any-return]
 
 
-def not_async(what: str, function: Any) -> None:
-    """Raise TypeError for a coroutine function or an async generator function; the message begins with `what`."""
+def not_async(what: str, function: Any, generators: bool = False) -> None:
+    """Raise TypeError for a coroutine function or an async generator function; the message begins with `what`.
+
+    With `generators`, the second is right, as what it yields may be read.
+    """
     while isinstance(function, (partial, staticmethod, _CACHED)):
         function = function.func if isinstance(function, partial) else function.__wrapped__
     for called in (function, getattr(type(function), '__call__', None)):  # noqa: B004
-        if iscoroutinefunction(called) or isasyncgenfunction(called):
-            kind = 'an async generator function' if isasyncgenfunction(called) else 'a coroutine function (`async def`)'
+        if isasyncgenfunction(called) and not generators:
             raise TypeError(
-                f'{what} must be a function that returns its result, got {kind}, which nothing here would await;'
-                ' `parallel_map(f, tasks=…)` awaits a coroutine function, for many items at once; elsewhere, a plain'
-                ' function may run it, such as `lambda x: asyncio.run(f(x))`'
+                f'{what} must be a function that returns its result, got an async generator function, which nothing'
+                ' here would read; `apply(f) | flatten` and `interleave(f)` give what it yields'
+            )
+        if iscoroutinefunction(called):
+            raise TypeError(
+                f'{what} must be a function that returns its result, got a coroutine function (`async def`), which'
+                ' nothing here would await; `parallel_map(f, tasks=…)` awaits it, for many items at once; elsewhere, a'
+                ' plain function may run it, such as `lambda x: asyncio.run(f(x))`'
             )
 
 

@@ -18,7 +18,7 @@ from .functions import Blames, ItemFunction, Keyed
 from .iterators import is_iterable
 from .source import MadeOf, Opened
 from .state_checks import check_position, key_test
-from .stream import Stage, Stream, stream
+from .stream import Stage, Stream, not_iterable, stream
 
 if TYPE_CHECKING:
     from .chain import Chain
@@ -38,8 +38,7 @@ def branches_of(where: str, name: str, iterables: Iterable[Any]) -> tuple[Stream
     result = []
     for n, iterable in enumerate(iterables):
         if isinstance(iterable, Stage) or not is_iterable(iterable):
-            got = 'a Stage' if isinstance(iterable, Stage) else type(iterable).__name__
-            raise TypeError(f'{where}: `{name}[{n}]` must be iterable, got {got}')
+            raise TypeError(f'{where}: `{name}[{n}]` must be iterable, got {not_iterable(iterable)}')
         if isinstance(iterable, (list, tuple)) and iterable and all(isinstance(each, Stream) for each in iterable):
             kind = type(iterable).__name__
             raise TypeError(f'{where}: `{name}[{n}]` is a {kind} of streams; give them one by one: `{where}(*streams)`')

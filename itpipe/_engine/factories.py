@@ -77,11 +77,18 @@ def _arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def function_of(
-    where: str, f: Any, args: tuple[Any, ...] = (), kwargs: Any = None, name: str = 'f', awaited: bool = False
+    where: str,
+    f: Any,
+    args: tuple[Any, ...] = (),
+    kwargs: Any = None,
+    name: str = 'f',
+    awaited: bool = False,
+    read: bool = False,
 ) -> Function:
     """A function of an item as the user gave it: a callable or an item-wise stage, with further arguments.
 
-    It may only be a coroutine function where what it returns is `awaited`.
+    It may only be a coroutine function where what it returns is `awaited`, and an async generator function where what
+    that gives may be `read`.
     """
     if isinstance(f, Stage):
         steps = only_items(where, f, name)
@@ -93,5 +100,5 @@ def function_of(
     if not callable(f):
         raise TypeError(f'{where}: `{name}` must be a function or an item-wise stage, got {type(f).__name__}')
     if not awaited:
-        not_async(f'{where}: `{name}`', f)
+        not_async(f'{where}: `{name}`', f, generators=read)
     return Function(f, args, kwargs or {})

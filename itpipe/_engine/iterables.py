@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
@@ -16,7 +16,7 @@ from itpipe._core.show import format_call, format_value, same
 from itpipe.errors import NotRestartable
 
 from .indexing import Indices, LookUp, has_index, index_agrees, is_cheap, length, note_source, only_index, run_begins
-from .iterators import is_plain, may_rewind, pick, without_first
+from .iterators import is_one_shot, is_plain, iterator_of, may_rewind, pick, without_first
 from .samplers import Samplers, SamplersPass, is_sampler
 from .source import Numbered, Opened
 from .source_states import Rewinder, has_epochs, has_states, warn_of_buffer
@@ -42,9 +42,9 @@ class Items:
 
     ordered = True
 
-    def __init__(self, iterable: Iterable[Any], seed: int | None = None, reread: bool = False):
+    def __init__(self, iterable: Any, seed: int | None = None, reread: bool = False):
         self.iterable, self.seed, self.reread = iterable, seed, reread
-        self.one_shot = isinstance(iterable, Iterator)
+        self.one_shot = is_one_shot(iterable)
         self.samplers = Samplers(iterable) if is_sampler(iterable) and not has_states(iterable) else None
         self.random = self.samplers is not None and self.samplers.random
         if self.samplers is not None:
@@ -61,15 +61,15 @@ class Items:
     def open(self, seeds: Seeds, stop: Stop) -> Opened:
         self._check()
         if has_states(self.iterable):
-            return _OpenedWithStates(self, seeds.pass_)
+            return _OpenedWithStates(self, seeds.pass_, stop)
         if self.samplers is not None:
             return _OpenedSampler(self.samplers, seeds.pass_, partial(_drawn, seeds.next_step('sampler')), stop)
         if not self.indexed():
-            return Numbered(self.read, self.pick)
+            return Numbered(partial(self.read, stop), self.pick)
         run_begins(self.iterable, seeds.pass_)
         look_up = LookUp(self.iterable, self._where)
         agrees = partial(index_agrees, self.iterable)
-        return Numbered(self.read, self.pick, list, self._read_indices, look_up, agrees)
+        return Numbered(partial(self.read, stop), self.pick, list, self._read_indices, look_up, agrees)
 
     @property
     def lasting(self) -> bool:
@@ -121,14 +121,14 @@ class Items:
             if not self.reread:
                 warn_of_buffer(self.iterable)
 
-    def read(self, start: int) -> Iterator[Pair]:
+    def read(self, stop: Stop, start: int) -> Iterator[Pair]:
         """The items from the one at `start` on."""
-        return enumerate(self.iterable) if start == 0 and is_plain(self.iterable) else self.follow(start)
+        return enumerate(self.iterable) if start == 0 and is_plain(self.iterable) else self.follow(stop, start)
 
     def _read_indices(self, start: int) -> Indices:
         return Indices(start, [range(start, length(self.iterable) or 0)])
 
-    def follow(self, start: int, begin: int = 0) -> Iterator[Pair]:
+    def follow(self, stop: Stop, start: int, begin: int = 0) -> Iterator[Pair]:
         """The items from the one at `start` on, where the iterable itself begins with the one at `begin`."""
         from .run import Run  # which takes all that runs
 
@@ -138,7 +138,7 @@ class Items:
         iterator: Any = None
         self.running.append(None)
         try:
-            iterator = iter(self.iterable)
+            iterator = iterator_of(self.iterable, stop)
             items = self._once_more(iterator) if again else iterator
             made_of = self.iterable if begin == 0 and not self.reread else None
             for number, value in enumerate(without_first(start - begin, items, made_of), start):
@@ -218,7 +218,7 @@ class _OpenedSampler(Numbered):
 
     def __init__(self, samplers: Samplers, pass_: int, seed: Callable[[], int], stop: Stop):
         items = Items(SamplersPass(samplers, pass_, seed, stop))
-        super().__init__(items.read, items.pick)
+        super().__init__(partial(items.read, stop), items.pick)
         self.samplers, self.pass_ = samplers, pass_
 
     def start(self, entry: Any = None) -> Iterator[Pair]:
@@ -236,9 +236,9 @@ class _OpenedWithStates(Numbered):
 
     stateful = True
 
-    def __init__(self, items: Items, pass_: int):
-        super().__init__(items.read, self._pick)
-        self.items, self.pass_ = items, pass_
+    def __init__(self, items: Items, pass_: int, stop: Stop):
+        super().__init__(partial(items.read, stop), self._pick)
+        self.items, self.pass_, self.stop = items, pass_, stop
         self.states: deque[tuple[int, Any]] = deque()
         """States, each with the number of items before it."""
         self.made = 0
@@ -268,7 +268,7 @@ class _OpenedWithStates(Numbered):
         key: Any
         items.running.append(None)
         try:
-            for key, value in items.follow(self.position, 0 if only_index(iterable) else number):
+            for key, value in items.follow(self.stop, self.position, 0 if only_index(iterable) else number):
                 self.made = key + 1
                 if self.tracked and not items.reread and (asked := perf_counter()) >= due:
                     self.states.append((key + 1, deepcopy(iterable.state_dict())))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -13,7 +13,20 @@ from itpipe.errors import NotRestartable
 
 from .indexing import has_index, index_agrees, items_from, length
 
-__all__ = ['is_iterable', 'is_plain', 'iterate', 'may_rewind', 'pick', 'without_first']
+if TYPE_CHECKING:
+    from .waiting import Stop
+
+__all__ = [
+    'is_async',
+    'is_iterable',
+    'is_one_shot',
+    'is_plain',
+    'iterate',
+    'iterator_of',
+    'may_rewind',
+    'pick',
+    'without_first',
+]
 
 _PLAIN: Final = frozenset({list, tuple, range, str, bytes, dict, set, frozenset, np.ndarray})
 _EXAMPLES: Final[list[Any]] = [[], (), 'a', 'é', b'', range(1), range(2**70), np.zeros(1)]
@@ -37,14 +50,37 @@ def is_plain(iterable: object) -> bool:
 
 
 def is_iterable(value: object) -> bool:
-    """Whether `iter` takes the value. For arrays that depends on their shape."""
+    """Whether `iterator_of` takes the value. For arrays that depends on their shape."""
+    return (_has_iter(value) and getattr(value, 'ndim', 1) != 0) or is_async(value)
+
+
+def is_async(value: object) -> bool:
+    """Whether only `async for` takes the value."""
+    return not _has_iter(value) and hasattr(type(value), '__aiter__')
+
+
+def _has_iter(value: object) -> bool:
     kind = type(value)
-    return bool(getattr(kind, '__iter__', None) or hasattr(kind, '__getitem__')) and getattr(value, 'ndim', 1) != 0
+    return bool(getattr(kind, '__iter__', None) or hasattr(kind, '__getitem__'))
 
 
-def iterate(iterable: Any) -> Iterator[Any]:
-    """The items, as by `iter`, but an IndexError of an item is not taken for the end."""
-    return iter(iterable) if is_plain(iterable) else without_first(0, iter(iterable), iterable)
+def is_one_shot(value: object) -> bool:
+    """Whether it is an iterator, and so probably can be read once only."""
+    return isinstance(value, Iterator) or (is_async(value) and isinstance(value, AsyncIterator))
+
+
+def iterator_of(iterable: Any, stop: Stop | None = None) -> Any:
+    """An iterator over the items, as by `iter`, also of an async iterable. There, a call of `stop` ends the waits."""
+    if not is_async(iterable):
+        return iter(iterable)
+    from .async_items import awaited  # it takes time, and not everybody needs it
+
+    return awaited(iterable, stop)
+
+
+def iterate(iterable: Any, stop: Stop | None = None) -> Iterator[Any]:
+    """The items, as by `iterator_of`, but an IndexError of an item is not taken for the end."""
+    return iter(iterable) if is_plain(iterable) else without_first(0, iterator_of(iterable, stop), iterable)
 
 
 def without_first(count: int, iterator: Any, iterable: Any) -> Any:
@@ -74,13 +110,14 @@ def _read_by_index(iterator: Any) -> tuple[Any, int] | None:
 
 def may_rewind(iterator: Any) -> bool:
     """Whether its `__iter__` does more than to return the iterator: then it may begin anew."""
-    code = getattr(getattr(type(iterator), '__iter__', None), '__code__', None)
+    name = '__aiter__' if is_async(iterator) else '__iter__'
+    code = getattr(getattr(type(iterator), name, None), '__code__', None)
     return code is not None and code.co_code != _RETURNS_ITSELF
 
 
 def pick(iterable: Any, keys: Sequence[Any]) -> dict[Any, Any]:
     """The items with these numbers, found by iterating up to the last of them."""
-    if isinstance(iterable, Iterator):  # they are behind it, or have to be left in it
+    if is_one_shot(iterable):  # they are behind it, or have to be left in it
         raise NotRestartable(f'cannot make items of {format_value(iterable)} again: it is a one-shot iterator')
     wanted, last = set(keys), max(keys, default=-1)
     return {key: value for key, value in enumerate(islice(iterate(iterable), last + 1)) if key in wanted}

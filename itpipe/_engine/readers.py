@@ -16,7 +16,7 @@ from itpipe._core.steps import MISSING, Pair
 from .background import Background
 from .functions import ItemFunction
 from .indexing import has_index, index_agrees
-from .iterators import is_iterable, without_first
+from .iterators import is_iterable, iterator_of, without_first
 from .meters import Meter
 from .threads import close_outside
 from .waiting import Stop
@@ -28,10 +28,10 @@ OPEN: Final = 2
 items are gone, and others are read meanwhile."""
 
 
-def shard_items(read: ItemFunction, name: str, pair: Pair, n: int) -> Iterator[Pair]:
+def shard_items(read: ItemFunction, name: str, pair: Pair, n: int, stop: Stop | None = None) -> Iterator[Pair]:
     """The items of a shard from the n-th on, with their keys. In errors, `name` is what reads it."""
     if pair[1] is not MISSING:
-        yield from _items(read(*pair), name, pair, n)
+        yield from _items(read(*pair), name, pair, n, stop)
 
 
 def some_items(read: ItemFunction, name: str, pair: Pair, numbers: Sequence[int]) -> Iterator[Pair]:
@@ -44,12 +44,12 @@ def some_items(read: ItemFunction, name: str, pair: Pair, numbers: Sequence[int]
     return (item for n, item in enumerate(first) if n in wanted)
 
 
-def _items(found: Any, name: str, pair: Pair, n: int) -> Iterator[Pair]:
+def _items(found: Any, name: str, pair: Pair, n: int, stop: Stop | None = None) -> Iterator[Pair]:
     iterator = None
     try:
         if not is_iterable(found):
             raise TypeError(f'interleave: `read` must return something iterable, got {type(found).__name__}')
-        iterator = iter(found)
+        iterator = iterator_of(found, stop)
         for value in without_first(n, iterator, found):
             yield (pair[0], n), value
             n += 1

@@ -14,6 +14,7 @@ PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 WAITING_FILES = tuple(
     os.path.join(PACKAGE, room, file)
     for room, file in (
+        ('_engine', 'async_items.py'),
         ('_engine', 'background.py'),
         ('_workers', 'hub.py'),
         ('_workers', 'pool.py'),

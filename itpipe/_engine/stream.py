@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from inspect import isgeneratorfunction
+from inspect import isasyncgenfunction, isgeneratorfunction
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, TypeVarTuple, overload
 
 from itpipe._core.checks import integer, not_async, truth
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from itpipe._views.picture import Picture
 
     from .run import Run
-    from .types import AnyFunction, Array, Each, F, G, HalfKnown, K, N, Named, Pair, R, Unknown, X, Y
+    from .types import AnyFunction, AnyIterable, Array, Each, F, G, HalfKnown, K, N, Named, Pair, R, Unknown, X, Y
 
-__all__ = ['Stage', 'Stream', 'as_stage', 'itemwise', 'no_stage', 'only_items', 'pipe', 'stream']
+__all__ = ['Stage', 'Stream', 'as_stage', 'itemwise', 'no_stage', 'not_iterable', 'only_items', 'pipe', 'stream']
 
 A = TypeVar('A', contravariant=True)
 B = TypeVar('B', covariant=True)
@@ -69,7 +69,7 @@ class Stage(Generic[A, B]):
     @overload
     def __or__(self, other: Lists) -> Stage[A, list[B]]: ...
     @overload
-    def __or__(self: Stage[X, Iterable[Y]], other: Parts) -> Stage[X, Y]: ...
+    def __or__(self: Stage[X, AnyIterable[Y]], other: Parts) -> Stage[X, Y]: ...
     @overload
     def __or__(self, other: ByItem[B, Y]) -> Stage[A, Y]: ...
     @overload
@@ -79,10 +79,10 @@ class Stage(Generic[A, B]):
     def __or__(self, other: Any) -> Any:
         return Stage(self.steps + as_stage(other).steps)
 
-    def __ror__(self, iterable: Iterable[A]) -> Stream[B]:
+    def __ror__(self, iterable: AnyIterable[A]) -> Stream[B]:
         return _followed(stream(iterable), self)
 
-    def __call__(self, iterable: Iterable[A]) -> Run[B]:
+    def __call__(self, iterable: AnyIterable[A]) -> Run[B]:
         """An iterator over the results for this iterable.
 
         >>> from itpipe import batch_by
@@ -343,7 +343,7 @@ def _followed(left: Stream[Any], stage: Stage[Any, Any]) -> Stream[Any]:
     return Stream(source, steps)
 
 
-def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = False) -> Stream[X]:
+def stream(iterable: AnyIterable[X], *, seed: int | None = None, reread: bool = False) -> Stream[X]:
     """A stream of the items of any iterable.
 
     `iterable | stage` does this by itself. Call `stream` to give a seed, or for iterables that cannot stand to the left
@@ -377,17 +377,15 @@ def stream(iterable: Iterable[X], *, seed: int | None = None, reread: bool = Fal
             )
         return iterable if seed is None else Stream(Seeded(iterable.source, check_seed('stream', seed)), iterable.steps)
     if isinstance(iterable, Stage) or not is_iterable(iterable):
-        got = 'a Stage' if isinstance(iterable, Stage) else type(iterable).__name__
-        if isgeneratorfunction(iterable):
-            got = 'a generator function; call it, or, for several epochs, write a class with an `__iter__` that yields'
-        elif got == 'function':
+        got = not_iterable(iterable)
+        if got == 'function':
             got += '; a stage that begins with a function is written `apply(f) | …`, or `combine() | …`'
         raise TypeError(f'stream: what stands left of `|` must be iterable, got {got}')
     check_source('stream: what stands left of `|`', iterable)
     return Stream(Items(iterable, check_seed('stream', seed), reread))
 
 
-def pipe(source: Iterable[Any], *stages: Any) -> Stream[Any]:
+def pipe(source: AnyIterable[Any], *stages: Any) -> Stream[Any]:
     """The stream `source | stages[0] | stages[1] | …`.
 
     Raises TypeError for a source that is not iterable, and for stages that are neither a stage nor a function.
@@ -406,6 +404,18 @@ def pipe(source: Iterable[Any], *stages: Any) -> Stream[Any]:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # For the modules that define stages
+
+
+def not_iterable(value: Any) -> str:
+    """What such a value is, for an error message, and what to write instead if one can guess what was meant."""
+    if isgeneratorfunction(value):
+        return 'a generator function; call it, or, for several epochs, write a class with an `__iter__` that yields'
+    if isasyncgenfunction(value):
+        return (
+            'an async generator function; call it, or, for several epochs, write a class with an `async def __aiter__`'
+            ' that yields'
+        )
+    return 'a Stage' if isinstance(value, Stage) else type(value).__name__
 
 
 def no_stage(reason: str) -> Callable[[C], C]:
@@ -434,7 +444,7 @@ def as_stage(other: Any, where: str = 'what stands right of `|`') -> Stage[Any, 
         streams = 'a Stream: `concat`, `zip_with` and `mix` put streams together'
         got = streams if isinstance(other, Stream) else type(other).__name__
         raise TypeError(f'{where} must be a stage or a function of one item, got {got}')
-    not_async(where, other)
+    not_async(where, other, generators=True)
     return itemwise('apply', other, args=(other,))
 
 
@@ -471,13 +481,13 @@ if TYPE_CHECKING:
         @overload
         def __or__(self, other: AnyFunction[R]) -> Stage[Any, R]: ...
         def __or__(self, other: Any) -> Any: ...
-        def __ror__(self, iterable: Iterable[X]) -> Stream[X]: ...
-        def __call__(self, iterable: Iterable[X]) -> Run[X]: ...
+        def __ror__(self, iterable: AnyIterable[X]) -> Stream[X]: ...
+        def __call__(self, iterable: AnyIterable[X]) -> Run[X]: ...
 
     class Perhaps(Stage[Any, Any], Generic[B]):
         """T → T | B."""
 
-        def __ror__(self, iterable: Iterable[X]) -> Stream[X | B]: ...
+        def __ror__(self, iterable: AnyIterable[X]) -> Stream[X | B]: ...
 
     class Lists(Stage[Any, list[Any]]):
         """T → list[T]."""
@@ -491,17 +501,17 @@ if TYPE_CHECKING:
         @overload
         def __or__(self, other: Each[list[Any], R]) -> Stage[Any, R]: ...
         def __or__(self, other: Any) -> Any: ...
-        def __ror__(self, iterable: Iterable[X]) -> Stream[list[X]]: ...
-        def __call__(self, iterable: Iterable[X]) -> Run[list[X]]: ...
+        def __ror__(self, iterable: AnyIterable[X]) -> Stream[list[X]]: ...
+        def __call__(self, iterable: AnyIterable[X]) -> Run[list[X]]: ...
 
-    class Parts(Stage['Iterable[Any]', Any]):
-        """Iterable[T] → T."""
+    class Parts(Stage['AnyIterable[Any]', Any]):
+        """AnyIterable[T] → T."""
 
-        def __ror__(self, iterable: Iterable[Iterable[X]]) -> Stream[X]: ...
+        def __ror__(self, iterable: AnyIterable[AnyIterable[X]]) -> Stream[X]: ...
         @overload
         def __call__(self) -> Parts: ...
         @overload
-        def __call__(self, iterable: Iterable[Iterable[X]]) -> Run[X]: ...
+        def __call__(self, iterable: AnyIterable[AnyIterable[X]]) -> Run[X]: ...
         def __call__(self, iterable: Any = ()) -> Any: ...
 
     class ByItem(Protocol[A, B]):
@@ -512,24 +522,24 @@ if TYPE_CHECKING:
     class Beside(Stage[Any, Any], Generic[*Others]):
         """T → tuple[T, *Others]."""
 
-        def __ror__(self, iterable: Iterable[X]) -> Stream[tuple[X, *Others]]: ...
+        def __ror__(self, iterable: AnyIterable[X]) -> Stream[tuple[X, *Others]]: ...
         def _by_item(self, item: X, /) -> tuple[X, *Others]: ...
 
     class Changed(Stage[Any, Any]):
         """Tuples, lists, dicts and dataclasses with other elements."""
 
         @overload
-        def __ror__(self, iterable: Iterable[Unknown]) -> Stream[Any]: ...
+        def __ror__(self, iterable: AnyIterable[Unknown]) -> Stream[Any]: ...
         @overload
-        def __ror__(self, iterable: Iterable[N]) -> Stream[N]: ...
+        def __ror__(self, iterable: AnyIterable[N]) -> Stream[N]: ...
         @overload
-        def __ror__(self, iterable: Iterable[F]) -> Stream[F]: ...
+        def __ror__(self, iterable: AnyIterable[F]) -> Stream[F]: ...
         @overload
-        def __ror__(self, iterable: Iterable[tuple[Any, ...]]) -> Stream[tuple[Any, ...]]: ...
+        def __ror__(self, iterable: AnyIterable[tuple[Any, ...]]) -> Stream[tuple[Any, ...]]: ...
         @overload
-        def __ror__(self, iterable: Iterable[list[Any]]) -> Stream[list[Any]]: ...
+        def __ror__(self, iterable: AnyIterable[list[Any]]) -> Stream[list[Any]]: ...
         @overload
-        def __ror__(self, iterable: Iterable[Mapping[K, Any]]) -> Stream[dict[K, Any]]: ...
+        def __ror__(self, iterable: AnyIterable[Mapping[K, Any]]) -> Stream[dict[K, Any]]: ...
         def __ror__(self, iterable: Any) -> Any: ...
         @overload
         def _by_item(self, item: Unknown, /) -> Any: ...

@@ -8,7 +8,7 @@ So such stages have types of their own, with a generic `|`. At runtime each of t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sized
+from collections.abc import AsyncIterable, Callable, Iterable, Sized
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
@@ -33,6 +33,8 @@ Numbers: TypeAlias = np.ndarray[Any, Any] | np.generic | complex
 """What `combine` makes an array of: arrays and numbers."""
 Pair: TypeAlias = tuple[Numbers, Numbers]
 HalfKnown: TypeAlias = 'tuple[Unknown, object] | tuple[object, Unknown]'
+AnyIterable: TypeAlias = Iterable[X] | AsyncIterable[X]
+"""What can be read: by `for`, or by `async for`."""
 Sampler: TypeAlias = Callable[[np.random.Generator], Any]
 
 

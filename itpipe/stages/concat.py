@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from itpipe._core.keys import is_count
@@ -13,13 +13,13 @@ from itpipe._engine.stream import Stage
 
 if TYPE_CHECKING:
     from itpipe._engine.stream import Perhaps
-    from itpipe._engine.types import Y
+    from itpipe._engine.types import AnyIterable, Y
 
 __all__ = ['concat']
 
 
 @factory
-def concat(*others: Iterable[Y]) -> Perhaps[Y]:
+def concat(*others: AnyIterable[Y]) -> Perhaps[Y]:
     """The items of the stream before it, then those of each of the others, as with `itertools.chain`.
 
     `others` are streams or other iterables. Those without a seed have the seed of the stream before it.

@@ -13,7 +13,7 @@ from itpipe._core.checks import is_function
 from itpipe._core.notes import note, noted
 from itpipe._core.show import format_call, format_value
 from itpipe._core.steps import Opaque, Pair, UserStateful, is_json
-from itpipe._engine.iterators import is_iterable, iterate
+from itpipe._engine.iterators import is_async, is_iterable, iterate
 from itpipe._engine.stream import B, P, Stage, Stream, stream
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _results(values: Iterator[Any], *given: Any) -> Iterator[Any]:
     """What the user's function makes of the values; a `state` may be given before the factory and its arguments."""
     *state, made, args, kwargs = given
     results = made.function(values, *state, *args, **kwargs)
-    if not is_iterable(results):
+    if not is_iterable(results) or is_async(results):
         raise TypeError(f'{made.__name__}: its function must yield, or return an iterable, got {format_value(results)}')
     return iterate(results)
 

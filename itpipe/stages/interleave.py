@@ -19,7 +19,7 @@ from itpipe._engine.stream import Stage
 if TYPE_CHECKING:
     from itpipe._engine.functions import ItemFunction
     from itpipe._engine.meters import Meter
-    from itpipe._engine.types import X, Y
+    from itpipe._engine.types import AnyIterable, X, Y
     from itpipe._engine.waiting import Stop
 
 __all__ = ['interleave']
@@ -27,7 +27,7 @@ __all__ = ['interleave']
 
 @factory
 def interleave(
-    read: Callable[[X], Iterable[Y]],
+    read: Callable[[X], AnyIterable[Y]],
     cycle: int = 4,
     block: int = 1,
     *,
@@ -75,7 +75,7 @@ def interleave(
 
     See also: `flatten`, which reads one after the other; `mix`, for streams; `shuffle`.
     """
-    function = function_of('interleave', read, name='read')
+    function = function_of('interleave', read, name='read', read=True)
     sizes = integer('interleave', 'cycle', cycle, least=1), integer('interleave', 'block', block, least=1)
     depth = None if prefetch is None else size('interleave', 'prefetch', prefetch)
     if not isinstance(processes, bool):
@@ -150,7 +150,7 @@ def _interleave(
     from itpipe._engine.meters import passed
     from itpipe._engine.readers import Readers, ReadingThreads, shard_items
 
-    opened = partial(shard_items, read, name)
+    opened = partial(shard_items, read, name, stop=stop)
     if processes:
         from itpipe._workers.reading import ReadingProcesses
 

@@ -50,7 +50,7 @@ def apply(f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
     See also: `unpack`, `map_at`, `parallel_map`.
     """
-    return _stage('apply', identity, [function_of('apply', f, args, kwargs)])
+    return _stage('apply', identity, [function_of('apply', f, args, kwargs, read=True)])
 
 
 @factory
@@ -102,7 +102,7 @@ def unpack(f: Any, /, *args: Any, **kwargs: Any) -> Stage[Any, Any]:
 
     See also: `apply`, `map_all`.
     """
-    return _stage('unpack', partial(partial, _unpacked), [function_of('unpack', f, args, kwargs)])
+    return _stage('unpack', partial(partial, _unpacked), [function_of('unpack', f, args, kwargs, read=True)])
 
 
 @factory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
@@ -28,24 +28,29 @@ if TYPE_CHECKING:
 
     from itpipe._core.steps import Pair
     from itpipe._engine.seeds import Seeds
-    from itpipe._engine.types import Mixing, X, Y
+    from itpipe._engine.types import AnyIterable, Mixing, X, Y
     from itpipe._engine.waiting import Stop
 
 __all__ = ['mix']
 
 
 @overload
-def mix(only: Iterable[X], /, **options: Unpack[Mixing]) -> Stream[X]: ...
+def mix(only: AnyIterable[X], /, **options: Unpack[Mixing]) -> Stream[X]: ...
 @overload
-def mix(first: Iterable[X], second: Iterable[Y], /, **options: Unpack[Mixing]) -> Stream[X | Y]: ...
+def mix(first: AnyIterable[X], second: AnyIterable[Y], /, **options: Unpack[Mixing]) -> Stream[X | Y]: ...
 @overload
 def mix(
-    first: Iterable[X], second: Iterable[X], third: Iterable[X], /, *more: Iterable[X], **options: Unpack[Mixing]
+    first: AnyIterable[X],
+    second: AnyIterable[X],
+    third: AnyIterable[X],
+    /,
+    *more: AnyIterable[X],
+    **options: Unpack[Mixing],
 ) -> Stream[X]: ...
 @no_stage('it makes a stream, with which a pipeline begins')
 @renames
 def mix(
-    *streams: Iterable[Any],
+    *streams: AnyIterable[Any],
     weights: npt.ArrayLike | Callable[[int], npt.ArrayLike] | None = None,
     seed: int | None = None,
     name: str | None = None,

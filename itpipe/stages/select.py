@@ -13,7 +13,7 @@ from itpipe._core.keys import END
 from itpipe._core.notes import note
 from itpipe._core.steps import HIDDEN, METER, STOP, Expanding, ItemStep, Pair, State, Stateful, Stateless, identity
 from itpipe._engine.factories import factory, function_of
-from itpipe._engine.iterators import is_iterable, iterate, without_first
+from itpipe._engine.iterators import is_iterable, iterate, iterator_of, without_first
 from itpipe._engine.stream import Stage
 
 if TYPE_CHECKING:
@@ -151,11 +151,11 @@ def let_pass(
             probe.charge(meter)
 
 
-def _flatten(items: Iterator[Pair], first: int = 0) -> Iterator[Pair]:
+def _flatten(items: Iterator[Pair], stop: Stop, first: int = 0) -> Iterator[Pair]:
     for key, value in items:
         position = -1
         try:
-            parts = without_first(first, iter(value), value) if first else iterate(value)
+            parts = without_first(first, iterator_of(value, stop), value) if first else iterate(value, stop)
             for position, part in enumerate(parts, first):
                 yield (key, position), part
         except Exception as error:
@@ -167,7 +167,7 @@ def _flatten(items: Iterator[Pair], first: int = 0) -> Iterator[Pair]:
             raise
 
 
-flatten: Parts = _Flatten((Expanding('flatten', _flatten),))
+flatten: Parts = _Flatten((Expanding('flatten', _flatten, (STOP,)),))
 
 
 def _take(items: Iterator[Pair], state: State, n: int) -> Iterator[Pair]:

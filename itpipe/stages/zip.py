@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from itpipe._core.checks import truth
@@ -15,23 +15,23 @@ from itpipe._engine.stream import Stage
 
 if TYPE_CHECKING:
     from itpipe._engine.stream import Beside
-    from itpipe._engine.types import X, Y, Z
+    from itpipe._engine.types import AnyIterable, X, Y, Z
 
 __all__ = ['zip_with']
 
 
 @overload
-def zip_with(other: Iterable[X], /, *, strict: bool = False) -> Beside[X]: ...
+def zip_with(other: AnyIterable[X], /, *, strict: bool = False) -> Beside[X]: ...
 @overload
-def zip_with(other: Iterable[X], second: Iterable[Y], /, *, strict: bool = False) -> Beside[X, Y]: ...
+def zip_with(other: AnyIterable[X], second: AnyIterable[Y], /, *, strict: bool = False) -> Beside[X, Y]: ...
 @overload
 def zip_with(
-    other: Iterable[X], second: Iterable[Y], third: Iterable[Z], /, *, strict: bool = False
+    other: AnyIterable[X], second: AnyIterable[Y], third: AnyIterable[Z], /, *, strict: bool = False
 ) -> Beside[X, Y, Z]: ...
 @overload
-def zip_with(*others: Iterable[Any], strict: bool = False) -> Stage[Any, tuple[Any, ...]]: ...
+def zip_with(*others: AnyIterable[Any], strict: bool = False) -> Stage[Any, tuple[Any, ...]]: ...
 @factory
-def zip_with(*others: Iterable[Any], strict: bool = False) -> Stage[Any, Any]:
+def zip_with(*others: AnyIterable[Any], strict: bool = False) -> Stage[Any, Any]:
     """Tuples of the next item of the stream before it and the next item of each of the others, as with `zip`.
 
     `others` are streams or other iterables. Those without a seed have the seed of the stream before it. The result ends

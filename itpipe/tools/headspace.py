@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from itpipe._core.checks import integer
-from itpipe._engine.iterators import is_iterable
+from itpipe._engine.iterators import is_async, is_iterable
 from itpipe._engine.stream import no_stage
 from itpipe._views.figures import rate, seconds, share
 
@@ -41,7 +41,7 @@ def headspace(batches: Iterable[B], count: int = 100, warm_up: int = 5) -> Heads
 
     See also: `Infinite.stats`, which says what the loop waits for.
     """
-    if not is_iterable(batches):
+    if not is_iterable(batches) or is_async(batches):
         raise TypeError(f'headspace: `batches` must be iterable, got {type(batches).__name__}')
     integer('headspace', 'count', count, least=1)
     integer('headspace', 'warm_up', warm_up, least=0)

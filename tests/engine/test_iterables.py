@@ -1,5 +1,6 @@
 """Iterables as sources: none is cut short, and a run goes on exactly where its source stood."""
 
+import asyncio
 import itertools
 import pickle
 import re
@@ -375,6 +376,40 @@ class Generated:
         yield from range(10)
 
 
+class AwaitedWithStates(WithStates):
+    """The same for `async for`."""
+
+    __iter__ = None
+
+    async def __aiter__(self):
+        for value in super().__iter__():
+            await asyncio.sleep(0)
+            yield value
+
+
+class AwaitedGenerated:
+    """An async generator function as an object."""
+
+    async def __aiter__(self):
+        for value in range(10):
+            await asyncio.sleep(0)
+            yield value
+
+
+class AwaitedRewinding:
+    """An async iterator that begins anew."""
+
+    def __aiter__(self):
+        self.place = 0
+        return self
+
+    async def __anext__(self):
+        if self.place == 10:
+            raise StopAsyncIteration
+        self.place += 1
+        return self.place - 1
+
+
 def rows(shards=3, **shuffled):
     datasets = pytest.importorskip('datasets')
     made = datasets.Dataset.from_dict({'x': list(range(9))}).to_iterable_dataset(num_shards=shards)
@@ -403,6 +438,9 @@ EXACT = {
     'map-style dataset': lambda: Data(bad=None),
     'generator function as an object': Generated,
     'of ones own': WithStates,
+    'async generator function as an object': AwaitedGenerated,
+    'async iterator that begins anew': AwaitedRewinding,
+    'of ones own, async': AwaitedWithStates,
     'torchdata.nodes': lambda: nodes(lambda nodes: nodes.IterableWrapper(range(12))),
     'torchdata.nodes, batches': lambda: nodes(lambda nodes: nodes.Batcher(nodes.IterableWrapper(range(11)), 3)),
     'torchdata.nodes, ahead': lambda: nodes(lambda nodes: nodes.Prefetcher(nodes.IterableWrapper(range(12)), 3)),

@@ -334,6 +334,10 @@ class Later:
         return x
 
 
+READ = {'apply: `f`', 'unpack: `f`', 'what stands right of `|`', 'pipe: `stages[0]`', 'Infinite: `transforms[0]`'}
+"""Where an async generator function may stand, as `flatten` reads what it gives."""
+
+
 @pytest.mark.many(7)
 @pytest.mark.parametrize(
     'f',
@@ -370,16 +374,19 @@ class Later:
         (lambda f: itpipe.combine_pad(padding_values=(0, {'x': f})), 'combine_pad: `padding_values`'),
         (lambda f: itpipe.Infinite([1], f), 'Infinite: `transforms[0]`'),
         (lambda f: itpipe.Infinite([1], batch_size=2, combiner=f), 'Infinite: `combiner`'),
-        (lambda f: itpipe.Infinite([1], batch_size=2, combiner=f, x=1), 'apply: `f`'),
+        (lambda f: itpipe.Infinite([1], batch_size=2, combiner=f, x=1), 'Infinite: `combiner`'),
         (stage, 'stage: `function`'),
     ],
 )
 def test_coroutine_functions_are_refused_wherever_a_function_is_taken(take_it, where, f):
+    if f is later_ones and where in READ:
+        take_it(f)
+        return
     with pytest.raises(TypeError) as caught:
         take_it(f)
     assert re.match(
         re.escape(f'{where} must be a function that returns its result, got ')
-        + '(a coroutine function|an async generator function).*asyncio.run',
+        + '(a coroutine function.*asyncio.run|an async generator function.*apply.* flatten)',
         str(caught.value),
     )
 

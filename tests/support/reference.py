@@ -5,9 +5,10 @@ makes the real thing and `expected` says what comes out. The latter uses nothing
 its randomness: the generator of an item from (seed, number of the random step in reading order, pass, key).
 """
 
+import asyncio
 import itertools
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -127,11 +128,17 @@ def parts_of_a_generator(*args: Any, **kwargs: Any) -> Iterator:
     yield from parts(*args, **kwargs)
 
 
+async def parts_of_an_async_generator(*args: Any, **kwargs: Any) -> AsyncIterator:
+    for part in parts(*args, **kwargs):
+        await asyncio.sleep(0)
+        yield part
+
+
 def shards(*args: Any, **kwargs: Any) -> Any:
-    """From one to five items: a list, a dataset, or a generator."""
+    """From one to five items: a list, a dataset, a generator, or what has to be awaited."""
     seed = digest(*args, **kwargs)
     items = [seed + n for n in range(1 + seed % 5)]
-    return [list, Indexed, iter][seed % 3](items)  # type: ignore[operator]
+    return [list, Indexed, iter, Asynchronous][seed % 4](items)  # type: ignore[operator]
 
 
 def noisy(*args: Any, rng: np.random.Generator, **kwargs: Any) -> tuple:
@@ -215,6 +222,27 @@ class Indexed:
         return self.values[index]
 
 
+@dataclass(frozen=True)
+class Asynchronous:
+    """What only `async for` takes; each iteration begins anew."""
+
+    values: Any
+
+    async def __aiter__(self) -> AsyncIterator:
+        for value in self.values:
+            await asyncio.sleep(0)
+            yield value
+
+
+def values_of(iterable: Any) -> list:
+    """What `for` or `async for` would give."""
+
+    async def awaited() -> list:
+        return [value async for value in iterable]
+
+    return asyncio.run(awaited()) if hasattr(iterable, '__aiter__') else list(iterable)
+
+
 @itpipe.stage
 def running(items, start=0):
     total = start
@@ -282,6 +310,7 @@ SOURCES = {
     'one_shot': one_shot,
     'Endless': Endless,
     'Indexed': Indexed,
+    'Asynchronous': Asynchronous,
     'array': np.array,
     'dict': dict.fromkeys,
     'set': set,
@@ -430,7 +459,7 @@ def source_flow(source: Any, words: Words, cut: int) -> Flow:
         values = source.args[0]
         flow = numbered(list(values), None)
         return first_error(flow, flow.items, Boom(len(values), rule='one_shot'), describe(len(values)))
-    values = list(build(source))
+    values = values_of(build(source))
     return numbered(values, len(values))
 
 
@@ -866,7 +895,7 @@ def exclude(words: Words, flow: Flow, *items: Any, passes: int | None = None) ->
 
 def flatten(words: Words, flow: Flow) -> Flow:
     return flow.from_([
-        Item((item.key, n), part, item.need) for item in flow.items for n, part in enumerate(item.value)
+        Item((item.key, n), part, item.need) for item in flow.items for n, part in enumerate(values_of(item.value))
     ])  # fmt: skip
 
 
@@ -875,7 +904,9 @@ def interleave(
 ) -> Flow:
     """With a place for each open shard, and a look at each place in turn."""
     flow = flow if prefetch is None else ahead(flow, 2 * cycle)
-    shards = [[Item((shard.key, n), part, 0) for n, part in enumerate(read(shard.value))] for shard in flow.items]
+    shards = [
+        [Item((shard.key, n), part, 0) for n, part in enumerate(values_of(read(shard.value)))] for shard in flow.items
+    ]
     if len(shards) < cycle and flow.end is None:
         return flow.from_([])
     places, taken = shards[:cycle], min(cycle, len(shards))

@@ -30,6 +30,7 @@ from reference import (
     pair,
     parts,
     parts_of_a_generator,
+    parts_of_an_async_generator,
     picture,
     record,
     shards,
@@ -264,7 +265,8 @@ batched_and_not = st.just(()) | st.integers(1, 4).map(lambda n: (Call('batch_by'
 """What leaves the items as they are, but for that they come in batches on their way."""
 interleaves = st.builds(
     lambda read, cycle, block, ahead: Call('interleave', (read,), {'cycle': cycle, 'block': block, **ahead}),
-    st.sampled_from([parts, parts_of_a_generator, shards]), st.integers(1, 4), st.integers(1, 3),
+    st.sampled_from([parts, parts_of_a_generator, parts_of_an_async_generator, shards]),
+    st.integers(1, 4), st.integers(1, 3),
     st.just({}) | st.integers(1, 3).map(lambda n: {'prefetch': n}),
 )  # fmt: skip
 JOINS = ('zip_with', 'concat', 'cycle')
@@ -326,7 +328,10 @@ def stages(
             result.append(Call('flatten'))
             kind = kind[1] if isinstance(kind, tuple) else 'number'
         elif name == 'take apart':  # a generator cannot be sent anywhere, or kept
-            result += [Call('apply', (draw(st.sampled_from([parts, parts_of_a_generator])),)), Call('flatten')]
+            result += [
+                Call('apply', (draw(st.sampled_from([parts, parts_of_a_generator, parts_of_an_async_generator])),)),
+                Call('flatten'),
+            ]
             kind = 'number'
         elif name == 'interleave':
             made = draw(interleaves)
@@ -386,6 +391,7 @@ finite = (
         Call('array', ([[1, 2], [3, 4], [5, 6]],)),
         Call('array', ([0.5] * 7,)),
         {3: 4, 'x': 2},
+        Call('Asynchronous', ([3, 1, 4, 1, 5, 9, 2, 6],)),
         [[1, 2], [], (3,), 'ab'],
     ])
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """What users write: type checkers must accept all of it, and find the types that it says. Nobody runs it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -91,6 +91,10 @@ def load(path: str) -> Image:
 
 async def fetch(path: str) -> Image:
     return load(path)
+
+
+async def rows(path: str) -> AsyncIterator[int]:
+    yield len(path)
 
 
 def label(path: str) -> int:
@@ -248,6 +252,17 @@ def batches(pairs: Stream[tuple[Image, int]], records: list[Record], names: Stre
 def workers(paths: list[str], pairs: list[tuple[Image, int]], executor: ThreadPoolExecutor) -> None:
     assert_type(paths | parallel_map(load, threads=4), Stream[Image])
     assert_type(paths | parallel_map(fetch, tasks=4), Stream[Image])
+
+    # what has to be awaited
+    assert_type(stream(rows('a')), Stream[int])
+    assert_type(rows('a') | take(3) | batch_by(2), Stream[list[int]])
+    assert_type(rows('a') | apply(str), Stream[str])
+    assert_type(paths | interleave(rows), Stream[int])
+    assert_type(paths | apply(rows) | flatten, Stream[int])
+    assert_type(mix(rows('a'), paths), Stream[int | str])
+    assert_type(rows('a') | concat(paths), Stream[int | str])
+    assert_type(rows('a') | zip_with(paths), Stream[tuple[int, str]])
+    assert_type(Infinite(rows('a')), Infinite[int])
     assert_type(paths | parallel_map(apply(load) | len, processes=-1, ordered=False), Stream[int])
     assert_type(pairs | parallel_map(unpack(augment), executor=executor, in_flight=3), Stream[tuple[Image, int]])
     assert_type(paths | parallel_map(load, executor=RayExecutor(num_cpus=2)), Stream[Image])
