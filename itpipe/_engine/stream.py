@@ -355,6 +355,10 @@ def stream(iterable: AnyIterable[X], *, seed: int | None = None, reread: bool = 
     `parallel_map`, the workers look the items up. Behind a `shuffle`, only the items that come out are looked up. If a
     `batch_by` with a number follows, the items of a batch are looked up together, by `__getitems__` if there is one.
 
+    An iterable that only `async for` takes, such as an async generator, is read by an event loop in a thread of its own.
+    Each item is asked for when it is needed. At the end, or if the run is closed before it, `aclose()` is awaited, and
+    the tasks that are left are cancelled.
+
     `reread` is about a run that goes on (`Stream.resume`, `Infinite.load_state_dict`). With `reread=True` the iterable
     is read again from its beginning up to the place. Without it, an iterable with `state_dict` and `load_state_dict`
     goes to the place by itself; this is exact if its own states are. An iterable with access by index is asked only for
@@ -366,8 +370,13 @@ def stream(iterable: AnyIterable[X], *, seed: int | None = None, reread: bool = 
     >>> from itpipe import apply
     >>> list(stream({'a': 1}.items()) | apply(len))
     [2]
+    >>> async def numbers(n):
+    ...     for number in range(n):
+    ...         yield number
+    >>> list(numbers(3) | apply(str))
+    ['0', '1', '2']
 
-    See also: `sample`; `parallel_map`, about datasets in workers.
+    See also: `sample`; `parallel_map`, about datasets in workers and coroutine functions.
     """
     truth('stream', 'reread', reread)
     if isinstance(iterable, Stream):
