@@ -355,9 +355,9 @@ def stream(iterable: AnyIterable[X], *, seed: int | None = None, reread: bool = 
     `parallel_map`, the workers look the items up. Behind a `shuffle`, only the items that come out are looked up. If a
     `batch_by` with a number follows, the items of a batch are looked up together, by `__getitems__` if there is one.
 
-    An iterable that only `async for` takes, such as an async generator, is read by an event loop in a thread of its own.
-    Each item is asked for when it is needed. At the end, or if the run is closed before it, `aclose()` is awaited, and
-    the tasks that are left are cancelled.
+    What only `async for` takes, such as an async generator, is read by an event loop in a thread of its own. Each item
+    is asked for when it is needed. At the end, or if the run is closed before it, `aclose()` is awaited, and the tasks
+    that are left are cancelled.
 
     `reread` is about a run that goes on (`Stream.resume`, `Infinite.load_state_dict`). With `reread=True` the iterable
     is read again from its beginning up to the place. Without it, an iterable with `state_dict` and `load_state_dict`

@@ -37,8 +37,9 @@ def interleave(
     """The items of several shards by turns: `block` items of the first one, `block` of the second, and so on.
 
     What comes in are shards: paths, URLs, or anything else. `read(shard)` returns what is in one: a dataset, a list, a
-    generator or another iterable, also one for `async for`. `cycle` shards are open at once. When one ends, the next shard takes its place, and
-    it is its turn. Empty shards are passed over. So the order depends on what is in the shards, and on nothing else.
+    generator, an async generator or another iterable. `cycle` shards are open at once. When one ends, the next shard
+    takes its place, and it is its turn. Empty shards are passed over. So the order depends on what is in the shards,
+    and on nothing else.
 
     With `prefetch`, each open shard is read in a thread of its own, up to so many items ahead, or so many bytes, as
     with `'64MB'`. The next shard is opened when one has been read, so up to twice `cycle` are then open. The items are

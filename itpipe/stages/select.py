@@ -50,11 +50,11 @@ def filter_by(predicate: Callable[..., object], /, *args: Any, **kwargs: Any) ->
 
 
 class _Flatten(Parts):
-    """The items of the items. Lists, tuples, generators, async generators and other iterables are taken apart by one
-    level.
+    """The items of the items. Lists, tuples, generators and other iterables are taken apart by one level.
 
-    An item may hold any number of others, or none. No more of it is read than is needed, and where a run goes on, what
-    was delivered of an item with an index, such as a dataset, is not read again. A dict gives its keys.
+    Async generators are, too, each by an event loop in a thread of its own. An item may hold any number of others, or
+    none. No more of it is read than is needed, and where a run goes on, what was delivered of an item with an index,
+    such as a dataset, is not read again. A dict gives its keys.
     `flatten` has no options, so it is a stage by itself; `flatten()` is the same.
 
     While running, raises TypeError for an item that is not iterable.

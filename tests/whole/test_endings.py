@@ -4,13 +4,14 @@ Where the reference to the run is held, a `break`, an exception in the consumer 
 it: it goes on with the very next item, and ends when it is let go of, or with the interpreter.
 """
 
+import asyncio
 import itertools
 import os
 import signal
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -44,9 +45,20 @@ def generated(closed: list[str]) -> Iterator[Any]:
         closed.append('closed')
 
 
+async def awaited(closed: list[str]) -> AsyncIterator[Any]:
+    try:
+        for item in ITEMS:
+            await asyncio.sleep(0)
+            yield item
+    finally:
+        await asyncio.sleep(0)
+        closed.append('closed')
+
+
 SOURCES: dict[str, Callable[[list[str]], Stream[Any]]] = {
     'list': lambda _: stream(ITEMS),
     'generator': lambda closed: stream(generated(closed)),
+    'async generator': lambda closed: stream(awaited(closed)),
     'sample': lambda _: sample(ITEMS, replace=False, seed=0),
 }
 KINDS: dict[str, Callable[[Stream[Any]], Any]] = {'stream': iter, 'Infinite': Infinite}
@@ -181,11 +193,14 @@ FAILED = {'error in the function', 'signal', 'workers keep dying'}
 OPTIONS = {'signal': {'in_flight': 1}, 'workers keep dying': {'max_crashes': 0}}
 
 
+PASSED_OVER = {('generator', 'Infinite'), ('sample', 'stream'), ('async generator', 'stream')}
+
+
 def cells() -> Iterator[Any]:
     for where, ending, source, kind in itertools.product((*WHERE, 'shards'), ENDINGS, SOURCES, KINDS):
         if where not in IN_PROCESSES and 'worker' in ending:
             continue
-        if where in IN_PROCESSES and (source, kind) in {('generator', 'Infinite'), ('sample', 'stream')}:
+        if where in IN_PROCESSES and (source, kind) in PASSED_OVER:
             continue  # starting processes takes a while
         yield pytest.param(where, ending, source, kind, id=f'{where}-{ending}-{source}-{kind}')
 
@@ -231,7 +246,7 @@ def test_nothing_remains(where: str, ending: str, source: str, kind: str, held: 
     runs.clear()
 
     assert still_left(before) == set()
-    assert marks == (['closed'] if source == 'generator' else [])
+    assert marks == (['closed'] if 'generator' in source else [])
     count = COUNT if ending in ENDED else 2 * FEW if ending in FAILED else FEW + goes_on
     assert [value for value, *_ in received] == expected[:count]
     others = {pid for _, *pids in received for pid in pids} - {0}
@@ -243,7 +258,7 @@ def test_nothing_remains(where: str, ending: str, source: str, kind: str, held: 
 # In an interpreter of their own
 
 SCRIPT = """
-    import os, signal, sys, threading
+    import asyncio, os, signal, sys, threading
     import numpy as np
     from itpipe import Infinite, parallel_map, sample
 
@@ -257,6 +272,14 @@ SCRIPT = """
         finally:
             print('closed', flush=True)
 
+    async def awaited():
+        try:
+            for item in items:
+                yield item
+        finally:
+            await asyncio.sleep(0)
+            print('closed', flush=True)
+
     def function(item):
         threading.Event().wait(1e-4)  # so long that a thread is worth it
         if os.getpid() != here and 'STARTED' not in os.environ:
@@ -265,8 +288,11 @@ SCRIPT = """
 
     def runs(source, function=function):
         for kind in iter, Infinite:
-            items_of = {'list': lambda: items, 'generator': generated, 'sample': lambda: sample(items)}[source]
-            yield kind(items_of() | parallel_map(function, **{where: 'auto' if where == 'workers' else 1}))
+            items_of = {
+                'list': lambda: items, 'sample': lambda: sample(items), 'generator': generated,
+                'async generator': awaited,
+            }
+            yield kind(items_of[source]() | parallel_map(function, **{where: 'auto' if where == 'workers' else 1}))
 """
 
 BY_SIGNAL = """
@@ -307,7 +333,7 @@ def test_a_signal_ends_the_interpreter_and_nothing_remains(where: str, ending: s
             script.kill()
     unwound = ending in {'Ctrl-C', 'SIGTERM with a handler'}  # else it dies at once
     assert script.returncode == code
-    assert out == ('closed\n' * 4 if source == 'generator' and unwound else '')
+    assert out == ('closed\n' * 4 if 'generator' in source and unwound else '')
     assert err.count('Traceback (most recent call last)') == (ending == 'Ctrl-C')
     assert err.endswith('KeyboardInterrupt\n' if ending == 'Ctrl-C' else '')
     wait_until(lambda: not session(script.pid) and all(map(is_gone, others)), 'processes of the script are gone')
