@@ -16,6 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import strategies
 from hypothesis import assume, given
@@ -51,6 +52,7 @@ from itpipe import (
 from itpipe._engine.background import Background
 from itpipe._engine.chain import Chain
 from itpipe._engine.seeds import Seeds
+from itpipe._engine.weighting import reweighted
 
 pytestmark = [
     pytest.mark.usefixtures('fickle'),
@@ -186,6 +188,57 @@ def test_keys_are_those_of_the_reference_and_unique(executors, pipe, data):
         keys = [key for key, _ in chain.pairs]
     assert keys == [item.key for item in flow.items]
     assert len(set(keys)) == len(keys)
+
+
+NAMED = [('a', 9), ('b', 5), ('mix', 2)]
+"""The names of what can be told weights in `REWEIGHTED`, and how many these are."""
+REWEIGHTED = Call(
+    'mix',
+    (
+        Pipe(Call('sample', (range(9),), {'name': 'a', 'reweight': True})),
+        Pipe(Call('sample', (range(5),), {'name': 'b', 'reweight': True}), (Call('shuffle', (3,)),)),
+    ),
+    {'seed': 1, 'reweight': True},
+)
+ENDS_ANYHOW = (*(name for name in strategies.FLOW if name != 'filter_by'), 'join')
+"""What gives items of whatever comes, be it always the same."""
+
+
+@given(st.data())
+@examples(300)
+def test_replaced_weights_are_the_same_wherever_a_run_goes_on(executors, data):
+    """Those of a run that was told them meanwhile, as early as possible; the others know the numbers of the draws."""
+    made, _ = data.draw(stages('number', most=4, opaque=False, once=True, flow=ENDS_ANYHOW), 'stages')
+    pipe = Pipe(REWEIGHTED, made)
+    count = min(len(expected(pipe).items), 30)
+    when = st.integers(0, max(count - 1, 0))
+    weights = st.integers(0, 50).map(np.random.default_rng)
+    told = data.draw(st.lists(st.tuples(when, st.sampled_from(NAMED), weights), max_size=5), 'told')
+    values, announced = [], []
+    few = mock.patch('itpipe.stages.reweighted.TOGETHER', data.draw(st.integers(1, 3), 'draws at once'))
+    with few, running(build(pipe, executors)) as chain:
+        for number in range(count + 1):
+            for at, (name, size), rng in told:
+                if at == number:
+                    new = rng.random(size) + 0.01
+                    announced.append((new, reweighted('test', chain.source.weightings, new, None, name), name))
+            values += receive(chain, number < count)
+    got, state = [], None
+    for number in range(data.draw(st.integers(1, 3), 'runs')):
+        run = build(data.draw(in_other_modes(pipe), 'run'), executors)
+        commits = mock.patch(
+            'itpipe._engine.chain.COMMIT_EVERY', data.draw(st.sampled_from([1, 5, 256]), 'commit every')
+        )
+        with commits, running(run, state) as chain:
+            if number == 0:
+                for new, at, name in announced:
+                    assert reweighted('test', chain.source.weightings, new, at, name) == at
+            got += receive(chain, data.draw(st.integers(0, len(values) - len(got)), 'received'))
+            for _ in range(min(data.draw(st.integers(0, 4), 'made ahead'), len(values) - len(got))):
+                next(chain.pairs)
+            state = saved(chain)
+    with running(build(pipe, executors), state) as chain:
+        assert got + receive(chain, len(values) - len(got)) == values
 
 
 # ---------------------------------------------------------------------------------------------------------------------
