@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import signal
 import threading
 from typing import Any
 
@@ -9,7 +10,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
-from running import raises, through_json
+from running import LIMIT, raises, run_script, start_script, through_json
 from strategies import examples
 
 from itpipe import (
@@ -297,6 +298,55 @@ def test_any_thread_may_replace_them() -> None:
     with Infinite(reweighted(), batch_size=4, batches_per_epoch=20) as batch_iter:
         batch_iter.load_state_dict(state, strict=False)
         assert flat(batch_iter) == drawn(80, {at: EVEN})
+
+
+TRAINING = """
+import os, pickle, signal, sys
+import numpy as np
+from itpipe import Infinite, sample, with_rng
+
+checkpoint, stop, workers = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+hard = np.linspace(0, 3, 40)
+
+
+def noisy(x, rng):
+    return x, rng.random()
+
+
+items = sample(range(40), seed=0, reweight=True)
+losses, step = np.ones(40), 0
+options = {'threads': workers} if workers else {}
+with Infinite(items, with_rng(noisy), batch_size=4, batches_per_epoch=60, prefetch=1, **options) as batch_iter:
+    if os.path.exists(checkpoint):
+        with open(checkpoint, 'rb') as file:
+            losses, step, state = pickle.load(file)
+        batch_iter.load_state_dict(state)
+    for items, noise in batch_iter:
+        losses[batch_iter.indices] = hard[items] + noise
+        step += 1
+        print(step, losses.sum().hex(), *items, flush=True)
+        if step % 5 == 0:
+            batch_iter.reweight(losses, at=4 * step + 100)
+        if step % 7 == 0:
+            with open(checkpoint + '.new', 'wb') as file:
+                pickle.dump((losses, step, batch_iter.state_dict()), file)
+            os.replace(checkpoint + '.new', checkpoint)
+        if step == stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_training_that_samples_by_loss_is_killed_and_goes_on(tmp_path: Any) -> None:
+    """The weights follow from the losses, and these from what was drawn: a wrong bit would change all that follows."""
+    whole = run_script(TRAINING, tmp_path / 'whole', 0, 0).splitlines()
+    assert len(whole) == 60
+    got: dict[str, str] = {}
+    for stop, workers in ((11, 0), (30, 2), (48, 0), (0, 2)):
+        with start_script(TRAINING, tmp_path / 'killed', stop, workers) as script:
+            out, err = script.communicate(timeout=LIMIT)
+        assert (script.returncode, err) == (-signal.SIGKILL if stop else 0, '')
+        got |= {line.split()[0]: line for line in out.splitlines()}
+    assert list(got.values()) == whole
 
 
 # ---------------------------------------------------------------------------------------------------------------------

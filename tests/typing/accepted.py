@@ -214,6 +214,9 @@ def joined_streams(
 def sources(paths: list[str], pairs: list[tuple[Image, int]]) -> None:
     assert_type(sample(pairs, weights=[1, 2], seed=0), Stream[tuple[Image, int]])
     assert_type(sample(range(3), replace=False), Stream[int])
+    assert_type(sample(range(3), reweight=True), Stream[int])
+    with Infinite(mix(range(3), [4], reweight=True), batch_size=2) as batch_iter:
+        assert_type(batch_iter.reweight([1, 2], at=100, name='mix'), int)
     assert_type(load_by_random_id(load, ids=paths), Stream[Image])
     assert_type(load_by_random_id(load, label, ids=paths, seed=0), Stream[tuple[Image, int]])
     assert_type(load_by_random_id(load, label, len, ids=paths), Stream[tuple[Any, ...]])
