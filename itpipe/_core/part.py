@@ -34,4 +34,7 @@ class Part(Generic[X]):
         return [self.data[index] for index in chosen] if together is None else together(chosen)
 
     def __repr__(self) -> str:
-        return f'<{len(self)} items of {format_value(self.data)}>'
+        if not isinstance(self.data, (list, tuple, range, str)):  # an item of another one may have to be read
+            return f'<{len(self)} items of {format_value(self.data)}>'
+        own = format_value([self[n] for n in range(min(len(self), 8))])[1:-1]
+        return f'<{len(self)} of {len(self.data)} items{f": {own}" if own else ""}>'

@@ -82,7 +82,7 @@ def _lines(name: str, paths: Paths, index: Any) -> Any:
     compressed = next((path for path in found if path.endswith(COMPRESSED)), None)
     if compressed is not None and kept is not None:
         raise ValueError(f'{name}: `index` must be left out, as compressed files have none, got {compressed!r}')
-    return _Lines(name, found, kept) if compressed is None else _Streamed(name, found)
+    return _Lines(name, found, kept) if compressed is None else CompressedLines(name, found)
 
 
 def _value(name: str, line: bytes) -> Any:
@@ -149,7 +149,7 @@ class _Edges:
         return np.diff(self.all())
 
 
-class _Streamed:
+class CompressedLines:
     """Lines of files of which some are compressed: from the beginning only."""
 
     def __init__(self, name: str, paths: list[str]):
@@ -167,6 +167,13 @@ class _Streamed:
             except Exception as error:  # of what is compressed, too, such as of a file that was cut off
                 note_read(error, path, f'line {number}')
                 raise
+
+    def __getitem__(self, index: Any) -> Any:
+        path = next(path for path in self.paths if path.endswith(COMPRESSED))
+        raise TypeError(
+            f'{self.name}: a compressed file has no length and no index, got {path!r}; unpack it, or shuffle with a'
+            ' buffer: `shuffle(1000)`'
+        )
 
     def __repr__(self) -> str:
         return format_call(self.name, (self.paths,), {})

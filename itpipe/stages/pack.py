@@ -198,6 +198,12 @@ def _length(value: Any) -> int:
     try:
         counts = {name: len(field) for name, field in _named(value).items()}
     except TypeError:
+        for name, field in _named(value).items() if isinstance(value, Mapping) else ():
+            if not hasattr(field, '__len__') or not np.ndim(field):
+                raise TypeError(
+                    f'pack: the field {name!r} must be a sequence, got {format_value(field)}: leave it out of the'
+                    ' items before'
+                ) from None
         raise TypeError(f'pack: items must be sequences, or dicts of sequences, got {format_value(value)}') from None
     if len({*counts.values()}) != 1:
         raise ValueError(f'pack: the fields of an item must be of the same length, got {counts}')

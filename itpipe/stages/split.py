@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from itpipe._core.rng import Draws, check_seed
 from itpipe._core.show import format_value
 from itpipe._core.weights import check_weights
 from itpipe._engine.indexing import length
+from itpipe._engine.stacks import user_stacklevel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,6 +26,8 @@ __all__ = ['balanced', 'split']
 
 GOLDEN = (5**0.5 - 1) / 2
 """Multiples of it, modulo 1, are spread evenly, however many there are."""
+MANY_LABELS = 10
+"""So many are rarely classes of which there are so few items."""
 TOLERANCE = 1e-6
 """For the sum of fractions such as 1/3."""
 
@@ -42,8 +47,10 @@ def split(
     label for each item, each label has these shares in each part (stratified). With `together`, a value for each item,
     such as its patient, items with the same value are in the same part; then the shares are those of patients, and the
     label of a patient is that of the first item. Each part is a sequence that looks items up in `data`, and has the
-    array `indices`. The sizes are what the fractions say, to within a few items for each label. An item stays in its
-    part when others are appended, as that only depends on the seed and on the items before it.
+    array `indices`. The sizes are what the fractions say, to within a few items, or patients, for each label: of 6
+    patients, 0.33 are one or two, by the seed. If there are many labels, and most have too few items to be in each
+    part, there is a warning: they may be patients. An item stays in its part when others are appended, as that depends
+    only on the seed and on the items before it.
 
     Raises TypeError if `data` has no length and index, for fractions that are not numbers, and for values that have no
     hash. Raises ValueError for fractions that are negative or whose sum is not 1, and if there is not one label for
@@ -63,16 +70,31 @@ def split(
     size = length(data) if hasattr(type(data), '__getitem__') else None
     if size is None:
         raise TypeError(f'split: `data` must have a length and an index, got {type(data).__name__}')
+    if isinstance(fractions, (int, float, str)):
+        raise TypeError(f'split: `fractions` must be one for each part, such as [0.8, 0.2], got {fractions!r}')
     fractions = list(fractions)
     shares = check_weights('split', fractions, len(fractions), 'fractions')
     if shares is None or abs(shares.sum() - 1) > TOLERANCE:
         raise ValueError(f'split: the sum of `fractions` must be 1, got {format_value(fractions)}')
     labels = np.zeros(size, np.int64) if by is None else _numbered('by', by, size)
     units = np.arange(size) if together is None else _numbered('together', together, size)
+    if by is not None and together is None:
+        _warn_of_small(labels, shares)
     _, first = np.unique(units, return_index=True)
     where = _spread(labels[first], check_seed('split', seed) or 0)
     parts = np.searchsorted(np.cumsum(shares)[:-1], where, side='right')[units]
     return tuple(Part(data, np.flatnonzero(parts == part)) for part in range(len(fractions)))
+
+
+def _warn_of_small(labels: npt.NDArray[np.int64], shares: npt.NDArray[np.float64]) -> None:
+    """Warn if most labels have too few items to be in each part, as patients do."""
+    counts, least = np.bincount(labels), math.ceil(1 / shares[shares > 0].min() - TOLERANCE)
+    if len(counts) >= MANY_LABELS and np.median(counts) < least:
+        warnings.warn(
+            f'split: `by` has {len(counts)} labels, most of them with fewer than {least} items: too few to be in each'
+            ' part. If these are patients, or other groups that must be in one part, give `together`',
+            stacklevel=user_stacklevel(),
+        )
 
 
 def _numbered(name: str, values: Any, size: int) -> npt.NDArray[np.int64]:

@@ -21,7 +21,10 @@ def test_is_a_sequence_of_the_items_at_its_indices():
     assert (len(part), list(part), part[-1]) == (3, ['b', 'e', 'f'], 'f')
     assert list(stream(part)) == ['b', 'e', 'f']
     assert set(sample(part, seed=0) | take(30)) == set('bef')
-    assert repr(part) == "<3 items of 'abcdef'>"
+    assert repr(part) == "<3 of 6 items: 'b', 'e', 'f'>"
+    assert repr(Part(range(20), np.arange(10))) == '<10 of 20 items: 0, 1, 2, 3, 4, 5, …>'
+    assert repr(Part([1], np.array([], np.int64))) == '<0 of 1 items>'
+    assert repr(Part(np.ones(4), np.array([1]))) == '<1 items of <ndarray of shape (4,), float64>>'
     assert list(pickle.loads(pickle.dumps(part))) == list(part)
 
 

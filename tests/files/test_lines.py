@@ -14,7 +14,7 @@ from running import raises, through_json
 from strategies import examples
 
 import itpipe.files._lines
-from itpipe import parallel_map, stream
+from itpipe import parallel_map, shuffle, stream
 from itpipe.files import jsonl, lines
 
 texts = st.lists(st.text(st.characters(exclude_characters='\r\n', exclude_categories=['Cs']), max_size=6), max_size=8)
@@ -163,3 +163,16 @@ def test_a_file_that_is_not_there(tmp_path):
         lines('*.nothing')
     with raises(FileNotFoundError, "jsonl: there is no file 'nothing.jsonl'"):
         jsonl('nothing.jsonl')
+
+
+def test_what_is_compressed_says_what_it_lacks(tmp_path):
+    (tmp_path / 'a.jsonl').write_text('1\n')
+    path = tmp_path / 'b.jsonl.gz'
+    path.write_bytes(b'')
+    values = jsonl([tmp_path / 'a.jsonl', path])
+    message = f'jsonl: a compressed file has no length and no index, got {str(path)!r}; unpack it, or shuffle with a'
+    with raises(TypeError, f'{message} buffer: `shuffle(1000)`'):
+        values[3]
+    with raises(TypeError, "object of type 'CompressedLines' has no len()"):
+        len(values)
+    assert next(iter(stream(values) | shuffle(2))) == 1

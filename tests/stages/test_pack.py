@@ -366,6 +366,14 @@ def test_what_is_refused(call, error):
     [
         (3, TypeError('pack: items must be sequences, or dicts of sequences, got 3')),
         (
+            {'ids': [1, 2], 'id': 7},
+            TypeError("pack: the field 'id' must be a sequence, got 7: leave it out of the items before"),
+        ),
+        (
+            {'ids': [1, 2], 'id': np.int64(7)},
+            TypeError("pack: the field 'id' must be a sequence, got np.int64(7): leave it out of the items before"),
+        ),
+        (
             {'a': [1], 'b': [1, 2]},
             ValueError("pack: the fields of an item must be of the same length, got {'a': 1, 'b': 2}"),
         ),

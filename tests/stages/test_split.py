@@ -24,6 +24,7 @@ def test_parts_are_disjoint_and_have_their_share_of_each_label(size, shares, kin
             assert abs((labels[part.indices] == label).sum() - share * (labels == label).sum()) < 3
 
 
+@pytest.mark.filterwarnings('ignore:split. `by` has')
 @given(sizes, sizes, fractions, st.booleans(), st.booleans())
 def test_items_stay_where_they_are_when_others_are_appended(size, more, shares, by, together):
     """Also with labels and patients that come later, and would be sorted before the others."""
@@ -113,3 +114,20 @@ def test_each_label_comes_equally_often():
     counts = Counter(sample(labels, weights=balanced(labels), seed=0) | take(3000))
     assert all(900 < count < 1100 for count in counts.values())
     assert len(counts) == 3
+
+
+def test_labels_that_are_rather_patients():
+    patients = np.repeat(np.arange(20), 3)
+    message = 'split: `by` has 20 labels, most of them with fewer than 5 items: too few to be in each part.'
+    with pytest.warns(UserWarning, match=f'^{message} If these are patients') as caught:
+        split(range(60), [0.8, 0.2], by=patients)
+    assert caught[0].filename == __file__
+    split(range(60), [0.8, 0.2], together=patients)
+    split(range(60), [0.8, 0.2], by=patients % 4, together=patients)
+    split(range(60), [0.8, 0.2], by=patients // 2)  # six items each
+
+
+def test_one_fraction_is_not_enough():
+    message = 'split: `fractions` must be one for each part, such as [0.8, 0.2], got 0.2'
+    with raises(TypeError, message):
+        split(range(9), 0.2)
