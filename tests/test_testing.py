@@ -14,8 +14,10 @@ from itpipe import (
     Infinite,
     apply,
     batch_by,
+    cache,
     combine,
     cycle,
+    exclude,
     flatten,
     map_at,
     mix,
@@ -123,6 +125,8 @@ GOOD = {
     'global generators': lambda: (
         stream(Data(), seed=0) | parallel_map(map_at(0, global_noise), processes=1, seed_globals=True)
     ),
+    'cache': lambda: stream(Data(7), seed=3) | map_at(1, float) | cache('memory') | shuffle(4) | AUGMENT | batch_by(2),
+    'without some': lambda: stream(Data(), seed=3) | AUGMENT | exclude(3, range(9, 14)) | batch_by(4),
     'short': lambda: stream(range(3)) | apply(float),
     'empty': lambda: stream([]),
     'iterator': lambda: stream(iter(range(40))) | with_rng(noisy) | batch_by(3),

@@ -34,17 +34,16 @@ def exclude(*items: Any, passes: int | range | None = None) -> Same:
     what `Infinite.ordinals` and records have. `items` are any number of
 
     - numbers and ranges: `exclude(17, range(32000, 38400))`. What was made of such an item is left out, too: all its
-      parts after `flatten` and `interleave`, its repetitions after `reuse`, and the batches that it is in. After `mix`,
-      `concat` and `cycle`, it is the item with this number of each stream and in each pass; after `zip_with`, the
-      tuples whose first element it is.
+      parts after `flatten` and `interleave`, its repetitions after `reuse`, and the batches and rows of `bucket_by` and
+      `pack` that it is in. After `mix`, `concat` and `cycle`, it is the item with this number of each stream and in
+      each pass; after `zip_with`, the tuples whose first element it is.
     - pairs `(item, n)`, `n` being a number or a range: part `n` of an item after `flatten` and `interleave`, or the
       item of the stream `n` of a `mix`. `Infinite.item_keys` are of this form, so `exclude(*batch_iter.item_keys)`
       leaves out the batch received last.
 
     Behind `sample`, `shuffle()` and other sources that draw an order in each pass, the same number is another item in
     the next pass. `passes=3` or `passes=range(3, 5)` leaves items out in these passes only, counted from 0.
-    `shuffle(n)` changes no number. Behind `bucket_by`, `pack` and a `stage` of your own, numbers are those of what
-    these give.
+    `shuffle(n)` changes no number. Behind a `stage` of your own, numbers are those of what that gives.
 
     It looks at numbers only. So it runs before the item-wise stages that it is written behind, and before items are
     looked up: nothing is read for what it leaves out. Ranks leave out the same, and share the others.
@@ -70,6 +69,8 @@ def exclude(*items: Any, passes: int | range | None = None) -> Same:
 
 
 def _add(excluded: Excluded, item: Any, name: str) -> None:
+    if is_pair(item) and item and isinstance(item[0], Batch):  # the key of a row of `pack`
+        item = item[0]
     if isinstance(item, Batch):
         for part in item:
             _add(excluded, part, name)

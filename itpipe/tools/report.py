@@ -8,7 +8,7 @@ from itertools import groupby
 from statistics import median
 from typing import Any
 
-from itpipe._core.keys import Batch, Zipped
+from itpipe._core.keys import Batch, Zipped, is_pair
 
 from .pipelines import Pipeline
 from .records import Step, Training
@@ -30,13 +30,22 @@ def leaving_out(training: Training, first: int, end: int) -> Iterator[str]:
     for pass_, of_pass in groupby(steps, key=lambda step: step.pass_):
         numbers: dict[Any, set[int]] = {}
         for step in of_pass:
-            for key in _flat(step.key):
+            for key in _items_in(step.key):
                 whole, number = _part(key)
                 numbers.setdefault(whole, set()).add(number)
         items = [
             run if whole is None else f'({whole}, {run})' for whole in numbers for run in _runs(sorted(numbers[whole]))
         ]
         yield f'exclude({", ".join(items)}, passes={pass_})'
+
+
+def _items_in(key: Any) -> Iterator[Any]:
+    """The keys of the items, for a row of `pack` of those that it has a part of."""
+    for part in _flat(key):
+        if is_pair(part) and isinstance(part[0], Batch):
+            yield from _items_in(part[0])
+        else:
+            yield part
 
 
 def _part(key: Any) -> tuple[Any, int]:

@@ -88,7 +88,7 @@ def all_of(described, ranks, **options):
 
 FLOW = ('exclude', 'filter_by', 'take', 'skip', 'shuffle', 'reuse', 'prefetch', 'shard')
 counts = st.integers(1, 4)
-shared = pipes(endless=False, one_shot=False, batching=False, opaque=False, flow=FLOW)
+shared = pipes(endless=False, one_shot=False, batching=False, flow=FLOW)
 
 
 @given(shared, counts, st.data())

@@ -21,6 +21,7 @@ from itpipe import (
     interleave,
     merge_states,
     mix,
+    pack,
     parallel_map,
     prefetch,
     reuse,
@@ -109,12 +110,18 @@ def test_what_was_made_of_the_items_with_these_numbers_does_not_come(made, expec
         next(run)
 
 
+def tokens(row):
+    return row['tokens'].tolist()
+
+
 def test_the_keys_of_a_batch_leave_it_out():
     for made in (
         stream(['ab', 'cde', 'f', 'gh']) | flatten | shuffle(3),
         mix('abcd', 'efgh' | cycle(2)),
         stream('abcdefgh') | zip_with('ijklmnop'),
         stream('abcdefgh') | batch_by(2),
+        stream(range(24)) | bucket_by(lambda x: x % 3, edges=[1], size=2),
+        stream([[1, 2], [3], [4], [5, 6], [7, 8, 9]]) | pack(3) | tokens,
     ):
         with Infinite(made, batch_size=2, combiner=list, seed=0) as batch_iter:
             batches = list(batch_iter)

@@ -6,6 +6,7 @@ its randomness: the generator of an item from (seed, number of the random step i
 """
 
 import asyncio
+import functools
 import itertools
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,6 +20,7 @@ import numpy as np
 import itpipe
 from itpipe._core.keys import Batch, Zipped, describe
 from itpipe._core.rng import generator, step_key
+from itpipe.image import grid_patches, random_patches  # noqa: F401  (in pipelines)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Pipelines as data
@@ -67,6 +69,11 @@ def build(value: Any, executors: dict[str, Any] | None = None) -> Any:
         kwargs = {name: build(each, executors) for name, each in value.kwargs.items()}
         if 'executor' in kwargs:
             kwargs['executor'] = (executors or {})[kwargs['executor']]
+        if 'tasks' in kwargs:  # which are for a function alone
+            if isinstance(args[0], itpipe.Stage):
+                kwargs['threads'] = kwargs.pop('tasks')
+            else:
+                args[0] = awaited(args[0])
         own = CUSTOM | SOURCES
         return (own[value.name] if value.name in own else getattr(itpipe, value.name))(*args, **kwargs)
     if isinstance(value, tuple) and value and all(isinstance(part, Call) for part in value):
@@ -188,6 +195,29 @@ def fragile(*args: Any, **kwargs: Any) -> int:
     return seed
 
 
+def awaited(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same as a coroutine function, by the same name."""
+
+    @functools.wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        await asyncio.sleep(0)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def one_by_draw(draw: int) -> list[float]:
+    return [1 + draw]
+
+
+def two_by_draw(draw: int) -> list[float]:
+    return [draw % 3, 1]
+
+
+def three_by_draw(draw: int) -> list[float]:
+    return [draw, 2, 0 if draw % 2 else 5]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Sources and stages that itpipe does not have: the real ones, for `build`
 
@@ -241,6 +271,15 @@ def values_of(iterable: Any) -> list:
         return [value async for value in iterable]
 
     return asyncio.run(awaited()) if hasattr(iterable, '__aiter__') else list(iterable)
+
+
+def cached(data: Any, made: Any, where: str, seed: int | None = None) -> itpipe.Stream[Any]:
+    """The items of the data, made once by these item-wise stages."""
+    return itpipe.stream(data, seed=seed) | made | itpipe.cache(where)
+
+
+def part(data: Any, number: int, seed: int) -> Any:
+    return itpipe.split(data, [0.5, 0.3, 0.2], seed=seed)[number]
 
 
 @itpipe.stage
@@ -307,6 +346,8 @@ CUSTOM = {
     'held_back': held_back,
 }
 SOURCES = {
+    'cached': cached,
+    'part': part,
     'one_shot': one_shot,
     'Endless': Endless,
     'Indexed': Indexed,
@@ -420,7 +461,7 @@ def is_looked_up(source: Any) -> bool:
     """Whether the items of the source are looked up behind the steps that only choose and order them."""
     if not isinstance(source, Call):
         return False
-    if source.name in ('stream', 'sample'):
+    if source.name in ('stream', 'sample', 'part'):
         return is_looked_up(source.args[0])
     return source.name in ('Indexed', 'load_by_random_id')
 
@@ -451,6 +492,8 @@ def source_flow(source: Any, words: Words, cut: int) -> Flow:
         return pipe_flow(source, words, cut)
     if isinstance(source, Call) and source.name == 'stream':
         return source_flow(source.args[0], words, cut)
+    if isinstance(source, Call) and source.name == 'cached':
+        return stage_flow(source.args[1], words, source_flow(source.args[0], words, cut))
     if isinstance(source, Call) and source.name in ENDLESS:
         return ENDLESS[source.name](words, cut, *source.args, **source.kwargs)
     if isinstance(source, Call) and source.name == 'Endless':
@@ -537,12 +580,13 @@ def mix(
 ) -> Flow:
     word = words.next('mix', seed)
     flows = [pipe_flow(Pipe(branch), words.inside(branch), cut) for branch in streams]
-    weights = weights or [1] * len(flows)
+    scheduled = weights if callable(weights) else lambda _: weights or [1] * len(flows)
     places = [0] * len(flows)
     ended: set[int] = set()
     items: list[Item] = []
     t = 0
     while True:
+        weights = scheduled(t)
         left = [n for n in range(len(flows)) if n not in ended]
         left = [n for n in left if weights[n] > 0] or left
         if not left:
@@ -768,24 +812,52 @@ def combine_lists(words: Words) -> At:
     return lambda key: lambda items: combined(items, None)
 
 
-def combine_pad(words: Words, padding_values: Any = 0, ratio: float = 0.5) -> At:
-    return lambda key: lambda items: combined(items, lambda arrays: padded(arrays, padding_values, ratio))
+def combine_pad(
+    words: Words,
+    padding_values: Any = 0,
+    ratio: float = 0.5,
+    multiple_of: int = 1,
+    to: int | None = None,
+    edges: Any = None,
+    lengths: bool = False,
+    mask: bool = False,
+) -> At:
+    def common(size: int) -> int:
+        if to is not None:
+            return to
+        return -(-size // multiple_of) * multiple_of if edges is None else next(edge for edge in edges if edge >= size)
+
+    def pad(arrays: list[Any], value: Any = padding_values) -> np.ndarray:
+        return padded(arrays, value, ratio, common)
+
+    def shapes(arrays: list[Any]) -> Any:
+        return np.array([array.shape for array in arrays]) if np.ndim(arrays[0]) else None
+
+    def masks(arrays: list[Any]) -> Any:
+        return pad([np.ones(array.shape, bool) for array in arrays], False) if np.ndim(arrays[0]) else None
+
+    def call(items: list[Any]) -> Any:
+        further = [f for f, wanted in ((shapes, lengths), (masks, mask)) if wanted]
+        results = (combined(items, pad), *(combined(items, f, text=lambda _: None) for f in further))
+        return results if further else results[0]
+
+    return lambda key: call
 
 
-def combined(items: list[Any], join: Callable[[list[Any]], Any] | None) -> Any:
+def combined(items: list[Any], join: Callable[[list[Any]], Any] | None, text: Any = list) -> Any:
     first = items[0]
     if isinstance(first, tuple):
-        return tuple(combined([item[n] for item in items], join) for n in range(len(first)))
+        return tuple(combined([item[n] for item in items], join, text) for n in range(len(first)))
     if isinstance(first, dict):
-        return {key: combined([item[key] for item in items], join) for key in first}
-    return list(items) if join is None or isinstance(first, str) else join(items)
+        return {key: combined([item[key] for item in items], join, text) for key in first}
+    return text(items) if join is None or isinstance(first, str) else join(items)
 
 
-def padded(arrays: list[Any], value: Any, ratio: float) -> np.ndarray:
+def padded(arrays: list[Any], value: Any, ratio: float, size: Callable[[int], int]) -> np.ndarray:
     arrays = [np.asarray(array) for array in arrays]
     if not arrays[0].ndim:
         return np.array(arrays)
-    common = [max(array.shape[axis] for array in arrays) for axis in range(arrays[0].ndim)]
+    common = [size(max(array.shape[axis] for array in arrays)) for axis in range(arrays[0].ndim)]
     widths = [
         [
             (int((size - old) * ratio), size - old - int((size - old) * ratio))
@@ -856,13 +928,14 @@ def parallel_map(
     *args: Any,
     threads: int | None = None,
     processes: int | None = None,
+    tasks: int | None = None,
     executor: Any = None,
     workers: str | None = None,
     ordered: bool = True,
     in_flight: int | None = None,
     **kwargs: Any,
 ) -> Flow:
-    window = in_flight or 2 * (threads or processes or (3 if workers else 1))  # see `Restless`
+    window = in_flight or 2 * (threads or processes or tasks or (3 if workers else 1))  # see `Restless`
     return mapped(apply(words, f, *args, **kwargs), ahead(flow, window - 1))
 
 
@@ -1034,23 +1107,128 @@ def batch_by(
     return flow.from_(batches)
 
 
-def bucket_by(words: Words, flow: Flow, length: Any, *, edges: list[float], size: int) -> Flow:
-    buckets: list[list[Item]] = [[] for _ in range(len(edges) + 1)]
-    lists: list[Item] = []
+def lists_by_length(
+    values: Iterator[Any], length: Any, edges: Any = None, window: Any = None, size: Any = None, limit: Any = None
+) -> Iterator[list[Any]]:
+    def fit(count: int, longest: float) -> bool:
+        return (size is None or count <= size) and (limit is None or count == 1 or count * longest <= limit)
 
-    def close(bucket: list[Item], need: float) -> None:
-        lists.append(Item(Batch(item.key for item in bucket), [item.value for item in bucket], need))
-        bucket.clear()
+    def nearest() -> list[Any]:
+        order = sorted(range(len(held)), key=lambda n: length(held[n]))
+        first = end = order.index(0)
+        end += 1
+        own = length(held[0])
+        while True:
+            shorter = own - length(held[order[first - 1]]) if first else float('inf')
+            longer = length(held[order[end]]) - own if end < len(order) else float('inf')
+            grown = [(first, end + 1)] if end < len(order) else []
+            grown = [*grown, (first - 1, end)] if longer < shorter else [(first - 1, end), *grown]
+            grown = [(a, b) for a, b in grown if a >= 0 and fit(b - a, length(held[order[b - 1]]))]
+            if not grown:
+                break
+            first, end = grown[0]
+        taken = order[first:end]
+        result = [held[n] for n in taken]
+        held[:] = [value for n, value in enumerate(held) if n not in taken]
+        return result
 
-    for item in flow.items:
-        bucket = buckets[sum(edge < length(item.value) for edge in edges)]
-        bucket.append(item)
-        if len(bucket) == size:
-            close(bucket, item.need)
-    if flow.end is not None:
-        for bucket in filter(None, buckets):
-            close(bucket, flow.end)
-    return flow.from_(lists)
+    held: list[Any] = []
+    buckets: list[list[Any]] = [[] for _ in [*(edges or ()), None]]
+    for value in values:
+        if window is not None:
+            held.append(value)
+            if len(held) == window:
+                yield nearest()
+            continue
+        bucket = buckets[sum(edge < length(value) for edge in edges)]
+        if bucket and not fit(len(bucket) + 1, max(map(length, [*bucket, value]))):
+            yield bucket[:]
+            bucket.clear()
+        bucket.append(value)
+        if not fit(len(bucket) + 1, max(map(length, bucket))):
+            yield bucket[:]
+            bucket.clear()
+    while held:
+        yield nearest()
+    yield from filter(None, buckets)
+
+
+def rows_of(items: Iterator[Item], length: int, cut: str = 'long', rows: int = 32) -> Iterator[list[Any]]:
+    """Rows of parts, each part a key, its beginning and its tokens."""
+    opened: list[list[Any]] = []
+
+    def fill(row: list[Any]) -> int:
+        return sum(len(tokens) for _, _, tokens in row)
+
+    most = 1 if cut == 'all' else rows
+    for item in items:
+        begin, left = 0, list(item.value)
+        while left:
+            count = length - fill(opened[0]) if cut == 'all' and opened else length
+            part, left = (item.key, begin, left[:count]), left[count:]
+            begin += len(part[2])
+            if len(part[2]) == length:
+                yield [part]
+                continue
+            fitting = [row for row in opened if fill(row) + len(part[2]) <= length]
+            if fitting:
+                row = max(fitting, key=fill)
+            else:
+                if len(opened) == most:
+                    fullest = max(opened, key=fill)
+                    opened[:] = [row for row in opened if row is not fullest]
+                    yield fullest
+                row = []
+                opened.append(row)
+            row.append(part)
+            if fill(row) == length:
+                opened[:] = [other for other in opened if other is not row]
+                yield row
+    yield from opened
+
+
+def bucket_by(words: Words, flow: Flow, length: Any, **options: Any) -> Flow:
+    def made(items: list[Item]) -> tuple[Any, Any]:
+        return Batch(item.key for item in items), [item.value for item in items]
+
+    return regrouped(lambda items: lists_by_length(items, lambda item: length(item.value), **options), flow, made)
+
+
+def pack(words: Words, flow: Flow, length: int, **options: Any) -> Flow:
+    def made(row: list[Any]) -> tuple[Any, Any]:
+        rest = [0] * (length - sum(len(tokens) for _, _, tokens in row))
+        positions = np.array([n for *_, tokens in row for n in range(len(tokens))] + rest, np.int32)
+        value = {
+            'tokens': np.array([token for *_, tokens in row for token in tokens] + rest),
+            'segment_ids': np.array([n for n, (*_, tokens) in enumerate(row, 1) for _ in tokens] + rest, np.int32),
+            'positions': positions,
+            'loss_mask': positions > 0,
+        }
+        return (Batch(key for key, *_ in row), row[0][1]), value
+
+    return regrouped(lambda items: rows_of(items, length, **options), flow, made)
+
+
+def regrouped(groups: Callable[..., Iterator[Any]], flow: Flow, made: Callable[[Any], tuple[Any, Any]]) -> Flow:
+    """What a generator makes of the items, each time with what was needed for it."""
+    latest: float = 0
+
+    def items() -> Iterator[Item]:
+        nonlocal latest
+        for item in flow.items:
+            latest = item.need
+            yield item
+        latest = flow.end or 0
+        if flow.end is None:
+            raise Unknown
+
+    result: list[Item] = []
+    try:
+        for group in groups(items()):
+            result.append(Item(*made(group), latest))
+    except Unknown:
+        pass
+    return flow.from_(result)
 
 
 def custom(function: Callable[..., Iterator[Any]], flow: Flow, *args: Any, **kwargs: Any) -> Flow:
@@ -1087,6 +1265,7 @@ FLOW = {
     'filter_by': filter_by,
     'flatten': flatten,
     'interleave': interleave,
+    'pack': pack,
     'parallel_map': parallel_map,
     'prefetch': prefetch,
     'reuse': reuse,

@@ -1,6 +1,8 @@
 """Random pipelines for hypothesis, as data: see `reference`."""
 
+import functools
 import itertools
+import operator
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +18,12 @@ from reference import (
     ITEMWISE,
     Call,
     Pipe,
+    build,
     cost,
     digest,
     fits,
     fragile,
+    grid_patches,
     half,
     is_looked_up,
     letters,
@@ -27,18 +31,23 @@ from reference import (
     noisy,
     normal,
     often,
+    one_by_draw,
     pair,
     parts,
     parts_of_a_generator,
     parts_of_an_async_generator,
     picture,
+    random_patches,
     record,
     shards,
     spawning,
+    three_by_draw,
+    two_by_draw,
 )
 from restless import Restless
 from running import AtOnce, Lazily
 
+from itpipe import balanced
 from itpipe._core.keys import Batch, Zipped
 from itpipe._workers.inline import InlinePolicy
 
@@ -96,6 +105,14 @@ def functions(draw: Any, failing: bool = False) -> Any:
     return Call('random_apply', (0.5, Call('with_rng', (noisy,)), 5))
 
 
+paddings = st.builds(
+    lambda *options: Call('combine_pad', (), functools.reduce(operator.or_, options)),
+    st.sampled_from([{}, {'padding_values': 5}, {'ratio': 0.5}, {'ratio': 0, 'padding_values': 1}]),
+    st.sampled_from([{}, {'to': 4}, {'edges': [1, 3]}, {'edges': [4]}, {'multiple_of': 2}]),
+    st.sampled_from([{}, {'mask': True}, {'lengths': True}, {'lengths': True, 'mask': True}]),
+)
+
+
 @st.composite
 def itemwise(draw: Any, kind: Any, failing: bool = False) -> tuple[Any, Any]:
     """An item-wise stage for items of this kind, and the kind of its results."""
@@ -105,7 +122,7 @@ def itemwise(draw: Any, kind: Any, failing: bool = False) -> tuple[Any, Any]:
     if isinstance(kind, tuple) and kind[1] in ('number', 'pair', 'dict'):
         names += ['combine', 'combine_lists', 'combine_pad'] * 2
     if isinstance(kind, tuple) and kind[1] == 'picture':
-        names += ['combine_pad', 'combine_lists'] * 3
+        names += ['combine_pad', 'combine_lists'] * 5
     name = draw(st.sampled_from(names))
     args, kwargs = draw(extra_args)
     f = draw(functions(failing))
@@ -136,8 +153,7 @@ def itemwise(draw: Any, kind: Any, failing: bool = False) -> tuple[Any, Any]:
     if name == 'unpack':
         return Call('unpack', (f, *args), kwargs), 'any'
     if name == 'combine_pad':
-        options = draw(st.sampled_from([{}, {'padding_values': 5}, {'ratio': 0.5}, {'ratio': 0, 'padding_values': 1}]))
-        return Call('combine_pad', (), options), 'any'
+        return draw(paddings), 'any'
     return Call(name), 'any'
 
 
@@ -155,8 +171,10 @@ def pooled(*names: str) -> Any:
 
 
 threads = st.fixed_dictionaries({'threads': st.integers(1, 4)}, optional={'in_flight': windows})
+tasks = st.fixed_dictionaries({'tasks': st.integers(1, 4)}, optional={'in_flight': windows})
 in_this_process = st.one_of(
     threads,
+    tasks,
     st.just({'workers': 'auto'}),
     pooled('at once', 'threads', 'lazily'),
 )
@@ -261,6 +279,16 @@ batches = (
         st.integers(0, 20), st.booleans(),
     )
 )  # fmt: skip
+lists_by_length = st.builds(
+    lambda how, most: Call('bucket_by', (cost,), {**how, **most}),
+    st.sampled_from([{'edges': [2]}, {'edges': [1, 3, 4]}, {'window': 1}, {'window': 4}, {'window': 7}]),
+    st.fixed_dictionaries({'size': st.integers(1, 4)}) | st.fixed_dictionaries({'limit': st.integers(0, 20)})
+    | st.fixed_dictionaries({'size': st.integers(1, 4), 'limit': st.integers(0, 20)}),
+)  # fmt: skip
+rows = st.builds(
+    lambda length, options: Call('pack', (length,), options),
+    st.integers(1, 6), st.sampled_from([{}, {'cut': 'all'}, {'rows': 1}, {'rows': 2}]),
+)  # fmt: skip
 batched_and_not = st.just(()) | st.integers(1, 4).map(lambda n: (Call('batch_by', (n,)), Call('flatten')))
 """What leaves the items as they are, but for that they come in batches on their way."""
 interleaves = st.builds(
@@ -300,9 +328,13 @@ def stages(
     joining = 'join' in flow and depth < 2
     flow = tuple(name for name in flow if name != 'join')
     for _ in range(draw(st.integers(0, most))):
-        names = ['itemwise', 'flow', 'flow', 'parallel', *['batch'] * batching, *['join'] * joining]
+        names = ['itemwise', 'flow', 'flow', 'parallel', *['batch', 'padded'] * batching, *['join'] * joining]
         if kind == 'many' or isinstance(kind, tuple):
             names += ['flatten'] * 2
+        if isinstance(kind, tuple):
+            names += ['itemwise'] * 3
+        if kind == 'picture':
+            names += ['take apart'] * 2
         name = draw(st.sampled_from([*names, 'take apart', 'interleave', *['custom'] * opaque]))
         if name == 'itemwise':
             made, kind = draw(itemwise(kind, failing))
@@ -321,12 +353,20 @@ def stages(
             result.append(made)
             if has_weights(made):
                 once, opaque = True, False
+        elif name == 'padded':
+            result += [Call('apply', (picture,)), Call('batch_by', (draw(st.integers(1, 4)),)), draw(paddings)]
+            kind = 'any'
         elif name == 'batch':
             result.append(draw(batches))
             kind = ('batch', kind)
         elif name == 'flatten':
             result.append(Call('flatten'))
             kind = kind[1] if isinstance(kind, tuple) else 'number'
+        elif name == 'take apart' and kind == 'picture':
+            cut = draw(
+                st.sampled_from([Call('with_rng', (random_patches, (1, 1), 2)), Call('apply', (grid_patches, 1))])
+            )
+            result += [cut, Call('flatten')]
         elif name == 'take apart':  # a generator cannot be sent anywhere, or kept
             result += [
                 Call('apply', (draw(st.sampled_from([parts, parts_of_a_generator, parts_of_an_async_generator])),)),
@@ -345,12 +385,13 @@ def stages(
                 (Call('twice'), 'any'),
                 (Call('in_threes'), 'number'),
                 (Call('held_back', (), {'size': 3}), 'any'),
-                (Call('bucket_by', (cost,), {'edges': [3], 'size': draw(st.integers(1, 4))}), ('batch', kind)),
+                *[(draw(lists_by_length), ('batch', kind))] * 2,
+                *[((Call('apply', (parts,)), draw(rows)), 'any')] * 2,
             ]
             if failing:
                 customs.append((Call('fragile_sums'), 'number'))
             made, kind = draw(st.sampled_from(customs))
-            result.append(made)
+            result += made if isinstance(made, tuple) else [made]
     return tuple(result), kind
 
 
@@ -398,6 +439,8 @@ finite = (
 
 
 datasets = st.lists(st.integers(0, 9), max_size=12).map(lambda values: Call('Indexed', (values,)))
+datasets = datasets | st.builds(lambda *args: Call('part', args), datasets, st.integers(0, 2), st.integers(0, 2))
+SCHEDULES = {1: one_by_draw, 2: two_by_draw, 3: three_by_draw}
 
 
 replaced = st.sampled_from([{}, {'reweight': True}])
@@ -407,6 +450,9 @@ replaced = st.sampled_from([{}, {'reweight': True}])
 def weighted(draw: Any, count: int) -> dict:
     if draw(st.booleans()):
         return {}
+    if draw(st.integers(0, 3)) == 0:
+        labels = draw(st.lists(st.sampled_from('abc'), min_size=count, max_size=count))
+        return {'weights': balanced(labels).tolist()}
     return {'weights': draw(st.lists(st.sampled_from([0, 1, 2, 0.5]), min_size=count, max_size=count).filter(any))}
 
 
@@ -419,7 +465,7 @@ def sources(
     # what raises is not told from the outside of streams whose items are looked up later
     looked_up = depth == 0 or not failing
     names = ['finite'] * 3 + ['one-shot'] * one_shot + ['sample', 'sample', 'Endless'] * endless
-    names += ['dataset', 'dataset', *['load'] * endless] * looked_up
+    names += ['dataset', 'dataset', *['load'] * endless] * looked_up + ['cached'] * (not failing)
     name = draw(st.sampled_from(names + ['stream', 'mix', 'mix'] * (depth < 2)))
     if name == 'finite':
         return Call('stream', (draw(finite),), own)
@@ -427,11 +473,14 @@ def sources(
         return Call('stream', (Call('one_shot', (draw(sizes.map(range)),), {'fails': True} if failing else {}),), own)
     if name == 'Endless':
         return Call('stream', (Call('Endless'),), own)
+    if name == 'cached':
+        made = Call('apply', (draw(st.sampled_from([digest, pair, record, picture])),))
+        return Call('cached', (draw(datasets), made, 'memory'), own)
     if name == 'dataset':
         return Call('stream', (draw(datasets),), own)
     if name == 'sample':
-        sequence = draw(sequences | datasets.filter(lambda made: made.args[0]) if looked_up else sequences)
-        count = len(sequence.args[0]) if isinstance(sequence, Call) else len(sequence)
+        sequence = draw(sequences | datasets.filter(lambda made: len(build(made))) if looked_up else sequences)
+        count = len(build(sequence))
         replace = draw(st.sampled_from([{}, {'replace': False}, {'reweight': True}]))
         return Call('sample', (sequence,), {**draw(weighted(count)), **replace, **own})
     if name == 'load':
@@ -443,7 +492,9 @@ def sources(
         return Call('stream', (draw(pipes(seed=draw(seeds), most=2, **options)),), own)
     branch = finite | pipes(seed=draw(seeds), most=3, **options) | (st.nothing() if failing else datasets)
     branches = draw(st.lists(branch, min_size=1, max_size=3))
-    return Call('mix', tuple(branches), {**draw(weighted(len(branches))), **draw(replaced), **own})
+    schedule = st.just({'weights': SCHEDULES[len(branches)]})
+    weights = draw(schedule | st.builds(operator.or_, weighted(len(branches)), replaced))
+    return Call('mix', tuple(branches), {**weights, **own})
 
 
 @st.composite
@@ -469,7 +520,7 @@ def pipes(
     return Pipe(source, made)
 
 
-HOW = ('threads', 'processes', 'executor', 'workers', 'in_flight')
+HOW = ('threads', 'processes', 'tasks', 'executor', 'workers', 'in_flight')
 
 
 @st.composite

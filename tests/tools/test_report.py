@@ -12,6 +12,7 @@ from itpipe import (
     cycle,
     exclude,
     flatten,
+    pack,
     parallel_map,
     reuse,
     sample,
@@ -152,6 +153,10 @@ def test_what_a_stage_of_ones_own_makes_has_no_place_in_the_data(path):
     assert lines(path)[1] == '6 items, each once'
 
 
+def encoded(text):
+    return list(text.encode())
+
+
 def test_what_leaves_out_what_was_in_some_steps(path):
     def made(*stages):
         return Infinite(range(20), shuffle(6), *stages, batch_size=3, combiner=list, seed=0, record=path)
@@ -175,7 +180,8 @@ def test_what_leaves_out_what_was_in_some_steps(path):
             stream('abcdefgh') | cycle(),
             'exclude((2, 0), (3, 0), (4, 0), (5, 0), passes=0)',
         ),
-        (stream(range(24)) | bucket_by(abs, edges=[30], size=3), 'exclude(range(2, 6), passes=0)'),
+        (stream(range(24)) | bucket_by(abs, edges=[30], size=3), 'exclude(range(6, 18), passes=0)'),
+        (stream(['ab', 'cde', 'f'] * 4) | encoded | pack(3) | len, 'exclude(range(3, 9), passes=0)'),
         (stream(range(24)) | batch_by(2), 'exclude(range(4, 12), passes=0)'),
     ],
 )

@@ -1,5 +1,6 @@
 """What every stage keeps, whatever it does."""
 
+import asyncio
 import pickle
 from collections.abc import Iterator
 
@@ -24,6 +25,7 @@ from itpipe import (
     interleave,
     map_all,
     map_at,
+    pack,
     parallel_map,
     prefetch,
     random_apply,
@@ -53,6 +55,15 @@ def draw(rng):
 
 def add(x, y):
     return x + y
+
+
+async def added_later(x, y):
+    await asyncio.sleep(0)
+    return x + y
+
+
+def tokens(row):
+    return row['tokens'].tolist()
 
 
 def small(x):
@@ -120,6 +131,8 @@ STAGES = [
     (numbers, prefetch(2), numbers),
     (numbers, parallel_map(add, 1, threads=2), [n + 1 for n in numbers]),
     (numbers, parallel_map(add, 1, threads=2, ordered=False, in_flight=3), None),
+    (numbers, parallel_map(added_later, 1, tasks=3), [n + 1 for n in numbers]),
+    (lists, pack(4) | tokens, [[1, 2, 2, 5], [3, 3, 3, 9], [6, 6, 10, 10], [7, 7, 7, 0], [11, 11, 11, 0]]),
     (numbers, parallel_map(add, 1, threads=2, stall_timeout=50.0), [n + 1 for n in numbers]),
     (pairs, parallel_map(map_at(0, str) | unpack(swap), threads=2), [(b, str(a)) for a, b in pairs]),
     (numbers, batch_by(5), [numbers[:5], numbers[5:10], numbers[10:]]),

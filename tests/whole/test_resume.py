@@ -4,6 +4,7 @@ What is behind the public API, see test_checkpoint: `Chain.state()` says where t
 ahead of it, and `Chain(…, state=…)` goes on from there, in another mode or with other numbers of workers if need be.
 """
 
+import asyncio
 import itertools
 import json
 import os
@@ -28,7 +29,10 @@ from strategies import examples, in_other_modes, pipes, stages
 from itpipe import (
     NotRestartable,
     apply,
+    balanced,
     batch_by,
+    bucket_by,
+    cache,
     concat,
     cycle,
     exclude,
@@ -36,6 +40,7 @@ from itpipe import (
     flatten,
     interleave,
     mix,
+    pack,
     parallel_map,
     prefetch,
     reuse,
@@ -43,6 +48,7 @@ from itpipe import (
     shard,
     shuffle,
     skip,
+    split,
     stage,
     stream,
     take,
@@ -257,6 +263,19 @@ def is_odd(x):
     return x % 2 == 1
 
 
+def ones(x):
+    return [x] * (1 + x * x % 7)
+
+
+def rising(draw):
+    return [1, draw]
+
+
+async def later(x):
+    await asyncio.sleep(0)
+    return x + 1
+
+
 def generated(n):
     yield from range(n)
 
@@ -277,6 +296,15 @@ EACH = [
     stream(range(40), seed=1) | with_rng(add_noise),
     stream(range(40), seed=1) | parallel_map(with_rng(add_noise), threads=2),
     stream(range(40)) | prefetch(3),
+    stream(split(range(99), [0.5, 0.5])[1], seed=1) | shuffle() | with_rng(add_noise),
+    sample(range(9), weights=balanced(list('aabbbbccc')), seed=1) | take(40),
+    stream(range(20), seed=1) | apply(square) | cache('memory') | shuffle(4) | with_rng(add_noise),
+    stream(range(20), seed=1) | with_rng(add_noise) | parallel_map(later, tasks=3) | shuffle(3),
+    stream(range(40), seed=1) | shuffle(4) | bucket_by(square, window=6, size=3) | shuffle(3),
+    stream(range(40), seed=1) | shuffle(4) | bucket_by(square, edges=[10, 100], limit=400) | flatten,
+    stream(range(40), seed=1) | shuffle(4) | ones | pack(9),
+    stream(range(40), seed=1) | ones | pack(11, cut='all') | shuffle(2),
+    mix(range(20), range(30), weights=rising, seed=1) | with_rng(add_noise) | shuffle(3),
     stream(range(40)) | filter_by(is_odd),
     stream(range(40), seed=1) | shuffle(4) | exclude(0, 39, range(9, 14)) | shuffle(3),
     stream([[n] * (n % 4) for n in range(15)]) | flatten(),
@@ -321,6 +349,11 @@ def test_each_stage_goes_on_from_everywhere(made):
     for received, state in enumerate(states):
         with running(made, state) as chain:
             assert receive(chain, None) == whole[received:]
+
+
+def test_what_is_kept_in_a_folder_goes_on_from_everywhere(tmp_path):
+    kept = stream(range(20), seed=1) | apply(square) | cache(tmp_path)
+    test_each_stage_goes_on_from_everywhere(kept | shuffle(3) | parallel_map(with_rng(add_noise), threads=2))
 
 
 def test_a_state_is_that_of_the_consumer_and_not_of_what_was_made():
