@@ -102,7 +102,13 @@ class Loader(Generic[B]):
                 state.end()
 
     def __len__(self) -> int:
-        return len(self.batch_iter)
+        try:
+            return len(self.batch_iter)
+        except TypeError as error:
+            raise TypeError(
+                f"{error}. If a sampler asks: a loader is no dataset; let the Trainer's `get_train_dataloader` return"
+                ' it'
+            ) from None
 
     @property
     def _length(self) -> int | None:
