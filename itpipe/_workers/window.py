@@ -182,7 +182,8 @@ def _map(
     window, inline = window_over(pool), pool.inline
     pending, slow = 0, False
     probe, before, meter.pending = meter.probe, meter.before, 0
-    meter.values, meter.capacity = window.values, lambda: pool.max_pending
+    meter.values = window.values
+    meter.capacity = lambda: max(pool.max_pending, meter.held)  # it may have been more when they were submitted
     stop.add(pool)
     try:
         while True:

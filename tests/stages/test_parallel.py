@@ -768,3 +768,14 @@ def test_without_workers_one_does_what_needs_one():
     assert [each.ordinal for each in run.dropped] == [0]
     assert list(range(3) | parallel_map(f, threads=0, setup=lambda: 1)) == [1.0, 0.5, 1 / 3]
     assert list(range(1, 3) | parallel_map(f, threads=0, retries=1, retry_on=OSError)) == [1.0, 0.5]
+
+
+def test_no_more_is_held_than_stats_say_may_be(monkeypatch):
+    """Where the limit is no option, it follows what items cost, and those that are on their way stay there."""
+    run = iter(range(100) | parallel_map(abs, processes=1))
+    assert [next(run) for _ in range(40)] == [*range(40)]
+    monkeypatch.setattr(itpipe._workers.processes.Processes, 'max_pending', 0)
+    stage = run.stats().stages[1]
+    assert 0 < stage.held == stage.capacity
+    monkeypatch.undo()
+    run.close()
