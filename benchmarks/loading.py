@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from itpipe import batch_by, parallel_map, sample
+from itpipe import batch_by, cache, parallel_map, sample, stream
 
 from .feeds import Feed
 from .workers import Stacked
@@ -160,4 +160,45 @@ def jpeg(share: float = 1) -> Work:
     )  # fmt: skip
 
 
-LOADING: dict[str, Callable[[float], Work]] = {'jpeg': jpeg}
+def jpeg_cached(share: float = 1) -> Work:
+    """A later epoch of the same files: what was decoded is in a cache. The limit has the arrays in a list."""
+    size, warm, count, length = 32, 10, max(2, int(300 * share)), 512
+    dataset = Photographs(files(), length)
+    order = order_of(size * (warm + count + 60), length)
+    feed = Feed(
+        items=order,
+        f=Augmented(dataset),
+        size=size,
+        form=PHOTOGRAPHS,
+        expected=in_batches(order, size),
+        warm=warm,
+        count=count,
+        workers=2,
+        keys=labels,
+        whole=partial(right, Augmented(dataset)),
+        dataset=dataset,
+    )
+
+    def kept() -> Any:
+        decoded = sample(dataset, seed=0) | cache(FILES / 'decoded')
+        list(stream(dataset) | cache(FILES / 'decoded'))  # the first epoch, if no round has been before
+        return decoded
+
+    def by_hand() -> float:
+        arrays = [dataset[index] for index in range(length)]
+        copies = ([(arrays[index][0].copy(), index) for index in chosen] for chosen in in_batches(order, size))
+        return feed.seconds(feed.combined([augment(item) for item in items]) for items in copies)
+
+    def as_written(**options: Any) -> float:
+        return feed.seconds(run(kept(), augment, batch_size=size, **options))
+
+    rows: dict[str, Callable[[], float]] = {
+        'copies of arrays in memory, one thread': by_hand,
+        'itpipe, prefetch=0': partial(as_written, prefetch=0),
+    }
+    rows |= {f'itpipe, 2 {kind}': partial(as_written, **{kind: 2}) for kind in BOTH}
+    title = 'jpeg-cached: decoded JPEG files out of a cache, crop and flip, batches of 32'
+    return Work(title, 1.3, 'µs an item', rows, feed)
+
+
+LOADING: dict[str, Callable[[float], Work]] = {'jpeg': jpeg, 'jpeg-cached': jpeg_cached}

@@ -54,6 +54,7 @@ Record: TypeAlias = dict[str, Any]
 ALL = WORKS | LOADING | VOLUMES | ROWS | STORES | GENERATORS | WORKERS | PASSES | PACKING | TUNING | FIGURES
 NEEDS = {
     'jpeg': 'PIL',
+    'jpeg-cached': 'PIL',
     'auto-jpeg': 'PIL',
     'hf-rows': 'datasets',
     'first-batch-after-shuffle': 'PIL',

@@ -98,7 +98,8 @@ class Place(NamedTuple):
     file: int
     begin: int
     size: int
-    check: int
+    check: int | None
+    """The checksum, None once this process has found it to be right, or has written the record."""
 
 
 class Folder:
@@ -131,7 +132,12 @@ class Folder:
         if place is None:
             return MISSING
         record = _read(place)
-        if crc32(record, crc32(FIELDS.pack(index, place.size))) == place.check:
+        if place.check is None and record is not None:
+            return decode(record)
+        if record is not None and crc32(record, crc32(FIELDS.pack(index, place.size))) == place.check:
+            with self._lock:
+                if self._places.get(index) is place:
+                    self._places[index] = place._replace(check=None)  # to check takes longer than to read
             return decode(record)
         with self._lock:
             if self._places.get(index) is place:
@@ -188,7 +194,7 @@ class Folder:
         except OSError:
             os.ftruncate(file, begin)
             raise
-        self._places[index] = Place(file, begin + HEAD.size, len(record), check)
+        self._places[index] = Place(file, begin + HEAD.size, len(record), None)
         self._ends[file] = begin + HEAD.size + len(record)
 
     def _locked_file(self) -> int:
@@ -235,14 +241,14 @@ def _locks(file: int) -> bool:
         return False
 
 
-def _read(place: Place) -> bytearray:
-    """The record; shorter where it cannot be read."""
+def _read(place: Place) -> bytearray | None:
+    """The record; None where it cannot be read up to its end."""
     record = bytearray(place.size)
     view, at = memoryview(record), place.begin
     with suppress(OSError):
         while view and (count := os.preadv(place.file, [view], at)):
             view, at = view[count:], at + count
-    return record
+    return None if view else record
 
 
 def _write(file: int, data: bytes, begin: int) -> None:

@@ -130,6 +130,21 @@ def test_a_record_that_is_damaged_is_not_there_and_is_replaced_once(tmp_path, pl
     assert path.stat().st_size < len(data) + 500
 
 
+def test_a_record_is_checked_when_a_process_first_reads_it(tmp_path, monkeypatch):
+    """To check takes several times as long as to read."""
+    checked, crc32 = [], itpipe.stages.stores.crc32
+    folder_of(tmp_path).put(0, bytes(1000))
+    monkeypatch.setattr(itpipe.stages.stores, 'crc32', lambda *args: checked.append(args) or crc32(*args))
+    store = folder_of(tmp_path)
+    for _ in range(3):
+        assert store.get(0) == bytes(1000)
+    assert len(checked) == 2  # of its index, and of what is in it
+    (path,) = tmp_path.iterdir()
+    with path.open('r+b') as file:
+        file.truncate(path.stat().st_size - 1)
+    assert store.get(0) is MISSING
+
+
 def test_large_records_are_read_in_parts(tmp_path, monkeypatch):
     """Linux reads and writes at most 2 GiB at once."""
     read, write = os.preadv, os.pwrite
