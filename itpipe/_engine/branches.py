@@ -16,6 +16,7 @@ from itpipe._core.steps import Joins, Pair, Step, draws
 from .fingerprint import fingerprint
 from .functions import Blames, ItemFunction, Keyed
 from .iterators import is_iterable
+from .left_out import check_left_out, leaves_look_up
 from .source import MadeOf, Opened
 from .state_checks import check_position, key_test
 from .stream import Stage, Stream, not_iterable, stream
@@ -66,6 +67,9 @@ class Branched:
         steps = [step for branch in branches for step in branch.steps]
         self.one_shot = any(branch.source.one_shot for branch in branches)
         self.early = all(branch.source.early for branch in branches)
+        for branch in branches:
+            check_left_out(branch.source, branch.steps, self.name)
+        self.skips = any(leaves_look_up(branch.source, branch.steps) for branch in branches)
         self.ordered = all(branch.source.ordered for branch in branches) and not any(
             isinstance(step, Step) and step.yields_as_completed for step in steps
         )
@@ -180,6 +184,7 @@ class OpenedBranches:
         from .ledgers import Ledger
 
         self.source, self.seeds, self.stop = source, seeds, stop
+        self.skips = source.skips
         self.ledger = Ledger()
         self.chains: dict[int, Chain] = {}
         self.log: deque[tuple[Any, Any]] = deque()

@@ -34,7 +34,7 @@ from .kinds import kind_of_step
 from .ledgers import Ledger
 from .meters import Meter, passed
 from .operators import Operator
-from .order import LOOK_UP, check_alike, fused, is_by_count, map_items, planned
+from .order import LOOK_UP, check_alike, fused, is_by_count, map_items, planned, size_together
 from .pools import Pools
 from .seeds import Seeds
 from .source import Source
@@ -95,8 +95,14 @@ class Chain:
         opaque = max((index for index, step in enumerate(steps) if step.from_beginning), default=-1)
         self.source = source.open(seeds, self.stop)
         self.source.tracked = tracked and opaque < 0
-        plan = planned(steps, self.source.has_look_up, source.cheap, self.source.gathers, complete)
-        if plan.looks_up and not self.source.split():
+        opened = self.source
+        plan = planned(steps, opened.has_look_up, source.cheap, opened.gathers, complete, opened.skips)
+        if plan.looks_up and not opened.split():
+            if opened.skips:
+                raise TypeError(
+                    f'`{source!r}` leaves out items that cannot be looked up, but what its data gives by index is not'
+                    ' what iterating gives'
+                )
             plan = planned(steps, has_look_up=False, complete=complete)
         meters = self.ledger.lay_out(source, [index != LOOK_UP and steps[index].apart for _, index in plan.operators])
         self.source.ledger = self.ledger
@@ -107,7 +113,14 @@ class Chain:
             return kind_of_step(step)(step, seeds, self.stop, tracked)
 
         operators = [at_work(step, tracked and index >= opaque) for index, step in enumerate(steps)]
-        operators.append(at_work(Stateless('look_up', map_items, (NOTHING, STOP, METER), itemwise=True)))  # at LOOK_UP
+        look_up = Stateless('look_up', map_items, (NOTHING, STOP, METER), itemwise=True)
+        if opened.skips:
+            from .look_ups import look_up_items
+
+            look_up = Stateless(
+                'look_up', look_up_items, (NOTHING, STOP, METER, size_together(plan, steps, opened.gathers))
+            )
+        operators.append(at_work(look_up))  # at LOOK_UP
 
         def function(indices: Sequence[int]) -> ItemFunction:
             result = NOTHING

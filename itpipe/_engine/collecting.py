@@ -16,7 +16,7 @@ from .figures import LoopFigures, StageFigures
 from .functions import NOTHING, ItemFunction
 from .ledgers import Ledger
 from .meters import Meter, Probe
-from .order import map_items
+from .order import is_functions
 from .stats import Stats
 
 __all__ = ['collect', 'name_of', 'nothing_yet']
@@ -185,8 +185,8 @@ def name_of(what: Any) -> str:
         return 'ready' if what is None else what if isinstance(what, str) else repr(what)
     step, options = what
     function = options[0] if options and isinstance(options[0], ItemFunction) else NOTHING
-    names = function.names if step.work is map_items else function.names[: function.lead]
-    own = [] if step.work is map_items else [format_step(step)]
+    names = function.names if is_functions(step) else function.names[: function.lead]
+    own = [] if is_functions(step) else [format_step(step)]
     return ' | '.join([name or 'look-up' for name in names] + own)
 
 
@@ -195,7 +195,7 @@ def _label(what: Any) -> str:
     if not isinstance(what, tuple):
         return 'ready' if what is None else 'source'
     step, options = what
-    names = options[0].names if step.work is map_items else [format_step(step)]
+    names = options[0].names if is_functions(step) else [format_step(step)]
     return _called(names[0]) if len(names) == 1 else '+'.join(map(_function_of, names))
 
 

@@ -15,7 +15,7 @@ from itpipe._views.picture import Picture
 from .drawn_stats import figures_of
 from .drawn_steps import amount, nodes_of, workers_of, written
 from .indexing import length
-from .order import LOOK_UP, Plan, fused, is_by_count, planned
+from .order import LOOK_UP, Plan, fused, is_by_count, planned, size_together
 from .seeds import Seeds
 from .source import MadeOf, Seeded, Source
 from .waiting import Stop
@@ -104,13 +104,14 @@ def _stream(
 ) -> tuple[Flow, tuple[Node, ...]]:
     """The parts of a stream, and what it leaves to whom its items go. `rows` are the figures of its stages."""
     one_by_one = fused(steps)
-    has_look_up = gathers = False
+    has_look_up = gathers = skips = False
     with suppress(Exception):  # such as that of an iterator that had its one run
         opened = source.open(Seeds(), Stop())
-        has_look_up, gathers = opened.has_look_up, opened.gathers
-    plan = planned(one_by_one, has_look_up, source.cheap, gathers, complete)
+        has_look_up, gathers, skips = opened.has_look_up, opened.gathers, opened.skips
+    plan = planned(one_by_one, has_look_up, source.cheap, gathers, complete, skips)
     flow, look_up = _source(source, plan.looks_up, rows)
-    if gathers and any(is_by_count(one_by_one[n]) for first in _all_first(plan) for n in first if n != LOOK_UP):
+    batches = any(is_by_count(one_by_one[n]) for first in _all_first(plan) for n in first if n != LOOK_UP)
+    if gathers and (batches or (skips and size_together(plan, one_by_one, gathers) > 1)):
         together = {'look-up': ('all of a batch at once',)}
         look_up = tuple(replace(node, notes=(*node.notes, *together.get(node.kind, ()))) for node in look_up)
     left = tuple(_done(plan.left, one_by_one, look_up))

@@ -14,7 +14,7 @@ from itpipe._core.blocks import SMALLEST, empty
 from .functions import NOTHING, Each, ItemFunction
 from .indexing import LookUp, is_block
 
-__all__ = ['for_each']
+__all__ = ['for_each', 'rows_of']
 
 
 def for_each(function: ItemFunction) -> ItemFunction:
@@ -40,7 +40,7 @@ class Gather(Each):
     def __init__(self, look_up: LookUp, call: Callable[[list[Any]], Any] | None = None):
         super().__init__(look_up.function)
         self.look_up, self.call = look_up, call
-        self.rows = _rows(look_up.sequence)
+        self.rows = rows_of(look_up.sequence)
 
     def at(self, key: Any) -> Callable[[Any], Any]:
         return partial(self._gather, key)
@@ -66,7 +66,7 @@ class Gather(Each):
         return Gather, (self.look_up, self.call)
 
 
-def _rows(sequence: Any) -> Callable[[list[int]], Any]:
+def rows_of(sequence: Any) -> Callable[[list[int]], Any]:
     """The function that looks up several items of the sequence together."""
     if not is_block(sequence):
         return partial(_get_items, sequence)

@@ -26,6 +26,7 @@ from .functions import Blames, ItemFunction
 __all__ = [
     'Indices',
     'LookUp',
+    'LookUpFailed',
     'Watchful',
     'as_runtime_error',
     'has_index',
@@ -144,6 +145,8 @@ class LookUp(partial[Any], Blames):
     """A function of an index: the item of a sequence there. `where`, or what it returns, describes that in errors."""
 
     where: str | Callable[[], str]
+    skips = False
+    """Whether items may be left out that cannot be looked up."""
 
     def __new__(cls, sequence: Any, where: str | Callable[[], str]) -> Self:
         self = super().__new__(cls, getitem, sequence)
@@ -179,6 +182,16 @@ class LookUp(partial[Any], Blames):
 
     def __reduce__(self) -> Any:
         return LookUp, (*self.args, self.described)
+
+
+class LookUpFailed(Exception):
+    """An item could not be looked up, because of the error that is its `__cause__`."""
+
+    def __init__(self, place: int, ordinal: int, index: Any):
+        super().__init__(place, ordinal, index)
+        self.place, self.ordinal, self.index = place, ordinal, index
+        self.path: tuple[int, ...] = ()
+        """Where in the tuples of `zip_with` the item would be."""
 
 
 class Indices(Iterator[Pair]):

@@ -24,10 +24,11 @@ from .source_states import Rewinder, has_epochs, has_states, warn_of_buffer
 if TYPE_CHECKING:
     from itpipe._core.steps import Pair
 
+    from .failures import Policy
     from .seeds import Seeds, StepSeed
     from .waiting import Stop
 
-__all__ = ['Items']
+__all__ = ['Items', 'check_index']
 
 STATE_PAUSE: Final = 50
 """A source is asked for its next state after this many times the time that the last one took. What came in between is
@@ -37,13 +38,15 @@ read again where a run goes on."""
 class Items:
     """Any iterable as a source.
 
-    With `reread`, a run that goes on reads it again from its beginning, even if it has an index or states.
+    With `reread`, a run that goes on reads it again from its beginning, even if it has an index or states. With a
+    policy, which `check_index` must have allowed, items that cannot be looked up may be left out.
     """
 
     ordered = True
 
-    def __init__(self, iterable: Any, seed: int | None = None, reread: bool = False):
+    def __init__(self, iterable: Any, seed: int | None = None, reread: bool = False, policy: Policy | None = None):
         self.iterable, self.seed, self.reread = iterable, seed, reread
+        self.policy, self.skips = policy, policy is not None
         self.one_shot = is_one_shot(iterable)
         self.samplers = Samplers(iterable) if is_sampler(iterable) and not has_states(iterable) else None
         self.random = self.samplers is not None and self.samplers.random
@@ -69,6 +72,10 @@ class Items:
         run_begins(self.iterable, seeds.pass_)
         look_up = LookUp(self.iterable, self._where)
         agrees = partial(index_agrees, self.iterable)
+        if self.policy is not None:
+            from .look_ups import failing
+
+            return Numbered(*failing(self._read_indices, list, look_up, self.policy, seeds, stop), agrees)
         return Numbered(partial(self.read, stop), self.pick, list, self._read_indices, look_up, agrees)
 
     @property
@@ -81,6 +88,8 @@ class Items:
 
     def length(self) -> int:
         """How many items it has; raises TypeError if it does not say."""
+        if self.skips:
+            raise TypeError(f'`{self!r}` does not say how many items it leaves out')
         count = None if self.one_shot else length(self.iterable)
         if count is None:
             raise TypeError(f'{format_value(self.iterable)} does not say how many items it has')
@@ -93,7 +102,7 @@ class Items:
 
     def first(self, data: Any, _: int) -> Items:
         """The same of the first items of its data."""
-        return Items(data, self.seed, self.reread)
+        return Items(data, self.seed, self.reread, self.policy)
 
     def indexed(self) -> bool:
         """Whether its items are looked up rather than read again."""
@@ -196,14 +205,33 @@ class Items:
 
     def __repr__(self) -> str:
         options = ({} if self.seed is None else {'seed': self.seed}) | ({'reread': True} if self.reread else {})
+        options |= {} if self.policy is None else self.policy.options
         return format_call('stream', (self.iterable,), options) if options else format_value(self.iterable)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Items) and same(
-            (self.seed, self.reread, self.iterable), (other.seed, other.reread, other.iterable)
+            (self.seed, self.reread, self.policy, self.iterable),
+            (other.seed, other.reread, other.policy, other.iterable),
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def check_index(items: Items) -> None:
+    """Raise an error for items that are not looked up, so that none of them can be left out."""
+    iterable = items.iterable
+    got = 'data that reads itself, by its `state_dict`' if has_states(iterable) else ''
+    if items.samplers is not None:
+        got = 'a sampler'
+    elif not items.indexed():
+        got = 'data that is read again, by `reread=True`' if items.reread and has_index(iterable) else 'none'
+    if got:
+        raise TypeError(
+            'stream: `on_error` needs data with a length and access by index, as what is iterated has ended when it has'
+            f' raised, got {type(iterable).__name__}{"" if got == "none" else f", {got}"}; read the items in a stage,'
+            ' as in `paths | parallel_map(read, threads=8, on_error=…)`, or give `flatten` or `interleave` the'
+            ' `on_error`'
+        )
 
 
 def _drawn(step: StepSeed) -> int:

@@ -130,8 +130,10 @@ class Meter:
     `retried`, whose length counts.
     """
 
-    def __init__(self, probe: Probe | None = None, before: Meter | None = None):
+    def __init__(self, probe: Probe | None = None, before: Meter | None = None, records: bool = True):
         self.probe, self.before = probe or Probe(), before or self
+        self.records = records
+        """Whether what is left out is listed, as it is not where items are made again."""
         self.trace: Shows | None = None
         """Where the waits here, and the calls of workers, are shown, too. Look at it once, as at that of the probe."""
         self.upstream = Probe()

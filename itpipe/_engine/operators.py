@@ -46,7 +46,7 @@ class Operator:
         self.step = step
         self.options: tuple[Any, ...] = tuple(
             # a meter for what is made again; that of the run takes its place where that starts
-            Meter() if option is METER else bind_option(option, step, seeds, stop)
+            Meter(records=False) if option is METER else bind_option(option, step, seeds, stop)
             for option in step.options
         )
         self.meter = Meter()
@@ -149,18 +149,18 @@ class ExpandingOperator(Operator):
 
     def start(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         self.entry = entry
-        return self._resumed(items, entry, upstream) if entry else self.step.work(items, *self.options)
+        return self._resumed(items, entry, upstream) if entry else self.step.work(items, *self.running_options)
 
     def _resumed(self, items: Iterator[Pair], entry: Any, upstream: Upstream) -> Iterator[Pair]:
         last = {decode(code): n for code, n in entry}
         values = upstream.recompute(list(last))
         for key, n in last.items():
             if key in values:
-                yield from self._parts((key, values.pop(key)), n + 1)
-        yield from self.step.work(items, *self.options)
+                yield from self._parts((key, values.pop(key)), n + 1, self.running_options)
+        yield from self.step.work(items, *self.running_options)
 
-    def _parts(self, pair: Pair, first: int) -> Iterator[Pair]:
-        return self.step.work(iter([pair]), *self.options, first=first)  # type: ignore[no-any-return]
+    def _parts(self, pair: Pair, first: int, options: tuple[Any, ...]) -> Iterator[Pair]:
+        return self.step.work(iter([pair]), *options, first=first)  # type: ignore[no-any-return]
 
     def _recomputed(self, origins: dict[Any, tuple[Key, ...]], values: dict[Key, Any]) -> dict[Key, Any]:
         wanted: dict[Key, list[int]] = {}
@@ -170,10 +170,14 @@ class ExpandingOperator(Operator):
         for origin in [*values]:
             pair, numbers = (origin, values.pop(origin)), wanted[origin]
             if has_index(pair[1]) and index_agrees(pair[1]):
-                found.update(chain.from_iterable(islice(self._parts(pair, n), 1) for n in numbers))
+                found.update(chain.from_iterable(islice(self._parts(pair, n, self.options), 1) for n in numbers))
             else:
-                begun = islice(self._parts(pair, 0), max(numbers) + 1)
-                found.update((key, part) for key, part in begun if key in origins)
+                last = max(numbers)
+                for key, part in self._parts(pair, 0, self.options):
+                    if key in origins:
+                        found[key] = part
+                    if key[1] >= last:  # type: ignore[index]
+                        break
         return found
 
     def consumed(self, key: Any) -> Any:

@@ -8,6 +8,7 @@ anything be done for what is excluded: what leaves items out by their keys runs 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from itpipe._core.keys import END, Key
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from .waiting import Stop
 
 __all__ = [
-    'LOOK_UP', 'Plan', 'check_alike', 'dealt', 'fused', 'goes_by_keys', 'is_by_count', 'last_shard', 'lets_pass',
-    'map_items', 'planned', 'running', 'uneven',
+    'LOOK_UP', 'Plan', 'check_alike', 'dealt', 'fused', 'goes_by_keys', 'is_by_count', 'is_functions', 'last_shard',
+    'lets_pass', 'map_items', 'planned', 'running', 'size_together', 'uneven',
 ]  # fmt: skip
 
 
@@ -151,16 +152,24 @@ class Plan(NamedTuple):
 
 
 def planned(
-    steps: Sequence[Step], has_look_up: bool, cheap: bool = True, gathers: bool = False, complete: bool = True
+    steps: Sequence[Step],
+    has_look_up: bool,
+    cheap: bool = True,
+    gathers: bool = False,
+    complete: bool = True,
+    skips: bool = False,
 ) -> Plan:
     """How a source with these steps runs.
 
     If it has a look-up, what chooses and orders items gets their indices, and workers look the items up; the item-wise
     steps between go along. A `cheap` look-up is not worth that, and only saves ranks the items of others. If it
-    `gathers`, it looks the items of a batch up together.
+    `gathers`, it looks the items of a batch up together. If it `skips` items that cannot be looked up, no batch is made
+    of indices; and it always gives indices, as which items come out must not depend on who looks them up.
     """
     if has_look_up:
-        plan = _planned(steps, (LOOK_UP,), cheap, gathers, complete)
+        plan = _planned(steps, (LOOK_UP,), cheap, gathers, complete, skips)
+        if skips:
+            return plan
         before = next((n for n, (first, _) in enumerate(plan.operators) if LOOK_UP in first), len(plan.operators))
         passed = [steps[own] for _, own in plan.operators[:before]]
         first, own = plan.operators[before] if before < len(plan.operators) else (plan.left, LOOK_UP)
@@ -171,7 +180,9 @@ def planned(
     return _planned(steps, (), cheap, gathers, complete)
 
 
-def _planned(steps: Sequence[Step], waiting: tuple[int, ...], cheap: bool, gathers: bool, complete: bool) -> Plan:
+def _planned(
+    steps: Sequence[Step], waiting: tuple[int, ...], cheap: bool, gathers: bool, complete: bool, skips: bool = False
+) -> Plan:
     operators: list[tuple[tuple[int, ...], int]] = []
     order = _excluding_first(steps, running(steps))
     for n, index in enumerate(order):
@@ -183,8 +194,12 @@ def _planned(steps: Sequence[Step], waiting: tuple[int, ...], cheap: bool, gathe
         elif step.in_workers and to_look_up and not cheap:
             operators.append((waiting, index))
             waiting = ()
-        elif is_by_count(step) and (
-            (gathers and waiting == (LOOK_UP,)) or (to_look_up and not cheap and _to_workers(steps, order[n + 1 :]))
+        elif (
+            is_by_count(step)
+            and not skips
+            and (
+                (gathers and waiting == (LOOK_UP,)) or (to_look_up and not cheap and _to_workers(steps, order[n + 1 :]))
+            )
         ):
             operators.append(((), index))
             waiting = (*waiting, index)
@@ -207,6 +222,19 @@ def _to_workers(steps: Sequence[Step], order: Sequence[int]) -> bool:
 def is_by_count(step: Step) -> bool:
     """Whether it makes lists of so many items."""
     return isinstance(step, Stateless) and step.by_count
+
+
+def is_functions(step: Step) -> bool:
+    """Whether it does nothing but functions of items: item-wise steps, or the look-up of the source with some."""
+    return step.work is map_items or step.name == 'look_up'
+
+
+def size_together(plan: Plan, steps: Sequence[Step], gathers: bool) -> int:
+    """How many items are looked up together in front of the batches that they are for, by a look-up of its own."""
+    for (first, own), (_, following) in pairwise(plan.operators):
+        if gathers and first == (LOOK_UP,) and own == LOOK_UP and is_by_count(steps[following]):
+            return steps[following].options[0]  # type: ignore[no-any-return]
+    return 1
 
 
 def dealt(steps: Sequence[Step | ItemStep], shard: Step) -> tuple[Step | ItemStep, ...]:

@@ -18,6 +18,7 @@ from .functions import ItemFunction
 from .indexing import has_index, index_agrees
 from .iterators import is_iterable, iterator_of, without_first
 from .meters import Meter
+from .parts import Broken, parts_of, reported_at
 from .threads import close_outside
 from .waiting import Stop
 
@@ -28,27 +29,59 @@ OPEN: Final = 2
 items are gone, and others are read meanwhile."""
 
 
-def shard_items(read: ItemFunction, name: str, pair: Pair, n: int, stop: Stop | None = None) -> Iterator[Pair]:
-    """The items of a shard from the n-th on, with their keys. In errors, `name` is what reads it."""
-    if pair[1] is not MISSING:
-        yield from _items(read(*pair), name, pair, n, stop)
+def shard_items(
+    read: ItemFunction, name: str, pair: Pair, n: int, stop: Stop | None = None, failing: bool = False
+) -> Iterator[Pair]:
+    """The items of a shard from the n-th on, with their keys. In errors, `name` is what reads it.
+
+    If `failing`, what cannot be read is `Broken`, and the next item follows, if there is an index.
+    """
+    if pair[1] is MISSING:
+        return
+    try:
+        found = read(*pair)
+    except Exception as error:
+        if not failing:
+            raise
+        if (at := reported_at(0, n)) is not None:
+            yield (pair[0], at), Broken(error)
+        return
+    yield from (_failing_items if failing else _items)(found, name, pair, n, stop)
 
 
-def some_items(read: ItemFunction, name: str, pair: Pair, numbers: Sequence[int]) -> Iterator[Pair]:
+def some_items(
+    read: ItemFunction, name: str, pair: Pair, numbers: Sequence[int], failing: bool = False
+) -> Iterator[Pair]:
     """Those with these numbers. If the shard has no index, it is read up to the last of them."""
-    found = read(*pair)
+    try:
+        found = read(*pair)
+    except Exception as error:
+        if not failing:
+            raise
+        return iter([((pair[0], 0), Broken(error))])
+    items = _failing_items if failing else _items
     if has_index(found) and index_agrees(found):
-        return chain.from_iterable(islice(_items(found, name, pair, n), 1) for n in numbers)
+        return chain.from_iterable(islice(items(found, name, pair, n), 1) for n in numbers)
     wanted = set(numbers)
-    first = islice(_items(found, name, pair, 0), max(numbers) + 1)
+    first = islice(items(found, name, pair, 0), max(numbers) + 1)
     return (item for n, item in enumerate(first) if n in wanted)
+
+
+def _failing_items(found: Any, name: str, pair: Pair, n: int, stop: Stop | None = None) -> Iterator[Pair]:
+    if not is_iterable(found):
+        raise _not_iterable(found)
+    for number, value in parts_of(found, n, stop, close=True):
+        if type(value) is Broken:
+            note(value.error, f'{name}, shard {shortened(pair[1])}', (pair[0], number))
+        yield (pair[0], number), value
+        del value
 
 
 def _items(found: Any, name: str, pair: Pair, n: int, stop: Stop | None = None) -> Iterator[Pair]:
     iterator = None
     try:
         if not is_iterable(found):
-            raise TypeError(f'interleave: `read` must return something iterable, got {type(found).__name__}')
+            raise _not_iterable(found)
         iterator = iterator_of(found, stop)
         for value in without_first(n, iterator, found):
             yield (pair[0], n), value
@@ -59,6 +92,10 @@ def _items(found: Any, name: str, pair: Pair, n: int, stop: Stop | None = None) 
         raise
     finally:
         close_iterator(iterator)
+
+
+def _not_iterable(found: Any) -> TypeError:
+    return TypeError(f'interleave: `read` must return something iterable, got {type(found).__name__}')
 
 
 def close_iterator(iterator: Any) -> None:

@@ -13,12 +13,11 @@ if TYPE_CHECKING:
     from itpipe._core.steps import Pair
 
     from .functions import ItemFunction
-    from .indexing import LookUp
     from .seeds import Seeds
     from .waiting import Stop
     from .weighting import Weighting
 
-__all__ = ['MadeOf', 'Numbered', 'Opened', 'Seeded', 'Source']
+__all__ = ['MadeOf', 'Numbered', 'Opened', 'Seeded', 'Source', 'may_skip']
 
 
 class Source(Protocol):
@@ -43,6 +42,8 @@ class Source(Protocol):
     def cheap(self) -> bool:
         """Whether workers need not look its items up: there is no index, or it takes no time, as that of a list."""
 
+    # `skips`, if it has that and it is true: items that cannot be looked up may be left out, see `may_skip`.
+
     def open(self, seeds: Seeds, stop: Stop) -> Opened: ...
 
     def fingerprint(self) -> str:
@@ -53,6 +54,11 @@ class Source(Protocol):
 
     def check_entry(self, entry: Any) -> None:
         """Raise ValueError if this cannot be an `Opened.entry` of it."""
+
+
+def may_skip(source: Source) -> bool:
+    """Whether items may be left out behind the source, where they are looked up. Then it has `skips`."""
+    return getattr(source, 'skips', False)
 
 
 class MadeOf(NamedTuple):
@@ -88,6 +94,8 @@ class Opened(Protocol):
     """Whether it looks the items of a batch up together."""
     has_look_up: bool
     """Whether it can give indices instead of items, and then there is a function that looks these up."""
+    skips: bool
+    """Whether that function may raise `LookUpFailed`. Then it is called where items can be left out."""
 
     def split(self) -> bool:
         """Give indices instead of items; returns whether that can be after all. Called before `start`."""
@@ -114,6 +122,17 @@ class Opened(Protocol):
         """The indices of these items in the data that the source draws from."""
 
 
+class LooksUp(Protocol):
+    """How a `Numbered` source looks up its items: a `LookUp`, or a `FailingLookUp`."""
+
+    @property
+    def function(self) -> ItemFunction: ...
+    @property
+    def gathers(self) -> bool: ...
+    @property
+    def skips(self) -> bool: ...
+
+
 class Numbered:
     """A source at work whose n-th item has the key n.
 
@@ -134,13 +153,14 @@ class Numbered:
         pick: Callable[[Sequence[Any]], dict[Key, Any]],
         indices: Callable[[Sequence[Any]], list[Any]] = list,
         read_indices: Callable[[int], Iterator[Pair]] | None = None,
-        looked_up: LookUp | None = None,
+        looked_up: LooksUp | None = None,
         agrees: Callable[[], bool] | None = None,
     ):
         self.read, self.pick, self.indices = read, pick, indices
         self._read_indices, self._looked_up, self._agrees = read_indices, looked_up, agrees
         self.has_look_up = looked_up is not None
         self.gathers = looked_up is not None and looked_up.gathers
+        self.skips = looked_up is not None and looked_up.skips
         self.position = 0
 
     def split(self) -> bool:
@@ -179,7 +199,7 @@ class Seeded:
     def __init__(self, source: Source, seed: int | None):
         self.source, self.seed = source, seed
         self.random, self.ordered, self.one_shot = source.random, source.ordered, source.one_shot
-        self.early = source.early
+        self.early, self.skips = source.early, may_skip(source)
 
     def over(self, source: Source) -> Self:
         """The same over another source."""

@@ -13,22 +13,27 @@ from itpipe._core.show import format_step, format_steps, same, shortened
 from itpipe._core.steps import Function, ItemStep, Joins, State, Stateless, Step, identity
 
 from .functions import item_function
-from .iterables import Items
+from .iterables import Items, check_index
 from .iterators import is_iterable
+from .left_out import check_left_out
 from .lengths import count_items
 from .order import fused, is_by_count
 from .seeds import Seeds
-from .source import Seeded, Source
+from .source import Seeded, Source, may_skip
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from itpipe._views.picture import Picture
 
+    from .failures import OnError, Policy
     from .run import Run
     from .types import AnyFunction, AnyIterable, Array, Each, F, G, HalfKnown, K, N, Named, Pair, R, Unknown, X, Y
 
-__all__ = ['Stage', 'Stream', 'as_stage', 'itemwise', 'no_stage', 'not_iterable', 'only_items', 'pipe', 'stream']
+__all__ = [
+    'Stage', 'Stream', 'as_stage', 'itemwise', 'no_stage', 'not_iterable', 'only_items', 'pipe', 'reading_policy',
+    'stream',
+]  # fmt: skip
 
 A = TypeVar('A', contravariant=True)
 B = TypeVar('B', covariant=True)
@@ -171,6 +176,7 @@ class Stream(Generic[B]):
     def __init__(self, source: Source, steps: tuple[Step | ItemStep, ...] = ()):
         self.source = source
         self.steps = steps
+        check_left_out(source, steps)
 
     @overload
     def __or__(self, other: ByItem[B, Y]) -> Stream[Y]: ...
@@ -248,6 +254,8 @@ class Stream(Generic[B]):
         See also: `Infinite.load_state_dict`, which takes the state of the run.
         """
         place = integer('Stream.at', 'number', number, least=0)
+        if may_skip(self.source):
+            raise ValueError(f'Stream.at: `{self.source!r}` may leave items out, and does not say which come out where')
         for step in reversed(fused(self.steps)):
             if is_by_count(step):
                 place *= step.options[0]
@@ -343,7 +351,14 @@ def _followed(left: Stream[Any], stage: Stage[Any, Any]) -> Stream[Any]:
     return Stream(source, steps)
 
 
-def stream(iterable: AnyIterable[X], *, seed: int | None = None, reread: bool = False) -> Stream[X]:
+def stream(
+    iterable: AnyIterable[X],
+    *,
+    seed: int | None = None,
+    reread: bool = False,
+    on_error: OnError = 'raise',
+    max_errors: float | None = None,
+) -> Stream[X]:
     """A stream of the items of any iterable.
 
     `iterable | stage` does this by itself. Call `stream` to give a seed, or for iterables that cannot stand to the left
@@ -364,8 +379,22 @@ def stream(iterable: AnyIterable[X], *, seed: int | None = None, reread: bool = 
     goes to the place by itself; this is exact if its own states are. An iterable with access by index is asked only for
     the rest of its items.
 
+    `on_error` is for an iterable with a length and access by index: what to do if looking an item up raises. `'raise'`
+    ends the run, and `'skip'` leaves the item out. A function `(error, index, ordinal)` returns one of the two, or the
+    item to take instead. All other items keep their ordinals, and so their random numbers. `dropped` of the run lists
+    what was left out. `max_errors` is how many errors are allowed: a count, or a share of the items so far (at first,
+    of a hundred). If there is one more, the run ends with that error.
+
+    Items are left out in front of the first stage that needs them, such as `filter_by` or `batch_by`. Up to there, they
+    hold their places for `shuffle`, `take`, `skip`, `shard`, `mix`, `concat`, `zip_with` and `cycle`, also with
+    item-wise stages between. So `take(10)` gives fewer items if some of the first ten are broken, while batches are
+    full. If an element of a tuple of `zip_with` is left out, so is the tuple. All this is the same with workers: those
+    of these stages that stand behind a `parallel_map` are refused, and so are batches that its workers would look up.
+
     Raises TypeError if `iterable` is not iterable, is a DataFrame of pandas or a `DatasetDict` of Hugging Face, if the
-    seed is not an int, and for `reread` of a stream. Raises ValueError for a negative seed.
+    seed is not an int, and for `reread` of a stream. Raises ValueError for a negative seed. Raises TypeError or
+    ValueError for a wrong `on_error` or `max_errors`, and for one that cannot be, as of a generator, which has ended
+    when it has raised.
 
     >>> from itpipe import apply
     >>> list(stream({'a': 1}.items()) | apply(len))
@@ -375,11 +404,24 @@ def stream(iterable: AnyIterable[X], *, seed: int | None = None, reread: bool = 
     ...         yield number
     >>> list(numbers(3) | apply(str))
     ['0', '1', '2']
+    >>> class Numbers:
+    ...     def __len__(self):
+    ...         return 4
+    ...     def __getitem__(self, index):
+    ...         return 6 // (index - 1)
+    >>> run = iter(stream(Numbers(), on_error='skip'))
+    >>> list(run), [(each.ordinal, each.error) for each in run.dropped]
+    ([-6, 6, 3], [(1, ZeroDivisionError('integer division or modulo by zero'))])
 
     See also: `sample`; `parallel_map`, about datasets in workers and coroutine functions.
     """
     truth('stream', 'reread', reread)
+    policy = reading_policy('stream', on_error, max_errors)
     if isinstance(iterable, Stream):
+        if policy is not None:
+            raise TypeError(
+                'stream: `on_error` is for what a stream begins with, got a Stream: give it to `stream` there'
+            )
         if reread:
             raise TypeError(
                 'stream: `reread` is for what a stream begins with, got a Stream: give it to `stream` there'
@@ -391,7 +433,10 @@ def stream(iterable: AnyIterable[X], *, seed: int | None = None, reread: bool = 
             got += '; a stage that begins with a function is written `apply(f) | …`, or `combine() | …`'
         raise TypeError(f'stream: what stands left of `|` must be iterable, got {got}')
     check_source('stream: what stands left of `|`', iterable)
-    return Stream(Items(iterable, check_seed('stream', seed), reread))
+    items = Items(iterable, check_seed('stream', seed), reread, policy)
+    if policy is not None:
+        check_index(items)
+    return Stream(items)
 
 
 def pipe(source: AnyIterable[Any], *stages: Any) -> Stream[Any]:
@@ -425,6 +470,15 @@ def not_iterable(value: Any) -> str:
             ' that yields'
         )
     return 'a Stage' if isinstance(value, Stage) else type(value).__name__
+
+
+def reading_policy(where: str, on_error: Any, max_errors: Any) -> Policy | None:
+    """The policy of a source, or of a stage that reads; None if every error ends the run."""
+    if isinstance(on_error, str) and on_error == 'raise' and max_errors is None:
+        return None
+    from .failures import policy_of  # which few streams need
+
+    return policy_of(where, on_error, max_errors)
 
 
 def no_stage(reason: str) -> Callable[[C], C]:
@@ -518,10 +572,12 @@ if TYPE_CHECKING:
 
         def __ror__(self, iterable: AnyIterable[AnyIterable[X]]) -> Stream[X]: ...
         @overload
-        def __call__(self) -> Parts: ...
+        def __call__(self, *, on_error: OnError = 'raise', max_errors: float | None = None) -> Parts: ...
         @overload
-        def __call__(self, iterable: AnyIterable[AnyIterable[X]]) -> Run[X]: ...
-        def __call__(self, iterable: Any = ()) -> Any: ...
+        def __call__(
+            self, iterable: AnyIterable[AnyIterable[X]], *, on_error: OnError = 'raise', max_errors: float | None = None
+        ) -> Run[X]: ...
+        def __call__(self, iterable: Any = (), **options: Any) -> Any: ...
 
     class ByItem(Protocol[A, B]):
         """A stage that gives for each item of type A one of type B: `Changed`, `Combined`."""

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypedDi
 import numpy as np
 import numpy.typing as npt
 
+from .failures import OnError
+
 A = TypeVar('A', contravariant=True)
 B = TypeVar('B', covariant=True)
 F = TypeVar('F', bound='Fields')
@@ -74,6 +76,8 @@ class Drawing(TypedDict, total=False):
     seed: int | None
     name: str | None
     reweight: bool
+    on_error: OnError
+    max_errors: float | None
 
 
 class Mixing(TypedDict, total=False):

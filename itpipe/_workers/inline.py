@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from itpipe._core.averages import MovingAverage
 from itpipe._core.keys import END, Key
 from itpipe._core.steps import Pair
+from itpipe._engine.failures import SKIPPED
 from itpipe._engine.functions import ItemFunction
+from itpipe._engine.look_ups import LookUps
 from itpipe._engine.meters import Meter
 from itpipe._engine.order import map_items
-
-from .failures import SKIPPED
 
 if TYPE_CHECKING:
     from itpipe._engine.waiting import Stop
 
-    from .failures import Failures
+    from .failures import FunctionFailures
 
 __all__ = ['InlinePolicy', 'call_inline']
 
@@ -86,13 +86,14 @@ def call_inline(
     items: Iterator[Pair],
     function: ItemFunction,
     policy: InlinePolicy,
-    failures: Failures | None,
+    failures: FunctionFailures | None,
+    look_ups: LookUps,
     stop: Stop,
     meter: Meter,
 ) -> Iterator[Pair]:
     """What the function makes of the items, without those left out, until the policy ends inline mode."""
-    one_by_one = partial(_map_items, function=function, failures=failures, stop=stop, meter=meter)
-    plain = failures is None and type(function) is ItemFunction
+    one_by_one = partial(_map_items, function=function, failures=failures, look_ups=look_ups, stop=stop, meter=meter)
+    plain = failures is None and not look_ups and type(function) is ItemFunction
     group: Any = partial(map_items, function=function, stop=stop, meter=meter) if plain else one_by_one
     count = 1
     while policy.active:
@@ -108,7 +109,8 @@ def call_inline(
 def _map_items(
     items: Iterator[Pair],
     function: ItemFunction,
-    failures: Failures | None,
+    failures: FunctionFailures | None,
+    look_ups: LookUps,
     stop: Stop,
     meter: Meter,
     policy: InlinePolicy | None = None,
@@ -120,7 +122,7 @@ def _map_items(
         if probe.on:
             probe.charge(before, key)
         begun = perf_counter()
-        value = _call(function, key, value, failures, stop)
+        value = _call(function, key, value, failures, look_ups, stop)
         if policy is not None:
             policy.record_inline(perf_counter() - begun)
         if probe.on:
@@ -133,14 +135,17 @@ def _map_items(
     return key
 
 
-def _call(function: ItemFunction, key: Key, item: Any, failures: Failures | None, stop: Stop) -> Any:
+def _call(
+    function: ItemFunction, key: Key, item: Any, failures: FunctionFailures | None, look_ups: LookUps, stop: Stop
+) -> Any:
     if failures is None:
-        value = function(key, item)
+        value = look_ups.call(function, key, item)
         stop.check()
         return value
-    failures.seen += 1
-    try:
-        return function(key, item)
-    except Exception as error:
+
+    def outcome(error: Exception, item: Any) -> Any:
         stop.check()
         return failures.outcome(error, key, item)
+
+    failures.seen += 1
+    return look_ups.call(function, key, item, outcome)

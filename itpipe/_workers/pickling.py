@@ -29,7 +29,10 @@ from .reducers import REDUCERS, generators, reduce_code, with_slots
 from .task import Packed
 from .tensors import reduce_tensor
 
-__all__ = ['dumps_call', 'dumps_function', 'loads_call', 'loads_function', 'loads_item', 'pack', 'result_of']
+__all__ = [
+    'dumps_call', 'dumps_function', 'error_of', 'loads_call', 'loads_function', 'loads_item', 'pack', 'packed_error',
+    'result_of',
+]  # fmt: skip
 
 
 GLOBAL_GENERATORS = (('numpy.random.mtrand', '_rand'), ('random', '_inst'), ('torch', 'default_generator'))
@@ -231,7 +234,17 @@ def pack(call: Callable[..., Any], *args: Any, buffer_callback: BufferCallback |
         result = call(*args)
         return Packed(dumps(result, 'the result', 'return arrays, numbers and other plain data', buffer_callback))
     except BaseException as error:
-        return Packed(pickle.dumps(pack_error(error, _dumps_part)), failed=True)
+        return Packed(packed_error(error), failed=True)
+
+
+def packed_error(error: BaseException) -> bytes:
+    """The error, ready to be sent."""
+    return pickle.dumps(pack_error(error, _dumps_part))
+
+
+def error_of(data: bytes) -> Any:
+    """The error that was sent."""
+    return unpack_error(pickle.loads(data))
 
 
 def _dumps_part(part: Any) -> bytes:
@@ -242,4 +255,4 @@ def result_of(packed: Packed) -> Any:
     """The result of the call; raises what the call raised."""
     if not packed.failed:
         return loads(packed.data, 'the result', 'what it is made of must be importable here', packed.buffers)
-    raise unpack_error(pickle.loads(packed.data))
+    raise error_of(packed.data)

@@ -26,7 +26,7 @@ from itpipe._engine.waiting import StallTimer, Stop
 
 from .pickling import dumps
 from .processes import Processes
-from .shards import NO_MORE, ItemOfShard
+from .shards import NO_MORE, ItemOfShard, received
 from .task import Packed, Task
 
 __all__ = ['ReadingProcesses']
@@ -120,12 +120,20 @@ class ReadingProcesses(ReadingAhead):
     """
 
     def __init__(
-        self, read: ItemFunction, name: str, cycle: int, size: int, depth: int | None, stop: Stop, meter: Meter
+        self,
+        read: ItemFunction,
+        name: str,
+        cycle: int,
+        size: int,
+        depth: int | None,
+        stop: Stop,
+        meter: Meter,
+        failing: bool = False,
     ):
         super().__init__(lambda *_: iter(()), cycle)
         self.name, self.depth, self.stop, self.meter = name, depth, stop, meter
         self.reading: dict[int, _Reading] = {}
-        self.pool = self._pool(ItemOfShard(read, name), size)
+        self.pool = self._pool(ItemOfShard(read, name, failing), size)
         self.free = list(reversed(range(self.pool.size)))
         """The processes without a shard."""
         self.pool.before_wait = self._go_on
@@ -223,7 +231,7 @@ class ReadingProcesses(ReadingAhead):
             reading.tasks.clear()
             self._note(raised, reading.pair, task.key)
             raise
-        return END if found is None else found[0]
+        return END if found is None else received(found[0])
 
     def _note(self, error: Exception, pair: Pair, key: Key) -> None:
         if not noted(error):  # it was not raised in reading

@@ -11,17 +11,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from itpipe._core.keys import END
 from itpipe._core.notes import close_after, note, noted
 from itpipe._core.snapshots import snapshot
 from itpipe._core.steps import HIDDEN, Pair, State
+from itpipe._engine.failures import SKIPPED, Policy
 from itpipe._engine.functions import ItemFunction
+from itpipe._engine.indexing import LookUpFailed
+from itpipe._engine.look_ups import LookUps
 from itpipe._engine.meters import Meter
 from itpipe._engine.waiting import Stop
 
-from .failures import SKIPPED, Failures, Policy
+from .failures import FunctionFailures
 from .inline import call_inline
 from .opening import Workers
 from .pool import Pool
@@ -80,6 +83,13 @@ class _InOrder:
         """The task whose result goes out next, done or not."""
         return self.tasks.popleft()
 
+    def add_again(self, task: Task) -> None:
+        """A task was submitted in the place of the one that was taken last."""
+        self.tasks.appendleft(task)
+
+    def gave(self, task: Task) -> None:
+        """Nothing else comes of this task."""
+
     def widen(self) -> bool:
         """Have the pool allow more tasks if workers are idle because the first one takes far longer than others."""
         if (
@@ -130,9 +140,13 @@ class _AsCompleted(_InOrder):
         return False  # no task waits for another one
 
     def take(self) -> Task:
-        task = self.pool.next_done()
+        return self.pool.next_done()
+
+    def add_again(self, task: Task) -> None:
+        pass
+
+    def gave(self, task: Task) -> None:
         self.log.append((task.key, True))
-        return task
 
     def inline_items(self) -> Iterator[Pair]:
         return iter(self._pull_inline, None)
@@ -177,8 +191,9 @@ def _map(
     pool = workers.open(function, stop)
     pool.attach(meter)
     leave = partial(_leave, meter, pool.close if stop.pools is None else partial(stop.pools.give_back, pool))
-    failures = None if policy is None else Failures(policy, pool.where, stop.dropped, function, meter)
-    keep = failures is not None and failures.keeps_items
+    failures = None if policy is None else FunctionFailures(policy, pool.where, stop.dropped, function, meter)
+    look_ups = LookUps(function, stop.dropped, meter)
+    keep = (policy is not None and policy.replaces) or look_ups.replace
     window, inline = window_over(pool), pool.inline
     pending, slow = 0, False
     probe, before, meter.pending = meter.probe, meter.before, 0
@@ -204,7 +219,7 @@ def _map(
                 if not inline.calibrated and pending == 1:
                     pool.try_out(task)
             if inline.active and pool.can_submit(pending):
-                yield from call_inline(window.inline_items(), pool.function, inline, failures, stop, meter)
+                yield from call_inline(window.inline_items(), pool.function, inline, failures, look_ups, stop, meter)
                 if not inline.active:
                     continue
             if not pending:
@@ -214,7 +229,16 @@ def _map(
             task = window.take()
             pending -= 1
             meter.pending = pending
-            if (value := _result(pool, task, failures)) is not SKIPPED:
+            value = _result(pool, task, failures, look_ups)
+            if isinstance(value, _Instead):
+                window.add_again(pool.submit(task.key, value.item, keep=keep))
+                pending += 1
+                look_ups.count(-1)  # it is counted when its task is taken
+                if failures is not None:
+                    failures.seen -= 1
+                continue
+            window.gave(task)
+            if value is not SKIPPED:
                 yield task.key, value
             del value
         window.raise_error()
@@ -237,15 +261,29 @@ def _leave(meter: Meter, leave: Callable[[], None]) -> None:
     leave()
 
 
-def _result(pool: Pool, task: Task, failures: Failures | None) -> Any:
+class _Instead(NamedTuple):
+    """What to call the function with, instead of an index at which nothing could be looked up."""
+
+    item: Any
+
+
+def _result(pool: Pool, task: Task, failures: FunctionFailures | None, look_ups: LookUps) -> Any:
     """What goes out for the task, SKIPPED if nothing does."""
     if failures is not None:
         failures.seen += 1
+    look_ups.count()
     try:
         return pool.result(task)
+    except LookUpFailed as error:
+        failed = error
     except Exception as error:
         if not noted(error):  # it was not the function that raised it
             note(error, pool.where, task.key)
         if failures is None or not task.item_failed:
             raise
         return failures.outcome(error, task.key, task.item)
+    try:
+        instead = look_ups.instead(failed, task.item)
+    finally:
+        del failed  # its traceback holds this frame
+    return SKIPPED if instead is SKIPPED else _Instead(instead)

@@ -122,7 +122,7 @@ def _cached(left: Stream[Any], step: Joins) -> _Cached:
         steps.append(each)
     kept = CachedData(data, steps, *step.args, **step.kwargs)
     if isinstance(source, Items):
-        return _Cached(left, step, Items(kept, left.source.seed))
+        return _Cached(left, step, Items(kept, left.source.seed, policy=source.policy))
     inner = copy(source)
     inner.sequence, inner.cheap, inner.seed = kept, False, left.source.seed
     return _Cached(left, step, inner)

@@ -14,9 +14,12 @@ from itpipe._core.show import format_call, non_defaults
 from itpipe._core.sizes import size
 from itpipe._core.steps import AS_WRITTEN, HIDDEN, METER, STOP, Elsewhere, ItemStep, Pair, State, Stateful, identity
 from itpipe._engine.factories import factory, function_of
-from itpipe._engine.stream import Stage
+from itpipe._engine.failures import SKIPPED, Failures
+from itpipe._engine.parts import Broken
+from itpipe._engine.stream import Stage, reading_policy
 
 if TYPE_CHECKING:
+    from itpipe._engine.failures import OnError, Policy
     from itpipe._engine.functions import ItemFunction
     from itpipe._engine.meters import Meter
     from itpipe._engine.types import AnyIterable, X, Y
@@ -33,6 +36,8 @@ def interleave(
     *,
     prefetch: int | str | None = None,
     processes: bool = False,
+    on_error: OnError = 'raise',
+    max_errors: float | None = None,
 ) -> Stage[X, Y]:
     """The items of several shards by turns: `block` items of the first one, `block` of the second, and so on.
 
@@ -57,14 +62,22 @@ def interleave(
     `itpipe.files`, is read from the next item on. Of everything else, what was delivered is read again, and left out.
     The n-th item of a shard always has to be the same one.
 
+    `on_error='skip'` leaves out what cannot be read. Of a shard with a length and an index, that is the broken item,
+    and the next one follows. Anything else, such as a generator that reads a truncated file, ends where it raises, so
+    the rest of that shard is left out; so is all of a shard for which `read` raises. With `'raise'`, the default, the
+    run ends. A function `(error, shard, ordinal)` returns one of the two, or what to put in the place of the item, or
+    of the rest; the ordinal is that of the shard. What is left out takes its turn, so the order of the others stays.
+    `dropped` of the run lists it. `max_errors` is how many errors are allowed: a count, or a share of the items so far
+    (at first, of a hundred).
+
     The idea is that of `interleave` in tf.data; Murray and others, "tf.data: a machine learning data processing
     framework", 2021, say what it is for.
 
     Raises TypeError if `read` is neither a function nor an item-wise stage, and TypeError or ValueError for wrong
-    numbers. While running, raises TypeError if `read` returns what is not iterable. What is raised in reading comes
-    when it is the turn of that item, with a note that says which shard it was, and which item. With `processes`, raises
-    `NotPicklable` for what cannot be pickled, of `read` before anything is read, and `WorkerCrashed` if three processes
-    die of the same item.
+    numbers, and for a wrong `on_error` or `max_errors`. While running, raises TypeError if `read` returns what is not
+    iterable. What is raised in reading comes when it is the turn of that item, with a note that says which shard it
+    was, and which item. With `processes`, raises `NotPicklable` for what cannot be pickled, of `read` before anything
+    is read, and `WorkerCrashed` if three processes die of the same item, whatever `on_error` says.
 
     >>> list(['ab', 'cdef', 'g', 'hi'] | interleave(list, cycle=2))
     ['a', 'c', 'b', 'd', 'g', 'e', 'h', 'f', 'i']
@@ -85,8 +98,9 @@ def interleave(
             f' {type(processes).__name__}'
         )
     functions = (ItemStep('interleave', identity, (function,)),)
+    policy = reading_policy('interleave', on_error, max_errors)
     step = Stateful(
-        'interleave', _interleave, (functions, AS_WRITTEN, STOP, METER, *sizes, depth, processes),
+        'interleave', _interleave, (functions, AS_WRITTEN, STOP, METER, policy, *sizes, depth, processes),
         state={'slots': [], 'given': []}, beside=('given',), gives='parts',
         replay=partial(_replay, *sizes), again=_again,
         fingerprint=format_call('interleave', (read,), non_defaults(cycle=(sizes[0], 4), block=(sizes[1], 1))),
@@ -107,10 +121,12 @@ def _elsewhere(read: Any, cycle: int, depth: int | None) -> Elsewhere:
 def _turns(
     shards: Iterator[Pair], next_of: Callable[[Pair], Any], state: State, cycle: int, block: int
 ) -> Iterator[Pair]:
-    """The items by turns. `next_of(shard)` is the next item of an open shard, END if it has no more.
+    """The items by turns.
+
+    `next_of(shard)` is the next item of an open shard, SKIPPED if that is left out, END if there are no more.
 
     The slots are the open shards, the first being that whose turn it is. Beside each, `'given'` has how many of its
-    items came out.
+    items came out, or were left out.
     """
     slots, given = state['slots'], state['given']
     while len(slots) < cycle and (pair := next(shards, None)) is not None:
@@ -131,7 +147,8 @@ def _turns(
         if given[0] % block == 0:
             slots.append(slots.pop(0))
             given.append(given.pop(0))
-        yield (key, n), value
+        if value is not SKIPPED:
+            yield (key, n), value
         del value
 
 
@@ -143,6 +160,7 @@ def _interleave(
     name: str,
     stop: Stop,
     meter: Meter,
+    policy: Policy | None,
     cycle: int,
     block: int,
     depth: int | None,
@@ -151,12 +169,14 @@ def _interleave(
     from itpipe._engine.meters import passed
     from itpipe._engine.readers import Readers, ReadingThreads, shard_items
 
-    opened = partial(shard_items, read, name, stop=stop)
+    failures = None if policy is None else Failures(policy, name, stop.dropped, meter)
+    opened = partial(shard_items, read, name, stop=stop, failing=failures is not None)
     if processes:
         from itpipe._workers.reading import ReadingProcesses
 
         size = max(cycle, len(state['slots']))
-        readers: Readers = ReadingProcesses(read, name, cycle, size, depth, stop, meter)
+        failing = failures is not None
+        readers: Readers = ReadingProcesses(read, name, cycle, size, depth, stop, meter, failing)
     else:
         readers = Readers(opened) if depth is None else ReadingThreads(opened, cycle, depth, stop, meter)
     for pair, n in zip(state['slots'], state['given'], strict=True):
@@ -170,8 +190,12 @@ def _interleave(
 
     def next_of(pair: Pair) -> Any:
         value = readers.next_of(pair)
-        log.append(value is not END)
-        if value is END:
+        if failures is not None and value is not END:
+            if stop.called:  # or an end from outside would be an error of the shard
+                stop.check()
+            value = _found(failures, (pair[0], state['given'][0]), value, pair[1])
+        log.append(None if value is SKIPPED else value is not END)
+        if value is END or value is SKIPPED:
             stop.check()  # there may be no end of empty shards
         return value
 
@@ -184,8 +208,14 @@ def _interleave(
         readers.close()
 
 
+def _found(failures: Failures, key: Key, value: Any, shard: Any) -> Any:
+    """The item with this key, or what is done about it."""
+    failures.seen += 1
+    return failures.outcome(value.error, key, shard) if type(value) is Broken else value
+
+
 def _replay(cycle: int, block: int, log: deque[Any], position: list[Any], state: State) -> Iterator[Pair]:
-    """The same turns, from what was found out: the next shard, or whether there was an item."""
+    """The same turns, from what was found out: the next shard, or whether there was an item, None if it is left out."""
 
     def taken() -> Iterator[Pair]:
         while (key := log.popleft()) is not END:
@@ -193,18 +223,33 @@ def _replay(cycle: int, block: int, log: deque[Any], position: list[Any], state:
             yield key, HIDDEN
         state['ended'] = True
 
-    return _turns(taken(), lambda _: HIDDEN if log.popleft() else END, state, cycle, block)
+    found = {True: HIDDEN, False: END, None: SKIPPED}
+    return _turns(taken(), lambda _: found[log.popleft()], state, cycle, block)
 
 
-def _again(shards: dict[Key, Any], keys: Iterable[Any], read: ItemFunction, name: str, *_: Any) -> dict[Key, Any]:
+def _again(
+    shards: dict[Key, Any],
+    keys: Iterable[Any],
+    read: ItemFunction,
+    name: str,
+    stop: Stop,
+    meter: Meter,
+    policy: Policy | None,
+    *_: Any,
+) -> dict[Key, Any]:
     """The items of these shards that have these keys."""
     from itpipe._engine.readers import some_items
 
     wanted: dict[Key, list[int]] = {}
     for key, n in keys:
         wanted.setdefault(key, []).append(n)
-    return dict(
-        chain.from_iterable(
-            some_items(read, name, (key, shards[key]), numbers) for key, numbers in wanted.items() if key in shards
-        )
+    found = chain.from_iterable(
+        some_items(read, name, (key, shards[key]), numbers, policy is not None)
+        for key, numbers in wanted.items()
+        if key in shards
     )
+    if policy is None:
+        return dict(found)
+    failures = Failures(policy, name, stop.dropped, meter)
+    made = {key: _found(failures, key, value, shards[key[0]]) for key, value in found}  # type: ignore[index]
+    return {key: value for key, value in made.items() if value is not SKIPPED}

@@ -19,9 +19,9 @@ from itpipe._engine.stream import Stage, only_items
 from .items import apply
 
 if TYPE_CHECKING:
+    from itpipe._engine.failures import OnError
     from itpipe._engine.stream import S
     from itpipe._engine.types import AnyFunction, Map, Submits, X, Y
-    from itpipe._workers.failures import OnError
 
 __all__ = ['parallel_map']
 
@@ -187,9 +187,10 @@ def parallel_map(
 
     See also: `apply`, the same without workers; `prefetch`; `Infinite`, whose `threads` and `processes` make batches.
     """
+    from itpipe._engine.failures import policy_of
     from itpipe._engine.resources import Resource, with_setup
     from itpipe._workers import window  # with the pools, which only this stage needs
-    from itpipe._workers.failures import policy_of, retries_of
+    from itpipe._workers.failures import retries_of
     from itpipe._workers.opening import Workers, check_limits
 
     where, given = _chosen(

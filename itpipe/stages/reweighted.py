@@ -12,7 +12,7 @@ import numpy as np
 from itpipe._core.keys import is_count, is_pair
 from itpipe._core.rng import BLOCK, Draws
 from itpipe._core.weights import inverse
-from itpipe._engine.indexing import LookUp, run_begins
+from itpipe._engine.indexing import run_begins
 from itpipe._engine.source import Numbered
 from itpipe._engine.weighting import Weighting, are_changes
 
@@ -45,7 +45,8 @@ class Reweighted(Sampled):
         weighting = Weighting(
             self.options.get('name') or self.name, np.ones(self.size) if self.weights is None else self.weights
         )
-        return _Opened(self, weighting, partial(self.drawn, draws, weighting))
+        parts = self.parts(_indices, partial(self.drawn, draws, weighting), seeds, stop)
+        return _Opened(self, weighting, parts)
 
     def drawn(self, draws: Draws, weighting: Weighting, t: int) -> Iterator[Pair]:
         """The indices from draw `t` on, with their keys."""
@@ -77,14 +78,8 @@ class _Opened(Numbered):
 
     stateful = True  # it forgets weights while the run lasts
 
-    def __init__(self, source: Reweighted, weighting: Weighting, read_indices: Callable[[int], Iterator[Pair]]):
-        super().__init__(
-            partial(source.read, read_indices),
-            partial(source.pick, _indices),
-            _indices,
-            read_indices,
-            LookUp(source.sequence, source.__repr__),
-        )
+    def __init__(self, source: Reweighted, weighting: Weighting, parts: tuple[Any, ...]):
+        super().__init__(*parts)
         self.weightings, self.test = (weighting,), source.key_test()
 
     def start(self, entry: Any = None) -> Iterator[Pair]:

@@ -11,7 +11,7 @@ from itpipe._core.names import step_name
 from itpipe._core.show import non_defaults
 from itpipe._engine.indexing import length
 from itpipe._engine.samplers import is_sampler
-from itpipe._engine.stream import Stream, no_stage
+from itpipe._engine.stream import Stream, no_stage, reading_policy
 
 from .sampled import Sampled
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from itpipe._engine.failures import OnError
     from itpipe._engine.types import Drawing, Indexed, X, Y, Z
 
 __all__ = ['load_by_random_id', 'sample']
@@ -35,6 +36,8 @@ def sample(
     *,
     name: str | None = None,
     reweight: bool = False,
+    on_error: OnError = 'raise',
+    max_errors: float | None = None,
 ) -> Stream[X]:
     """An endless stream of random items of a sequence.
 
@@ -44,7 +47,8 @@ def sample(
     With `replace=False`, each item comes once in each pass over the sequence, in a new random order for every pass.
     With weights, items of weight 0 never come, and heavier ones tend to come earlier. The `seed` is also that of every
     later random stage that has no seed of its own. If a `mix` has several samples, give each a `name`. Then its draws
-    stay the same when another sample is added.
+    stay the same when another sample is added. `on_error` and `max_errors`, for items that cannot be looked up, are as
+    for `stream`; a function gets `(error, index, ordinal)`.
 
     With `reweight=True`, the training loop may replace the weights while it runs, see `Infinite.reweight`. Then the key
     of an item is a pair: the number of the draw, and the index.
@@ -77,8 +81,8 @@ def sample(
             'sample: `reweight=True` does not go with `replace=False`, where the order of all items is drawn at once;'
             ' leave out one of them'
         )
-    kind = _kind(reweight, options)
-    return Stream(kind('sample', draws, sequence, size, (sequence,), weights, replace, seed, options))
+    kind, policy = _kind(reweight, options), reading_policy('sample', on_error, max_errors)
+    return Stream(kind('sample', draws, sequence, size, (sequence,), weights, replace, seed, options, policy))
 
 
 @overload
@@ -106,12 +110,15 @@ def load_by_random_id(
     seed: int | None = None,
     name: str | None = None,
     reweight: bool = False,
+    on_error: OnError = 'raise',
+    max_errors: float | None = None,
 ) -> Stream[Any]:
     """An endless stream of `(loader_1(id), loader_2(id), …)` for random ids. With one loader it has the bare values.
 
     `ids` is a sequence of anything that the loaders take. If a `parallel_map` follows, its workers call the loaders.
     `weights`, `seed`, `name` and `reweight` are as for `sample`. Without a `name`, that of the first loader tells its
-    draws from those of others.
+    draws from those of others. `on_error` and `max_errors`, for ids that cannot be loaded, are as for `stream`; a
+    function gets `(error, id, ordinal)`.
 
     Raises TypeError or ValueError for wrong arguments, as `sample` does, and if there is no loader.
 
@@ -130,7 +137,8 @@ def load_by_random_id(
     options = {'ids': ids} | non_defaults(seed=(seed, None), name=(name, None))
     loaded = _Loaded(loaders, ids)
     kind = _kind(truth('load_by_random_id', 'reweight', reweight), options)
-    return Stream(kind('load_by_random_id', draws, loaded, size, loaders, weights, True, seed, options))
+    policy = reading_policy('load_by_random_id', on_error, max_errors)
+    return Stream(kind('load_by_random_id', draws, loaded, size, loaders, weights, True, seed, options, policy))
 
 
 def _kind(reweight: bool, options: dict[str, Any]) -> type[Sampled]:

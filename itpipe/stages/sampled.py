@@ -32,6 +32,7 @@ from itpipe._engine.source_states import has_states
 
 if TYPE_CHECKING:
     from itpipe._core.steps import Joins, Pair
+    from itpipe._engine.failures import Policy
     from itpipe._engine.seeds import Seeds
     from itpipe._engine.stream import Stream
     from itpipe._engine.waiting import Stop
@@ -59,12 +60,14 @@ class Sampled:
         replace: bool,
         seed: int | None,
         options: dict[str, Any],
+        policy: Policy | None = None,
     ):
         self.name, self.draws, self.sequence, self.size = name, draws, sequence, size
         self.args, self.replace = args, replace
         self.own_seed = self.seed = check_seed(name, seed)
         self.weights = check_weights(name, weights, size)
         self.options = options if weights is None else {'weights': weights} | options
+        self.policy, self.skips = policy, policy is not None
         self.cheap = is_cheap(sequence)
         self.period = BLOCK if replace else size if self.weights is None else int((self.weights > 0).sum())
 
@@ -72,14 +75,23 @@ class Sampled:
         run_begins(self.sequence, seeds.pass_)
         draws = Draws(seeds.next(self.draws, self.own_seed))
         blocks = partial(self.blocks(), draws)
-        indices, read_indices = partial(self.indices, blocks), partial(self.read_indices, blocks)
-        return Numbered(
-            partial(self.read, read_indices),
-            partial(self.pick, indices),
-            indices,
-            read_indices,
-            LookUp(self.sequence, self.__repr__),
-        )
+        return Numbered(*self.parts(partial(self.indices, blocks), partial(self.read_indices, blocks), seeds, stop))
+
+    def parts(
+        self,
+        indices: Callable[[Sequence[Any]], list[int]],
+        read_indices: Callable[[int], Iterator[Pair]],
+        seeds: Seeds,
+        stop: Stop,
+    ) -> tuple[Any, ...]:
+        """What a `Numbered` source is made of."""
+        look_up = LookUp(self.sequence, self.__repr__)
+        if self.policy is not None:
+            from itpipe._engine.look_ups import failing
+
+            named = self.options['ids'].__getitem__ if 'ids' in self.options else None
+            return failing(read_indices, indices, look_up, self.policy, seeds, stop, named)
+        return partial(self.read, read_indices), partial(self.pick, indices), indices, read_indices, look_up
 
     def blocks(self) -> Callable[[Draws, int], np.ndarray[Any, Any]]:
         """A function of draws and a number n, which gives the indices of the n-th block of `period` items."""
@@ -157,11 +169,11 @@ class Sampled:
         return format_call(self.name, (*args, Counted(self.size, 'item')), options)
 
     def __repr__(self) -> str:
-        return format_call(self.name, self.args, self.options)
+        return format_call(self.name, self.args, self.options | ({} if self.policy is None else self.policy.options))
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and all(
-            same(getattr(self, part), getattr(other, part)) for part in ('name', 'args', 'options')
+            same(getattr(self, part), getattr(other, part)) for part in ('name', 'args', 'options', 'policy')
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -172,7 +184,7 @@ class _Shuffled(Sampled):
 
     def __init__(self, left: Stream[Any], step: Joins, items: Items, size: int):
         draws, seed = step.kwargs.get('name') or 'shuffle', step.kwargs.get('seed')
-        super().__init__('shuffle', draws, items.iterable, size, (), None, True, seed, step.kwargs)
+        super().__init__('shuffle', draws, items.iterable, size, (), None, True, seed, step.kwargs, items.policy)
         self.left, self.step = left, step
         self.own_seed, self.seed = self.seed, left.source.seed
 
@@ -190,7 +202,7 @@ class _Shuffled(Sampled):
         return lambda draws, number: permuted(draws.step, self.size, number * BLOCK, (number + 1) * BLOCK)
 
     def length(self) -> int:
-        return self.size
+        return len(self.left) if self.skips else self.size
 
     def key_test(self) -> Callable[[Any], bool]:
         return lambda key: isinstance(key, int) and key < self.size

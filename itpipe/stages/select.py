@@ -11,12 +11,25 @@ from typing import TYPE_CHECKING, Any, overload
 from itpipe._core.checks import integer
 from itpipe._core.keys import END
 from itpipe._core.notes import note
-from itpipe._core.steps import HIDDEN, METER, STOP, Expanding, ItemStep, Pair, State, Stateful, Stateless, identity
+from itpipe._core.steps import (
+    AS_WRITTEN,
+    HIDDEN,
+    METER,
+    STOP,
+    Expanding,
+    ItemStep,
+    Pair,
+    State,
+    Stateful,
+    Stateless,
+    identity,
+)
 from itpipe._engine.factories import factory, function_of
 from itpipe._engine.iterators import is_iterable, iterate, iterator_of, without_first
-from itpipe._engine.stream import Stage
+from itpipe._engine.stream import Stage, reading_policy
 
 if TYPE_CHECKING:
+    from itpipe._engine.failures import OnError, Policy
     from itpipe._engine.meters import Meter
     from itpipe._engine.stream import Parts, Same
     from itpipe._engine.waiting import Stop
@@ -55,21 +68,39 @@ class _Flatten(Parts):
     Async generators are, too, each by an event loop in a thread of its own. An item may hold any number of others, or
     none. No more of it is read than is needed, and where a run goes on, what was delivered of an item with an index,
     such as a dataset, is not read again. A dict gives its keys.
-    `flatten` has no options, so it is a stage by itself; `flatten()` is the same.
+    `flatten` is a stage by itself; `flatten()` is the same.
 
-    While running, raises TypeError for an item that is not iterable.
+    `flatten(on_error='skip')` leaves out what cannot be read. Of an item with a length and an index, such as the
+    datasets of `itpipe.files`, that is the broken part, and the next one follows. Anything else, such as a generator,
+    ends where it raises, so the rest of that item is left out. With `'raise'`, the default, the run ends. A function
+    `(error, item, ordinal)` returns one of the two, or what to put in the place of the part, or of the rest. The parts
+    keep their numbers. `dropped` of the run lists what was left out. `max_errors` is how many errors are allowed: a
+    count, or a share of the parts so far (at first, of a hundred).
+
+    While running, raises TypeError for an item that is not iterable. Raises TypeError or ValueError for a wrong
+    `on_error` or `max_errors`.
 
     >>> from itpipe import flatten
     >>> list([[1, 2], [], (3,)] | flatten)
     [1, 2, 3]
+    >>> run = iter([[4, 2], [1, 0, 3]] | apply(lambda xs: (12 // x for x in xs)) | flatten(on_error='skip'))
+    >>> list(run), len(run.dropped)
+    ([3, 6, 12], 1)
 
     See also: `batch_by`, which puts together.
     """
 
     __slots__ = ()
 
-    def __call__(self, *iterable: Any) -> Any:
-        return super().__call__(*iterable) if iterable else self
+    def __call__(self, *iterable: Any, on_error: OnError = 'raise', max_errors: float | None = None) -> Any:
+        stage = self
+        if (policy := reading_policy('flatten', on_error, max_errors)) is not None:
+            step = Expanding(
+                'flatten', _flatten_failing, (policy, AS_WRITTEN, STOP, METER), kwargs=policy.options,
+                fingerprint='flatten()',
+            )  # fmt: skip
+            stage = _Flatten((step,))
+        return super(_Flatten, stage).__call__(*iterable) if iterable else stage
 
 
 @factory
@@ -166,6 +197,30 @@ def _flatten(items: Iterator[Pair], stop: Stop, first: int = 0) -> Iterator[Pair
                 raise error from None
             note(error, 'flatten()', key)
             raise
+
+
+def _flatten_failing(
+    items: Iterator[Pair], policy: Policy, name: str, stop: Stop, meter: Meter, first: int = 0
+) -> Iterator[Pair]:
+    from itpipe._engine.failures import SKIPPED, Failures
+    from itpipe._engine.meters import passed
+    from itpipe._engine.parts import Broken, parts_of
+
+    failures = Failures(policy, name, stop.dropped, meter)
+    for key, value in passed(items, meter):
+        if not is_iterable(value):
+            error: Exception = TypeError(f'flatten: items must be iterable, got {type(value).__name__}')
+            note(error, name, key)
+            raise error
+        for position, part in parts_of(value, first, stop):
+            failures.seen += 1
+            if type(part) is Broken:
+                stop.check()  # or an end from outside would be an error of the item
+                note(part.error, name, (key, position))
+                part = failures.outcome(part.error, (key, position), value)
+            if part is not SKIPPED:
+                yield (key, position), part
+            del part
 
 
 flatten: Parts = _Flatten((Expanding('flatten', _flatten, (STOP,)),))

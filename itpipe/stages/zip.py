@@ -10,6 +10,7 @@ from itpipe._core.keys import Key, Zipped
 from itpipe._core.steps import Joins, Pair
 from itpipe._engine.branches import Joined, LeftOfBranches, OpenedBranches, branches_of
 from itpipe._engine.factories import factory
+from itpipe._engine.indexing import LookUpFailed
 from itpipe._engine.state_checks import key_test
 from itpipe._engine.stream import Stage
 
@@ -55,7 +56,14 @@ class _LeftOfElements(LeftOfBranches):
     __slots__ = ()
 
     def at(self, key: Any) -> Callable[[Any], Any]:
-        return lambda value: tuple([self.functions[n](part, each) for (part, n), each in zip(key, value, strict=True)])
+        return lambda value: tuple([self._element(n, part, each) for (part, n), each in zip(key, value, strict=True)])
+
+    def _element(self, n: int, key: Key, value: Any) -> Any:
+        try:
+            return self.functions[n](key, value)
+        except LookUpFailed as failed:
+            failed.path = (n, *failed.path)
+            raise
 
 
 class _OpenedZip(OpenedBranches):

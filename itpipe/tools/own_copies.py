@@ -68,7 +68,7 @@ def with_own_data(source: Any) -> Any:
         return source.over(with_own_data(source.source))
     if isinstance(source, Items):
         data = own_copy(source.iterable)
-        return source if data is source.iterable else Items(data, source.seed, source.reread)
+        return source if data is source.iterable else Items(data, source.seed, source.reread, source.policy)
     if hasattr(source, 'sequence'):
         twin = copy(source)
         twin.sequence = own_copy(source.sequence)

@@ -31,7 +31,8 @@ def who_does_what(
             indices.append([n])
     indices.append([LOOK_UP])
     has_look_up = opened is not None and opened.has_look_up
-    plan = planned(together, has_look_up, source.cheap, has_look_up and opened.gathers, complete)
+    gathers, skips = has_look_up and opened.gathers, has_look_up and opened.skips
+    plan = planned(together, has_look_up, source.cheap, gathers, complete, skips)
     found: dict[int, Workers] = {}
     with_indices: set[int] = set()
     for first, own in plan.operators:

@@ -9,6 +9,7 @@ from typing import Any
 from itpipe._core.steps import ItemStep
 from itpipe._engine.indexing import is_cheap, length
 from itpipe._engine.order import is_by_count
+from itpipe._engine.source import may_skip
 
 from .examined import Examined, items_in
 from .findings import Finding
@@ -37,6 +38,8 @@ def lies_about_its_length(examined: Examined) -> Iterator[Finding]:
         first = next((call for call in seen.calls if isinstance(call.error, IndexError)), None)
         if first is not None:
             problem = f'By its length it has {size} items, but looking up one of them raises IndexError: {first.error}.'
+        elif may_skip(seen.source):  # what cannot be looked up is expected there
+            continue
         elif seen.function is not None and not is_cheap(data) and (last := _last(data, size)) is not None:
             problem = (
                 f'By its length it has {size} items, but the last one, at {size - 1}, raises'

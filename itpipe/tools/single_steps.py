@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from itpipe._core.steps import METER, STOP, EachStep, ItemStep, Pair, Stateless, Step
+from itpipe._engine.failures import SKIPPED, Policy
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.meters import Meter
 from itpipe._engine.order import map_items
 from itpipe._engine.waiting import Stop
-from itpipe._workers.failures import SKIPPED, Failures, Policy, Retrying
+from itpipe._workers.failures import FunctionFailures, Retrying
 from itpipe._workers.opening import Workers
 
 __all__ = ['map_failing', 'map_one', 'single_steps', 'workers_of']
@@ -73,7 +74,7 @@ def map_failing(
 ) -> Iterator[Pair]:
     """What `parallel_map` with `on_error` or `retries` gives."""
     called = function if workers.retries is None else Retrying(function, workers.retries)
-    failures = None if policy is None else Failures(policy, function.where, stop.dropped, function, meter)
+    failures = None if policy is None else FunctionFailures(policy, function.where, stop.dropped, function, meter)
     for key, value in items:
         try:
             result = called(key, value)

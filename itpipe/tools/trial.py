@@ -102,7 +102,8 @@ class Trial:
         self._budgets.append(budget)
         start = _skipped_at_once(steps)
         if opened.has_look_up and opened.split():
-            seen.function = opened.look_up()
+            function = opened.look_up()
+            seen.function = function.calls[0].look_up.function if opened.skips else function
             pairs = self._not_excluded(opened.start(start), steps, seeds)
             return self._guarded(seen, self._mapped(seen, self._limited(pairs, budget)))
         pairs = self._not_excluded(opened.start(start), steps, seeds)

@@ -17,6 +17,7 @@ ELSEWHERE = {
     '_engine/epoch_run.py': 'test_infinite.py',
     '_engine/epochs.py': 'test_infinite.py',
     '_engine/factories.py': 'engine/test_stream.py',
+    '_engine/failures.py': 'workers/test_failures.py',
     '_engine/figures.py': 'engine/test_stats.py',
     '_engine/fingerprint.py': 'engine/test_checkpoint.py',
     '_engine/indexing.py': 'engine/test_iterables.py',

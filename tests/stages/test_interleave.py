@@ -249,6 +249,94 @@ def test_an_error_in_opening_a_shard_names_it(way):
     assert note.endswith('), item 2')
 
 
+class Cut:
+    """A dataset of pairs of the number of the shard and that of the item, some of which are broken."""
+
+    def __init__(self, number, size, *bad):
+        self.number, self.size, self.bad = number, size, bad
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        if index in self.bad:
+            raise OSError(f'{index} of {self.number}')
+        return self.number, index
+
+
+def cut_off(number, end):
+    for n in range(end):
+        yield number, n
+    raise OSError(f'{end} of {number}')
+
+
+def read_or_not(number):
+    if number == 4:
+        raise OSError('0 of 4')
+    return [Cut(0, 5), Cut(1, 4, 1, 3), cut_off(2, 3), cut_off(3, 0), None, Cut(5, 3, 0), iter([(6, 0)])][number]
+
+
+SIZES, BAD = [5, 4, 4, 1, 1, 3, 1], {(1, 1), (1, 3), (2, 3), (3, 0), (4, 0), (5, 0)}
+
+
+def put_in(error, shard, ordinal):
+    assert shard == ordinal
+    return 'instead', str(error)
+
+
+@in_all_ways
+@pytest.mark.parametrize(('cycle', 'block'), [(1, 1), (3, 2)])
+def test_what_is_broken_is_left_out_in_its_turn(way, cycle, block):
+    """The others come in the order in which they come if nothing is broken."""
+    order = by_turns(SIZES, cycle, block)
+    run = iter(range(7) | interleave(read_or_not, cycle, block, on_error='skip', **way))
+    assert [(run.item_keys[0], item) for item in run] == [(item, item) for item in order if item not in BAD]
+    assert [str(each.error) for each in run.dropped] == [f'{n} of {shard}' for shard, n in order if (shard, n) in BAD]
+    assert [each.ordinal for each in run.dropped] == [shard for shard, n in order if (shard, n) in BAD]
+    stats = run.stats().stages[-1]
+    assert (stats.items_in, stats.items_out, stats.errors, stats.dropped) == (7, 13, 6, 6)
+    run = iter(range(7) | interleave(read_or_not, cycle, block, on_error=put_in, **way))
+    assert list(run) == [('instead', f'{n} of {s}') if (s, n) in BAD else (s, n) for s, n in order]
+    assert not run.dropped
+
+
+@in_all_ways
+def test_goes_on_where_shards_are_broken(way):
+    for policy in ('skip', put_in):
+        made = stream(range(7), seed=0) | interleave(read_or_not, 3, 2, on_error=policy, **way) | shuffle(3)
+        whole = list(made)
+        run = iter(made)
+        for received in range(len(whole) + 1):
+            if not way.get('processes') or received == 8:  # to start them takes a while
+                assert list(made.resume(saved(run))) == whole[received:]
+            next(run, None)
+        assert len(run.dropped) == (6 if policy == 'skip' else 0)
+
+
+@in_all_ways
+def test_too_many_broken_items_end_the_run(way):
+    run = iter([1, 5] | interleave(read_or_not, 1, on_error='skip', max_errors=2, **way))
+    assert list(islice(run, 2)) == [(1, 0), (1, 2)]
+    with pytest.raises(OSError, match='0 of 5') as caught:
+        next(run)
+    assert 'itpipe: with 3 errors, there were more than `max_errors=2` allows' in caught.value.__notes__
+
+
+@in_all_ways
+def test_an_error_that_is_left_out_names_its_shard(way):
+    run = iter([1] | interleave(read_or_not, on_error='skip', **way))
+    list(run)
+    name = repr(interleave(read_or_not, on_error='skip', **way))
+    assert run.dropped[0].error.__notes__ == [f'itpipe: raised in {name}, shard 1, item 0 (part 1)']
+    assert run.dropped[0].stage == name
+
+
+@in_all_ways
+def test_what_is_not_iterable_is_no_error_of_a_shard(way):
+    with pytest.raises(TypeError, match='`read` must return something iterable, got int'):
+        list([1] | interleave(int, on_error='skip', **way))
+
+
 @in_all_ways
 def test_an_error_of_the_source_comes_behind_the_items_before_it(way):
     def shards():

@@ -178,6 +178,114 @@ class TestFlatten:
         assert caught.value.__notes__ == ['itpipe: raised in flatten(), item 1']
 
 
+class Tens:
+    """The first 10 numbers, of which some are broken."""
+
+    def __init__(self, *bad):
+        self.bad = bad
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        if index in self.bad:
+            raise OSError(f'{index} is broken')
+        return index
+
+
+def cut_off(at):
+    """A generator that breaks off."""
+    yield from range(at)
+    raise OSError(f'cut off at {at}')
+
+
+def made_anew(bad):
+    """A dataset for a tuple, a generator for an int."""
+    return Tens(*bad) if isinstance(bad, tuple) else cut_off(bad)
+
+
+def instead(error, item, ordinal):
+    return type(item).__name__, str(error), ordinal
+
+
+class TestFlattenWithErrors:
+    items = ((), (3, 9), 4, 0, (0,))
+
+    def test_what_has_an_index_goes_on_behind_what_is_broken(self):
+        run = iter([Tens(3, 9), Tens(0)] | flatten(on_error='skip'))
+        assert [(run.item_keys[0], x) for x in run] == [
+            ((n, x), x) for n, bad in enumerate([(3, 9), (0,)]) for x in range(10) if x not in bad
+        ]
+        assert [(each.ordinal, str(each.error)) for each in run.dropped] == [
+            (0, '3 is broken'), (0, '9 is broken'), (1, '0 is broken'),
+        ]  # fmt: skip
+        assert run.dropped[0].error.__notes__ == ["itpipe: raised in flatten(on_error='skip'), item 0 (part 3)"]
+        assert run.dropped[0].stage == "flatten(on_error='skip')"
+        stats = run.stats().stages[-1]
+        assert (stats.items_out, stats.errors, stats.dropped) == (17, 3, 3)
+
+    def test_of_anything_else_the_rest_is_left_out(self):
+        run = iter(map(made_anew, (3, 0, 2)) | flatten(on_error='skip'))
+        assert list(run) == [0, 1, 2, 0, 1]
+        assert [str(each.error) for each in run.dropped] == ['cut off at 3', 'cut off at 0', 'cut off at 2']
+
+    def test_a_function_replaces_the_part_or_the_rest(self):
+        assert list([Tens(3), cut_off(2)] | flatten(on_error=instead)) == [
+            *range(3), ('Tens', '3 is broken', 0), *range(4, 10), 0, 1, ('generator', 'cut off at 2', 1),
+        ]  # fmt: skip
+        with pytest.raises(OSError, match='^3 is broken'):
+            list([Tens(3)] | flatten(on_error=lambda error, item, ordinal: 'raise'))
+
+    def test_too_many(self):
+        run = iter([Tens(3, 5)] | flatten(on_error='skip', max_errors=1))
+        assert [next(run) for _ in range(4)] == [0, 1, 2, 4]
+        with pytest.raises(OSError, match='^5 is broken') as caught:
+            next(run)
+        assert caught.value.__notes__[1] == 'itpipe: with 2 errors, there were more than `max_errors=1` allows'
+
+    @pytest.mark.parametrize('policy', ['skip', instead])
+    @pytest.mark.parametrize('behind', [(), (shuffle(4),), (batch_by(3), shuffle(2), flatten)], ids=repr)
+    def test_goes_on_exactly(self, policy, behind):
+        described = pipe(stream(self.items, seed=0), made_anew, flatten(on_error=policy), *behind)
+        whole = list(described)
+        run = iter(described)
+        for count in range(len(whole) + 1):
+            again = described.resume(run.state_dict())
+            assert list(again) == whole[count:]
+            assert not {each.ordinal for each in again.dropped} - {1, 2, 3, 4}
+            next(run, None)
+        assert len(run.dropped) == (5 if policy == 'skip' else 0)
+
+    def test_goes_on_where_it_was_off(self):
+        """The state says nothing of what is done about errors."""
+        run = iter([Tens(), Tens()] | flatten)
+        next(run)
+        assert len(list(([Tens(), Tens(4)] | flatten(on_error='skip')).resume(run.state_dict()))) == 18
+
+    def test_others_keep_their_randomness(self):
+        def draws(*bad):
+            made = stream([Tens(*bad)], seed=0) | flatten(on_error='skip') | with_rng(lambda x, rng: (x, rng.random()))
+            return list(made)
+
+        assert draws(4, 7) == [pair for pair in draws() if pair[0] not in (4, 7)]
+
+    def test_what_cannot_be_taken_apart_ends_the_run(self):
+        with pytest.raises(TypeError) as caught:
+            list([[1], 2] | flatten(on_error='skip'))
+        assert caught.value.args == ('flatten: items must be iterable, got int',)
+        assert caught.value.__notes__ == ["itpipe: raised in flatten(on_error='skip'), item 1"]
+
+    def test_as_a_value(self):
+        made = flatten(on_error='skip', max_errors=3)
+        assert repr(made) == "flatten(on_error='skip', max_errors=3)"
+        assert list(made([[1], [2]])) == list(flatten([[1], [2]], on_error='skip')) == [1, 2]
+        assert flatten(on_error='raise') is flatten
+        with pytest.raises(ValueError, match="^flatten: `on_error` must be 'raise', 'skip' or a function, got 'drop'$"):
+            flatten(on_error='drop')
+        with pytest.raises(TypeError, match="^flatten: `max_errors` goes with another `on_error` than 'raise'$"):
+            flatten(max_errors=3)
+
+
 class TestTakeAndSkip:
     @pytest.mark.parametrize('n', [0, 1, 3, 5, 9])
     def test_take_and_skip_part_the_items(self, n):

@@ -966,14 +966,20 @@ def exclude(words: Words, flow: Flow, *items: Any, passes: int | None = None) ->
     return flow.from_([item for item in flow.items if not left_out(item.key)])
 
 
-def flatten(words: Words, flow: Flow) -> Flow:
+def flatten(words: Words, flow: Flow, on_error: str = 'raise') -> Flow:
     return flow.from_([
         Item((item.key, n), part, item.need) for item in flow.items for n, part in enumerate(values_of(item.value))
     ])  # fmt: skip
 
 
 def interleave(
-    words: Words, flow: Flow, read: Any, cycle: int = 4, block: int = 1, prefetch: int | None = None
+    words: Words,
+    flow: Flow,
+    read: Any,
+    cycle: int = 4,
+    block: int = 1,
+    prefetch: int | None = None,
+    on_error: str = 'raise',
 ) -> Flow:
     """With a place for each open shard, and a look at each place in turn."""
     flow = flow if prefetch is None else ahead(flow, 2 * cycle)

@@ -297,6 +297,8 @@ interleaves = st.builds(
     st.integers(1, 4), st.integers(1, 3),
     st.just({}) | st.integers(1, 3).map(lambda n: {'prefetch': n}),
 )  # fmt: skip
+nothing_fails = st.sampled_from([{}, {'on_error': 'skip'}])
+"""Options of what reads, where all can be read."""
 JOINS = ('zip_with', 'concat', 'cycle')
 WHATEVER_THE_ORDER = ('exclude', 'filter_by', 'shuffle', 'reuse', 'prefetch')
 """What gives the same items, in some order, whatever the order in which it gets them."""
@@ -360,7 +362,7 @@ def stages(
             result.append(draw(batches))
             kind = ('batch', kind)
         elif name == 'flatten':
-            result.append(Call('flatten'))
+            result.append(Call('flatten', (), draw(nothing_fails)))
             kind = kind[1] if isinstance(kind, tuple) else 'number'
         elif name == 'take apart' and kind == 'picture':
             cut = draw(
@@ -370,13 +372,13 @@ def stages(
         elif name == 'take apart':  # a generator cannot be sent anywhere, or kept
             result += [
                 Call('apply', (draw(st.sampled_from([parts, parts_of_a_generator, parts_of_an_async_generator])),)),
-                Call('flatten'),
+                Call('flatten', (), draw(nothing_fails)),
             ]
             kind = 'number'
         elif name == 'interleave':
             made = draw(interleaves)
             own = {'processes': True} if modes is processes and draw(st.booleans()) else {}
-            result.append(Call('interleave', made.args, {**made.kwargs, **own}))
+            result.append(Call('interleave', made.args, {**made.kwargs, **own, **draw(nothing_fails)}))
             kind = 'number'
         elif name == 'custom':
             customs = [
@@ -562,7 +564,7 @@ def in_another_mode(draw: Any, made: Any, modes: Any) -> tuple:
         options = {name: made.kwargs[name] for name in ('cycle', 'block')}
         options |= {'prefetch': draw(st.integers(1, 3))} if draw(st.booleans()) else {}
         options |= {'processes': True} if modes is processes and draw(st.booleans()) else {}
-        return (Call('interleave', made.args, options), *ahead)
+        return (Call('interleave', made.args, options | draw(nothing_fails)), *ahead)
     if not isinstance(made, Call) or made.name not in ('parallel_map', 'prefetch'):
         return (made, *ahead)
     if made.name == 'prefetch':

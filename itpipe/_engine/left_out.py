@@ -1,0 +1,59 @@
+"""Where items that cannot be looked up are left out: in front of the first stage that needs them.
+
+Up to there, they hold their places: stages that choose and order items, and sources made of streams, count them. It
+must not matter who looks items up. So what counts them must not stand behind workers that have looked them up already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from itpipe._core.show import format_step, format_value
+from itpipe._core.steps import ItemStep, Step
+
+from .order import fused, goes_by_keys, map_items
+from .source import Source, may_skip
+
+__all__ = ['check_left_out', 'leaves_look_up']
+
+
+def leaves_look_up(source: Source, steps: Sequence[Step | ItemStep]) -> bool:
+    """Whether items may be left out, but only behind these steps, none of which needs them."""
+    return may_skip(source) and all(step.work is map_items or step.reorders_only for step in fused(steps))
+
+
+def check_left_out(source: Source, steps: Sequence[Step | ItemStep], behind: str = '') -> None:
+    """Raise an error if what stands behind workers would count other items than without workers.
+
+    `behind` is what comes behind the steps, and counts items.
+    """
+    if not may_skip(source):
+        return
+    together = fused(steps)
+    looked_up: Step | None = None
+    for index, step in enumerate(together):
+        if step.work is map_items or step.share is not None or goes_by_keys(step):  # these two run earlier
+            continue
+        if step.hidden and looked_up is None and together[index + 1].in_workers and not source.cheap:
+            raise TypeError(
+                f'parallel_map: with a `batch_by` in `f`, its workers would look up the items of whole batches, but'
+                f' `{format_value(source)}` may leave some of them out; so put a `parallel_map` of single items in'
+                " front of the batches, or give this one `lookups='main'`"
+            )
+        if step.reorders_only:
+            if looked_up is not None:
+                _refuse(source, looked_up, format_step(step))
+        elif step.itemwise:
+            looked_up = looked_up or step
+        else:
+            return
+    if behind and looked_up is not None:
+        _refuse(source, looked_up, behind)
+
+
+def _refuse(source: Source, looked_up: Step, counting: str) -> None:
+    name = counting.partition('(')[0]
+    raise TypeError(
+        f'{name}: it counts items of `{format_value(source)}` that may be left out, and must not stand behind'
+        f' `{format_step(looked_up)}`, which has left them out; put the latter behind `{counting}`'
+    )
