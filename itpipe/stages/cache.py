@@ -40,7 +40,7 @@ NO_SEEDS: Any = None
 PYTHON: Final = sys.version_info[:2]
 """Whose code it is that is hashed."""
 UNSTEADY: Final = 3
-"""A warning comes after so many items one after the other that were not kept."""
+"""A warning comes after so many changes, if no item was kept in between."""
 
 
 @factory
@@ -203,17 +203,9 @@ class CachedData(Watchful):
     def made(self, now: _Now, index: int, item: Any = MISSING) -> Any:
         """The item, made of that of the data, and kept."""
         value = self.function(index, self.data[index] if item is MISSING else item)
-        if self._now is now and (name := now.changed()) is None:
+        if self._now is now and now.changed() is None:
             now.store.put(index, value)
             self._changes = 0
-        elif self._now is now:
-            self._changes += 1
-            if self._changes == UNSTEADY:
-                warn(
-                    f'cache: items are not kept, as {name} changes while they are made: let the functions not change'
-                    ' it, or give a `key`',
-                    stacklevel=user_stacklevel(),
-                )
         return value
 
     def run_begins(self, pass_: int) -> None:
@@ -227,9 +219,17 @@ class CachedData(Watchful):
         if now is None or not self._looked or now.changed() is not None:
             with self._lock:
                 now = self._now
-                if now is None or not self._looked or now.changed() is not None:
+                name = None if now is None else now.changed()
+                if now is None or not self._looked or name is not None:
                     self._now = now = self._look()
                     self._looked = True
+                    self._changes += name is not None
+                    if self._changes == UNSTEADY:
+                        warn(
+                            f'cache: items are not kept, as {name} changes while they are made: let the functions not'
+                            ' change it, or give a `key`',
+                            stacklevel=user_stacklevel(),
+                        )
         return now
 
     def _look(self) -> _Now:

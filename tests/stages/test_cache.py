@@ -420,6 +420,34 @@ def test_what_changes_while_an_item_is_made_is_not_kept(place, tmp_path):
     assert calls == [1, 2, 3, 1, 2]
 
 
+def test_one_edit_while_many_items_are_made_is_one_change(tmp_path):
+    """Without a warning, however many are not kept."""
+    names, begun, edited = {'__name__': '__main__'}, threading.Barrier(7), threading.Event()
+    exec('N = 1\ndef load(x):\n wait()\n return x * N', names)
+
+    class Wait:
+        def __call__(self):
+            if not edited.is_set():
+                begun.wait()
+                edited.wait()
+
+        def __reduce__(self):
+            return 'wait'
+
+    def edit():
+        begun.wait()
+        names['N'] = 10
+        edited.set()
+
+    names['wait'] = Wait()
+    editor = threading.Thread(target=edit)
+    editor.start()
+    kept = stream(range(12)) | names['load'] | cache(tmp_path)
+    made = list(kept | parallel_map(abs, threads=6))
+    editor.join()
+    assert made == list(kept) == [10 * x for x in range(12)]
+
+
 def test_what_changes_with_every_item_is_said_once(tmp_path):
     names = {'__name__': '__main__', 'state': {'calls': 0}}
     exec("def load(x):\n state['calls'] += 1\n return x", names)
