@@ -73,7 +73,8 @@ def test_results_come_in_order_or_as_they_are_ready(ordered):
     assert results == [0, 1, 2, 3] if ordered else (results[-1] == 0 and sorted(results) == [0, 1, 2, 3])
 
 
-def test_no_more_than_in_flight_are_between_input_and_output():
+@pytest.mark.parametrize('ordered', [True, False])
+def test_no_more_than_in_flight_are_between_input_and_output(ordered):
     pulled = []
 
     def source():
@@ -81,7 +82,7 @@ def test_no_more_than_in_flight_are_between_input_and_output():
             pulled.append(x)
             yield x
 
-    for taken, _ in enumerate(source() | parallel_map(squared, tasks=2, in_flight=3)):
+    for taken, _ in enumerate(source() | parallel_map(squared, tasks=2, in_flight=3, ordered=ordered)):
         assert len(pulled) <= taken + 1 + 3
     assert taken == 19
 
