@@ -80,7 +80,7 @@ class _Flatten(Parts):
     While running, raises TypeError for an item that is not iterable. Raises TypeError or ValueError for a wrong
     `on_error` or `max_errors`.
 
-    >>> from itpipe import flatten
+    >>> from itpipe import apply, flatten
     >>> list([[1, 2], [], (3,)] | flatten)
     [1, 2, 3]
     >>> run = iter([[4, 2], [1, 0, 3]] | apply(lambda xs: (12 // x for x in xs)) | flatten(on_error='skip'))
