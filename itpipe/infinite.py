@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from ._core.checks import auto, integer, not_async, positive, truth
+from ._core.checks import auto, in_use, integer, not_async, positive, truth
 from ._core.instead import check_options, check_text, check_transform, did_you_mean, no_attribute
 from ._core.keys import keys_of, ordinals
 from ._core.rng import check_seed
@@ -61,7 +61,7 @@ class Infinite(Generic[B]):
     items up in the dataset, calls the transforms for each of them, and combines them. These are the transforms behind
     the last one that is not item-wise, such as `shuffle`; those before it run in the background thread. It is short for
     `parallel_map(… | batch_by(batch_size) | combiner, processes=N)`, see there what a dataset must allow. A negative N
-    counts from the number of usable cores, 0 is as without workers, and `batch_size` must be an int. `'auto'` finds out
+    counts from the number of usable cores, 0 is as without it, and `batch_size` must be an int. `'auto'` finds out
     while it runs whether threads or processes are faster, and how many, see `parallel_map`. The batches are the same.
 
     An epoch is `for batch in batch_iter` or `for batch in batch_iter()`. It has the next `batches_per_epoch` batches of
@@ -591,9 +591,7 @@ class Infinite(Generic[B]):
 
 def _workers(batch_size: Any, **given: Any) -> dict[str, Any]:
     """The workers that are given, at most one kind."""
-    workers = {
-        name: value for name, value in given.items() if value is not None and not (type(value) is int and value == 0)
-    }
+    workers = in_use(given)
     if len(workers) > 1:
         raise TypeError(f'Infinite: give only one of {" and ".join(f"`{name}`" for name in workers)}')
     for name, value in workers.items():

@@ -6,10 +6,10 @@ import operator
 from collections.abc import Callable
 from functools import lru_cache, partial
 from inspect import isasyncgenfunction, iscoroutinefunction
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Final
 
-__all__ = ['check_rank', 'integer', 'is_function', 'not_async', 'number', 'one_of', 'positive', 'truth']
+__all__ = ['check_rank', 'in_use', 'integer', 'is_function', 'not_async', 'number', 'one_of', 'positive', 'truth']
 
 _CACHED: Final = type(lru_cache(len))
 
@@ -102,6 +102,15 @@ def auto(where: str, value: Any) -> None:
             f' `processes={value}`'
         )
     one_of(where, 'workers', value, ('auto',))
+
+
+def in_use(workers: dict[str, Any]) -> dict[str, Any]:
+    """Those kinds of workers of which there are to be some: None and 0 are none."""
+    return {
+        name: value
+        for name, value in workers.items()
+        if value is not None and not (isinstance(value, Integral) and not isinstance(value, bool) and value == 0)
+    }
 
 
 def check_rank(where: str, rank: Any, ranks: Any, name: str, name_of_all: str) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, overload
 
-from itpipe._core.checks import auto, integer, is_function, one_of, truth
+from itpipe._core.checks import auto, in_use, integer, is_function, one_of, truth
 from itpipe._core.instead import option_of_workers
 from itpipe._core.names import step_name
 from itpipe._core.show import format_call, format_step
@@ -110,8 +110,9 @@ def parallel_map(
 
     A negative N counts from the number of usable cores: -1 is all of them, -2 all but one. With `threads=0` or
     `processes=0` there are no workers, so that an option of a script may say how many: it is the same as `apply(f)`, or
-    as the stage alone. What `on_error`, `retries` and `setup` need is then done by one thread, and `seed_globals` by
-    one process; `timeout` does nothing.
+    as the stage alone. Beside another kind of workers, 0 is as if it were not given. What `on_error`, `retries` and
+    `setup` need is done by one thread if there are no workers, and `seed_globals` by one process; `timeout` does
+    nothing.
 
     The workers start with the first item and end with the run. An `Infinite` is one run over all passes of a finite
     source: the workers stay, with what they have set up and cached, until it is closed. The workers before `cycle` stay
@@ -304,20 +305,23 @@ def _batches(f: Any, has_args: bool) -> tuple[Step | None, Any, tuple[ItemStep, 
 
 def _chosen(others: dict[str, Any], **workers: Any) -> tuple[str, Any]:
     """The one kind of workers that is given, and its value. `others` are the other arguments."""
-    chosen = {name: value for name, value in workers.items() if value is not None}
+    given = {name: value for name, value in workers.items() if value is not None}
+    chosen = in_use(given)
+    if not chosen:  # `processes=0` may have more options than `threads=0`
+        chosen = {name: given[name] for name in [n for n in ('processes', 'threads', *given) if n in given][:1]}
     if len(chosen) != 1:
         got = ', '.join(chosen) or f'none of them{option_of_workers(others)}'
         *first, last = (f'`{name}`' for name in workers)
         raise TypeError(f'parallel_map: give exactly one of {", ".join(first)} and {last}, got {got}')
-    ((where, given),) = chosen.items()
+    ((where, value),) = chosen.items()
     if where == 'executor':
-        if not callable(getattr(given, 'submit', None)):
-            raise TypeError(f'parallel_map: `executor` must have a method `submit`, got {type(given).__name__}')
+        if not callable(getattr(value, 'submit', None)):
+            raise TypeError(f'parallel_map: `executor` must have a method `submit`, got {type(value).__name__}')
     elif where == 'workers':
-        auto('parallel_map', given)
+        auto('parallel_map', value)
     else:
-        integer('parallel_map', where, given, least=1 if where == 'tasks' else None)
-    return where, given
+        integer('parallel_map', where, value, least=1 if where == 'tasks' else None)
+    return where, value
 
 
 def _check_options_of_processes(where: str, max_crashes: Any, max_tasks: Any, seed_globals: Any, name: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from running import raises
 
-from itpipe._core.checks import check_rank, integer, is_function, not_async, number, positive, truth
+from itpipe._core.checks import check_rank, in_use, integer, is_function, not_async, number, positive, truth
 
 
 async def later(x: int) -> int:
@@ -61,6 +61,11 @@ def test_right_values_come_back() -> None:
     assert truth('f', 'b', False) is False
     assert is_function('f', 'g', abs) is abs
     assert check_rank('f', np.int64(1), 2, 'r', 'n') == (1, 2)
+
+
+def test_no_workers_of_a_kind_are_none_and_wrong_values_are_left_to_others() -> None:
+    given: dict[str, Any] = {'a': None, 'b': 0, 'c': np.int64(0), 'd': -1, 'e': False, 'f': 0.0, 'g': 'auto'}
+    assert in_use(given) == {name: given[name] for name in 'defg'}
 
 
 @pytest.mark.parametrize(

@@ -759,6 +759,26 @@ def test_no_workers_are_the_function_alone(kind):
         parallel_map(shuffle(), **{kind: 0})
 
 
+def test_none_of_one_kind_leaves_the_choice_to_another():
+    """A script may have an option for each."""
+    here = os.getpid(), threading.get_ident()
+
+    def place(_):
+        if os.getpid() != here[0]:
+            return 'process'
+        return 'here' if threading.get_ident() == here[1] else 'thread'
+
+    for none in 0, np.int64(0):
+        assert [*range(1) | parallel_map(place, threads=none, processes=1)] == ['process']
+        assert [*range(1) | parallel_map(place, threads=1, processes=none, tasks=none)] == ['thread']
+        assert [*range(1) | parallel_map(place, threads=none, processes=none)] == ['here']
+        parallel_map(place, threads=none, processes=none, seed_globals=True)
+    with raises(ValueError, 'parallel_map: `tasks` must be at least 1, got 0'):
+        parallel_map(abs, tasks=0, workers=None)
+    with pytest.raises(TypeError, match='got threads, processes$'):
+        parallel_map(abs, threads=False, processes=2)
+
+
 def test_without_workers_one_does_what_needs_one():
     def f(x, setup=0):
         return 1 / (x + setup)
