@@ -23,7 +23,7 @@ State: TypeAlias = 'tuple[int | None, int | str | None]'
 Identity: TypeAlias = 'tuple[str, int | None, int | str | None]'
 """The name of a file, and its state."""
 SUFFIXES: Final = ('.tar.index', '.lines.index', '.jsonl.index')
-MARK: Final = b'itpipe index 1\n\0'
+MARK: Final = b'itpipe index 2\n\0'
 START: Final = struct.Struct('<16sII')
 """The mark, the size of the head behind it, and a checksum of the head."""
 ALIGNMENT: Final = 64

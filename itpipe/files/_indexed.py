@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from hashlib import blake2b
 from typing import Any, BinaryIO
 from warnings import warn
 
@@ -19,6 +21,8 @@ __all__ = ['Indexed', 'check_index']
 
 BESIDE = 'beside'
 UNUSABLE = (OSError, ValueError)
+DIGEST = 'digest'
+"""In the file of an index: the digest of its other arrays. It tells a process that has none of them what they were."""
 NEAR = 1 << 16
 """Bytes between two reads that follow each other: heads, padding, and what is left out."""
 MOST_AHEAD = 5 << 20
@@ -52,7 +56,8 @@ class Indexed(Joined):
     """Items in files that have to be read as a whole once, to know where their items are.
 
     What is found is arrays. They are in memory, or, with `index`, in files, of which each thread maps those that it
-    uses. Where such a file is gone or was made of other data, the data is read again.
+    uses. Where such a file is gone or was made of other data, the data is read again, and has to have its items where
+    they were when they were counted.
     """
 
     def __init__(self, name: str, paths: list[str], index: str | None):
@@ -63,6 +68,8 @@ class Indexed(Joined):
         self._stored_at = [] if index is None else [path_of(name, path, folder) for path in paths]
         self._identities: list[Identity] = []
         """What each file was when its index was made."""
+        self._digests: list[tuple[dict[str, int], bytes]] = []
+        """How many numbers each array of its index had, and a digest of them."""
         self._in_memory: dict[int, Arrays] = {}
         """The indices that are in no file, by the numbers of the parts."""
         self._looked_again: dict[int, tuple[State, bool]] = {}
@@ -77,7 +84,7 @@ class Indexed(Joined):
         raise NotImplementedError
 
     def sizes(self) -> list[int]:
-        made_of, in_memory, sizes = [], {}, []
+        made_of, digests, in_memory, sizes = [], [], {}, []
         failed: OSError | None = None
         for part, path in enumerate(self.paths):
             with reading(path, 'the index'):
@@ -85,7 +92,9 @@ class Indexed(Joined):
                 try:
                     arrays = self._stored(part, identity)
                 except UNUSABLE:
-                    arrays = in_memory[part] = self._found(path)
+                    arrays = self._found(path)
+                    digest = np.frombuffer(_digest(arrays), np.uint8)
+                    arrays = in_memory[part] = arrays | {DIGEST: digest}
                     if self.place is not None and _identity(path) == identity:  # else it is still being written
                         try:
                             store(self._stored_at[part], identity, arrays)
@@ -93,8 +102,10 @@ class Indexed(Joined):
                         except OSError as error:
                             failed = failed or error
             made_of.append(identity)
+            lengths = {name: len(array) for name, array in arrays.items() if name != DIGEST}
+            digests.append((lengths, arrays[DIGEST].tobytes()))
             sizes.append(self.count(arrays))
-        self._identities, self._in_memory = made_of, in_memory
+        self._identities, self._digests, self._in_memory = made_of, digests, in_memory
         if failed is not None:
             warn(
                 f'{self.name}: where the items are is kept in memory only, as it cannot be stored: {failed}',
@@ -114,7 +125,12 @@ class Indexed(Joined):
                 return self._stored(part, self._identities[part])
             except UNUSABLE:
                 with reading(self.paths[part], 'the index'):
-                    self._in_memory[part] = self._found(self.paths[part])
+                    state = _identity(self.paths[part])[1:]
+                    again = None if self._looked_again.get(part) == (state, False) else self._found_again(part)
+                    if again is None:
+                        self._looked_again[part] = state, False
+                        raise self._changed() from None
+                    self._in_memory[part] = again
         return self._in_memory[part]
 
     def read(self, part: int, begin: int, size: int, what: str, more: int = 0) -> bytes:
@@ -123,7 +139,7 @@ class Indexed(Joined):
         try:  # not by a context manager, which would take as long as the rest
             opened = self._open(path)
             if (now := opened.state()) != self._identities[part][1:] and not self._holds_for(part, now):
-                raise OSError(f'{self.name}: the file was changed since it was looked where its items are')
+                raise self._changed()
             data = opened.read(begin, size, more)
             if len(data) < size:
                 raise OSError(f'{self.name}: the file ends after {len(data)} of {size} bytes')
@@ -144,16 +160,20 @@ class Indexed(Joined):
     def _holds_for(self, part: int, state: State) -> bool:
         """Whether the items are still where they were, as in a file that was only touched, or has grown."""
         if self._looked_again.get(part, (None, False))[0] != state:
-            try:
-                found = self._found(self.paths[part])
-            except ValueError:
-                found = {}
-            holds = all(
-                name in found and np.array_equal(array, found[name][: len(array)])
-                for name, array in self.arrays(part).items()
-            )
-            self._looked_again[part] = state, holds
+            self._looked_again[part] = state, self._found_again(part) is not None
         return self._looked_again[part][1]
+
+    def _found_again(self, part: int) -> Arrays | None:
+        """The index of this file as it is now, as far as it was counted; None if it is another one there."""
+        lengths, digest = self._digests[part]
+        found: Arrays = {}
+        with suppress(ValueError):
+            found = self._found(self.paths[part])
+        again = {name: found[name][:length] for name, length in lengths.items() if name in found}
+        return again if _digest(again) == digest else None
+
+    def _changed(self) -> OSError:
+        return OSError(f'{self.name}: the file was changed since it was looked where its items are')
 
     def __repr__(self) -> str:
         return format_call(self.name, (self.paths,), non_defaults(index=(self.place, None)))
@@ -195,6 +215,15 @@ class _Opened:
 
     def close(self) -> None:
         self.file.close()
+
+
+def _digest(arrays: Arrays) -> bytes:
+    """The same for the same numbers, whichever types they have: those of a longer array may take more bytes."""
+    result = blake2b(digest_size=16)
+    for name, array in arrays.items():
+        result.update(f'{name} {len(array)} '.encode())
+        result.update(np.ascontiguousarray(array, np.min_scalar_type(array.max(initial=0))).data)
+    return result.digest()
 
 
 def _identity(path: str) -> Identity:

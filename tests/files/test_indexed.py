@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,70 @@ def test_a_file_that_is_shortened_is_noticed(kind, tmp_path):
     with pytest.raises(OSError, match='the file was changed') as caught:
         dataset[19]
     assert str(path) in caught.value.__notes__[0]
+
+
+def anew(dataset, index, where):
+    """An item as a thread or a process reads it that has read none before."""
+    if where == 'process':
+        return pickle.loads(pickle.dumps(dataset))[index]
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(dataset.__getitem__, index).result()
+
+
+each_reader = pytest.mark.parametrize('where', ['thread', 'process'])
+
+
+@each_kind
+@each_reader
+def test_an_index_that_was_stored_again_is_that_of_other_items(kind, where, tmp_path, searched):
+    """Those that begin to read get no item of what is now in the file, nor do those that began before."""
+    path = tmp_path / 'a.data'
+    dataset, items = of(kind, path, index='beside')
+    assert dataset[0] == items[0]
+    if kind == 'tar':
+        tar_of(path, {f'x{n}.txt': bytes(1000 * n) for n in range(30)})
+    else:
+        lines_of(path, [*range(1000, 1030)])
+    assert len(KINDS[kind][0](path, index='beside')) == 30
+    message = f'^{kind}: the file was changed since it was looked where its items are'
+    for index in (0, 2, 0):
+        with pytest.raises(OSError, match=message) as caught:
+            anew(dataset, index, where)
+        assert caught.value.__notes__[0] == f"itpipe: the index of '{path}'"
+    if where == 'thread':
+        assert searched == ['a.data'] * 3  # it was looked once, not for each item
+    with pytest.raises(OSError, match=message):
+        dataset[0]
+
+
+@each_kind
+@each_reader
+@pytest.mark.parametrize('size', [21, 300])
+def test_an_index_that_was_stored_again_for_a_file_that_has_grown(kind, where, size, tmp_path):
+    path = tmp_path / 'a.data'
+    dataset, items = of(kind, path, index='beside')
+    assert dataset[0] == items[0]
+    if kind == 'tar':
+        tar_of(path, MEMBERS | {f'{n}.txt': b'x' for n in range(20, size)})
+    else:
+        lines_of(path, [*range(size)], '\n' if kind == 'lines' else '\n \n')
+    assert len(KINDS[kind][0](path, index='beside')) == size
+    assert [anew(dataset, index, where) for index in range(-20, 20)] == items * 2
+    assert list(dataset) == items
+
+
+@each_kind
+def test_workers_get_no_other_data(kind, tmp_path):
+    path = tmp_path / 'a.data'
+    dataset, _ = of(kind, path, index='beside')
+    assert len(dataset) == 20
+    if kind == 'tar':
+        tar_of(path, {'x.txt': b''})
+    else:
+        lines_of(path, [100, 2, 3])
+    assert len(KINDS[kind][0](path, index='beside')) < 20
+    with pytest.raises(OSError, match='the file was changed'):
+        next(iter(stream(dataset) | parallel_map(str, processes=1)))
 
 
 @each_kind
