@@ -162,7 +162,11 @@ def _hint(hint: str, error: Exception) -> str:
 def dumps_function(function: ItemFunction, buffer_callback: BufferCallback | None = None) -> bytes:
     """The function for a process. With a callback, the process is on this machine, and gets large arrays read-only."""
     arrays = COPIED if buffer_callback is None else IN_FUNCTION
-    there = 'inside it or in `setup=`' if buffer_callback is not None and function.takes_setup else 'inside it'
+    there = (
+        'inside it or in `setup=`'
+        if buffer_callback is not None and getattr(function, 'takes_setup', True)
+        else 'inside it'
+    )
     hint = f'make what it needs {there}, or use threads'
     held: list[Any] = []
     try:
