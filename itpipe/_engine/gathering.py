@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -46,12 +47,11 @@ class Gather(Each):
         return partial(self._gather, key)
 
     def _gather(self, key: Any, indices: list[int]) -> Any:
-        try:
+        with suppress(Exception):  # then they are looked up one by one, to find out which of them raises
             items = self.rows(indices)
-        except Exception:
-            items = super().at(key)(indices)
-            return items if self.call is None else self.call(items)
-        return list(items) if self.call is None else items
+            return list(items) if self.call is None else items
+        items = super().at(key)(indices)
+        return items if self.call is None else self.call(items)
 
     def in_pass(self, pass_: int) -> Gather:
         return self

@@ -17,7 +17,7 @@ import numpy as np
 
 from itpipe._core.keys import Batch, Key
 from itpipe._core.notes import note, note_of_other, remark
-from itpipe._core.part import Part
+from itpipe._core.part import Part, gives_together
 from itpipe._core.show import format_value
 from itpipe._core.steps import Pair
 
@@ -166,7 +166,8 @@ class LookUp(partial[Any], Blames):
     @property
     def gathers(self) -> bool:
         """Whether the items of a batch are looked up together."""
-        return is_block(self.sequence) or callable(getattr(self.sequence, '__getitems__', None))
+        sequence = self.sequence
+        return is_block(sequence) or gives_together(sequence) or (isinstance(sequence, Part) and is_cheap(sequence))
 
     @property
     def function(self) -> ItemFunction:

@@ -47,10 +47,10 @@ def split(
     label for each item, each label has these shares in each part (stratified). With `together`, a value for each item,
     such as its patient, items with the same value are in the same part; then the shares are those of patients, and the
     label of a patient is that of the first item. Each part is a sequence that looks items up in `data`, and has the
-    array `indices`. The sizes are what the fractions say, to within a few items, or patients, for each label: of 6
-    patients, 0.33 are one or two, by the seed. If there are many labels, and most have too few items to be in each
-    part, there is a warning: they may be patients. An item stays in its part when others are appended, as that depends
-    only on the seed and on the items before it.
+    array `indices`; and `labels`, `paths` and `classes`, if `data` has them. The sizes are what the fractions say, to
+    within a few items, or patients, for each label: of 6 patients, 0.33 are one or two, by the seed. If there are many
+    labels, and most have too few items to be in each part, there is a warning: they may be patients. An item stays in
+    its part when others are appended, as that depends only on the seed and on the items before it.
 
     Raises TypeError if `data` has no length and index, for fractions that are not numbers, and for values that have no
     hash. Raises ValueError for fractions that are negative or whose sum is not 1, and if there is not one label for

@@ -75,8 +75,8 @@ def _replay(given: Any) -> int:
             batch = replayed(training, given.step, pipeline)
         except (LookupError, NotRestartable, ValueError) as error:
             raise _Wrong(f'{given.pipeline} does not have these items: {error}') from error
-        if found_at := places(training, given.step, pipeline):
-            _say(f'places in the data: {found_at}')
+        for line in places(training, given.step, pipeline):
+            _say(line)
     for line in lines(batch.value):
         _say(f'  {line}')
     if given.save is not None:

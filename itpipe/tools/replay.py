@@ -13,6 +13,7 @@ import numpy as np
 from itpipe._core.digests import digest
 from itpipe._core.keys import describe
 
+from .origins import origin
 from .pipelines import Pipeline
 from .records import Step, Training
 
@@ -20,8 +21,6 @@ __all__ = ['ENDINGS', 'Replayed', 'places', 'replayed', 'save', 'step_of', 'wher
 
 ENDINGS = ('.npz', '.pkl')
 """Of the files that a batch can be saved to."""
-MOST = 8
-"""So many places are named."""
 
 
 class Replayed(NamedTuple):
@@ -47,14 +46,20 @@ def where(training: Training, number: int) -> str:
     return f'{place}, pass {step.pass_}: {describe(step.key)}'
 
 
-def places(training: Training, number: int, pipeline: Pipeline) -> str:
-    """Where the items of the batch lie in the data, in words; empty if a stage does not say that."""
+def places(training: Training, number: int, pipeline: Pipeline) -> list[str]:
+    """Where the items of the batch lie in the data, in lines of text; none if a stage does not say that.
+
+    There is a line for each item if the data is a part of other data, or has the paths of its items.
+    """
     step = step_of(training, number)
     try:
         found = pipeline.indices([step.key], step.pass_, step.entropy)
     except (LookupError, RuntimeError, ValueError):
-        return ''
-    return ', '.join(map(str, found[:MOST])) + (', …' if len(found) > MOST else '')
+        return []
+    told = [origin(pipeline.source, place) for place in found]
+    if not any(told):
+        return [f'places in the data: {", ".join(map(str, found))}']
+    return ['places in the data:', *(f'  {place}: {more}' for place, more in zip(found, told, strict=True))]
 
 
 def replayed(training: Training, number: int, pipeline: Pipeline) -> Replayed:

@@ -14,6 +14,7 @@ from itpipe.infinite import Infinite
 from itpipe.stages.joins import Ragged
 from itpipe.stages.structure import by_names, has_fields, with_fields
 
+from .origins import origin
 from .stepwise import View, views
 
 __all__ = ['Row', 'row_of', 'row_views', 'value_at', 'views_of']
@@ -43,8 +44,13 @@ class Row(NamedTuple):
         text = f'row {self.number} of {self.size}: {describe(self.key)}'
         with suppress(RuntimeError):  # a stage of the user's own does not say where it lies
             places = self.chain.indices(Batch((self.key,)))
-            if self.chain.indices(self.batch) != ordinals(self.batch):  # of one item they may be the same by chance
-                text += f', in the data at {", ".join(map(str, places))}'
+            told = [origin(self.chain.described[0], place) for place in places]
+            others = self.chain.indices(self.batch) != ordinals(
+                self.batch
+            )  # of one item they may be the same by chance
+            if others or any(told):
+                at = [f'{place} ({more})' if more else str(place) for place, more in zip(places, told, strict=True)]
+                text += f', in the data at {", ".join(at)}'
         return text
 
 

@@ -3,10 +3,31 @@
 import pickle
 
 import numpy as np
+import pytest
 
 from itpipe import Infinite, batch_by, sample, stream, take
-from itpipe._core.part import Part
+from itpipe._core.part import Part, gives_together, whole_of
 from itpipe._engine.indexing import is_cheap
+
+
+class Photos:
+    """A dataset of a user, one item of which is broken."""
+
+    labels = np.arange(6) % 2
+    paths = tuple('abcdef')
+    classes = ('cat', 'dog')
+
+    def __init__(self):
+        self.read = []
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        if index == 4:
+            raise OSError('truncated')
+        return index
 
 
 class Together(list):
@@ -47,3 +68,53 @@ def test_costs_what_its_dataset_costs():
     """So a part of a list is not sent to processes."""
     assert is_cheap(Part(Part([1, 2], np.array([0])), np.array([0])))
     assert not is_cheap(Part(Together('ab'), np.array([0])))
+
+
+def test_has_the_labels_and_paths_of_its_items():
+    part = Part(Part(Photos(), np.array([5, 4, 1])), np.array([0, 2]))
+    assert (part.labels.tolist(), part.paths, part.classes) == ([1, 1], ['f', 'b'], ('cat', 'dog'))
+    for name in ('labels', 'paths', 'classes', 'nothing'):
+        assert not hasattr(Part('abc', np.array([1])), name)
+    assert pickle.loads(pickle.dumps(part)).paths == ['f', 'b']
+
+
+def _parts():
+    torch_data = pytest.importorskip('torch.utils.data')
+    return (
+        lambda data: Part(data, np.array([1, 4, 5])),
+        lambda data: torch_data.Subset(data, [1, 4, 5]),
+        lambda data: torch_data.Subset(Part(data, np.array([0, 1, 4, 5])), [1, 2, 3]),
+    )
+
+
+def test_what_fails_is_read_once_and_raised_once():
+    """Also in a subset of torch, which has a `__getitems__` that only reads one by one."""
+    for part in _parts():
+        data = Photos()
+        with (
+            Infinite(part(data), batch_size=3, prefetch=0) as batch_iter,
+            pytest.raises(OSError, match='trunc') as found,
+        ):
+            next(batch_iter())
+        assert data.read == [1, 4]
+        assert (found.value.__context__, found.value.__cause__) == (None, None)
+
+
+def test_which_give_several_items_together():
+    class Own(pytest.importorskip('torch.utils.data').Subset):
+        def __getitems__(self, indices):
+            return indices
+
+    for part in _parts():
+        assert not gives_together(part(Photos()))
+        assert gives_together(part(Together('abcdef')))
+    assert gives_together(Own(Photos(), [1]))
+    assert not gives_together(Photos())
+
+
+def test_what_it_is_a_part_of():
+    for part in _parts():
+        whole, indices = whole_of(part(data := Photos()))
+        assert [int(index) for index in indices][-1] in (5, 3)
+        assert whole is data or whole.data is data
+    assert whole_of([1]) is None

@@ -24,7 +24,7 @@ from itpipe import (
 from itpipe._core.digests import digest
 from itpipe.tools.pipelines import opened
 from itpipe.tools.records import read
-from itpipe.tools.replay import replayed, save, step_of, where
+from itpipe.tools.replay import places, replayed, save, step_of, where
 
 Point = namedtuple('Point', 'x y')
 
@@ -177,3 +177,29 @@ def test_a_warning_of_an_opaque_stage_is_the_only_one(tmp_path):
             expected = list(batch_iter)
         (training,) = read(tmp_path / 'run.log')
         assert replayed(training, 2, opened(stream(range(9)) | sums() | batch_by(2))).value == expected[2]
+
+
+class Photos:
+    """A dataset with a path for each item."""
+
+    def __init__(self):
+        self.paths = [f'{n}.png' for n in range(100)]
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        return index
+
+
+def test_all_items_of_a_batch_are_named(tmp_path):
+    """By their places in the data, and their files where the data has these."""
+    found = []
+    for data in (range(100), Photos()):
+        path = tmp_path / f'{len(found)}.log'
+        with Infinite(data, shuffle(), batch_size=32, seed=0, record=path) as batch_iter:
+            expected = next(batch_iter()).tolist()
+        (training,) = read(path)
+        found.append(places(training, 0, opened(Infinite(data, shuffle(), batch_size=32, seed=0))))
+    assert found[0] == [f'places in the data: {", ".join(map(str, expected))}']
+    assert found[1] == ['places in the data:', *(f'  {index}: {index}.png' for index in expected)]
