@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import dis
 import hashlib
 import marshal
 import sys
@@ -32,6 +33,13 @@ NO_CODE = frozenset([
 """What classes have besides what they do."""
 HAS_DOCSTRING: Final = 0x4000000
 """The flag of code, from Python 3.13 on."""
+
+KINDS_OF_FUNCTIONS: Final = sum(
+    flag
+    for flag, name in dis.COMPILER_FLAG_NAMES.items()
+    if name in ('VARARGS', 'VARKEYWORDS', 'GENERATOR', 'COROUTINE', 'ITERABLE_COROUTINE', 'ASYNC_GENERATOR')
+)
+"""The flags of code that say what calls of it do."""
 
 
 class Unknown(TypeError):
@@ -125,6 +133,8 @@ class _Hashing:
             return (value.__name__,)
         if isinstance(value, type):
             return self.kind(value)
+        if isinstance(value, (staticmethod, classmethod)):
+            return (self.of(value.__func__),)
         if isinstance(value, property):
             return map(self.of, (value.fget, value.fset, value.fdel))
         if isinstance(value, cached_property):
@@ -199,20 +209,22 @@ class _Hashing:
             yield self.of(value)
 
     def code(self, code: CodeType) -> Iterator[Any]:
-        yield code.co_code
+        kinds = code.co_flags & KINDS_OF_FUNCTIONS
+        counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
+        arguments = code.co_argcount + code.co_kwonlyargcount  # by keyword they are given by name
+        yield from (code.co_code, code.co_exceptiontable, kinds, counts, code.co_varnames[:arguments])
         yield from code.co_names
-        yield from map(self.of, code.co_consts[_has_place_for_docstring(code) :])
+        yield from map(self.of, code.co_consts[_has_only_docstring_first(code) :])
 
     def kind(self, kind: type) -> Iterator[Any]:
         self.plain = False
         yield from (kind.__module__, kind.__qualname__) if _is_installed(kind.__module__) else (kind.__qualname__,)
         if _is_installed(kind.__module__):
             return
-        yield from map(self.of, kind.__bases__)
+        yield from map(self.of, (type(kind), *kind.__bases__))
         parts = {name: value for name, value in vars(kind).items() if name not in NO_CODE}
         self.bindings.add_class(kind, parts)
         for name, value in parts.items():
-            value = getattr(value, '__func__', value)  # of a class method or static method
             if type(value).__name__ in ('getset_descriptor', 'member_descriptor', 'wrapper_descriptor'):
                 yield name
             else:
@@ -255,9 +267,12 @@ def _tensor(tensor: Any) -> tuple[Any, ...]:
     return str(tensor.dtype), tuple(tensor.shape), tensor.requires_grad, data
 
 
-def _has_place_for_docstring(code: CodeType) -> bool:
-    """Whether the first constant of the code is its docstring, or None if it has none."""
-    return bool(code.co_flags & HAS_DOCSTRING) if sys.version_info >= (3, 13) else not code.co_name.startswith('<')
+def _has_only_docstring_first(code: CodeType) -> bool:
+    """Whether the first constant of the code is its docstring, or None if it has none, and nothing that it uses."""
+    has_place = code.co_flags & HAS_DOCSTRING if sys.version_info >= (3, 13) else not code.co_name.startswith('<')
+    return bool(has_place) and not any(
+        step.arg == 0 and step.opcode in dis.hasconst for step in dis.get_instructions(code)
+    )
 
 
 def _is_installed(module: str | None) -> bool:

@@ -30,6 +30,19 @@ def made(source: str, **names):
 
 
 CLOSURE = 'def outer(n):\n def f(x): return x + n\n return f\nf = '
+GUARDED = """
+def f(x):
+    z = None
+    try:
+        y = int(x)
+{}
+    except ValueError:
+        z = None
+{}
+    return z
+"""
+BY_NAME = 'def f(x): return g(a=x, b=1)\n'
+METHOD = 'class f:\n @{}\n def g(self): return 1'
 SAME = [
     ('def f(x): return x + 1', 'def f(x):\n    # a comment\n    return x + 1'),
     ('def f(x): return x + 1', 'def f(x):\n    "A docstring."\n    return x + 1'),
@@ -47,6 +60,20 @@ DIFFERENT = [
     ('import math\ndef f(x): return math.sin(x)', 'import math\ndef f(x): return math.cos(x)'),
     ('class f:\n def __call__(self, x): return x', 'class f:\n def __call__(self, x): return -x'),
     ('def round(x): return x\ndef f(x): return round(x)', 'def round(x): return -x\ndef f(x): return round(x)'),
+    ('def f(x): return x', 'def f(*x): return x'),
+    ('def f(x): return x', 'def f(**x): return x'),
+    ('def f(*x): return x', 'def f(**x): return x'),
+    ('def f(x, y=1): return x, y', 'def f(x, y=1, /): return x, y'),
+    ('def f(x, y=None): return x', 'def f(x, *y): return x'),
+    ('def f(x, *y): return x, y', 'def f(x, *, y=()): return x, y'),
+    (f'{BY_NAME}def g(a, b): return a - b', f'{BY_NAME}def g(b, a): return b - a'),
+    ('def f(x): return [*map(lambda x: x, x)]', 'def f(x): return [*map(lambda *x: x, x)]'),
+    (GUARDED.format('        z = chr(y)', ''), GUARDED.format('', '    else:\n        z = chr(y)')),
+    ('def f(x):\n "a"\n return "a"', 'def f(x):\n "b"\n return "b"'),
+    (METHOD.format('staticmethod'), METHOD.format('classmethod')),
+    (METHOD.format('staticmethod'), METHOD.format('property')),
+    ('class M(type):\n n = 1\nclass f(metaclass=M): pass', 'class M(type):\n n = 2\nclass f(metaclass=M): pass'),
+    ('class A:\n def m(self): return 1\nclass f: m = A().m', 'class A:\n def m(self): return 1\nclass f: m = A.m'),
 ]  # fmt: skip
 
 
