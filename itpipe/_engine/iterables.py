@@ -16,7 +16,7 @@ from itpipe._core.show import format_call, format_value, same
 from itpipe.errors import NotRestartable
 
 from .indexing import Indices, LookUp, has_index, index_agrees, is_cheap, length, note_source, only_index, run_begins
-from .iterators import is_one_shot, is_plain, iterator_of, may_rewind, pick, without_first
+from .iterators import close_own, is_one_shot, is_plain, iterator_of, may_rewind, pick, without_first
 from .samplers import Samplers, SamplersPass, is_sampler
 from .source import Numbered, Opened
 from .source_states import Rewinder, has_epochs, has_states, warn_of_buffer
@@ -139,8 +139,6 @@ class Items:
 
     def follow(self, stop: Stop, start: int, begin: int = 0) -> Iterator[Pair]:
         """The items from the one at `start` on, where the iterable itself begins with the one at `begin`."""
-        from .run import Run  # which takes all that runs
-
         self._check()
         again, self._read_before, self._ended_before = self._read_before, self.one_shot, False
         number = start - 1
@@ -159,10 +157,7 @@ class Items:
             raise
         finally:
             self.running.pop()
-            # Closes iterators made for this run, generators and runs. An open file belongs to the user.
-            own = not self.one_shot or hasattr(iterator, 'throw') or isinstance(iterator, Run)
-            if own and hasattr(iterator, 'close'):
-                iterator.close()
+            close_own(iterator, self.iterable)
 
     def _once_more(self, iterator: Iterator[Any]) -> Iterator[Any]:
         """The items of an iterator that was read before. Some begin anew, as datasets that are their own iterators."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .waiting import Stop
 
 __all__ = [
+    'close_iterator',
+    'close_own',
     'is_async',
     'is_iterable',
     'is_one_shot',
@@ -106,6 +108,28 @@ def _read_by_index(iterator: Any) -> tuple[Any, int] | None:
         return sequence[0], index
     frame = iterator.gi_frame if getattr(iterator, 'gi_code', None) is Sequence.__iter__.__code__ else None
     return None if frame is None else (frame.f_locals['self'], frame.f_locals.get('i', -1) + 1)
+
+
+def close_iterator(iterator: Any) -> None:
+    """Close a generator, a file, or a run, rather than leave that to whoever refers to it last."""
+    if callable(close := getattr(iterator, 'close', None)):
+        close()
+
+
+def close_own(iterator: Any, iterable: Any) -> None:
+    """Close an iterator over the iterable if it was made for this run, is a generator, or a run.
+
+    An open file belongs to the user.
+    """
+    if not hasattr(iterator, 'close'):
+        return
+    own = not is_one_shot(iterable) or hasattr(iterator, 'throw')
+    if not own:
+        from .run import Run  # which takes all that runs
+
+        own = isinstance(iterator, Run)
+    if own:
+        close_iterator(iterator)
 
 
 def may_rewind(iterator: Any) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from itertools import chain, dropwhile, islice
 from operator import itemgetter
 from typing import Any, Protocol
@@ -159,7 +160,7 @@ class ExpandingOperator(Operator):
                 yield from self._parts((key, values.pop(key)), n + 1, self.running_options)
         yield from self.step.work(items, *self.running_options)
 
-    def _parts(self, pair: Pair, first: int, options: tuple[Any, ...]) -> Iterator[Pair]:
+    def _parts(self, pair: Pair, first: int, options: tuple[Any, ...]) -> Generator[Pair]:
         return self.step.work(iter([pair]), *options, first=first)  # type: ignore[no-any-return]
 
     def _recomputed(self, origins: dict[Any, tuple[Key, ...]], values: dict[Key, Any]) -> dict[Key, Any]:
@@ -170,14 +171,17 @@ class ExpandingOperator(Operator):
         for origin in [*values]:
             pair, numbers = (origin, values.pop(origin)), wanted[origin]
             if has_index(pair[1]) and index_agrees(pair[1]):
-                found.update(chain.from_iterable(islice(self._parts(pair, n, self.options), 1) for n in numbers))
+                for n in numbers:
+                    with closing(self._parts(pair, n, self.options)) as parts:
+                        found.update(islice(parts, 1))
             else:
                 last = max(numbers)
-                for key, part in self._parts(pair, 0, self.options):
-                    if key in origins:
-                        found[key] = part
-                    if key[1] >= last:  # type: ignore[index]
-                        break
+                with closing(self._parts(pair, 0, self.options)) as parts:
+                    for key, part in parts:
+                        if key in origins:
+                            found[key] = part
+                        if key[1] >= last:  # type: ignore[index]
+                            break
         return found
 
     def consumed(self, key: Any) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .indexing import as_runtime_error, has_index, index_agrees, length, note_length
-from .iterators import is_plain, iterator_of
+from .iterators import close_iterator, close_own, is_plain, iterator_of
 
 if TYPE_CHECKING:
     from .waiting import Stop
@@ -22,11 +22,11 @@ class Broken:
     error: Exception
 
 
-def parts_of(value: Any, first: int, stop: Stop | None = None, close: bool = False) -> Iterator[tuple[int, Any]]:
+def parts_of(value: Any, first: int, stop: Stop | None = None, close: bool = False) -> Generator[tuple[int, Any]]:
     """The parts of an iterable from the number `first` on, with their numbers. Those that cannot be read are `Broken`.
 
-    What has a length and an index goes on behind such a part. Anything else ends there. If `close`, its iterator is
-    closed in the end.
+    What has a length and an index goes on behind such a part. Anything else ends there. In the end its iterator is
+    closed, an open file only if `close`.
     """
     if not is_plain(value) and has_index(value) and index_agrees(value):
         for number in range(first, length(value) or 0):
@@ -44,8 +44,10 @@ def parts_of(value: Any, first: int, stop: Stop | None = None, close: bool = Fal
         if (at := reported_at(number, first)) is not None:
             yield at, Broken(error)
     finally:
-        if close and callable(ends := getattr(iterator, 'close', None)):
-            ends()
+        if close:
+            close_iterator(iterator)
+        else:
+            close_own(iterator, value)
 
 
 def _at(value: Any, number: int) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -16,13 +16,13 @@ from itpipe._core.steps import MISSING, Pair
 from .background import Background
 from .functions import ItemFunction
 from .indexing import has_index, index_agrees
-from .iterators import is_iterable, iterator_of, without_first
+from .iterators import close_iterator, is_iterable, iterator_of, without_first
 from .meters import Meter
 from .parts import Broken, parts_of, reported_at
 from .threads import close_outside
 from .waiting import Stop
 
-__all__ = ['Readers', 'ReadingAhead', 'ReadingThreads', 'close_iterator', 'shard_items', 'some_items']
+__all__ = ['Readers', 'ReadingAhead', 'ReadingThreads', 'shard_items', 'some_items']
 
 OPEN: Final = 2
 """With threads, so many times as many shards as take turns are open at most: those that have been read stay until their
@@ -61,23 +61,28 @@ def some_items(
         return iter([((pair[0], 0), Broken(error))])
     items = _failing_items if failing else _items
     if has_index(found) and index_agrees(found):
-        return chain.from_iterable(islice(items(found, name, pair, n), 1) for n in numbers)
+        return chain.from_iterable(_first(1, items(found, name, pair, n)) for n in numbers)
     wanted = set(numbers)
-    first = islice(items(found, name, pair, 0), max(numbers) + 1)
-    return (item for n, item in enumerate(first) if n in wanted)
+    return (item for n, item in enumerate(_first(max(numbers) + 1, items(found, name, pair, 0))) if n in wanted)
 
 
-def _failing_items(found: Any, name: str, pair: Pair, n: int, stop: Stop | None = None) -> Iterator[Pair]:
+def _first(count: int, items: Generator[Pair]) -> Iterator[Pair]:
+    with closing(items):
+        yield from islice(items, count)
+
+
+def _failing_items(found: Any, name: str, pair: Pair, n: int, stop: Stop | None = None) -> Generator[Pair]:
     if not is_iterable(found):
         raise _not_iterable(found)
-    for number, value in parts_of(found, n, stop, close=True):
-        if type(value) is Broken:
-            note(value.error, f'{name}, shard {shortened(pair[1])}', (pair[0], number))
-        yield (pair[0], number), value
-        del value
+    with closing(parts_of(found, n, stop, close=True)) as parts:
+        for number, value in parts:
+            if type(value) is Broken:
+                note(value.error, f'{name}, shard {shortened(pair[1])}', (pair[0], number))
+            yield (pair[0], number), value
+            del value
 
 
-def _items(found: Any, name: str, pair: Pair, n: int, stop: Stop | None = None) -> Iterator[Pair]:
+def _items(found: Any, name: str, pair: Pair, n: int, stop: Stop | None = None) -> Generator[Pair]:
     iterator = None
     try:
         if not is_iterable(found):
@@ -96,12 +101,6 @@ def _items(found: Any, name: str, pair: Pair, n: int, stop: Stop | None = None) 
 
 def _not_iterable(found: Any) -> TypeError:
     return TypeError(f'interleave: `read` must return something iterable, got {type(found).__name__}')
-
-
-def close_iterator(iterator: Any) -> None:
-    """Close a generator, a file, or a run, rather than leave that to whoever refers to it last."""
-    if callable(close := getattr(iterator, 'close', None)):
-        close()
 
 
 class Readers:

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Final
 from itpipe._core.keys import Key
 from itpipe._core.steps import Pair
 from itpipe._engine.functions import ItemFunction
+from itpipe._engine.iterators import close_iterator
 from itpipe._engine.parts import Broken
-from itpipe._engine.readers import close_iterator, shard_items
+from itpipe._engine.readers import shard_items
 from itpipe._engine.resources import Resource
 
 from .pickling import dumps, error_of, loads, packed_error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, overload
@@ -25,7 +26,7 @@ from itpipe._core.steps import (
     identity,
 )
 from itpipe._engine.factories import factory, function_of
-from itpipe._engine.iterators import is_iterable, iterate, iterator_of, without_first
+from itpipe._engine.iterators import close_own, is_iterable, is_plain, iterator_of, without_first
 from itpipe._engine.stream import Stage, reading_policy
 
 if TYPE_CHECKING:
@@ -185,9 +186,11 @@ def let_pass(
 
 def _flatten(items: Iterator[Pair], stop: Stop, first: int = 0) -> Iterator[Pair]:
     for key, value in items:
-        position = -1
+        position, iterator = -1, None
         try:
-            parts = without_first(first, iterator_of(value, stop), value) if first else iterate(value, stop)
+            if first or not is_plain(value):
+                iterator = iterator_of(value, stop)
+            parts = value if iterator is None else without_first(first, iterator, value)
             for position, part in enumerate(parts, first):
                 yield (key, position), part
         except Exception as error:
@@ -197,6 +200,9 @@ def _flatten(items: Iterator[Pair], stop: Stop, first: int = 0) -> Iterator[Pair
                 raise error from None
             note(error, 'flatten()', key)
             raise
+        finally:
+            if iterator is not None:
+                close_own(iterator, value)
 
 
 def _flatten_failing(
@@ -212,15 +218,16 @@ def _flatten_failing(
             error: Exception = TypeError(f'flatten: items must be iterable, got {type(value).__name__}')
             note(error, name, key)
             raise error
-        for position, part in parts_of(value, first, stop):
-            failures.seen += 1
-            if type(part) is Broken:
-                stop.check()  # or an end from outside would be an error of the item
-                note(part.error, name, (key, position))
-                part = failures.outcome(part.error, (key, position), value)
-            if part is not SKIPPED:
-                yield (key, position), part
-            del part
+        with closing(parts_of(value, first, stop)) as parts:
+            for position, part in parts:
+                failures.seen += 1
+                if type(part) is Broken:
+                    stop.check()  # or an end from outside would be an error of the item
+                    note(part.error, name, (key, position))
+                    part = failures.outcome(part.error, (key, position), value)
+                if part is not SKIPPED:
+                    yield (key, position), part
+                del part
 
 
 flatten: Parts = _Flatten((Expanding('flatten', _flatten, (STOP,)),))

@@ -1,5 +1,6 @@
 """The parts of an item, also if some of it cannot be read."""
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,13 +65,21 @@ def test_what_has_none_ends(close):
     assert closed == [2, 2, 2]
 
 
-def test_is_closed_if_asked_for():
+@pytest.mark.parametrize('close', [False, True])
+def test_a_generator_is_closed(close):
     closed: list[int] = []
     value = generator(5, closed)
-    parts = parts_of(value, 0, close=True)
+    parts = parts_of(value, 0, close=close)
     next(parts)
-    parts.close()  # type: ignore[attr-defined]
+    parts.close()
     assert closed == [5]
+
+
+@pytest.mark.parametrize('close', [False, True])
+def test_an_open_file_is_closed_if_asked_for(close):
+    file = io.StringIO('a')
+    assert list(parts_of(file, 0, close=close)) == [(0, 'a')]
+    assert file.closed is close
 
 
 def test_an_error_counts_once():

@@ -404,7 +404,8 @@ def test_all_shards_are_closed(ahead, taken, how):
 
 
 @in_all_ways
-def test_an_error_in_closing_a_shard_arrives_and_the_others_are_closed(way, tmp_path):
+@pytest.mark.parametrize('on_error', ['raise', 'skip'])
+def test_an_error_in_closing_a_shard_arrives_and_the_others_are_closed(way, on_error, tmp_path):
     def read(number):
         try:
             yield from range(1000)
@@ -413,7 +414,7 @@ def test_an_error_in_closing_a_shard_arrives_and_the_others_are_closed(way, tmp_
             if number == 0:
                 raise OSError('closing')
 
-    run = iter(range(3) | interleave(read, **way))
+    run = iter(range(3) | interleave(read, on_error=on_error, **way))
     assert list(islice(run, 3)) == [0, 0, 0]
     with pytest.raises(OSError, match='^closing$'):
         run.close()

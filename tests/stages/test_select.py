@@ -1,5 +1,7 @@
 """Stages that choose items, and take them apart."""
 
+import io
+
 import pytest
 
 from itpipe import (
@@ -10,6 +12,7 @@ from itpipe import (
     mix,
     parallel_map,
     pipe,
+    prefetch,
     reuse,
     sample,
     shuffle,
@@ -138,6 +141,58 @@ class TestFlatten:
         read.clear()
         assert head + list(described.resume(state)) == every
         assert sorted(read) == sorted({*every} - {*head})
+
+    @pytest.mark.parametrize('stage', [flatten, flatten(on_error='skip')], ids=repr)
+    @pytest.mark.parametrize('behind', [(), (prefetch(2),)], ids=['', 'in a thread'])
+    def test_what_is_open_is_closed_with_the_run_whoever_refers_to_it(self, stage, behind):
+        """What a generator raises then arrives, and no collector of garbage is needed."""
+        held = []
+
+        def parts(number):
+            try:
+                yield from range(9)
+            finally:
+                raise OSError('closing')
+
+        def kept(number):
+            held.append(parts(number))
+            return held[-1]
+
+        run = iter(pipe([0], kept, stage, *behind))
+        assert next(run) == 0
+        with pytest.raises(OSError, match='^closing$'):
+            run.close()
+        assert held[0].gi_frame is None
+
+    @pytest.mark.parametrize('stage', [flatten, flatten(on_error='skip')], ids=repr)
+    def test_an_open_file_belongs_to_who_opened_it(self, stage):
+        file = io.StringIO('a\nb\nc')
+        assert list([file] | stage | take(2)) == ['a\n', 'b\n']
+        assert next(file) == 'c'
+
+    def test_what_is_read_again_is_closed(self):
+        """Where a run goes on in a buffer, items are read up to those that were in it."""
+        closed = []
+
+        def parts(number):
+            try:
+                yield from range(10)
+            finally:
+                closed.append(number)
+
+        def kept(number):
+            held.append(parts(number))
+            return held[-1]
+
+        held = []
+        described = pipe(range(1), kept, flatten, shuffle(3, seed=0))
+        run = iter(described)
+        head = [next(run) for _ in range(3)]
+        state = run.state_dict()
+        run.close()
+        rest = list(described.resume(state))
+        assert sorted(head + rest) == [*range(10)]
+        assert len(closed) == len(held) > 2
 
     def test_goes_on_in_items_without_an_index(self):
         def parts(number):
