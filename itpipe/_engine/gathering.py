@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from itpipe._core.blocks import SMALLEST, empty
+from itpipe._core.show import format_value
 
 from .functions import NOTHING, Each, ItemFunction
 from .indexing import LookUp, is_block
 
-__all__ = ['for_each', 'rows_of']
+__all__ = ['for_each', 'get_items', 'look_up_together', 'rows_of']
+
+
+class WrongCount(Exception):
+    """A dataset does not give an item for each index."""
 
 
 def for_each(function: ItemFunction) -> ItemFunction:
@@ -47,8 +51,7 @@ class Gather(Each):
         return partial(self._gather, key)
 
     def _gather(self, key: Any, indices: list[int]) -> Any:
-        with suppress(Exception):  # then they are looked up one by one, to find out which of them raises
-            items = self.rows(indices)
+        if (items := look_up_together(self.rows, indices)) is not None:
             return list(items) if self.call is None else items
         items = super().at(key)(indices)
         return items if self.call is None else self.call(items)
@@ -66,10 +69,23 @@ class Gather(Each):
         return Gather, (self.look_up, self.call)
 
 
+def look_up_together(rows: Callable[[list[int]], Any], indices: list[int]) -> Any:
+    """What `rows` gives, None if it raises: then they are looked up one by one, to find out which of them raises.
+
+    Raises ValueError if there is not an item for each index: which of them there are is not known.
+    """
+    try:
+        return rows(indices)
+    except WrongCount as error:
+        raise ValueError(*error.args) from None
+    except Exception:
+        return None
+
+
 def rows_of(sequence: Any) -> Callable[[list[int]], Any]:
     """The function that looks up several items of the sequence together."""
     if not is_block(sequence):
-        return partial(_get_items, sequence)
+        return partial(get_items, sequence)
     if not isinstance(sequence, np.ndarray):
         return partial(_take_rows, sequence)
     array = np.asarray(sequence)
@@ -104,8 +120,14 @@ def _take_rows(tensor: Any, indices: list[int]) -> Any:
     return tensor[indices].contiguous()
 
 
-def _get_items(sequence: Any, indices: list[int]) -> Any:
-    items = sequence.__getitems__(indices)
+def get_items(sequence: Any, indices: list[int]) -> list[Any]:
+    """What `__getitems__` gives, if that is an item for each index."""
+    found = sequence.__getitems__(indices)
+    items = [] if isinstance(found, Mapping) else list(found)
     if len(items) != len(indices):
-        raise ValueError(f'`__getitems__` gave {len(items)} items for {len(indices)} indices')
+        got = f'a {type(found).__name__}' if isinstance(found, Mapping) else f'{len(items)} items'
+        raise WrongCount(
+            f'`__getitems__` of {format_value(sequence)} must give an item for each index, got {got} for'
+            f' {len(indices)} indices'
+        )
     return items

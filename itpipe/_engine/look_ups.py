@@ -20,7 +20,7 @@ from itpipe.errors import Dropped
 
 from .failures import SKIPPED, Failures, Policy
 from .functions import Blames, ItemFunction, Keyed
-from .gathering import rows_of
+from .gathering import look_up_together, rows_of
 from .indexing import LookUp, LookUpFailed
 from .meters import Meter
 
@@ -203,9 +203,9 @@ def _look_up_together(
     while group := list(islice(items, wanted)):
         if probe.on:
             probe.charge(meter.before, group[0][0])
-        values: deque[Any] | None = None
-        with suppress(Exception):  # then they are looked up one by one, to find out which of them raises
-            values = deque(rows([index for _, index in group]))
+        found = look_up_together(rows, [index for _, index in group])
+        values = None if found is None else deque(found)
+        del found
         given = 0
         for key, index in group:
             if values is None:

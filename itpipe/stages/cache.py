@@ -17,6 +17,7 @@ from itpipe._core.sizes import size
 from itpipe._core.steps import ItemStep, Joins, draws
 from itpipe._engine.factories import factory
 from itpipe._engine.functions import ItemFunction, bind_step
+from itpipe._engine.gathering import get_items
 from itpipe._engine.indexing import Watchful, length
 from itpipe._engine.iterables import Items
 from itpipe._engine.source import MadeOf, Seeded
@@ -193,8 +194,8 @@ class CachedData(Watchful):
         now = self.now()
         values = [now.store.get(index) for index in indices]
         missing = list(dict.fromkeys(index for index, value in zip(indices, values, strict=True) if value is MISSING))
-        together = getattr(self.data, '__getitems__', None)
-        items = dict(zip(missing, together(missing), strict=True)) if missing and together is not None else {}
+        together = missing and hasattr(self.data, '__getitems__')
+        items = dict(zip(missing, get_items(self.data, missing), strict=True)) if together else {}
         for at, index in enumerate(indices):
             if values[at] is MISSING:
                 values[at] = self.made(now, index, items.pop(index)) if index in items else self[index]

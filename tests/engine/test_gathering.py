@@ -1,20 +1,33 @@
 """The items of a batch looked up together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from itpipe import Infinite, apply, batch_by, combine, parallel_map, sample, shuffle, stream, take, with_rng
+from itpipe import (
+    Infinite,
+    apply,
+    batch_by,
+    cache,
+    combine,
+    parallel_map,
+    sample,
+    shuffle,
+    split,
+    stream,
+    take,
+    with_rng,
+)
 
 
 class Rows:
-    """A dataset with `__getitems__`; `wrong` is how many items too few it gives."""
+    """A dataset with `__getitems__`."""
 
-    def __init__(self, size: int = 20, wrong: int = 0):
-        self.size, self.wrong = size, wrong
+    def __init__(self, size: int = 20):
+        self.size = size
         self.together: list[list[int]] = []
         self.alone: list[int] = []
 
@@ -31,7 +44,7 @@ class Rows:
         self.together.append(indices)
         if 13 in indices:
             raise OSError('some row is missing')
-        return [index * 10 for index in indices][self.wrong :]
+        return [index * 10 for index in indices]
 
 
 def test_a_dataset_is_asked_for_a_batch() -> None:
@@ -62,10 +75,69 @@ def test_an_error_is_that_of_its_item() -> None:
     assert text.endswith('Rows>, item 13')
 
 
-def test_a_dataset_that_gives_too_few_is_asked_item_by_item() -> None:
-    rows = Rows(8, wrong=1)
-    assert list(rows | batch_by(4)) == [[0, 10, 20, 30], [40, 50, 60, 70]]
-    assert rows.alone == list(range(8))
+class Given(Rows):
+    """It gives what `given` makes of the items."""
+
+    def __init__(self, given: Callable[[list[int]], Any]):
+        super().__init__(8)
+        self.given = given
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        return self.given(super().__getitems__(indices))
+
+    def __repr__(self) -> str:
+        return 'Given()'
+
+    def __reduce__(self) -> Any:
+        return Given, (self.given,)
+
+
+def less(items: list[int]) -> list[int]:
+    return items[1:]
+
+
+def more(items: list[int]) -> list[int]:
+    return [*items, 0]
+
+
+def columns(items: list[int]) -> dict[str, list[int]]:
+    return dict.fromkeys('abcd', items)
+
+
+def each_by_itself(items: list[int]) -> Iterator[int]:
+    return iter(items)
+
+
+def pipelines(dataset: Any) -> dict[str, Any]:
+    return {
+        'here': stream(dataset) | batch_by(4),
+        'combined': stream(dataset) | batch_by(4) | combine,
+        'threads': stream(dataset) | parallel_map(batch_by(4) | list, threads=2),
+        'processes': stream(dataset) | parallel_map(batch_by(4) | list, processes=1),
+        'left out': stream(dataset, on_error='skip') | batch_by(4),
+        'left out, in threads': stream(dataset, on_error='skip') | batch_by(4) | parallel_map(list, threads=2),
+        'a part': stream(split(dataset, [1.0], seed=0)[0]) | batch_by(4),
+        'kept': stream(dataset) | cache('memory') | batch_by(4),
+    }
+
+
+@pytest.mark.parametrize('way', pipelines([]))
+@pytest.mark.parametrize(('given', 'got'), [(less, '3 items'), (more, '5 items'), (columns, 'a dict')])
+def test_a_dataset_must_give_an_item_for_each_index(way: str, given: Any, got: str) -> None:
+    """Which items they are is not known otherwise."""
+    rows = Given(given)
+    with pytest.raises(ValueError, match='must give an item for each index') as caught:
+        list(pipelines(rows)[way])
+    name = '<8 items of Given()>' if way == 'a part' else 'Given()'
+    assert str(caught.value) == f'`__getitems__` of {name} must give an item for each index, got {got} for 4 indices'
+    assert rows.alone == []
+
+
+@pytest.mark.parametrize('way', pipelines([]))
+def test_a_dataset_may_give_an_iterator_of_items(way: str) -> None:
+    rows = Given(each_by_itself)
+    assert sum(map(sum, pipelines(rows)[way])) == 280
+    assert rows.alone == []
 
 
 ARRAYS: list[Any] = [
