@@ -322,7 +322,8 @@ class Stateless(Step):
 
     `gives` says what comes out: `'results'` of `work` with the keys of the items, or as many of them as it lets pass;
     `'same'`, the pairs that went in; `'lists'` of items, each with a `Batch` of their keys, `by_count` if it does not
-    depend on the values which of them make a list. With `reorders_only`, what it leaves out depends on keys alone.
+    depend on the values which of them make a list. With `reorders_only`, what it leaves out depends on keys alone, or,
+    if it is `by_index`, on the indices of items as well: it gets these instead of items.
     """
 
     _: KW_ONLY
@@ -330,6 +331,7 @@ class Stateless(Step):
     itemwise: bool = False
     by_count: bool = False
     reorders_only: bool = False
+    by_index: bool = False
 
     def __post_init__(self) -> None:
         _check_choice(self, 'gives', ('results', 'same', 'lists'))

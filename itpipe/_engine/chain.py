@@ -32,9 +32,10 @@ from .gathering import for_each
 from .indexing import Indices
 from .kinds import kind_of_step
 from .ledgers import Ledger
+from .left_out import no_indices
 from .meters import Meter, passed
 from .operators import Operator
-from .order import LOOK_UP, check_alike, fused, is_by_count, map_items, planned, size_together
+from .order import LOOK_UP, check_alike, fused, is_by_count, map_items, planned, size_together, takes_indices
 from .pools import Pools
 from .seeds import Seeds
 from .source import Source
@@ -104,6 +105,8 @@ class Chain:
                     ' what iterating gives'
                 )
             plan = planned(steps, has_look_up=False, complete=complete)
+        if not plan.looks_up and any(map(takes_indices, steps)):
+            raise TypeError(no_indices(source))
         meters = self.ledger.lay_out(source, [index != LOOK_UP and steps[index].apart for _, index in plan.operators])
         self.source.ledger = self.ledger
         # random steps of one name are counted in reading order, those of the source first

@@ -7,14 +7,15 @@ must not matter who looks items up. So what counts them must not stand behind wo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from itpipe._core.show import format_step, format_value
 from itpipe._core.steps import ItemStep, Step
 
-from .order import fused, goes_by_keys, map_items
-from .source import Source, may_skip
+from .order import LOOK_UP, fused, goes_by_keys, map_items, planned, takes_indices
+from .source import Seeded, Source, may_skip
 
-__all__ = ['check_left_out', 'leaves_look_up']
+__all__ = ['check_indices', 'check_left_out', 'leaves_look_up', 'no_indices']
 
 
 def leaves_look_up(source: Source, steps: Sequence[Step | ItemStep]) -> bool:
@@ -49,6 +50,46 @@ def check_left_out(source: Source, steps: Sequence[Step | ItemStep], behind: str
             return
     if behind and looked_up is not None:
         _refuse(source, looked_up, behind)
+
+
+def check_indices(source: Source, steps: Sequence[Step | ItemStep]) -> None:
+    """Raise an error if a step that needs the indices of items would not get them."""
+    if not any(map(takes_indices, steps)):
+        return
+    made_by: Any = source
+    while isinstance(made_by, Seeded):
+        made_by = made_by.source
+    if hasattr(made_by, 'branches'):
+        raise TypeError(
+            f'exclude: `indices` are places in the data of one stream, but `{format_value(source)}` is made of several;'
+            ' put it into these, behind the data'
+        )
+    if hasattr(made_by, 'indexed') and not made_by.indexed():
+        raise TypeError(no_indices(source))
+    together = fused(steps)
+    plan = planned(together, True, source.cheap, skips=may_skip(source))
+    before: list[Step] = []
+    for first, own in plan.operators:
+        if (
+            own != LOOK_UP
+            and takes_indices(together[own])
+            and (first or not all(each.reorders_only for each in before))
+        ):
+            stage = next((each for each in before if not each.reorders_only), together[own])
+            raise TypeError(
+                f'exclude: with `indices`, it must stand in front of `{format_step(stage)}`, where items are not looked'
+                ' up yet; best directly behind the data'
+            )
+        if own != LOOK_UP:
+            before.append(together[own])
+
+
+def no_indices(source: Source) -> str:
+    """What to say where a step needs the indices of items that have none."""
+    return (
+        f'exclude: `indices` are places in data with a length and access by index, which `{format_value(source)}` has'
+        ' not; give the numbers of its items: `exclude(3, 5)`'
+    )
 
 
 def _refuse(source: Source, looked_up: Step, counting: str) -> None:

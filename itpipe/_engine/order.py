@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     'LOOK_UP', 'Plan', 'check_alike', 'dealt', 'fused', 'goes_by_keys', 'is_by_count', 'is_functions', 'last_shard',
-    'lets_pass', 'map_items', 'planned', 'running', 'size_together', 'uneven',
+    'lets_pass', 'map_items', 'planned', 'running', 'size_together', 'takes_indices', 'uneven',
 ]  # fmt: skip
 
 
@@ -174,7 +174,7 @@ def planned(
         passed = [steps[own] for _, own in plan.operators[:before]]
         first, own = plan.operators[before] if before < len(plan.operators) else (plan.left, LOOK_UP)
         together = len(passed) > 0 and is_by_count(passed[-1])
-        moved = any(step.share is not None if cheap else step.reorders_only for step in passed)
+        moved = any((step.share is not None or takes_indices(step)) if cheap else step.reorders_only for step in passed)
         if moved or together or own != LOOK_UP or (first is plan.left and not cheap):
             return plan
     return _planned(steps, (), cheap, gathers, complete)
@@ -252,6 +252,11 @@ def dealt(steps: Sequence[Step | ItemStep], shard: Step) -> tuple[Step | ItemSte
 def goes_by_keys(step: Step | ItemStep) -> bool:
     """Whether it leaves items out by their keys alone."""
     return isinstance(step, Stateless) and step.reorders_only
+
+
+def takes_indices(step: Step | ItemStep) -> bool:
+    """Whether it needs the indices of items instead of these."""
+    return isinstance(step, Stateless) and step.by_index
 
 
 def lets_pass(step: Step | ItemStep) -> bool:

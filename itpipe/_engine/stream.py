@@ -15,7 +15,7 @@ from itpipe._core.steps import Function, ItemStep, Joins, State, Stateless, Step
 from .functions import item_function
 from .iterables import Items, check_index
 from .iterators import is_iterable
-from .left_out import check_left_out
+from .left_out import check_indices, check_left_out
 from .lengths import count_items
 from .order import fused, is_by_count
 from .seeds import Seeds
@@ -177,6 +177,7 @@ class Stream(Generic[B]):
         self.source = source
         self.steps = steps
         check_left_out(source, steps)
+        check_indices(source, steps)
 
     @overload
     def __or__(self, other: ByItem[B, Y]) -> Stream[Y]: ...

@@ -84,11 +84,12 @@ the time. Items are told apart by their numbers in the order of the source. With
 data, which is something else after `sample`, for example.
 
 With --steps it prints the stage `exclude` that leaves out what was in these steps, for a training that is to go on
-without that.
+without that. With --pipeline as well, these items of the data never come again, also where they would be drawn again.
 
     itpipe report run.log
     itpipe report run.log --pipeline train.py:batches
     itpipe report run.log --steps 1000:1200
+    itpipe report run.log --steps 1000:1200 --pipeline train.py:batches
 {LOG}{PIPELINE}""",
     )
     _log(command)

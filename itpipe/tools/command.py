@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -122,33 +123,32 @@ def _diff(given: Any) -> int:
 
 
 def _report(given: Any) -> int:
-    from .report import report
+    from .report import leaving_out, report
 
     trainings = _trainings(given.log)
     if given.number is not None:
         trainings = [_training(given.log, given.number)]
     if given.steps is not None:
-        return _leave_out(trainings[-1], given.steps)
+        lines = partial(leaving_out, trainings[-1], *_within(trainings[-1], given.steps))
+    else:
+        lines = partial(report, trainings)
     if given.pipeline is None:
-        _say('\n'.join(report(trainings)))
+        _say('\n'.join(lines()))
         return 0
     with _opened(given.pipeline, trainings[-1]) as pipeline:
         try:
-            text = '\n'.join(report(trainings, pipeline))
+            text = '\n'.join(lines(pipeline))
         except (LookupError, RuntimeError, ValueError) as error:
             raise _Wrong(f'{given.pipeline} does not tell where the items lie: {error}') from error
     _say(text)
     return 0
 
 
-def _leave_out(training: Training, steps: tuple[int, int]) -> int:
-    from .report import leaving_out
-
+def _within(training: Training, steps: tuple[int, int]) -> tuple[int, int]:
     first, end = steps
     if not 0 <= first < end <= len(training.steps):
         raise _Wrong(f'--steps must be within 0:{len(training.steps)}, the steps that were recorded, got {first}:{end}')
-    _say('\n'.join(leaving_out(training, first, end)))
-    return 0
+    return steps
 
 
 def _show(given: Any) -> int:

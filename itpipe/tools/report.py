@@ -9,6 +9,8 @@ from statistics import median
 from typing import Any
 
 from itpipe._core.keys import Batch, Zipped, is_pair
+from itpipe._engine.stream import Stream
+from itpipe.stages.exclude import exclude
 
 from .pipelines import Pipeline
 from .records import Step, Training
@@ -24,9 +26,15 @@ def report(trainings: list[Training], pipeline: Pipeline | None = None) -> Itera
         yield from _of_training(number, training, pipeline)
 
 
-def leaving_out(training: Training, first: int, end: int) -> Iterator[str]:
-    """The stages that leave out what was in the steps from `first` to before `end`, one for each pass."""
+def leaving_out(training: Training, first: int, end: int, pipeline: Pipeline | None = None) -> Iterator[str]:
+    """The stages that leave out what was in the steps from `first` to before `end`, one for each pass.
+
+    With a pipeline whose data has an index, it is one stage, by the places of the items in the data.
+    """
     steps = training.steps[first:end]
+    if pipeline is not None and _by_index(pipeline):
+        yield f'exclude(indices=[{", ".join(_runs(sorted(set(_indices(steps, pipeline)))))}])'
+        return
     for pass_, of_pass in groupby(steps, key=lambda step: step.pass_):
         numbers: dict[Any, set[int]] = {}
         for step in of_pass:
@@ -37,6 +45,15 @@ def leaving_out(training: Training, first: int, end: int) -> Iterator[str]:
             run if whole is None else f'({whole}, {run})' for whole in numbers for run in _runs(sorted(numbers[whole]))
         ]
         yield f'exclude({", ".join(items)}, passes={pass_})'
+
+
+def _by_index(pipeline: Pipeline) -> bool:
+    """Whether `exclude` can go by places in the data there."""
+    try:
+        _ = Stream(pipeline.source) | exclude(indices=[0])
+    except TypeError:
+        return False
+    return True
 
 
 def _items_in(key: Any) -> Iterator[Any]:
@@ -133,10 +150,15 @@ def _items(steps: list[Step], pipeline: Pipeline | None) -> str:
 def _identities(steps: list[Step], pipeline: Pipeline | None) -> Iterable[Any]:
     if pipeline is None:
         return (key for step in steps for key in _flat(step.key))
+    found = _indices(steps, pipeline)
+    return map(repr, found) if any(isinstance(each, list) for each in found) else found
+
+
+def _indices(steps: list[Step], pipeline: Pipeline) -> list[Any]:
     found: list[Any] = []
     for (pass_, entropy), of_pass in groupby(steps, key=lambda step: (step.pass_, step.entropy)):
         found += pipeline.indices([step.key for step in of_pass], pass_, entropy)
-    return map(repr, found) if any(isinstance(each, list) for each in found) else found
+    return found
 
 
 def _flat(key: Any) -> Iterator[Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from itpipe._core.keys import Key, Zipped, as_key
 from itpipe._core.show import format_step
-from itpipe._core.steps import ItemStep, Step
+from itpipe._core.steps import ItemStep, Stateless, Step
 from itpipe._engine.branches import Joined, OpenedBranches
 from itpipe._engine.chain import Chain
 from itpipe._engine.resources import Resource
@@ -133,9 +134,16 @@ def _one_by_one(stream: Stream[Any], resources: list[Resource], prepared: Callab
     def single(steps: tuple[Step | ItemStep, ...]) -> list[Step]:
         given = (workers.resource for step in steps if (workers := workers_of(step)) is not None)
         resources.extend(resource for resource in given if resource is not None)
-        return [prepared(step) for step, _ in single_steps(steps)]
+        return [prepared(_of_items(step)) for step, _ in single_steps(steps)]
 
     return rewritten(stream, single, _Plain)
+
+
+def _of_items(step: Step) -> Step:
+    """The step, or if it needs indices, one that lets all pass: it has not left out what is made again here."""
+    if isinstance(step, Stateless) and step.by_index:
+        return replace(step, work=lambda items, *_: items, by_index=False)
+    return step
 
 
 class _Plain:

@@ -18,7 +18,7 @@ from itpipe._core.steps import Expanding, ItemStep, Opaque, Pair, Stateful, Step
 from itpipe._engine.branches import Branched, Joined
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.kinds import kind_of_step
-from itpipe._engine.order import LOOK_UP, goes_by_keys, is_by_count, lets_pass
+from itpipe._engine.order import LOOK_UP, goes_by_keys, is_by_count, lets_pass, takes_indices
 from itpipe._engine.resources import Resource
 from itpipe._engine.seeds import Seeds
 from itpipe._engine.source import Seeded, Source
@@ -111,8 +111,9 @@ class Trial:
 
     def _not_excluded(self, pairs: Iterator[Pair], steps: Any, seeds: Seeds) -> Iterator[Pair]:
         """Without what a run leaves out before it does anything else."""
-        for step in takewhile(lets_pass, steps):
-            if goes_by_keys(step):
+        first = list(takewhile(lets_pass, steps))
+        for n, step in enumerate(steps):
+            if takes_indices(step) or (n < len(first) and goes_by_keys(step)):
                 pairs = step.work(pairs, *kind_of_step(step)(step, seeds.copy(), self.stop, tracked=False).options)
         return pairs
 
@@ -158,6 +159,8 @@ class Trial:
     # Stages
 
     def _stage(self, seen: Seen, step: Any, seeds: Seeds, pairs: Iterator[Pair]) -> Iterator[Pair]:
+        if takes_indices(step):  # it has left out what it does, see `_not_excluded`
+            return self._recorded(seen, pairs)
         if (isinstance(step, Stateful) and not step.replay and step.gives == 'same') or step.share is not None:
             kind_of_step(step)(step, seeds, self.stop, tracked=False)  # counts as one of its name
             return self._recorded(seen, pairs)

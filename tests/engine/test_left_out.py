@@ -14,6 +14,7 @@ from itpipe import (
     cycle,
     exclude,
     filter_by,
+    flatten,
     mix,
     parallel_map,
     prefetch,
@@ -147,3 +148,56 @@ def test_how_many_there_are():
             len(made)
     with raises(ValueError, f'Stream.at: `{skipping!r}` may leave items out, and does not say which come out where'):
         skipping.at(3)
+
+
+NO_PLACES = (
+    'exclude: `indices` are places in data with a length and access by index, which `{}` has not; give the numbers of'
+    ' its items: `exclude(3, 5)`'
+)
+SEVERAL = (
+    'exclude: `indices` are places in the data of one stream, but `{}` is made of several; put it into these, behind'
+    ' the data'
+)
+BEHIND = (
+    'exclude: with `indices`, it must stand in front of `{}`, where items are not looked up yet; best directly behind'
+    ' the data'
+)
+
+
+@pytest.mark.parametrize(
+    ('make', 'text'),
+    [
+        (lambda some: {1: 2} | some, NO_PLACES.format({1: 2})),
+        (lambda some: stream(range(9), reread=True) | some, None),
+        (lambda some: mix('abc', 'de') | some, SEVERAL.format("mix('abc', 'de')")),
+        (lambda some: stream(mix('abc', 'de'), seed=1) | some, SEVERAL.format("stream(mix('abc', 'de'), seed=1)")),
+        (lambda some: 'abc' | cycle() | some, SEVERAL.format("'abc' | cycle()")),
+        (lambda some: stream('abc') | zip_with('abc') | some, SEVERAL.format("'abc' | zip_with('abc')")),
+        (lambda some: 'abc' | batch_by(2) | some, BEHIND.format('batch_by(2)')),
+        (lambda some: ['abc'] | flatten | some, BEHIND.format('flatten()')),
+        (
+            lambda some: Data() | parallel_map(abs, threads=1, ordered=False) | some,
+            BEHIND.format('parallel_map(abs, threads=1, ordered=False)'),
+        ),
+        (lambda some: Data() | batch_by(2) | some, BEHIND.format('batch_by(2)')),
+        (lambda some: Data() | filter_by(abs) | take(3) | some, BEHIND.format('filter_by(abs)')),
+    ],
+)
+def test_where_items_have_no_places_in_the_data_any_more(make: Any, text: str | None) -> None:
+    """By numbers, they can be left out there."""
+    with pytest.raises(TypeError) as caught:
+        make(exclude(indices=[1]))
+    assert text is None or str(caught.value) == text
+    make(exclude(1))
+
+
+class Otherwise(Data):
+    """Iterating gives other things than the index."""
+
+    def __iter__(self) -> Any:
+        return iter('abcdef')
+
+
+def test_an_index_that_does_not_agree_with_iterating_is_seen_when_a_run_begins() -> None:
+    with pytest.raises(TypeError, match='exclude: `indices` are places in data with a length and access by index'):
+        list(stream(Otherwise()) | exclude(indices=[1]))

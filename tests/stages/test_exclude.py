@@ -16,13 +16,16 @@ from itpipe import (
     concat,
     cycle,
     exclude,
+    explain,
     filter_by,
     flatten,
     interleave,
+    load_by_random_id,
     merge_states,
     mix,
     pack,
     parallel_map,
+    pipe,
     prefetch,
     reuse,
     sample,
@@ -43,6 +46,8 @@ from itpipe._engine.seeds import Seeds
 class Scans:
     """A dataset that says what was read of it; the scans 3 and 5 cannot be read."""
 
+    broken = (3, 5)
+
     def __init__(self, size=12):
         self.size, self.read = size, []
 
@@ -51,7 +56,7 @@ class Scans:
 
     def __getitem__(self, index):
         self.read.append(index)
-        if index in (3, 5):
+        if index in self.broken:
             raise OSError(f'cannot read {index}')
         return 10 * index
 
@@ -245,6 +250,105 @@ def test_one_before_what_remembers_is_refused_with_the_way_out():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# By the place in the data
+
+
+ABS = apply(abs)
+
+
+def unless(*indices):
+    return exclude(indices=indices)
+
+
+def draws(data, **options):
+    return sample(data, [1, 2, 1, 3, 1, 5, 1, 1, 1, 1, 1, 1], seed=0, **options)
+
+
+DRAWING = [
+    lambda data, *stages: pipe(draws(data), take(40), *stages),
+    lambda data, *stages: pipe(draws(data), take(40), apply(abs), *stages),
+    lambda data, *stages: pipe(draws(data), take(40), *stages, parallel_map(abs, threads=2)),
+    lambda data, *stages: pipe(draws(data), take(40), parallel_map(abs, threads=2), filter_by(str), *stages),
+    lambda data, *stages: pipe(draws(data, reweight=True), take(40), *stages, apply(abs)),
+    lambda data, *stages: pipe(sample(data, replace=False, seed=0), shuffle(5), skip(1), take(40), *stages),
+    lambda data, *stages: pipe(
+        draws(data), take(40), *stages, parallel_map(apply(abs) | batch_by(2), threads=2), flatten
+    ),
+    lambda data, *stages: pipe(pipe(stream(data, seed=0), shuffle(), *stages), cycle(3)),
+    lambda data, *stages: mix(pipe(draws(data), take(20), *stages), [], seed=1),
+    lambda data, *stages: pipe(stream(data, seed=0), shuffle(3), apply(abs), *stages, concat([])),
+    lambda data, *stages: pipe(load_by_random_id(data.__getitem__, ids=range(12), seed=0), take(40), *stages),
+]
+
+
+@pytest.mark.parametrize('made', DRAWING)
+def test_items_are_left_out_by_their_places_in_the_data_whenever_they_are_drawn(made):
+    data = Scans()
+    data.broken = ()
+    rest = [x for x in made(data) if x not in (30, 50, 80, 90)]
+    assert list(made(range(0, 120, 10), unless(3, 5, range(8, 10)))) == rest
+    data = Scans()
+    described = made(data, unless(3, 5, range(8, 10)))
+    assert list(described) == rest
+    assert not {3, 5, 8, 9} & {*data.read}
+    run = iter(described)
+    for count in range(0, len(rest), 7):
+        assert list(described.resume(through_json(run.state_dict()))) == rest[count:]
+        for _ in range(7):
+            next(run, None)
+
+
+def test_in_later_passes_and_by_numbers_as_well():
+    with Infinite(range(8), shuffle(), exclude(0, indices=[3, 5], passes=range(1, 9)), seed=0) as batch_iter:
+        received = [list(batch_iter) for _ in range(3)]
+    with Infinite(range(8), shuffle(), seed=0) as batch_iter:
+        every = [list(batch_iter) for _ in range(3)]
+    assert received == [every[0], *([x for x in each[1:] if x not in (3, 5)] for each in every[1:])]
+
+
+@pytest.mark.parametrize('made', [0, 1, 2, 3, 4, 5])
+def test_a_run_goes_on_without_what_is_left_out_by_its_place_now(made):
+    made, data = DRAWING[made], range(0, 120, 10)
+    before = iter(made(data))
+    for _ in range(9):
+        next(before)
+    state = through_json(before.state_dict())
+    rest = [x for x in before if x not in (30, 50)]
+    assert list(made(data, unless(3, 5)).resume(state, strict=False)) == rest
+
+
+@pytest.mark.parametrize('ranks', [1, 2, 3])
+def test_ranks_leave_out_the_same_places(ranks):
+    received = []
+    for rank in range(ranks):
+        data = Scans()
+        with Infinite(
+            draws(data), take(40), abs, unless(3, 5), batch_size=2, combiner=list, shard=(rank, ranks), prefetch=0
+        ) as batch_iter:
+            received.append(list(itertools.chain(*batch_iter)))
+            assert len(data.read) == len(received[-1])
+    together = [x for each in itertools.zip_longest(*received) for x in each]
+    rest = list(draws(range(0, 120, 10)) | take(40) | unless(3, 5))
+    assert together[: len(rest)] == rest
+
+
+def test_an_item_that_is_left_out_by_its_place_cannot_be_made_again():
+    made = sample('abc', seed=0) | exclude(indices=[2])
+    assert made.item(2) == 'b'
+    with raises(LookupError, 'Stream.item: there is no item 0'):
+        made.item(0)
+
+
+def test_explain_and_check_know_of_places():
+    made = sample([[1], [2, 3], [4]], seed=0) | filter_by(len) | exclude(indices=[1]) | len
+    assert not check(made)
+    with Infinite(made, batch_size=2) as batch_iter:
+        next(batch_iter())
+        assert 'exclude(indices=[1])' in str(explain(batch_iter, 0))
+        assert 1 not in batch_iter.indices
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Ranks
 
 
@@ -318,6 +422,14 @@ WRONG_PASSES = 'exclude: `passes` must be the number of a pass, or a range of th
         (lambda: exclude(-1), ValueError, 'exclude: `items[0]` must not be negative, got -1'),
         (lambda: exclude((0, -1)), ValueError, 'exclude: `items[0]` must not be negative, got (0, -1)'),
         (lambda: exclude(range(-2, 3)), ValueError, 'exclude: `items[0]` must not be negative, got range(-2, 3)'),
+        (lambda: exclude(indices=3), TypeError, 'exclude: `indices` must be a list of places in the data, got 3'),
+        (lambda: exclude(indices='3'), TypeError, "exclude: `indices` must be a list of places in the data, got '3'"),
+        (
+            lambda: exclude(indices=[0, (1, 2)]),
+            TypeError,
+            'exclude: `indices[1]` must be a place in the data, or a range of places, got (1, 2)',
+        ),
+        (lambda: exclude(indices=[-3]), ValueError, 'exclude: `indices[0]` must not be negative, got -3'),
         (lambda: exclude(1, passes=-1), ValueError, f'{WRONG_PASSES} -1'),
         (lambda: exclude(1, passes='1'), TypeError, f"{WRONG_PASSES} '1'"),
         (lambda: exclude(1, passes=[1]), TypeError, f'{WRONG_PASSES} [1]'),

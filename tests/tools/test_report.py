@@ -19,6 +19,7 @@ from itpipe import (
     shuffle,
     stage,
     stream,
+    take,
     zip_with,
 )
 from itpipe.tools.pipelines import opened
@@ -189,3 +190,17 @@ def test_what_leaves_out_nested_items(path, described, expected):
     batches = Infinite(described, batch_size=2, combiner=list, batches_per_epoch=4, seed=0, record=path)
     run(batches, 1)
     assert list(leaving_out(read(path)[0], 1, 3)) == [expected]
+
+
+def test_what_leaves_out_items_by_their_places_in_the_data(path):
+    """With the pipeline, where its data has an index: then they do not come again at later draws, either."""
+    made = sample(range(9), seed=0)
+    run(Infinite(made | (lambda x: [x, x]) | flatten, batch_size=3, batches_per_epoch=6, record=path), 1)
+    (training,) = read(path)
+    described = opened(made | (lambda x: [x, x]) | flatten | batch_by(3))
+    found = {x for batch in list(made | (lambda x: [x, x]) | flatten | batch_by(3) | take(4))[2:] for x in batch}
+    (line,) = leaving_out(training, 2, 4, described)
+    assert (line, found) == ('exclude(indices=[range(2, 5)])', {2, 3, 4})
+    assert list(leaving_out(training, 2, 4)) == ['exclude((3, 0), (3, 1), (4, 0), (4, 1), (5, 0), (5, 1), passes=0)']
+    several = opened(made | (lambda x: [x, x]) | cycle(1) | flatten | batch_by(3))
+    assert '), passes=0)' in ''.join(leaving_out(training, 2, 4, several))

@@ -307,6 +307,7 @@ EACH = [
     mix(range(20), range(30), weights=rising, seed=1) | with_rng(add_noise) | shuffle(3),
     stream(range(40)) | filter_by(is_odd),
     stream(range(40), seed=1) | shuffle(4) | exclude(0, 39, range(9, 14)) | shuffle(3),
+    sample(range(9), seed=1) | take(50) | shuffle(4) | exclude(indices=[1, range(3, 5)]) | with_rng(add_noise),
     stream([[n] * (n % 4) for n in range(15)]) | flatten(),
     stream(range(11)) | interleave(range, cycle=3, block=2),
     stream(range(11)) | interleave(generated, cycle=3, block=2, prefetch=2),
