@@ -70,8 +70,12 @@ class Contents:
     """
 
     def __init__(self, *values: Any, by_identity: bool = False):
-        hashing = _Hashing(by_identity)
-        self.hash = hashing.of(values).hex()
+        hashing = _Hashing(by_identity, set())
+        result = hashing.of(values)
+        if hashing.own:  # other functions, seen before, may read what one of them binds
+            hashing = _Hashing(by_identity, hashing.own)
+            result = hashing.of(values)
+        self.hash = result.hex()
         self.plain = hashing.plain
         """Whether there is no code among it, so that it is the same in any process that gets the values."""
         self.changed: Callable[[], str | None] = hashing.bindings.changes()
@@ -80,8 +84,10 @@ class Contents:
 
 
 class _Hashing:
-    def __init__(self, by_identity: bool = False) -> None:
+    def __init__(self, by_identity: bool, own: set[str]) -> None:
         self.by_identity = by_identity
+        self.own = own
+        """The names of globals that the functions bind themselves, such as a counter, or a model loaded once."""
         self.bindings = Bindings()
         self.plain = True
         self.unknown: list[Any] = []
@@ -186,8 +192,9 @@ class _Hashing:
                 yield 'empty'
         if wrapped := getattr(function, '__wrapped__', None):
             yield self.of(wrapped)
+        self.own.update(uses.sets)
         for name in uses.names:
-            if name in function.__globals__:
+            if name in function.__globals__ and name not in self.own:
                 yield from (name, *self.used(function.__globals__[name], uses.all_names))
         for name in uses.imports:
             if name and not _is_installed(name):

@@ -404,3 +404,24 @@ def test_by_identity_anything_can_be_told_from_others():
         Contents([lock])
     assert Contents([lock], by_identity=True).hash == Contents([lock], by_identity=True).hash
     assert Contents([lock], by_identity=True).hash != Contents([other], by_identity=True).hash
+
+
+COUNTED = """
+def count():
+    global n
+    n += 1
+def f(x):
+    count()
+    return n, x
+"""
+
+
+@pytest.mark.parametrize('source', [COUNTED, 'def f(x):\n global n\n n = n + 1\n return n'])
+def test_what_functions_bind_themselves_does_not_count(source):
+    """Such as a counter, or a model that the first call loads."""
+    assert content_hash(made(source, n=1)) == content_hash(made(source, n=2))
+
+
+def test_what_they_only_read_counts():
+    source = COUNTED.replace('global n\n    n += 1', 'return n')
+    assert content_hash(made(source, n=1)) != content_hash(made(source, n=2))

@@ -448,6 +448,25 @@ def test_one_edit_while_many_items_are_made_is_one_change(tmp_path):
     assert made == list(kept) == [10 * x for x in range(12)]
 
 
+@each_place
+def test_a_counter_of_the_function_itself_is_no_edit(place, tmp_path):
+    """Not while it runs, not in the next run, and not for a pipeline that is made later."""
+    names = {'__name__': '__main__', 'n': 0}
+    exec('def load(x):\n global n\n n += 1\n return x', names)
+
+    def pipeline():
+        return Infinite(range(4), names['load'], cache(where_of(place, tmp_path)), batch_size=2, prefetch=0)
+
+    with pipeline() as batch_iter:
+        for _ in range(3):
+            assert sum(map(len, batch_iter)) == 4
+            batch_iter.close()
+    assert names['n'] == 4
+    with pipeline() as batch_iter:
+        list(batch_iter)
+    assert names['n'] == (8 if place == 'memory' else 4)
+
+
 def test_what_changes_with_every_item_is_said_once(tmp_path):
     names = {'__name__': '__main__', 'state': {'calls': 0}}
     exec("def load(x):\n state['calls'] += 1\n return x", names)
