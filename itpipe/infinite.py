@@ -266,7 +266,8 @@ class Infinite(Generic[B]):
         """
         if self.batches_per_epoch is not None:
             return self.batches_per_epoch
-        return count_items('Infinite', self._epochs.source, self._epochs.steps)
+        otherwise = '; `batches_per_epoch` would be it'
+        return count_items('Infinite', self._epochs.source, self._epochs.steps, otherwise)
 
     def __bool__(self) -> bool:
         return True  # also where there is no len()

@@ -135,7 +135,11 @@ def test_without_batches_per_epoch_len_is_that_of_a_pass(infinite: Any) -> None:
     assert len(batch_iter) == 3
     assert list(batch_iter) == [0, 1, 2]
     endless = infinite(iter(range(3)))
-    with raises(TypeError, 'Infinite: there is no len(), as <range_iterator> does not say how many items it has'):
+    with raises(
+        TypeError,
+        'Infinite: there is no len(), as <range_iterator> does not say how many items it has;'
+        ' `batches_per_epoch` would be it',
+    ):
         len(endless)
     assert list(endless) == [0, 1, 2]  # which asks for a len(), too
 

@@ -118,6 +118,8 @@ def renamed(function: Callable[..., Any], error: TypeError, given: Iterable[str]
     first, _, quoted = rest.partition(" argument '" if rest.startswith('got an unexpected keyword') else ': ')
     if first == 'got an unexpected keyword':
         return TypeError(f'{name}: there is no `{(option := quoted[:-1])}`: {_in_place_of(option, name, parameters)}')
+    if "'rng'" in quoted and 'rng' not in given and first.startswith('missing'):
+        return TypeError(f'{name}: it needs `rng`, a random generator: `with_rng({name}, …)` gives it')
     by_name = [own for own in re.findall(r"'(\w+)'", quoted) if own in given]
     if not by_name:
         return None

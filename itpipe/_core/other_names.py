@@ -17,7 +17,10 @@ _CYCLE = '`cycle(n)`; an `Infinite` begins the next pass by itself'
 _DATASET = 'any object with a length and an index, or any iterable; it needs no base class'
 _FILTER = '`filter_by(f)`'
 _MIX = '`mix(a, b, weights=[3, 1])`'
+_CACHE = '`cache(where)`, behind the dataset and what is not random'
+_GRID = '`grid_patches` and `join_patches` of itpipe.image'
 _PAD = '`batch_by(n)`, and `combine_pad` behind it'
+_PATCHES = '`with_rng(random_patches, size, count) | flatten`, with `random_patches` of itpipe.image'
 _SAMPLER = '`shuffle()`, or `sample(dataset, weights=…)`'
 _SHARD = '`shard(index, count)`, or `Infinite(…, shard=(rank, ranks))`'
 _TAKE = '`take(n)`'
@@ -25,23 +28,31 @@ _UNBATCH = '`flatten`'
 _WITH_RNG = '`with_rng(f)`, which calls `f(item, rng=…)`'
 NAMES: Final = {
     'BatchSampler': '`batch_by(n)` or `batch_by(should_add)`',
+    'CacheDataset': _CACHE,
     'ConcatDataset': '`concat(b)`, behind `a |`',
     'DataLoader': '`Infinite(dataset, shuffle(), f, batch_size=32, processes=8)`',
     'DataPipe': _DATASET,
     'Dataset': _DATASET,
     'DistributedSampler': _SHARD,
+    'GridAggregator': _GRID,
+    'GridSampler': _GRID,
     'ImageFolder': '`itpipe.files.images(folder)`',
     'IterableDataset': _DATASET,
+    'LabelSampler': f'{_PATCHES}, which takes `centers`',
     'MapDataset': _DATASET,
     'IterDataset': _DATASET,
+    'PersistentDataset': _CACHE,
     'PipelineBuilder': 'a source and stages, joined by `|`',
+    'Queue': f'{_PATCHES}, and `shuffle(buffer_size)` behind it',
     'RandomSampler': '`shuffle()`',
     'Sampler': _SAMPLER,
     'Subset': '`apply(dataset.__getitem__)`, behind `indices |`',
     'TensorDataset': '`zip_with(labels)`, behind `images |`',
     'Threads': '`parallel_map(f, threads=4)`; `itpipe.dpipe` has the names of dpipe',
     'Loky': '`parallel_map(f, processes=4)`; `itpipe.dpipe` has the names of dpipe',
+    'UniformSampler': _PATCHES,
     'WebDataset': '`itpipe.files.tar(paths)`',
+    'WeightedSampler': f'{_PATCHES}, which takes `centers`',
     'WeightedRandomSampler': '`sample(dataset, weights=…)`',
     'aggregate': _BATCH,
     'apply_at': '`map_at`; `itpipe.dpipe` has the names of dpipe',
@@ -78,6 +89,7 @@ NAMES: Final = {
     'sample_from_datasets': _MIX,
     'select': '`apply(dataset.__getitem__)`, behind `indices |`',
     'sharding_filter': _SHARD,
+    'sliding_window_inference': _GRID,
     'slice': '`skip(start) | take(n)`',
     'train_test_split': '`split(dataset, [0.8, 0.2])`',
     'unbatch': _UNBATCH,
@@ -187,11 +199,14 @@ _SHUFFLE = (
 _EPOCHS = 'each `for` loop over it is an epoch'
 _RNG = 'each item has a random generator of its own, see `with_rng`; give a `seed`'
 _TRANSFORM = 'put it among the transforms: `Infinite(data, map_at(0, f), …)`'
+_OF_PATCHES = f'put {_PATCHES}, among the transforms'
 _RANK = 'give `shard=(rank, number of ranks)`'
 INSTEAD: Final = {
     'tasks': 'put `parallel_map(f, tasks=…)` among the transforms',
     'batch_sampler': '`batch_size` may be a function that says which items make a batch, see `batch_by`',
     'buffer_size': f'to make batches ahead, give `prefetch`; to shuffle, {_SHUFFLE}',
+    'cache_num': f'put {_CACHE}',
+    'cache_rate': f'put {_CACHE}',
     'collate': 'give `combiner`',
     'collate_fn': 'give `combiner`',
     'concurrency': WORKERS,
@@ -210,8 +225,10 @@ INSTEAD: Final = {
     'num_parallel_calls': WORKERS,
     'num_proc': WORKERS,
     'num_replicas': _RANK,
+    'num_samples': f'give `batches_per_epoch`; for patches, {_OF_PATCHES}',
     'num_threads': WORKERS,
     'num_workers': WORKERS,
+    'patch_size': _OF_PATCHES,
     'persistent_workers': 'workers always stay for the next epoch: leave it out',
     'pin_memory': 'give `combiner=combine() | to_device(device)` of itpipe.integrations.torch, which pins',
     'prefetch_factor': 'give `prefetch`, the number of batches that are made ahead',
@@ -223,6 +240,7 @@ INSTEAD: Final = {
         'begin with `sample(dataset, weights=…)`, or with the sampler, and look its indices up:'
         ' `Infinite(sampler, dataset.__getitem__, …)`'
     ),
+    'samples_per_volume': _OF_PATCHES,
     'shuffle': _SHUFFLE,
     'target_transform': 'put it among the transforms: `Infinite(data, map_at(1, f), …)`',
     'timeout': (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -15,6 +15,8 @@ __all__ = ['Part', 'gives_together', 'whole_of']
 X = TypeVar('X')
 OF_ITEMS: Final = ('labels', 'paths')
 """What a dataset may have for each of its items."""
+LONGEST: Final = 60
+"""The most characters that show items."""
 
 
 class Part(Generic[X]):
@@ -29,8 +31,18 @@ class Part(Generic[X]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> X:
-        return self.data[int(self.indices[index])]  # type: ignore[no-any-return]
+    @overload
+    def __getitem__(self, index: int) -> X: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | np.ndarray[Any, Any]) -> Part[X]: ...
+    def __getitem__(self, index: Any) -> Any:
+        """An item; or, for a slice, a list or an array of indices, a part with these."""
+        found = self.indices[index]
+        if not found.ndim:
+            return self.data[int(found)]
+        if found.ndim > 1:
+            raise TypeError(f'Part: an index must be a number, a slice or a list of numbers, got {format_value(index)}')
+        return Part(self.data, found)
 
     def __getitems__(self, indices: Sequence[int]) -> Sequence[X]:
         """Several items at once, as datasets of torch and Hugging Face offer it."""
@@ -51,7 +63,8 @@ class Part(Generic[X]):
         if not isinstance(self.data, (list, tuple, range, str)):  # an item of another one may have to be read
             return f'<{len(self)} items of {format_value(self.data)}>'
         own = format_value([self[n] for n in range(min(len(self), 8))])[1:-1]
-        return f'<{len(self)} of {len(self.data)} items{f": {own}" if own else ""}>'
+        shown = f': {own}' if 0 < len(own) <= LONGEST else ''  # it is in the names of stages
+        return f'<{len(self)} of {len(self.data)} items{shown}>'
 
 
 def whole_of(data: Any) -> tuple[Any, Any] | None:

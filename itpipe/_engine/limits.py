@@ -67,7 +67,7 @@ class Limits:
     def name(self) -> str:
         """Its name: of a thread, that of the stage that takes most of the time."""
         slowest = self.slowest
-        if slowest is None:
+        if slowest is None or self.early:
             return ''
         return slowest.label if slowest.thread is None else _largest(slowest)[0]
 

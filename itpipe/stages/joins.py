@@ -72,7 +72,10 @@ def concatenated(arrays: Sequence[Array], path: Path) -> Array | Ragged:
     """The arrays along their first axis, and where each begins. Arrays without axes are stacked."""
     rests = [array.shape[1:] if array.ndim else None for array in arrays]
     if len(set(rests)) > 1:
-        refuse(path, arrays, first_different(rests), shape_of, '; only their first axis may have different lengths')
+        way_out = (
+            '; only their first axis may have different lengths; `combine_pad` pads, `combine_lists` leaves a list'
+        )
+        refuse(path, arrays, first_different(rests), shape_of, way_out)
     if rests[0] is None:
         return stack(arrays, path)
     offsets = np.array([0, *accumulate(map(len, arrays))], np.int64)

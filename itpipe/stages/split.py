@@ -48,13 +48,13 @@ def split(
     such as its patient, items with the same value are in the same part; then the shares are those of patients, and the
     label of a patient is that of the first item. Each part is a sequence that looks items up in `data`, and has the
     array `indices`; and `labels`, `paths` and `classes`, if `data` has them. The sizes are what the fractions say, to
-    within a few items, or patients, for each label: of 6 patients, 0.33 are one or two, by the seed. If there are many
-    labels, and most have too few items to be in each part, there is a warning: they may be patients. An item stays in
-    its part when others are appended, as that depends only on the seed and on the items before it.
+    within a few items, or patients, for each label: of 8 patients, 0.25 are one, two or three, by the seed. If there
+    are many labels, and most have too few items to be in each part, there is a warning: they may be patients. An item
+    stays in its part when others are appended, as that depends only on the seed and on the items before it.
 
-    Raises TypeError if `data` has no length and index, for fractions that are not numbers, and for values that have no
-    hash. Raises ValueError for fractions that are negative or whose sum is not 1, and if there is not one label for
-    each item.
+    Raises TypeError if `data` has no length and index, for fractions that are not numbers, for the name of a field in
+    the place of values, and for values that have no hash. Raises ValueError for fractions that are negative or whose
+    sum is not 1, and if there is not one label for each item.
 
     The parts are those of a golden-ratio sequence for each label, begun at a random number.
 
@@ -100,6 +100,11 @@ def _warn_of_small(labels: npt.NDArray[np.int64], shares: npt.NDArray[np.float64
 def _numbered(name: str, values: Any, size: int) -> npt.NDArray[np.int64]:
     """A number for each value, of which there must be as many as items."""
     array = np.asarray(values)
+    if isinstance(values, str):
+        raise TypeError(
+            f'split: `{name}` must have one value for each of {size} items, got {values!r}; if it is a field of the'
+            f' items, give `[item[{values!r}] for item in data]`'
+        )
     if array.shape != (size,):
         raise ValueError(f'split: `{name}` must have one value for each of {size} items, got shape {array.shape}')
     return _numbers('split', name, array)

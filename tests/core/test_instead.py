@@ -10,6 +10,7 @@ from functools import partial
 from inspect import signature
 from typing import Any
 
+import numpy as np
 import pytest
 from running import raises
 
@@ -58,7 +59,7 @@ def test_a_stage_is_answered_with_itself_and_no_other_name_is() -> None:
 def test_every_answer_names_something_that_there_is() -> None:
     there_is = {*OWN, *itpipe.__all__, 'setup', 'ordered', '`for`', '`to_device`'}
     answers = [*INSTEAD.values(), *NAMES.values()]
-    there_is |= {'joined by `|`', 'it needs no base class', 'itpipe.files'}
+    there_is |= {'joined by `|`', 'it needs no base class', 'itpipe.files', 'itpipe.image'}
     assert [answer for answer in answers if not any(name in answer for name in there_is)] == []
 
 
@@ -473,3 +474,10 @@ def test_a_table_is_no_source() -> None:
             make(table)
     assert [dict(row) for row in stream(range(2)) | table.iloc.__getitem__] == table.to_dict('records')
     assert list(stream(table['a'])) == [1, 2]
+
+
+def test_what_needs_a_random_generator_says_what_gives_one() -> None:
+    with raises(
+        TypeError, 'random_patches: it needs `rng`, a random generator: `with_rng(random_patches, …)` gives it'
+    ):
+        itpipe.image.random_patches(np.zeros((4, 4)), (2, 2))

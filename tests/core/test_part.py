@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from running import raises
 
 from itpipe import Infinite, batch_by, sample, stream, take
 from itpipe._core.part import Part, gives_together, whole_of
@@ -47,6 +48,27 @@ def test_is_a_sequence_of_the_items_at_its_indices():
     assert repr(Part([1], np.array([], np.int64))) == '<0 of 1 items>'
     assert repr(Part(np.ones(4), np.array([1]))) == '<1 items of <ndarray of shape (4,), float64>>'
     assert list(pickle.loads(pickle.dumps(part))) == list(part)
+
+
+@pytest.mark.parametrize('index', [slice(0, 2), [0, 1], np.array([0, 1]), np.array([True, True, False])])
+def test_several_indices_give_a_part(index):
+    part = Part(data := Photos(), np.array([1, 3, 5]))
+    few = part[index]
+    assert isinstance(few, Part)
+    assert (list(few), few.paths, few.data) == ([1, 3], ['b', 'd'], data)
+    assert list(part[::-1]) == [5, 3, 1]
+    assert (list(part[[]]), part[np.int64(-1)], part[np.array(1)]) == ([], 5, 3)
+
+
+def test_an_index_of_more_axes_is_refused():
+    with raises(TypeError, 'Part: an index must be a number, a slice or a list of numbers, got [[0, 1]]'):
+        Part('abc', np.array([0, 2]))[[[0, 1]]]
+
+
+def test_long_items_are_not_in_its_name():
+    """It is in the names of stages."""
+    rows = [{'image': f'data/patient{n}.npz', 'patient': f'P{n}', 'dose': 0.25} for n in range(16)]
+    assert repr(Part(rows, np.arange(12))) == '<12 of 16 items>'
 
 
 def test_looks_items_up_together_where_its_dataset_does():

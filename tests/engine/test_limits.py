@@ -148,6 +148,7 @@ def test_it_is_too_early_after_a_few_items_or_a_short_time():
     assert not replace(made, elapsed=0.51).advice.startswith('It is too early')
     few = stats(pool('load', 100.0, 1), items=9)
     assert few.advice == early.format('9 items in 100 s', '10 items')
+    assert (few.bottleneck, made.bottleneck) == ('', 'load')
     assert replace(few, unit='batch').advice == early.format('9 batches in 100 s', '10 batches')
     assert not stats(pool('load', 100.0, 1), items=10).advice.startswith('It is too early')
 

@@ -14,6 +14,8 @@ from hypothesis.extra import numpy as arrays
 import itpipe
 from itpipe import Ragged, batch_by, combine
 
+ONLY_FIRST = 'only their first axis may have different lengths; `combine_pad` pads, `combine_lists` leaves a list'
+
 
 @given(
     st.lists(st.integers(0, 5), min_size=1, max_size=5), st.lists(st.integers(0, 3), max_size=2),
@@ -80,11 +82,11 @@ def test_integers_do_not_change() -> None:
     [
         (
             [np.ones((1, 2)), np.ones((2, 3))], True, ValueError,
-            'item 1 has shape (2, 3), but item 0 has shape (1, 2); only their first axis may have different lengths',
+            f'item 1 has shape (2, 3), but item 0 has shape (1, 2); {ONLY_FIRST}',
         ),
         (
             [np.ones(1), np.ones(())], True, ValueError,
-            'item 1 has shape (), but item 0 has shape (1,); only their first axis may have different lengths',
+            f'item 1 has shape (), but item 0 has shape (1,); {ONLY_FIRST}',
         ),
         ([np.ones(1)], 'ids', TypeError, '`ragged` must be True or False, got str'),
         ([np.ones(1)], {'ids': 1}, TypeError, '`ragged` must be True or False, got int'),

@@ -84,6 +84,13 @@ def test_another_seed_gives_other_parts():
             ValueError('split: `by` must have one value for each of 2 items, got shape (1,)'),
         ),
         (
+            lambda: split([{'patient': 1}, {'patient': 2}], [1], together='patient'),
+            TypeError(
+                "split: `together` must have one value for each of 2 items, got 'patient'; if it is a field of the"
+                " items, give `[item['patient'] for item in data]`"
+            ),
+        ),
+        (
             lambda: split([1, 2], [1], together=[[0], [1]]),
             ValueError('split: `together` must have one value for each of 2 items, got shape (2, 1)'),
         ),
