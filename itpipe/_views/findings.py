@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from .figures import bytes_of
 from .figures import seconds as seconds_of
-from .tables import CELL, STYLE, shorten
+from .tables import CELL, STYLE, cut, shorten
 
 __all__ = ['as_html', 'as_text']
 
@@ -28,9 +28,10 @@ def as_text(
     notes: Sequence[str],
     table: Sequence[dict[str, Any]],
     unseen: Sequence[str] = (),
+    items: int = 0,
 ) -> str:
     """What is wrong, what could be better, what was not looked at, and the table."""
-    head, *unseen = _summary(findings, hints, unseen)
+    head, *unseen = _summary(findings, hints, unseen, items)
     parts = [fill(head, WIDTH, subsequent_indent='  ')]
     parts += [_finding(f'{n}.', finding) for n, finding in enumerate(findings, 1)]
     parts += [_finding('hint:', hint) for hint in hints]
@@ -40,12 +41,14 @@ def as_text(
     return '\n\n'.join(parts)
 
 
-def _summary(findings: Sequence[Any], hints: Sequence[Any], unseen: Sequence[str]) -> list[str]:
+def _summary(findings: Sequence[Any], hints: Sequence[Any], unseen: Sequence[str], items: int) -> list[str]:
     """The headline, and what else was not looked at. Nothing is said to be right that was not looked at."""
     unseen = [f'Not looked at: {reason}' for reason in unseen]
     if unseen and not findings:
         return unseen
-    found = f'{len(findings)} thing{"s" * (len(findings) != 1)} to fix' if findings else 'Nothing is wrong'
+    first = f'first {items} items' if items > 1 else 'first item'
+    right = f'Nothing is wrong with the {first} of each source' if items else 'Nothing is wrong'
+    found = f'{len(findings)} thing{"s" * (len(findings) != 1)} to fix' if findings else right
     return [f'{found}, {len(hints)} hint{"s" * (len(hints) != 1)}' if hints else found, *unseen]
 
 
@@ -65,7 +68,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def _lines(table: Sequence[dict[str, Any]]) -> list[str]:
     rows = [[*COLUMNS], *map(_cells, table)]
-    rows = [[_indented(row[0]), shorten(row[1], ITEMS), *row[2:]] for row in rows]
+    rows = [[_indented(row[0]), cut(row[1], ITEMS), *row[2:]] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     right = {2, 3}
     lines = [
@@ -89,9 +92,10 @@ def as_html(
     notes: Sequence[str],
     table: Sequence[dict[str, Any]],
     unseen: Sequence[str] = (),
+    items: int = 0,
 ) -> str:
     """The same as HTML, for light and dark pages."""
-    head, *unseen = _summary(findings, hints, unseen)
+    head, *unseen = _summary(findings, hints, unseen, items)
     parts = [f'<p><b>{_marked(head)}</b></p>']
     for title, found in ('', findings), ('hint: ', hints):
         entries = ''.join(

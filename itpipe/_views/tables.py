@@ -9,7 +9,7 @@ from html import escape
 from shutil import get_terminal_size
 from textwrap import fill
 
-__all__ = ['CELL', 'STYLE', 'WIDEST', 'html_table', 'shorten', 'terminal_width', 'text_table']
+__all__ = ['CELL', 'STYLE', 'WIDEST', 'cut', 'html_table', 'shorten', 'terminal_width', 'text_table']
 
 WIDEST = 44
 """The most characters of the first column in a text."""
@@ -68,6 +68,18 @@ def shorten(text: str, most: int) -> str:
             return first
     end = (most - 1) * 2 // 5 if most > NARROWEST else 0
     return f'{text[: most - 1 - end]}…{text[len(text) - end :]}'
+
+
+def cut(text: str, most: int) -> str:
+    """The description of a value. If it is longer than this, its end is left out, from between two fields if it can be.
+
+    >>> cut("{'image': uint8 (8, 8), 'boxes': int64 (9, 4)}", 40)
+    "{'image': uint8 (8, 8), …"
+    """
+    if len(text) <= most:
+        return text
+    ends = [found.end() for found in re.finditer(r', (?!\d+[,)])', text)]  # not those within a shape
+    return f'{text[: max((end for end in ends if end < most), default=most - 1)]}…'
 
 
 def terminal_width() -> int | None:

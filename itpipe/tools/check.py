@@ -61,7 +61,7 @@ KINDS = {
 def check(
     pipeline: Iterable[Any], items: int = 2, *, processes: bool | None = None, ignore: str | Iterable[str] = ()
 ) -> Findings:
-    """What is wrong with a stream or an `Infinite`, found before a long run: a list of findings, empty if all is well.
+    """What is wrong with a stream or an `Infinite`, found before a long run: a list of findings.
 
     A few items go through the pipeline, in this thread, and what happens to them is looked at. Print the result: it has
     what to fix, at which stage and how, then hints, which are not in the list, and a table with types, shapes, dtypes,
@@ -115,7 +115,9 @@ def _findings(pipeline: Any, items: int, processes: bool | None, ignored: set[st
     found = [finding for rule in RULES for finding in rule(examined)]
     found += _in_processes(examined, processes, {finding.kind for finding in found})
     hints = [finding for rule in HINTS for finding in rule(examined)]
-    return Findings(_once(found, ignored), _once(hints, ignored), _notes(examined), _table(examined), _unseen(examined))
+    return Findings(
+        _once(found, ignored), _once(hints, ignored), _notes(examined), _table(examined), _unseen(examined), items
+    )
 
 
 def _in_processes(examined: Examined, processes: bool | None, kinds: set[str]) -> list[Finding]:
@@ -190,11 +192,9 @@ def _table(examined: Examined) -> list[dict[str, Any]]:
 
 
 def _items(seen: Seen) -> str:
-    found = dict.fromkeys(described(value, values=False) for _, value in seen.out)
-    if not found:
+    if not seen.out:
         error = next((call.error for call in seen.calls if call.error is not None), None)
         return '–' if error is None else type(error).__name__
-    first, *others = found
-    if seen.size is not None and len(seen.out[0][1]) != seen.size:
-        first = f'{first}, {len(seen.out[0][1])} of {seen.size}'
-    return f'{first} … {others[-1]}' if others else first
+    value = seen.out[0][1]
+    some = seen.size is not None and len(value) != seen.size
+    return (f'{len(value)} of {seen.size}: ' if some else '') + described(value, values=False)

@@ -39,12 +39,14 @@ class Findings(list[Finding]):
         notes: Iterable[str] = (),
         table: Sequence[dict[str, object]] = (),
         unseen: Iterable[str] = (),
+        items: int = 0,
     ):
         super().__init__(findings)
         self.hints, self.notes, self.table, self.unseen = list(hints), list(notes), list(table), list(unseen)
+        self._items = items
 
     def __repr__(self) -> str:
-        return as_text(self, self.hints, self.notes, self.table, self.unseen)
+        return as_text(self, self.hints, self.notes, self.table, self.unseen, self._items)
 
     def _repr_html_(self) -> str:
-        return as_html(self, self.hints, self.notes, self.table, self.unseen)
+        return as_html(self, self.hints, self.notes, self.table, self.unseen, self._items)

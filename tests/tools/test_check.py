@@ -1046,3 +1046,16 @@ def test_what_is_available_is_known_or_not(monkeypatch, tmp_path):
 def test_each_rule_is_a_function_of_its_own():
     rules = [rule.__name__ for rule in [*RULES, *HINTS]]
     assert len(set(rules)) == len(rules)
+
+
+def test_what_is_right_is_said_of_the_items_that_were_looked_at():
+    found = check([1, 2, 3, 'a'] | apply(lambda n: n + 1))
+    assert found == []
+    assert repr(found).startswith('Nothing is wrong with the first 2 items of each source')
+    assert repr(check([1, 2], items=1)).startswith('Nothing is wrong with the first item of each source')
+
+
+def test_the_table_shows_one_item():
+    """Not two that differ, of which the middle is cut, as if they were one."""
+    found = check([np.zeros(n) for n in (3, 4, 5)] | batch_by(3) | combine_pad)
+    assert [row['items'] for row in found.table][:2] == ['float64 (3,)', '2 of 3: [float64 (3,), float64 (4,)]']

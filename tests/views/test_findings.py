@@ -33,6 +33,9 @@ def test_text():
 
 def test_nothing():
     assert as_text([], [], [], []) == 'Nothing is wrong'
+    assert as_text([], [], [], [], items=1) == 'Nothing is wrong with the first item of each source'
+    assert as_text([], [ONE], [], [], items=2).startswith('Nothing is wrong with the first 2 items of each source, 1 ')
+    assert 'the first 2 items of each source' in as_html([], [], [], [], items=2)
     assert as_text([ONE, ONE], [], [], []).startswith('2 things to fix\n')
 
 
@@ -45,6 +48,14 @@ def test_what_was_not_looked_at():
     html = as_html([], [], [], [], reasons)
     assert 'Nothing is wrong' not in html
     assert html.count('Not looked at: ') == 2
+
+
+def test_items_are_cut_between_fields():
+    """So that what is left is true: never the end of one field behind the beginning of another one."""
+    fields = "{'input_ids': int64 (6, 108), 'attention_mask': int64 (6, 108), 'labels': int64 (6,)}"
+    text = as_text([], [], [], [ROW | {'items': fields}])
+    assert "  {'input_ids': int64 (6, 108), …  " in text
+    assert fields in as_html([], [], [], [ROW | {'items': fields}]).replace('&#x27;', "'")
 
 
 def test_html_is_escaped():
