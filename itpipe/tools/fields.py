@@ -58,11 +58,20 @@ def fields_of(where: str, name: str, batch: Any) -> list[Field]:
 
 def is_mask(field: Field, image: Field) -> bool:
     """Whether the field has a label for each pixel or voxel of the images."""
-    if field.kind != image.kind or any(value.dtype.kind not in 'biu' for value in field.values):
+    if field.kind != image.kind or not (_integral(field.values) or _binary(field.values)):
         return False
     axes = 2 if image.kind == 'image' else 3
     alike = all(a.shape == b.shape[:axes] for a, b in zip(field.values, image.values, strict=True))
     return alike and all(len(np.unique(value)) <= CLASSES for value in field.values)
+
+
+def _integral(values: list[Any]) -> bool:
+    return all(value.dtype.kind in 'biu' for value in values)
+
+
+def _binary(values: list[Any]) -> bool:
+    """Whether they are 0 and 1, whatever their dtype: MONAI's masks are floats. All of them 0 may be an image."""
+    return all(((value == 0) | (value == 1)).all() for value in values) and any(value.any() for value in values)
 
 
 def _transposed(where: str, name: str, items: list[Any]) -> Any:

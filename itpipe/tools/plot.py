@@ -49,7 +49,7 @@ def plot(
     - 2D arrays, and 3D ones with 1, 3 or 4 channels first or last, are images, in a grid. All are equally bright;
     - other 3D arrays, and 4D ones with channels, are volumes: a row for each item, with `slices` of the first axis.
       They are evenly spaced, but with a mask, one of them is that with the most of it;
-    - a part with integers or booleans, the size of the image, is a mask, drawn over it;
+    - a part with integers or booleans, or with nothing but 0 and 1, the size of the image, is a mask, drawn over it;
     - numbers and texts are in the title of their item;
     - 1D arrays with at least 8 values, and those with up to 4 channels, are sequences, drawn as lines;
     - everything else is one histogram for all items, and so are numbers and texts if there is nothing else.
@@ -200,7 +200,9 @@ class _Blocks:
             areas = mask.reshape(depth, -1).sum(axis=1)
             if areas.any():  # the same before and after: that with the most of the mask, for the nearest one
                 places[np.abs(places - areas.argmax()).argmin()] = areas.argmax()
-        return [(f'{title}: [{place}]'.lstrip(': '), self._image(at, item, version, limits, place)) for place in places]
+        titles = [f'{title}\nslice {places[0]}'.lstrip('\n'), *(f'slice {place}' for place in places[1:])]
+        images = [self._image(at, item, version, limits, place) for place in places]
+        return list(zip(titles, images, strict=True))
 
     def _title(self, item: int, version: int = 0) -> str:
         """The numbers and texts of an item, with the names of their parts if they have any."""

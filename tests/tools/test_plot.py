@@ -46,6 +46,14 @@ def test_a_mask_has_a_color_for_each_class_and_none_for_zero() -> None:
     assert (colors[1, 0, :3] == colors[1, 1, :3]).all()
 
 
+def test_floats_that_are_0_and_1_are_a_mask() -> None:
+    """As those of MONAI are."""
+    volumes, masks = RNG.random((3, 1, 12, 9, 9)), RNG.integers(0, 2, (3, 1, 12, 9, 9)).astype(np.float32)
+    assert images(plot({'image': volumes, 'label': masks}, slices=2)) == [2] * 6
+    assert images(plot({'image': volumes, 'label': 0 * masks}, slices=2)) == [1] * 12
+    assert images(plot({'image': volumes, 'label': 0.5 * masks}, slices=2)) == [1] * 12
+
+
 def test_all_images_are_equally_bright() -> None:
     batch = np.stack([np.full((9, 9), value, float) for value in range(-5, 5)])
     limits = {axes.images[0].get_clim() for axes in plot(batch).axes if axes.axison}
@@ -67,18 +75,20 @@ def test_a_slice_shows_the_mask_of_a_volume() -> None:
     """Where evenly spaced ones would miss it."""
     volumes, masks = np.ones((2, 40, 9, 9)), np.zeros((2, 40, 9, 9), bool)
     masks[0, 3, 4, 4:6] = masks[0, 2, 4, 4] = True
-    assert titles(plot((volumes, masks), slices=3)) == [f'[{place}]' for place in (3, 20, 29, 10, 20, 29)]
+    assert titles(plot((volumes, masks), slices=3)) == [f'slice {place}' for place in (3, 20, 29, 10, 20, 29)]
     both = plot(before=(volumes, masks), after=(volumes, masks[::-1]), n=1, slices=3)
-    assert [axes.get_title() for axes in both.axes][:3] == ['[3]', '[20]', '[29]']
+    assert [axes.get_title() for axes in both.axes][:3] == ['slice 3', 'slice 20', 'slice 29']
 
 
 def test_volumes_are_rows_of_slices() -> None:
     volumes = np.arange(20)[:, None, None] * np.ones((6, 20, 9, 9))
     figure = plot((volumes, volumes > 9, [*'abcdef']), slices=3)
-    assert titles(figure) == [f'{name}: [{place}]' for name in 'abcd' for place in (5, 10, 14)]
+    assert titles(figure) == [
+        f'{name}slice {place}' for row in 'abcd' for name, place in ((f'{row}\n', 5), ('', 10), ('', 14))
+    ]
     assert [axes.images[0].get_array()[0, 0] for axes in figure.axes] == [5, 10, 14] * 4
     assert images(figure) == [2] * 12
-    assert titles(plot(volumes[:1, :2], slices=7)) == ['[0]', '[1]']
+    assert titles(plot(volumes[:1, :2], slices=7)) == ['slice 0', 'slice 1']
 
 
 def test_sequences_are_lines() -> None:
