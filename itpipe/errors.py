@@ -80,6 +80,6 @@ class Dropped(NamedTuple):
     ordinal: int
     """The item's number in the source."""
     stage: str
-    """The stage in which the error was raised, as it prints."""
+    """The stage in which the error was raised, as it prints; or the source, if the item could not be looked up."""
     error: Exception
     """The error. Its traceback shows the lines, but does not hold the values that the function worked on."""

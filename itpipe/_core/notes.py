@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from .keys import Key, describe
 from .show import shortened
 from .tracebacks import add_note, frames_of, notes_of
 
-__all__ = ['close_after', 'note', 'note_arguments', 'note_index', 'note_of_other', 'noted', 'remark']
+__all__ = ['close_after', 'note', 'note_arguments', 'note_index', 'note_of_other', 'noted', 'raised_in', 'remark']
 
 
+RAISED_IN: Final = 'itpipe: raised in '
 MAX_NOTES = 16
 """A function may raise the same error for every item; it gets no more notes than this."""
 ITEM: Final = r', item \d+(?: \(part \d+(?:, \d+)*\))?$'
@@ -25,7 +26,13 @@ MISSING: Final = r'missing \d+ required (?:positional|keyword-only) arguments?: 
 
 def note(error: BaseException, where: str, key: Key | None) -> None:
     """Note on the error which stage and which item it comes from."""
-    remark(error, f'itpipe: raised in {where}' + ('' if key is None else f', {describe(key)}'))
+    remark(error, f'{RAISED_IN}{where}' + ('' if key is None else f', {describe(key)}'))
+
+
+def raised_in(error: BaseException, places: Iterable[str]) -> str | None:
+    """Which of the places the last of these notes names; None if it names none of them."""
+    last = next(filter(_is_ours, reversed(notes_of(error))), '')
+    return next((place for place in places if place and last.startswith(f'{RAISED_IN}{place}, ')), None)
 
 
 def note_of_other(error: BaseException, key: Key, as_key: Key) -> bool:
@@ -104,4 +111,4 @@ def noted(error: BaseException) -> bool:
 
 
 def _is_ours(text: object) -> bool:
-    return isinstance(text, str) and text.startswith('itpipe: raised in ')
+    return isinstance(text, str) and text.startswith(RAISED_IN)

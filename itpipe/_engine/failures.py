@@ -99,13 +99,17 @@ class Failures:
         for each in related(error):  # the error is kept, but not what the function worked on
             BaseException.with_traceback(each, without_values(own(each, '__traceback__')))
         if self.meter.records:
-            self.dropped.append(Dropped(ordinal, self.stage, error))
+            self.dropped.append(Dropped(ordinal, self.stage_of(error), error))
         self.meter.dropped += 1
         return SKIPPED
 
     def item(self, error: Exception, key: Key, item: Any) -> Any:
         """The item as `on_error` gets it."""
         return item
+
+    def stage_of(self, error: Exception) -> str:
+        """Where the error was raised."""
+        return self.stage
 
     def _limit(self, allowed: float) -> float:
         return max(1, allowed * max(self.seen, FEWEST)) if 0 < allowed < 1 else allowed

@@ -130,6 +130,17 @@ class ItemFunction:
         """What its own steps look like."""
         return ' | '.join(filter(None, self.names[self.lead :])) or 'parallel_map'
 
+    @property
+    def places(self) -> list[str]:
+        """Where its errors may come from, as these name it: the steps, and sources in which items are looked up."""
+        places = []
+        for call in self.calls:
+            if isinstance(call, Keyed) and call.inner:
+                places += [place for function in call.inner for place in function.places]
+            else:
+                places.append(getattr(call, 'described', '') or self.name(call))
+        return places
+
     def split(self) -> tuple[ItemFunction, ItemFunction]:
         """Two functions: of the steps before its own, and of its own."""
         own = ItemFunction(self.calls[self.lead :], self.names[self.lead :], pass_=self.pass_)

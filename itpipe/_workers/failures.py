@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from itpipe._core.checks import integer, number
 from itpipe._core.keys import Key
+from itpipe._core.notes import raised_in
 from itpipe._engine.failures import Failures, Policy
 from itpipe._engine.functions import ItemFunction
 from itpipe._engine.indexing import LookUpFailed
@@ -115,3 +116,7 @@ class FunctionFailures(Failures):
             return self._first(key, item)
         except Exception:
             return item
+
+    def stage_of(self, error: Exception) -> str:
+        """What failed: this stage, or what workers do before it, such as to look the item up."""
+        return raised_in(error, self._first.places) or self.stage

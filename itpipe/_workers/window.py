@@ -23,6 +23,7 @@ from itpipe._engine.indexing import LookUpFailed
 from itpipe._engine.look_ups import LookUps
 from itpipe._engine.meters import Meter
 from itpipe._engine.waiting import Stop
+from itpipe.errors import WorkerCrashed
 
 from .failures import FunctionFailures
 from .inline import call_inline
@@ -278,7 +279,9 @@ def _result(pool: Pool, task: Task, failures: FunctionFailures | None, look_ups:
         failed = error
     except Exception as error:
         if not noted(error):  # it was not the function that raised it
-            note(error, pool.where, task.key)
+            unclear = isinstance(error, (WorkerCrashed, TimeoutError))  # whether it was in a look-up
+            places = pool.function.split()[0].places if unclear else []
+            note(error, ' or in '.join([*filter(None, places), pool.where]), task.key)
         if failures is None or not task.item_failed:
             raise
         return failures.outcome(error, task.key, task.item)

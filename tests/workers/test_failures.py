@@ -584,3 +584,45 @@ def test_what_an_error_says_of_itself_does_not_matter(kind: type[Exception], whe
     run = iter(range(4) | of(fail, on_error='skip'))
     assert sorted(run) == [0, 1, 3]
     assert [type(each.error) for each in run.dropped] == [kind]
+
+
+class Photos:
+    """A dataset of which one item cannot be read, or kills who reads it."""
+
+    def __init__(self, kills: bool = False):
+        self.kills = kills
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> int:
+        if index == 13:
+            if self.kills:
+                os._exit(3)
+            raise OSError('truncated')
+        return index
+
+
+def _not_17(x: int) -> int:
+    if x == 17:
+        raise ValueError('17')
+    return x
+
+
+@pytest.mark.parametrize('where', [{'threads': 1}, {'processes': 1}])
+def test_what_is_dropped_names_the_source_where_that_failed(where: dict[str, int]) -> None:
+    made = stream(Photos()) | parallel_map(_not_17, on_error='skip', **where)
+    with Infinite(made, batch_size=8) as batch_iter:
+        list(batch_iter)
+        of_source, of_function = sorted(batch_iter.dropped, key=lambda each: each.ordinal)
+    assert (of_source.ordinal, of_source.stage) == (13, 'the source <Photos>')
+    assert (of_function.ordinal, of_function.stage[:21]) == (17, 'parallel_map(_not_17,')
+
+
+@pytest.mark.timeout(LIMIT)
+def test_a_crash_names_all_that_the_worker_did() -> None:
+    made = Infinite(Photos(kills=True), batch_size=8, processes=1)
+    with made as batch_iter, pytest.raises(WorkerCrashed) as caught:
+        list(batch_iter)
+    (text,) = caught.value.__notes__
+    assert text == 'itpipe: raised in the source <Photos> or in apply(combine), items 8 to 15'
