@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from itpipe._core.keys import END
 from itpipe._core.notes import close_after
 from itpipe._core.rng import fresh_seed
-from itpipe._core.show import format_step
 from itpipe._core.steps import AsRun, ItemStep, State, Step
 from itpipe._core.tracebacks import fold_own
 
 from .chain import is_running, item_again
 from .epoch_run import Cursor, EpochRun
+from .left_out import uneven
 from .meters import Shows
-from .order import uneven
 from .pools import Spare
 from .seeds import Seeds
 from .source import Source
@@ -151,14 +150,15 @@ class Epochs:
 
     def _warn_if_uneven(self) -> None:
         """Warn, once, if other ranks, which wait for this one, may have more batches than it had, or fewer."""
-        if self._warned_of_ranks or not self.distributed() or (step := uneven(self.steps)) is None:
+        if self._warned_of_ranks or not self.distributed() or (found := uneven(self.source, self.steps)) is None:
             return
         self._warned_of_ranks = True
+        what, instead = found
         rank, ranks = next(step.share for step in reversed(self.steps) if isinstance(step, Step) and step.share)
         warnings.warn(
-            f'Infinite: rank {rank} of {ranks} has ended its pass; `{format_step(step)}`, behind the place where items'
+            f'Infinite: rank {rank} of {ranks} has ended its pass; `{what}`, behind the place where items'
             ' are dealt, may give other ranks more items or fewer, and what waits for all ranks in each step hangs'
-            " then; write `shard(rank, ranks, even='repeat')` behind it, or let the stream go on by `cycle()`, with"
+            f' then; {instead}, or let the stream go on by `cycle()`, with'
             " `batches_per_epoch`; where no rank waits, give `even='keep'`",
             stacklevel=user_stacklevel(),
         )

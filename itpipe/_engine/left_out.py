@@ -12,10 +12,10 @@ from typing import Any
 from itpipe._core.show import format_step, format_value
 from itpipe._core.steps import ItemStep, Step
 
-from .order import LOOK_UP, fused, goes_by_keys, map_items, planned, takes_indices
+from .order import LOOK_UP, fused, goes_by_keys, last_shard, map_items, planned, running, takes_indices
 from .source import Seeded, Source, may_skip
 
-__all__ = ['check_indices', 'check_left_out', 'leaves_look_up', 'no_indices']
+__all__ = ['check_indices', 'check_left_out', 'leaves_look_up', 'no_indices', 'uneven']
 
 
 def leaves_look_up(source: Source, steps: Sequence[Step | ItemStep]) -> bool:
@@ -82,6 +82,21 @@ def check_indices(source: Source, steps: Sequence[Step | ItemStep]) -> None:
             )
         if own != LOOK_UP:
             before.append(together[own])
+
+
+def uneven(source: Source, steps: Sequence[Step | ItemStep]) -> tuple[str, str] | None:
+    """By what ranks may get different numbers of items where they are to get as many, and the way out; else None."""
+    dealing = last_shard(steps, least=2)
+    if dealing is None or steps[dealing].options[-1] == 'keep':  # type: ignore[union-attr]
+        return None
+    behind = (step for step in steps[dealing + 1 :] if isinstance(step, Step))
+    if (step := next((step for step in behind if step.counted is None), None)) is not None:
+        return format_step(step), "write `shard(rank, ranks, even='repeat')` behind it"
+    together = fused(steps[: dealing + 1])
+    order = running(together)
+    if leaves_look_up(source, [together[index] for index in order[: order.index(len(together) - 1)]]):
+        return repr(source), 'deal behind a stage that needs the items, such as `filter_by`'
+    return None
 
 
 def no_indices(source: Source) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     'LOOK_UP', 'Plan', 'check_alike', 'dealt', 'fused', 'goes_by_keys', 'is_by_count', 'is_functions', 'last_shard',
-    'lets_pass', 'map_items', 'planned', 'running', 'size_together', 'takes_indices', 'uneven',
+    'lets_pass', 'map_items', 'planned', 'running', 'size_together', 'takes_indices',
 ]  # fmt: skip
 
 
@@ -295,12 +295,3 @@ def last_shard(steps: Sequence[Step | ItemStep], least: int = 1) -> int | None:
     """The index of the last step that deals items to ranks, to at least so many."""
     shards = ((n, step.share[1]) for n, step in enumerate(steps) if isinstance(step, Step) and step.share is not None)
     return max((n for n, ranks in shards if ranks >= least), default=None)
-
-
-def uneven(steps: Sequence[Step | ItemStep]) -> Step | None:
-    """The step by which ranks may get different numbers of items where they are to get as many; None if none does."""
-    dealing = last_shard(steps, least=2)
-    if dealing is None or steps[dealing].options[-1] == 'keep':  # type: ignore[union-attr]
-        return None
-    behind = (step for step in steps[dealing + 1 :] if isinstance(step, Step))
-    return next((step for step in behind if step.counted is None), None)

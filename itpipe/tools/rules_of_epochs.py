@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from itpipe._core.show import format_step
 from itpipe._core.steps import Opaque, Step
 from itpipe._engine.branches import Branched
-from itpipe._engine.order import fused, is_by_count, uneven
+from itpipe._engine.left_out import uneven
+from itpipe._engine.order import fused, is_by_count
 from itpipe._engine.source import Seeded
 
 from .examined import Examined, items_in
@@ -97,18 +97,19 @@ def short_last_epochs(examined: Examined) -> Iterator[Finding]:
 
 
 def uneven_ranks(examined: Examined) -> Iterator[Finding]:
-    step = uneven(examined.steps)
+    found = uneven(examined.source, examined.steps)
     running = examined.running
-    if running is None or step is None or _endless(examined.source, examined.steps):
+    if running is None or found is None or _endless(examined.source, examined.steps):
         return
     if running.batches_per_epoch is not None and items_in(examined.source) is None:  # it may have no end
         return
+    what, instead = found
     ranks = next(each.share[1] for each in reversed(examined.steps) if isinstance(each, Step) and each.share)
     yield Finding(
-        'uneven-ranks', format_step(step),
+        'uneven-ranks', what,
         f'Behind the place where items are dealt, it may give {ranks} ranks different numbers of items. If each waits'
         ' for the others in each step, a rank that ends first makes them wait forever.',
-        "Write `shard(rank, ranks, even='repeat')` behind it, or let the stream go on by `cycle()`, with"
+        f'{instead[0].upper()}{instead[1:]}, or let the stream go on by `cycle()`, with'
         " `batches_per_epoch`. Where no rank waits, give `even='keep'`.",
     )  # fmt: skip
 

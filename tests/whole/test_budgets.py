@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from broken import Data
 from naming import named
 from running import through_json
 
@@ -17,6 +18,7 @@ from itpipe import (
     bucket_by,
     check,
     combine_lists,
+    concat,
     cycle,
     exclude,
     filter_by,
@@ -198,6 +200,12 @@ UNEVEN = [
         lambda deal: stream(range(9)) | parallel_map(abs, threads=1, on_error='skip'),
         "parallel_map(abs, threads=1, on_error='skip')",
     ),
+]
+SKIPPING = [
+    lambda deal: stream(Data(), on_error='skip') | shuffle(3) | deal,
+    lambda deal: stream(Data(), on_error='skip') | parallel_map(abs, threads=1) | deal | abs,
+    lambda deal: stream(Data(), on_error='skip') | shuffle(),
+    lambda deal: stream(Data(), on_error='skip') | concat([]),
 ]  # fmt: skip
 EVEN = [
     lambda deal: stream(range(100)) | batch_by(limit=60, cost=length) | deal,
@@ -261,6 +269,25 @@ def test_nothing_is_said_where_all_end_together(made):
         with of_rank(made, (rank, 2)) as batch_iter:
             counts.append(len(list(batch_iter)))
     assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.usefixtures('distributed')
+@pytest.mark.parametrize('made', SKIPPING)
+def test_a_source_that_leaves_items_out_may_give_ranks_different_numbers(made):
+    (finding,) = [each for each in check(of_rank(made)) if each.kind == 'uneven-ranks']
+    assert "on_error='skip'" in finding.stage
+    assert finding.fix.startswith('Deal behind a stage that needs the items, such as `filter_by`, or let the stream go')
+    text = r"Infinite: rank 1 of 2 has ended its pass; `.*on_error='skip'\).*`, behind the place where items are dealt"
+    with of_rank(made) as batch_iter, pytest.warns(UserWarning, match=text):
+        list(batch_iter)
+    counts = []
+    for rank in range(2):
+        with of_rank(made, (rank, 2)) as batch_iter, warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            counts.append(len(list(batch_iter)))
+    assert counts[0] != counts[1]
+    behind = of_rank(lambda deal: stream(Data(), on_error='skip') | shuffle(3) | filter_by(bool) | deal)
+    assert not [each for each in check(behind) if each.kind == 'uneven-ranks']
 
 
 @pytest.mark.parametrize('made', ENDLESS)
