@@ -664,7 +664,6 @@ def _combiner(combiner: Any, kwargs: dict[str, Any]) -> Any:
     try:
         return combiner(**kwargs)
     except TypeError as error:
-        if 'unexpected keyword argument' not in str(error):
+        if not str(error).startswith(f'{combiner.__name__}: there is no '):
             raise
-        hints = ''.join(map(did_you_mean, kwargs))
-        raise TypeError(f'Infinite: {error} (arguments that are not its own go to the combiner){hints}') from None
+        raise TypeError(f'Infinite: {error} (options that are not its own go to the combiner)') from None

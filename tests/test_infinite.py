@@ -787,11 +787,6 @@ def test_a_forked_process_is_told_quickly_and_leaves_the_one_it_comes_from_alone
 # Arguments
 
 
-def unexpected(combiner: str, name: str) -> str:
-    why = '(arguments that are not its own go to the combiner)'
-    return f"Infinite: {combiner}() got an unexpected keyword argument '{name}' {why}"
-
-
 @pytest.mark.parametrize(
     ('arguments', 'error', 'message'),
     [
@@ -832,12 +827,15 @@ def unexpected(combiner: str, name: str) -> str:
         (
             {'batch_size': 2, 'size': 5},
             TypeError,
-            unexpected('combine', 'size'),
+            (
+                'Infinite: combine: there is no `size`: it takes `items`, `missing`, `ragged`, `types` (options that'
+                ' are not its own go to the combiner)'
+            ),
         ),
         (
             {'batch_size': 2, 'combiner': combine_pad, 'batch_per_epoch': 5},
             TypeError,
-            unexpected('combine_pad', 'batch_per_epoch') + ': did you mean `batches_per_epoch`?',
+            'Infinite: there is no `batch_per_epoch`: did you mean `batches_per_epoch`?',
         ),
     ],
 )

@@ -36,23 +36,32 @@ OWN: Final = (
 
 
 def check_options(options: dict[str, Any], combiner: Any) -> None:
-    """Raise TypeError for options of another library or of `parallel_map`, unless the combiner takes them."""
+    """Raise TypeError for options of another library or of `parallel_map`, unless the combiner takes them.
+
+    Also for one that looks like an own option, if the combiner has none that is as close.
+    """
     if not options:
         return
-    from .other_names import INSTEAD, OF_LOADER, OF_PARALLEL_MAP
+    from .other_names import INSTEAD, OF_LOADER, OF_PARALLEL_MAP, RENAMED, UNUSED
 
     found = {}
     for name, value in options.items():
         if name in OF_PARALLEL_MAP:
             found[name] = f'it belongs to `parallel_map(f, processes=2, {name}=…)`, among the transforms'
         elif name in INSTEAD:
-            unused = value is None or (type(value) in (bool, int) and not value)
+            nothing = value is None or (type(value) in (bool, int, str) and not value)
+            unused = value is UNUSED[name] if name in UNUSED else nothing
             found[name] = 'leave it out' if unused else INSTEAD[name]
     with suppress(TypeError, ValueError):  # some builtins have no signature
         parameters = signature(combiner).parameters
         if any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values()):
             return
         found = {name: answer for name, answer in found.items() if name not in parameters}
+        own = RENAMED.get(getattr(combiner, '__name__', ''), {})
+        for name in options:
+            known = name in found or name in parameters or name in own
+            if not known and (meant := did_you_mean(name, parameters)):
+                found[name] = meant.removeprefix(': ')
     if not found:
         return
     page = LOADER_PAGE if OF_LOADER.issuperset(found) else PAGE if INSTEAD.keys() & found else ''
@@ -97,12 +106,12 @@ def check_text(source: object) -> None:
         )
 
 
-def did_you_mean(name: str) -> str:
-    """The end of an error message about an option that may be misspelt."""
+def did_you_mean(name: str, others: Iterable[str] = ()) -> str:
+    """The end of an error message about an option that may be misspelt; empty if one of the others is closer."""
     from difflib import get_close_matches  # takes a while to import
 
-    close = [] if name in OWN else get_close_matches(name, OWN, n=1)
-    return f': did you mean `{close[0]}`?' if close else ''
+    close = [] if name in OWN else get_close_matches(name, {*OWN, *others}, n=1)
+    return f': did you mean `{close[0]}`?' if close and close[0] in OWN else ''
 
 
 def renamed(function: Callable[..., Any], error: TypeError, given: Iterable[str] = ()) -> TypeError | None:

@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = [
     'ELSEWHERE', 'INSTEAD', 'NAMES', 'OF_INFINITE', 'OF_LOADER', 'OF_PARALLEL_MAP', 'OF_STREAM', 'RENAMED', 'STAGES',
-    'WORKERS',
+    'UNUSED', 'WORKERS',
 ]  # fmt: skip
 
 # What other libraries call it: what it is here. Each value continues "here it is …".
@@ -214,7 +214,7 @@ INSTEAD: Final = {
     'drop_remainder': 'give `drop_last`',
     'epochs': _EPOCHS,
     'generator': _RNG,
-    'in_order': 'give `ordered` to `parallel_map`',
+    'in_order': 'put `parallel_map(f, processes=2, ordered=False)` among the transforms',
     'map': _TRANSFORM,
     'multiprocessing_context': (
         'processes are started with the start method that the script has set, and are never forks of this one'
@@ -231,6 +231,9 @@ INSTEAD: Final = {
     'patch_size': _OF_PATCHES,
     'persistent_workers': 'workers always stay for the next epoch: leave it out',
     'pin_memory': 'give `combiner=combine() | to_device(device)` of itpipe.integrations.torch, which pins',
+    'pin_memory_device': (
+        'give `combiner=combine() | to_device(device)` of itpipe.integrations.torch, which pins for its `device`'
+    ),
     'prefetch_factor': 'give `prefetch`, the number of batches that are made ahead',
     'random_state': _RNG,
     'rank': _RANK,
@@ -255,10 +258,14 @@ INSTEAD: Final = {
     'world_size': _RANK,
 }
 
+UNUSED: Final = {'in_order': True}
+"""The values that ask for nothing, where these are others than None, False, 0 and ''."""
+
 # Those of torch's `DataLoader`.
 OF_LOADER: Final = frozenset((
     'batch_sampler', 'collate_fn', 'generator', 'in_order', 'multiprocessing_context', 'num_workers',
-    'persistent_workers', 'pin_memory', 'prefetch_factor', 'sampler', 'shuffle', 'timeout', 'worker_init_fn',
+    'persistent_workers', 'pin_memory', 'pin_memory_device', 'prefetch_factor', 'sampler', 'shuffle', 'timeout',
+    'worker_init_fn',
 ))  # fmt: skip
 
 # Options of `parallel_map` that `Infinite` does not have.

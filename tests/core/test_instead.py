@@ -126,6 +126,26 @@ def test_an_option_of_another_library_is_refused_unless_the_combiner_has_it() ->
         check_options({'rank': 1}, type)  # which has no signature
 
 
+def test_an_option_that_looks_like_an_own_one_is_not_blamed_on_the_combiner() -> None:
+    def combiner(batch: Any, work: bool) -> None: ...
+
+    for each in (list, combine_pad, lambda batch, scale=1: batch):
+        with raises(TypeError, 'Infinite: there is no `worker`: did you mean `workers`?'):
+            check_options({'worker': 2}, each)
+    check_options({'works': 2}, combiner)
+    check_options({'padding_value': 0}, combine_pad)  # which says itself what it is here
+    check_options({'worker': 2}, lambda batch, **options: batch)
+
+
+def test_what_the_loader_does_without_being_asked_is_to_be_left_out() -> None:
+    with raises(TypeError, f'Infinite: there is no `in_order`: leave it out{LOADER_PAGE}'):
+        check_options({'in_order': True}, list)
+    with raises(TypeError, f'Infinite: there is no `in_order`: {INSTEAD["in_order"]}{LOADER_PAGE}'):
+        check_options({'in_order': False}, list)
+    with raises(TypeError, f'Infinite: there is no `pin_memory_device`: leave it out{LOADER_PAGE}'):
+        check_options({'pin_memory_device': ''}, list)
+
+
 @pytest.mark.parametrize('value', [False, None, 0])
 def test_an_option_that_asks_for_nothing_is_to_be_left_out(value: object) -> None:
     with raises(TypeError, f'Infinite: there is no `shuffle`: leave it out{LOADER_PAGE}'):
