@@ -13,7 +13,7 @@ from operator import attrgetter, is_, is_not
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
 
-__all__ = ['Bindings', 'Uses', 'uses_of']
+__all__ = ['MANY', 'Bindings', 'Uses', 'uses_of']
 
 MISSING: Final = object()
 MANY: Final = 64

@@ -12,18 +12,24 @@ from contextlib import suppress
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path, PurePath
 from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, Final
 
 import numpy as np
 
-from .bindings import Bindings, uses_of
+from .bindings import MANY, Bindings, uses_of
 from .show import format_value
 
 __all__ = ['Contents', 'Unknown', 'content_hash']
 
 PLAIN = (int, float, complex, bool, str, bytes, type(None), type(...), np.generic, PurePath, range)
+ATOMS: Final = frozenset([int, float, complex, bool, str, bytes, type(None)])
+DEEPEST: Final = 8
+"""Levels of lists in lists of which the items are hashed together."""
+TOGETHER: Final = 1 << 12
+"""Items that are hashed together."""
 LIBRARIES: Final = frozenset([*sys.stdlib_module_names, 'itpipe'])
 NO_CODE = frozenset([
     '__module__', '__qualname__', '__doc__', '__dict__', '__weakref__', '__annotations__', '__firstlineno__',
@@ -119,6 +125,8 @@ class _Hashing:
         kind = type(value)
         if kind in (list, tuple) and set(map(type, value)) == {str}:
             return (marshal.dumps(list(value), 2),)  # version 2 writes equal strings alike, whichever they are
+        if kind in (list, tuple) and len(value) > MANY and (written := _written(value)) is not None:
+            return written  # there may be millions
         if kind in (list, dict):
             self.bindings.add_elements(value)
         if kind in (list, tuple):
@@ -253,6 +261,37 @@ def _hashed(*parts: Any) -> bytes:
         result.update(b'%d\0' % len(data))
         result.update(data)
     return result.digest()
+
+
+def _is_of_atoms(values: Any) -> bool:
+    """Whether these are numbers and texts, and lists of these, down to a few levels, and not many of them in each."""
+    level: Any = values
+    for _ in range(DEEPEST):  # it may be a part of itself
+        kinds = {*map(type, level)}
+        if kinds <= ATOMS:
+            return True
+        if not kinds <= ATOMS | {list, tuple, dict}:
+            return False
+        lists = [each for each in level if type(each) in (list, tuple)]
+        dicts = [each for each in level if type(each) is dict] if dict in kinds else []
+        if sum(map(len, lists)) + sum(map(len, dicts)) > MANY * len(values):  # a part of many is hashed once elsewhere
+            return False
+        if not {*map(type, chain.from_iterable(dicts))} <= ATOMS:
+            return False
+        level = [*chain.from_iterable(lists), *chain.from_iterable(map(dict.values, dicts))]
+    return False
+
+
+def _written(values: Any) -> list[bytes] | None:
+    """The hashes of so many items together, None if they have to be looked at one by one."""
+    kinds = {*map(type, values)}
+    if len(kinds) == 1 and issubclass(kind := kinds.pop(), PurePath):
+        values = [kind.__name__, *map(str, values)]
+    elif not _is_of_atoms(values):
+        return None
+    return [
+        _hashed(marshal.dumps(list(values[n : n + TOGETHER]), 2)) for n in range(0, len(values), TOGETHER)
+    ]  # version 2 writes equal strings alike, whichever they are
 
 
 def _mapped(array: np.memmap[Any, Any]) -> tuple[Any, ...]:

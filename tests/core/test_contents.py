@@ -15,10 +15,12 @@ import textwrap
 import threading
 from datetime import date
 from functools import partial
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 
+from itpipe._core import contents
 from itpipe._core.contents import Contents, Unknown, content_hash
 from itpipe._workers.pickling import dumps
 
@@ -138,6 +140,50 @@ def test_values_are_told_apart_and_known_again():
     hashes = [content_hash(value()) for value in VALUES]
     assert hashes == [content_hash(value()) for value in VALUES]
     assert len({*hashes}) == len(VALUES)
+
+
+LARGE = {
+    'pairs': lambda: [(str(n), n) for n in range(1000)],
+    'lists': lambda: [[str(n), n] for n in range(1000)],
+    'floats': lambda: [(str(n), float(n)) for n in range(1000)],
+    'another': lambda: [(str(n), n + (n == 998)) for n in range(1000)],
+    'all in one': lambda: [part for n in range(1000) for part in (str(n), n)],
+    'dicts': lambda: [{'text': str(n), 'label': n} for n in range(1000)],
+    'deep': lambda: [{'text': str(n), 'of': [(n, {'n': None})]} for n in range(1000)],
+    'deeper': lambda: [{'text': str(n), 'of': [(n, {'n': ()})]} for n in range(1000)],
+    'paths': lambda: [Path(str(n)) for n in range(1000)],
+    'pure paths': lambda: [PurePosixPath(str(n)) for n in range(1000)],
+    'texts': lambda: [str(n) for n in range(1000)],
+    'with a number of NumPy': lambda: [(str(n), n) for n in range(999)] + [('999', np.int64(999))],
+    'with another one': lambda: [(str(n), n) for n in range(999)] + [('999', np.float64(5e-321))],
+    'with a set': lambda: [(str(n), n) for n in range(999)] + [{'a', 'b', 'c'}],
+    'of itself': lambda: looped(1)[1:] * 100,
+}
+
+
+def test_large_lists_are_told_apart_and_known_again():
+    hashes = [content_hash(value()) for value in LARGE.values()]
+    assert hashes == [content_hash(value()) for value in LARGE.values()]
+    assert len({*hashes}) == len(LARGE)
+
+
+@pytest.mark.parametrize('kind', ['pairs', 'dicts', 'deep', 'paths'])
+def test_a_large_list_is_hashed_as_a_whole(kind, monkeypatch):
+    """There may be millions of items, and it is looked at again in each run."""
+    parts, usual = [], contents._hashed
+    monkeypatch.setattr(contents, '_hashed', lambda *args: parts.append(args) or usual(*args))
+    values = LARGE[kind]()
+    content_hash(values)
+    assert len(parts) < 10
+    values[500] = values[501]
+    assert content_hash(values) != content_hash(LARGE[kind]())
+
+
+def test_what_is_in_all_items_is_hashed_once():
+    """Written with each of them it would be a million times as much."""
+    shared = [*range(100_000)]
+    one, other = ([(str(n), [[part] * 100] * 100) for n in range(1000)] for part in (shared, shared[:-1]))
+    assert content_hash(one) != content_hash(other)
 
 
 def test_tensors_count_by_their_values():
