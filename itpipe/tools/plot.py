@@ -60,8 +60,9 @@ def plot(
     Or it is the path of a file that `trace` has written. Then there is a row for each thread and process, with a color
     for each stage: the last `n` steps of the loop, by default 30.
 
-    At most `n` items are drawn; by default 16 images, 4 volumes or 9 sequences. `plot(before=…, after=…)` draws each
-    item twice, one below the other, or as two lines. Histograms lie over each other.
+    At most `n` items are drawn; by default 16 images, 4 volumes or 9 sequences, and the title says of how many.
+    `plot(before=…, after=…)` draws each item twice, one below the other, or as two lines. Histograms lie over each
+    other.
 
     It needs matplotlib, but not pyplot: nothing opens, and a notebook shows the figure that is returned.
     `figure.savefig('batch.png')` writes a file.
@@ -97,7 +98,8 @@ def plot(
     else:
         versions = {name: fields_of('plot', name, value) for name, value in (('before', before), ('after', after))}
         _check_alike(*versions.values())
-    return drawn(Figure, _Blocks([*versions.values()], tuple(versions), n, slices).made(), title)
+    blocks = _Blocks([*versions.values()], tuple(versions), n, slices)
+    return drawn(Figure, blocks.made(), ', '.join(filter(None, [title, *blocks.left_out()])))
 
 
 def _history(all_stats: list[Any]) -> list[Block]:
@@ -155,10 +157,18 @@ class _Blocks:
             blocks.append(Block('', [('', panels[row : row + 3]) for row in range(0, len(panels), 3)]))
         return blocks
 
-    def _block(self, at: int) -> Block:
+    def left_out(self) -> list[str]:
+        """How many items there are, where not all of them are drawn and `n` does not say so."""
+        items = [(self._items(at), len(self.versions[0][at].values)) for at in self.shown if self.n is None]
+        return list(dict.fromkeys(f'{len(drawn)} of {count}' for drawn, count in items if len(drawn) < count))
+
+    def _items(self, at: int) -> range:
         field = self.versions[0][at]
         most = (MOST if len(self.versions) == 1 else MOST_PAIRS)[field.kind]
-        items = range(min(self.n or most, len(field.values)))
+        return range(min(self.n or most, len(field.values)))
+
+    def _block(self, at: int) -> Block:
+        field, items = self.versions[0][at], self._items(at)
         if field.kind == 'sequence':
             panels: list[tuple[str, Panel]] = [
                 (self._title(item), Lines(tuple(fields[at].values[item] for fields in self.versions), self.labels))

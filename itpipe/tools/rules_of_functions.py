@@ -83,11 +83,14 @@ def global_generators(examined: Examined) -> Iterator[Finding]:
             problem = f'The dataset draws from the global generator of {used} when an item is looked up.'
             fix = (
                 'Let the dataset give the plain item, and draw in a stage behind it: `with_rng(f)` gives `f` an `rng`.'
+                ' Or give its places, `range(len(dataset))`, as the source, and its look-up as a function:'
+                ' `parallel_map(dataset.__getitem__, processes=…, seed_globals=True)`.'
             )
         else:
             problem = f'It draws from, or seeds, the global generator of {used}.'
             fix = 'Let it take the generator of its item: `with_rng(f)` calls `f(item, rng=…)`.'
-            if seen.workers is not None and seen.workers.kind == 'processes':
+            in_processes = seen.workers is not None and seen.workers.kind == 'processes'
+            if in_processes or '.__getitem__' in seen.stage:  # a dataset, which gets no generator
                 fix += ' Or call it in a `parallel_map(…, processes=…, seed_globals=True)` in front of the batches.'
         problem += ' So the items are not reproducible, and processes may draw the same numbers.'
         yield Finding('global-generator', seen.stage, problem, fix)

@@ -1059,3 +1059,26 @@ def test_the_table_shows_one_item():
     """Not two that differ, of which the middle is cut, as if they were one."""
     found = check([np.zeros(n) for n in (3, 4, 5)] | batch_by(3) | combine_pad)
     assert [row['items'] for row in found.table][:2] == ['float64 (3,)', '2 of 3: [float64 (3,), float64 (4,)]']
+
+
+class DrawsAnItem:
+    """A dataset that draws by itself."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return np.random.random()
+
+
+@pytest.mark.parametrize(
+    'made',
+    [
+        lambda data: stream(data, seed=0),
+        lambda data: stream(range(8), seed=0) | data.__getitem__,
+        lambda data: stream(range(8), seed=0) | parallel_map(data.__getitem__, threads=1),
+    ],
+)
+def test_a_dataset_that_draws_by_itself_may_have_its_look_up_seeded(made):
+    (found,) = [each for each in check(made(DrawsAnItem())) if each.kind == 'global-generator']
+    assert 'seed_globals=True' in found.fix

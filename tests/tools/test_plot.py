@@ -33,8 +33,16 @@ def test_images_are_in_a_grid_with_labels_and_masks() -> None:
     figure = plot(batch, title='all')
     assert titles(figure) == [f'label {n}\nname n{n}' for n in range(16)]
     assert images(figure) == [2] * 16
-    assert figure.get_suptitle() == 'all'
+    assert figure.get_suptitle() == 'all, 16 of 20'
     assert images(plot(batch, n=3)) == [2] * 3
+
+
+def test_the_title_says_of_how_many_items_some_are_drawn() -> None:
+    images = RNG.random((32, 9, 9))
+    assert plot(images).get_suptitle() == '16 of 32'
+    assert plot(images, title='all').get_suptitle() == 'all, 16 of 32'
+    assert plot(images[:16]).get_suptitle() == ''
+    assert plot(images, n=4).get_suptitle() == ''
 
 
 def test_a_mask_has_a_color_for_each_class_and_none_for_zero() -> None:
