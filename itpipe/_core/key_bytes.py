@@ -18,11 +18,11 @@ from typing import Any, Final
 import numpy as np
 
 from .key_codes import decode_all, encode_all
-from .keys import Batch, Key, Zipped
+from .keys import Batch, Draw, Key, Zipped
 
 __all__ = ['keys_from', 'keys_to_bytes']
 
-RUN, WIDE, PAIRS, ZIPPED, BATCHES, OTHERS = b'RWPZBO'
+RUN, WIDE, PAIRS, DRAWS, ZIPPED, BATCHES, OTHERS = b'RWPDZBO'
 """How a column is written: consecutive numbers, 8 bytes each, keys that have columns of their own, as JSON."""
 PLANES: Final = 128
 """And from here on, 4 bytes each, of which this number tells which ones are written once."""
@@ -95,9 +95,9 @@ def _column(keys: Sequence[Any], count: int) -> bytes:
 def _columns(keys: Sequence[Any]) -> bytes:
     kinds = set(map(type, keys))
     count = len(keys)
-    if kinds == {tuple}:
+    if kinds in ({tuple}, {Draw}):
         inner, numbers = zip(*keys, strict=True)
-        return b'P' + _column(inner, count) + _column(numbers, count)
+        return (b'P' if kinds == {tuple} else b'D') + _column(inner, count) + _column(numbers, count)
     if kinds == {Zipped} and len(set(map(len, keys))) == 1:
         columns = list(zip(*(key.keys for key in keys), strict=True))
         return b'Z' + COUNT.pack(len(columns)) + b''.join(_column(column, count) for column in columns)
@@ -117,10 +117,11 @@ def _read(data: bytes, at: int, count: int) -> tuple[Sequence[Any], int]:
         return range(first, first + count), at + 8
     if form == WIDE:
         return Struct(f'<{count}Q').unpack_from(data, at), at + 8 * count
-    if form == PAIRS:
+    if form in (PAIRS, DRAWS):
         inner, at = _read(data, at, count)
         numbers, at = _read(data, at, count)
-        return list(zip(inner, numbers, strict=True)), at
+        pairs = zip(inner, numbers, strict=True)
+        return list(pairs if form == PAIRS else map(Draw, pairs)), at
     if form == BATCHES:
         sizes, at = _read(data, at, count)
         keys, at = _read(data, at, sum(sizes))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import chain, islice
 from typing import Any, Final
 
-from .keys import Batch, Key, Zipped, is_count
+from .keys import Batch, Draw, Key, Zipped, is_count
 
 __all__ = ['decode', 'decode_all', 'encode', 'encode_all']
 
@@ -28,6 +28,8 @@ def encode(key: Key) -> Any:
         return {'batch': [encode(part) for part in key]}
     if isinstance(key, Zipped):
         return {'zip': [encode(part) for part in key.keys]}
+    if isinstance(key, Draw):
+        return {'draw': [*key]}
     return [encode(key[0]), key[1]]
 
 
@@ -45,6 +47,10 @@ def decode(code: Any, depth: int = 0) -> Key:
         raise ValueError('not a key: too deep')
     if isinstance(code, list) and len(code) == 2 and is_count(code[1]):
         return decode(code[0], depth + 1), code[1]
+    if isinstance(code, dict) and code.keys() == {'draw'}:
+        draw = _counts(code['draw'])
+        if len(draw) == 2:
+            return Draw(draw)
     form, parts = next(iter(code.items())) if isinstance(code, dict) and len(code) == 1 else (None, None)
     if form in ('batch', 'zip') and isinstance(parts, list) and parts:
         keys = [decode(part, depth + 1) for part in parts]
@@ -61,6 +67,8 @@ def encode_all(keys: Sequence[Any]) -> Any:
     kinds = set(map(type, keys))
     if kinds == {tuple}:
         return {'n': [n for _, n in keys], 'of': encode_all([key for key, _ in keys])}
+    if kinds == {Draw}:
+        return {'draw': [[t for t, _ in keys], [index for _, index in keys]]}
     if kinds == {Zipped} and len(set(map(len, keys))) == 1:
         return {'zip': list(map(encode_all, zip(*(key.keys for key in keys), strict=True)))}
     if kinds == {Batch}:
@@ -91,6 +99,11 @@ def decode_all(code: Any, depth: int = 0) -> list[Any]:
         if sum(runs[1::2]) > MAX_IN_RUNS:
             raise ValueError('not keys: too many')
         return [key for i in range(0, len(runs), 2) for key in range(runs[i], runs[i] + runs[i + 1])]
+    if form == {'draw'}:
+        columns = list(map(_counts, code['draw'])) if isinstance(code['draw'], list) else []
+        if len(columns) != 2 or len(columns[0]) != len(columns[1]):
+            raise ValueError('not keys')
+        return list(map(Draw, zip(*columns, strict=True)))
     if form not in ({'n', 'of'}, {'of', 'sizes'}, {'zip'}):
         raise ValueError('not keys')
     if depth == MAX_DEPTH:

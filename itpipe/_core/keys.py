@@ -5,6 +5,7 @@ A key is one of
 - an ordinal: the index of the item in the source, 0, 1, 2, …;
 - a pair `(key, n)`: the n-th of several items that have the same key: the parts of an item after `flatten`, its
   repetitions after `reuse`, the items of the n-th branch of a `mix`;
+- a `Draw`: the number of a draw, and the index in the data that was drawn;
 - a `Batch` of keys;
 - a `Zipped` key of a tuple of items.
 
@@ -21,6 +22,7 @@ from typing import Any, Final, TypeAlias
 __all__ = [
     'END',
     'Batch',
+    'Draw',
     'Key',
     'Zipped',
     'as_key',
@@ -29,6 +31,7 @@ __all__ = [
     'is_pair',
     'key_hash',
     'keys_of',
+    'numbered',
     'ordinals',
 ]
 
@@ -38,6 +41,15 @@ _MASK: Final = (1 << 64) - 1
 
 class Batch(tuple[Key, ...]):
     """The key of a batch: the keys of its items."""
+
+    __slots__ = ()
+
+
+class Draw(tuple[int, int]):
+    """The key of an item that was drawn with weights which may be replaced: the number of the draw, and the index.
+
+    It is equal to the pair of these, which is what it becomes in JSON, and has the same random bits.
+    """
 
     __slots__ = ()
 
@@ -108,6 +120,21 @@ def keys_of(key: Key | None) -> list[Any]:
     return [] if key is None else list(key) if isinstance(key, Batch) else [key]
 
 
+def numbered(key: Any) -> Any:
+    """The key with the number of each draw in the place of the draw.
+
+    >>> numbered((Draw((38, 7)), 2))
+    (38, 2)
+    """
+    if isinstance(key, Draw):
+        return key[0]
+    if isinstance(key, Batch):
+        return Batch(map(numbered, key))
+    if isinstance(key, Zipped):
+        return Zipped.of(map(numbered, key.keys))
+    return (numbered(key[0]), *key[1:]) if isinstance(key, tuple) and key else key
+
+
 def describe(key: Key) -> str:
     """The key in words, for the note on an error.
 
@@ -115,14 +142,18 @@ def describe(key: Key) -> str:
     ('item 5', 'item 5 (part 2)', 'items 64 to 95', 'items 3, 9, 1')
     >>> describe(Zipped.of([5, 5])), describe(Zipped.of([5, 7]))
     ('item 5', 'item 5 with item 7')
+    >>> describe(Draw((38, 7))), describe((Draw((38, 7)), 2))
+    ('item 38 (index 7)', 'item 38 (index 7) (part 2)')
     """
     if isinstance(key, int):
         return f'item {key}'
     if isinstance(key, Zipped):
         return ' with '.join(dict.fromkeys(map(describe, key.keys)))
+    if isinstance(key, Draw):
+        return f'item {key[0]} (index {key[1]})'
     if not isinstance(key, Batch):
         path = []
-        while isinstance(key, tuple) and not isinstance(key, (Batch, Zipped)):
+        while isinstance(key, tuple) and not isinstance(key, (Batch, Draw, Zipped)):
             path.append(str(key[1]))
             key = key[0]
         return f'{describe(key)} (part {", ".join(reversed(path))})'
@@ -140,7 +171,7 @@ def as_key(value: Any) -> Any:
     >>> as_key([[3, 0], 1]), as_key([[3, 0], [5, 1]]) == Zipped.of([3, 5])
     (((3, 0), 1), True)
     """
-    if isinstance(value, (list, tuple)) and not isinstance(value, (Batch, Zipped)):
+    if isinstance(value, (list, tuple)) and not isinstance(value, (Batch, Draw, Zipped)):
         key = tuple(map(as_key, value))
         zipped = key and all(is_pair(part) and part[1:] == (n,) for n, part in enumerate(key))
         return Zipped(key) if zipped else key

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from itpipe._core.keys import Batch, Key, Zipped, as_key, is_count, is_pair
+from itpipe._core.keys import Batch, Draw, Key, Zipped, as_key, is_count, is_pair, numbered
 from itpipe._core.show import format_value
 from itpipe._core.steps import METER, PASS, STOP, Pair, Stateless
 from itpipe._engine.factories import factory
@@ -95,6 +95,7 @@ def _add(excluded: Excluded, item: Any, name: str) -> None:
         return
     while isinstance(item, Zipped):
         item = item[0][0]
+    item = numbered(item)
     whole, number = item if isinstance(item, tuple) and len(item) == 2 else (None, item)
     _add_number(
         excluded, as_key(whole), number, name, item, 'the number of an item, a range of numbers, or a pair (item, part)'
@@ -155,9 +156,19 @@ def _exclude(
 
 
 def _is_excluded(excluded: Excluded, key: Any) -> bool:
+    if isinstance(key, int):
+        return _is_among(excluded, None, key)
     if isinstance(key, Batch):
         return any(_is_excluded(excluded, part) for part in key)
+    if isinstance(key, Draw) and _is_among(excluded, *key):  # what was its key has become a pair in JSON
+        return True
+    return _is_made_of(excluded, numbered(key)) or _is_made_of(excluded, key)
+
+
+def _is_made_of(excluded: Excluded, key: Any) -> bool:
     while not isinstance(key, int):
+        if isinstance(key, Draw):
+            return _is_among(excluded, None, key[0])
         if _is_among(excluded, key[0], key[1]):
             return True
         key = key[0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from itpipe._core.keys import is_count, is_pair
+from itpipe._core.keys import Draw, is_count, is_pair
 from itpipe._core.rng import BLOCK, Draws
 from itpipe._core.weights import inverse
 from itpipe._engine.indexing import run_begins
@@ -33,8 +33,8 @@ TOGETHER: Final = 16
 class Reweighted(Sampled):
     """A source of random items of a sequence, drawn with weights that may be replaced.
 
-    The key of an item is a pair: the number of the draw, and the index that was drawn. So it can be made again without
-    the weights.
+    The key of an item is a `Draw`: the number of the draw, and the index that was drawn. So it can be made again
+    without the weights.
     """
 
     early, reweight = False, True
@@ -60,12 +60,17 @@ class Reweighted(Sampled):
             if now is not weights:
                 weights, choose = now, inverse(now)
             for index in choose(uniform[offset : offset + end - t]).tolist():
-                yield (t, index), index
+                yield Draw((t, index)), index
                 t += 1
 
     def key_test(self) -> Callable[[Any], bool]:
         size = self.size
-        return lambda key: is_pair(key) and is_count(key[0]) and is_count(key[1]) and key[1] < size
+        return lambda key: (
+            (isinstance(key, Draw) or is_pair(key))  # a pair where it comes from JSON
+            and is_count(key[0])
+            and is_count(key[1])
+            and key[1] < size
+        )
 
     def check_entry(self, entry: Any) -> None:
         if isinstance(entry, dict) and entry.keys() == {'t', 'weights'} and are_changes(entry['weights'], self.size):

@@ -8,7 +8,7 @@ from itertools import groupby
 from statistics import median
 from typing import Any
 
-from itpipe._core.keys import Batch, Zipped, is_pair
+from itpipe._core.keys import Batch, Zipped, is_pair, numbered
 from itpipe._engine.stream import Stream
 from itpipe.stages.exclude import exclude
 
@@ -39,7 +39,7 @@ def leaving_out(training: Training, first: int, end: int, pipeline: Pipeline | N
         numbers: dict[Any, set[int]] = {}
         for step in of_pass:
             for key in _items_in(step.key):
-                whole, number = _part(key)
+                whole, number = _part(numbered(key))
                 numbers.setdefault(whole, set()).add(number)
         items = [
             run if whole is None else f'({whole}, {run})' for whole in numbers for run in _runs(sorted(numbers[whole]))

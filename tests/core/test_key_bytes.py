@@ -8,12 +8,12 @@ from hypothesis import given
 from strategies import examples
 
 from itpipe._core.key_bytes import keys_from, keys_to_bytes
-from itpipe._core.keys import Batch, Zipped
+from itpipe._core.keys import Batch, Draw, Zipped
 
 numbers = st.integers(0, 300) | st.integers(0, 2**32) | st.integers(0, 2**63 - 1)
 several = st.integers(1, 3).flatmap(lambda n: st.tuples(*[numbers] * n))
 items = st.recursive(
-    numbers,
+    numbers | st.tuples(numbers, numbers).map(Draw),
     lambda inner: (
         st.tuples(inner, st.integers(0, 400))
         | st.lists(inner, min_size=1, max_size=3).map(Zipped.of)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from strategies import examples, keys
 
-from itpipe._core.keys import Batch, Zipped, as_key, describe, key_hash, ordinals
+from itpipe._core.keys import Batch, Draw, Zipped, as_key, describe, key_hash, ordinals
 
 
 def kinds(key):
@@ -84,6 +84,7 @@ HASHES = [
     (2**64 - 1, 2**64 - 1),
     ((0, 0), 12017391262430322909),
     ((7, 0), 4796220210430748052),
+    (Draw((7, 0)), 4796220210430748052),
     (((7, 1), 2), 137549698622006740),
 ]
 
@@ -99,6 +100,8 @@ def test_hashes_never_change(key, value):
     [
         (5, 'item 5'),
         ((5, 2), 'item 5 (part 2)'),
+        (Draw((38, 7)), 'item 38 (index 7)'),
+        ((Draw((38, 7)), 2), 'item 38 (index 7) (part 2)'),
         (((5, 2), 0), 'item 5 (part 2, 0)'),
         (Batch((5,)), 'item 5'),
         (Batch((4, 5, 6)), 'items 4 to 6'),

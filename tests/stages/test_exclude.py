@@ -38,7 +38,7 @@ from itpipe import (
     with_rng,
     zip_with,
 )
-from itpipe._core.keys import ordinals
+from itpipe._core.keys import as_key, ordinals
 from itpipe._engine.chain import Chain
 from itpipe._engine.seeds import Seeds
 
@@ -135,6 +135,27 @@ def test_the_keys_of_a_batch_leave_it_out():
             keys = batch_iter.item_keys
         with Infinite(made, exclude(*keys), batch_size=2, combiner=list, seed=0) as batch_iter:
             assert list(batch_iter) == batches[1:]
+
+
+def test_the_number_of_a_draw_with_weights_that_may_be_replaced_is_that_of_the_item():
+    draws = sample([[5, 0], [6, 1], [7, 2]], reweight=True, seed=0) | take(6)
+    every = [x for n, parts in enumerate(draws) for x in ((n, 0, parts[0]), (n, 1, parts[1]))]
+    for n in range(6):
+        parts = draws | flatten
+        assert list(parts | exclude((n, 0))) == [x for at, part, x in every if (at, part) != (n, 0)]
+        assert list(parts | exclude(n)) == [x for at, _, x in every if at != n]
+    mixed = mix(sample([5, 6, 7], reweight=True, seed=0) | take(6), range(3), seed=1)
+    run = iter(mixed)
+    keys = [run.item_keys[0] for _ in run]
+    for n, key in enumerate(keys):
+        rest = [x for at, x in enumerate(mixed) if at != n]
+        number = key[0] if isinstance(key[0], int) else key[0][0]
+        for one in (key, through_json(key), (number, key[1])):
+            assert list(mixed | exclude(as_key(one))) == rest
+    run = iter(draws | shuffle(3) | flatten)
+    next(run)
+    rest = (draws | shuffle(3) | flatten | exclude(4)).resume(through_json(run.state_dict()), strict=False)
+    assert list(rest) == [x for x, key in ((x, run.item_keys[0]) for x in run) if ordinals(key) != [4]]
 
 
 def test_all_others_keep_their_numbers_and_their_randomness():

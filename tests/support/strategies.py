@@ -48,11 +48,11 @@ from restless import Restless
 from running import AtOnce, Lazily
 
 from itpipe import balanced
-from itpipe._core.keys import Batch, Zipped
+from itpipe._core.keys import Batch, Draw, Zipped
 from itpipe._workers.inline import InlinePolicy
 
 keys = st.recursive(
-    st.integers(0, 2**40),
+    st.integers(0, 2**40) | st.tuples(st.integers(0, 2**40), st.integers(0, 2**20)).map(Draw),
     lambda inner: (
         st.tuples(inner, st.integers(0, 2**20))
         | st.lists(inner, min_size=1, max_size=4).map(Batch)
