@@ -266,7 +266,7 @@ class Infinite(Generic[B]):
         """
         if self.batches_per_epoch is not None:
             return self.batches_per_epoch
-        otherwise = '; `batches_per_epoch` would be it'
+        otherwise = '; give `batches_per_epoch`, which is then the length'
         return count_items('Infinite', self._epochs.source, self._epochs.steps, otherwise)
 
     def __bool__(self) -> bool:

@@ -138,7 +138,7 @@ def test_without_batches_per_epoch_len_is_that_of_a_pass(infinite: Any) -> None:
     with raises(
         TypeError,
         'Infinite: there is no len(), as <range_iterator> does not say how many items it has;'
-        ' `batches_per_epoch` would be it',
+        ' give `batches_per_epoch`, which is then the length',
     ):
         len(endless)
     assert list(endless) == [0, 1, 2]  # which asks for a len(), too

@@ -19,6 +19,7 @@ __all__ = [
     'check_transform',
     'did_you_mean',
     'no_attribute',
+    'no_attribute_of_images',
     'no_name',
     'option_of_workers',
     'renamed',
@@ -191,6 +192,15 @@ def no_attribute(owner: Any, name: str) -> Any:
     if not answer or hasattr(type(owner), name):  # a property whose own code raised AttributeError raises it again
         return object.__getattribute__(owner, name)
     raise AttributeError(f'{kind!r} object has no attribute {name!r}: here it {answer}{PAGE}', name=name)
+
+
+def no_attribute_of_images(owner: Any, name: str) -> Any:
+    """For `__getattr__` of a folder of images: raises AttributeError, with what torchvision's attribute is here."""
+    from .other_names import OF_IMAGES
+
+    if name not in OF_IMAGES:
+        return object.__getattribute__(owner, name)
+    raise AttributeError(f'images: there is no attribute `{name}`: here it is {OF_IMAGES[name]}{PAGE}', name=name)
 
 
 def no_name(module: str, name: str) -> AttributeError | ImportError:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
-    'ELSEWHERE', 'INSTEAD', 'NAMES', 'OF_INFINITE', 'OF_LOADER', 'OF_PARALLEL_MAP', 'OF_STREAM', 'RENAMED', 'STAGES',
-    'UNUSED', 'WORKERS',
+    'ELSEWHERE', 'INSTEAD', 'NAMES', 'OF_IMAGES', 'OF_INFINITE', 'OF_LOADER', 'OF_PARALLEL_MAP', 'OF_STREAM', 'RENAMED',
+    'STAGES', 'UNUSED', 'WORKERS',
 ]  # fmt: skip
 
 # What other libraries call it: what it is here. Each value continues "here it is …".
@@ -118,6 +118,12 @@ OF_STREAM: Final = {
     'set_epoch': 'is not needed: an `Infinite` shuffles and augments each pass over the source anew',
     'state_dict': 'is that of a run, `run = iter(stream)`, or of an `Infinite`',
 }
+OF_IMAGES: Final = {
+    'class_to_idx': '`classes`, in which the label is the place of the name',
+    'imgs': '`paths`, and `labels`',
+    'samples': '`paths`, and `labels`',
+    'targets': '`labels`',
+}
 
 # Options of functions of this library, by the names that they have elsewhere.
 _N = dict.fromkeys(('buffer_size', 'count', 'num', 'num_epochs', 'size', 'times'), '`n`')
@@ -146,6 +152,12 @@ RENAMED: Final = {
     },
     'cycle': _N,
     'grid_patches': {'patch_size': '`size`', 'stride': '`overlap`, the size without the stride'},
+    'images': {
+        'loader': 'a function of your own, of the `paths`',
+        'root': '`folder`',
+        'target_transform': 'a stage behind it, such as `map_at(1, f)`',
+        'transform': 'a stage behind it, such as `map_at(0, f)`',
+    },
     'interleave': {
         'block_length': '`block`',
         'cycle_length': '`cycle`',

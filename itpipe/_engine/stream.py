@@ -507,6 +507,8 @@ def as_stage(other: Any, where: str = 'what stands right of `|`') -> Stage[Any, 
     if isinstance(other, Stream) or not callable(other):
         streams = 'a Stream: `concat`, `zip_with` and `mix` put streams together'
         got = streams if isinstance(other, Stream) else type(other).__name__
+        if hasattr(type(other), '__getitem__') and not isinstance(other, (list, tuple, str, bytes, dict, Stream)):
+            got += ': to look items up in it, write `dataset.__getitem__`'
         raise TypeError(f'{where} must be a stage or a function of one item, got {got}')
     not_async(where, other, generators=True)
     return itemwise('apply', other, args=(other,))

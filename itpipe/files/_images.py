@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from itpipe._core.checks import one_of, truth
+from itpipe._core.instead import no_attribute_of_images, renames
 from itpipe._core.show import format_call, format_value
 
 from ._opening import needed, reading
@@ -23,6 +24,7 @@ DEEP = frozenset(['I', 'F', 'I;16', 'I;16B', 'I;16L', 'I;16N'])
 MODES = ('RGB', 'L', 'RGBA')
 
 
+@renames
 def images(
     folder: str | PathLike[str], *, labels: bool = True, mode: str = 'RGB', classes: Iterable[str] | None = None
 ) -> Any:
@@ -89,6 +91,9 @@ class _Images(Sequence[Any]):
                     f'images: `classes` must have all folders within {folder!r}, got none for {unknown[0]!r}'
                 )
             self.labels = np.array([numbers[parts[0]] for parts in inside])
+
+    def __getattr__(self, name: str) -> Any:
+        return no_attribute_of_images(self, name)
 
     def __len__(self) -> int:
         return len(self.paths)

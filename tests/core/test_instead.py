@@ -107,7 +107,7 @@ def test_no_name_is_one_of_its_own() -> None:
 
 @pytest.mark.parametrize('function', RENAMED)
 def test_the_names_of_options_are_those_of_the_function(function: str) -> None:
-    home = itpipe if hasattr(itpipe, function) else itpipe.image
+    home = next(home for home in (itpipe, itpipe.image, itpipe.files) if hasattr(home, function))
     parameters = signature(getattr(home, function)).parameters
     assert not set(RENAMED[function]) & set(parameters)
     for answer in RENAMED[function].values():

@@ -128,6 +128,9 @@ def test_infinite_has_the_length_of_one_pass(options):
 
 def test_infinite_without_end():
     assert len(Infinite(sample([1]), batch_size=1, batches_per_epoch=3)) == 3
-    message = 'Infinite: there is no len(), as `sample` gives items without end; `batches_per_epoch` would be it'
+    message = (
+        'Infinite: there is no len(), as `sample` gives items without end; give `batches_per_epoch`, which is then the'
+        ' length'
+    )
     with pytest.raises(TypeError, match=f'^{re.escape(message)}$'):
         len(Infinite(sample([1]), batch_size=1))

@@ -160,6 +160,16 @@ def test_what_is_neither_stage_nor_function_is_refused(right):
         assert str(caught.value) == f'what stands right of `|` must be a stage or a function of one item, got {got}'
 
 
+def test_of_a_dataset_the_look_up_stands_right():
+    class Photos:
+        def __getitem__(self, index): ...
+
+    rule = 'what stands right of `|` must be a stage or a function of one item'
+    with pytest.raises(TypeError) as caught:
+        stream([1]) | Photos()
+    assert str(caught.value) == f'{rule}, got Photos: to look items up in it, write `dataset.__getitem__`'
+
+
 def test_a_stream_does_not_stand_right():
     with pytest.raises(
         TypeError, match='must be a stage or a function of one item, got a Stream: `concat`, `zip_with` and `mix` put'

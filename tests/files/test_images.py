@@ -1,5 +1,7 @@
 """Images in folders."""
 
+import pickle
+
 import numpy as np
 import pytest
 from data_files import images_of
@@ -99,3 +101,24 @@ def test_what_is_refused(tmp_path):
     message = f"images: 'alone.png' is in no folder within '{tmp_path}', which would be its label; give `labels=False`"
     with raises(ValueError, message):
         images(str(tmp_path))
+
+
+def test_what_torchvision_has_is_answered_with_what_it_is_here(tmp_path):
+    folder = images_of(tmp_path, {'cats': 1})
+    page = '; the page "Coming from other libraries" has more'
+    with raises(
+        TypeError, f'images: there is no `transform`: here it is a stage behind it, such as `map_at(0, f)`{page}'
+    ):
+        images(folder, transform=abs)
+    with raises(TypeError, 'images: there is no `classe`: did you mean `classes`?'):
+        images(folder, classe=['cats'])
+    dataset = images(folder)
+    for name, here in (
+        ('targets', '`labels`'),
+        ('samples', '`paths`, and `labels`'),
+        ('class_to_idx', '`classes`, in which the label is the place of the name'),
+    ):
+        with raises(AttributeError, f'images: there is no attribute `{name}`: here it is {here}{page}'):
+            getattr(dataset, name)
+    assert not hasattr(dataset, 'others')
+    assert pickle.loads(pickle.dumps(dataset)).paths == dataset.paths
