@@ -31,6 +31,8 @@ DEEPEST: Final = 8
 TOGETHER: Final = 1 << 12
 """Items that are hashed together."""
 LIBRARIES: Final = frozenset([*sys.stdlib_module_names, 'itpipe'])
+MOST_NAMES: Final = 1000
+"""Parts of which it is known by name whether they have changed."""
 NO_CODE = frozenset([
     '__module__', '__qualname__', '__doc__', '__dict__', '__weakref__', '__annotations__', '__firstlineno__',
     '__static_attributes__', '__parameters__', '__orig_bases__', '__abstractmethods__', '_abc_impl',
@@ -86,7 +88,14 @@ class Contents:
         """Whether there is no code among it, so that it is the same in any process that gets the values."""
         self.changed: Callable[[], str | None] = hashing.bindings.changes()
         """Whether something was bound anew; its name, or None. It takes microseconds, and sees no other changes."""
+        self.named = hashing.named
+        """The hashes of parts that have a name, the inner ones first."""
         self._kept = hashing.unknown  # their identities could become those of others
+
+    def differs(self, before: Contents) -> str | None:
+        """The name of a part that is not as it was before, if one has a name."""
+        pairs = ((name, before.named.get(name, found), found) for name, found in self.named.items())
+        return next((name for name, was, found in pairs if was != found), None)
 
 
 class _Hashing:
@@ -97,6 +106,7 @@ class _Hashing:
         self.bindings = Bindings()
         self.plain = True
         self.unknown: list[Any] = []
+        self.named: dict[str, bytes] = {}
         self.done: dict[int, tuple[bytes, Any]] = {}
         """The hashes of values, by id; the values with them, or their ids could become those of others."""
         self.within: list[int] = []
@@ -119,6 +129,11 @@ class _Hashing:
             finally:
                 self.within.pop()
         return self.done[id(value)][0]
+
+    def name(self, name: str, value: Any) -> None:
+        """So it is called where it has changed."""
+        if len(self.named) < MOST_NAMES and name not in self.named and not isinstance(value, ModuleType):
+            self.named[name] = self.of(value)
 
     def parts(self, value: Any) -> Iterable[Any]:
         """What the value is made of: bytes and words."""
@@ -184,6 +199,9 @@ class _Hashing:
             (self.bindings.leave_out if installed else self.bindings.add_attributes)(rest[0])
         for part in rest:
             yield self.of(list(part) if isinstance(part, Iterator) else part)
+        if rest and type(rest[0]) is dict and len(self.named) < MOST_NAMES:
+            for name, part in rest[0].items():
+                self.name(f'the attribute `{name}` of `{type(value).__qualname__}`', part)
 
     def function(self, function: FunctionType) -> Iterator[Any]:
         self.plain = False
@@ -193,9 +211,12 @@ class _Hashing:
         uses = uses_of(function.__code__)
         self.bindings.add_function(function, uses)
         yield from map(self.of, (function.__code__, function.__defaults__, function.__kwdefaults__))
-        for cell in function.__closure__ or ():
+        self.name(f'the code of `{function.__qualname__}`', function.__code__)
+        self.name(f'a default of `{function.__qualname__}`', (function.__defaults__, function.__kwdefaults__))
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             try:
                 yield self.of(cell.cell_contents)
+                self.name(f'`{name}` of `{function.__qualname__}`', cell.cell_contents)
             except ValueError:
                 yield 'empty'
         if wrapped := getattr(function, '__wrapped__', None):
@@ -204,6 +225,7 @@ class _Hashing:
         for name in uses.names:
             if name in function.__globals__ and name not in self.own:
                 yield from (name, *self.used(function.__globals__[name], uses.all_names))
+                self.name(f'the global `{name}`', function.__globals__[name])
         for name in uses.imports:
             if name and not _is_installed(name):
                 with suppress(Exception):  # it may be there on other systems only
@@ -220,6 +242,7 @@ class _Hashing:
                 if name in vars(value):
                     part = vars(value)[name]
                     yield from (name, *self.used(part, names)) if part is not value else ()
+                    self.name(f'`{value.__name__}.{name}`', part)
         else:
             yield self.of(value)
 
@@ -244,6 +267,7 @@ class _Hashing:
                 yield name
             else:
                 yield from (name, self.of(value))
+                self.name(f'`{name}` of the class `{kind.__qualname__}`', value)
 
     def array(self, array: np.ndarray[Any, Any]) -> Iterator[Any]:
         yield from (array.dtype.str, str(array.dtype), array.shape)

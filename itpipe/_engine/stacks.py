@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from types import FrameType
 from typing import Any, TypeAlias
 
-__all__ = ['Stack', 'format_stack', 'format_worker', 'stack_of', 'stack_of_coroutine', 'user_stacklevel']
+__all__ = ['Stack', 'format_stack', 'format_worker', 'stack_of', 'stack_of_coroutine', 'user_place', 'user_stacklevel']
 
 Stack: TypeAlias = 'list[tuple[str, int, str]]'
 """File, line and function of each frame, the innermost one last. The source lines are read when it is formatted."""
@@ -28,10 +29,27 @@ MAX_FRAMES = 32
 
 def user_stacklevel() -> int:
     """The `stacklevel` for the caller's `warnings.warn` that points to the first function outside of itpipe."""
-    frame, level = sys._getframe(1), 1
+    return _user_frame(sys._getframe(1))[1]
+
+
+def user_place() -> dict[str, Any]:
+    """What `warnings.warn_explicit` takes to point there later, also from another thread."""
+    frame, _ = _user_frame(sys._getframe(1))
+    names = frame.f_globals
+    return {
+        'filename': frame.f_code.co_filename,
+        'lineno': frame.f_lineno,
+        'module': names.get('__name__'),
+        'registry': names.setdefault('__warningregistry__', {}),
+    }
+
+
+def _user_frame(frame: FrameType) -> tuple[FrameType, int]:
+    """The first one outside of itpipe, and how many there are up to it."""
+    level = 1
     while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
         frame, level = frame.f_back, level + 1
-    return level
+    return frame, level
 
 
 def format_worker(who: str, stack: Stack) -> str:

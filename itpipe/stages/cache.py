@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from copy import copy
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from warnings import warn
+from warnings import warn, warn_explicit
 
 from itpipe._core.contents import Contents, Unknown, content_hash
 from itpipe._core.show import format_step, format_value, same
@@ -22,7 +22,7 @@ from itpipe._engine.indexing import Watchful, length
 from itpipe._engine.iterables import Items
 from itpipe._engine.source import MadeOf, Seeded
 from itpipe._engine.source_states import has_epochs, has_states
-from itpipe._engine.stacks import user_stacklevel
+from itpipe._engine.stacks import user_place, user_stacklevel
 from itpipe._engine.stream import Stage, Stream
 
 from .stores import MISSING, Folder, Memory
@@ -179,6 +179,8 @@ class CachedData(Watchful):
         self._plain: Contents | None = None
         """Of data without code, as they were when the run began."""
         self._changes = 0
+        self._place: dict[str, Any] | None = None
+        """Where the user's code has begun the run."""
 
     def __len__(self) -> int:
         return length(self.data) or 0
@@ -212,7 +214,7 @@ class CachedData(Watchful):
     def run_begins(self, pass_: int) -> None:
         """Look at everything again before its first item, not only at names."""
         if pass_ == 0:
-            self._looked, self._plain = False, None
+            self._looked, self._plain, self._place = False, None, user_place()
 
     def now(self) -> _Now:
         """What there is now: names that stand for something else are seen, and when a run begins everything."""
@@ -226,10 +228,9 @@ class CachedData(Watchful):
                     self._looked = True
                     self._changes += name is not None
                     if self._changes == UNSTEADY:
-                        warn(
+                        self._warn(
                             f'cache: items are not kept, as {name} changes while they are made: let the functions not'
-                            ' change it, or give a `key`',
-                            stacklevel=user_stacklevel(),
+                            ' change it, or give a `key`'
                         )
         return now
 
@@ -259,13 +260,27 @@ class CachedData(Watchful):
         name = content_hash(data_hash, functions.hash)
         if known is not None and known.name == name:
             return _Now(name, known.store, data, functions)
-        if steady:
-            warn(
-                'cache: what the data or the functions hold has changed since the last run, so all items are made'
-                ' anew; if it changes by itself, leave it out in `__getstate__`, or give a `key`',
-                stacklevel=user_stacklevel(),
+        if known is not None and steady:
+            pairs = (('the data', data, known.data), ('what a function holds', functions, known.functions))
+            differ = (
+                now.differs(then) or what
+                for what, now, then in pairs
+                if now is not None and then is not None and now.hash != then.hash
+            )
+            what = next(differ, 'the data')
+            way = 'leave it out in `__getstate__`' if 'attribute' in what else 'let no function change it'
+            self._warn(
+                f'cache: {what} has changed since the last run, so all items are made anew; if that is no edit, {way},'
+                ' or give a `key`'
             )
         return self._opened(name, data, functions)
+
+    def _warn(self, message: str) -> None:
+        """Where the run has begun, as this thread may be one of itpipe's."""
+        if self._place is None:
+            warn(message, stacklevel=user_stacklevel())
+        else:
+            warn_explicit(message, UserWarning, **self._place)
 
     def _opened(self, name: str, *contents: Contents | None) -> _Now:
         if self.where == 'memory':

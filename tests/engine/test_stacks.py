@@ -4,6 +4,7 @@ import threading
 import types
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,6 +15,7 @@ from itpipe._engine.stacks import (
     format_worker,
     stack_of,
     stack_of_coroutine,
+    user_place,
     user_stacklevel,
 )
 
@@ -48,6 +50,13 @@ def test_a_warning_points_to_the_first_function_that_is_not_itpipes() -> None:
     with pytest.warns(UserWarning, match='here') as caught:
         warnings.warn('here', stacklevel=user_stacklevel())
     assert caught[0].filename == __file__
+
+
+def test_a_warning_points_there_also_from_another_thread() -> None:
+    place = user_place()
+    with pytest.warns(UserWarning, match='here') as caught, ThreadPoolExecutor(1) as executor:
+        executor.submit(lambda: warnings.warn_explicit('here', UserWarning, **place)).result()
+    assert (caught[0].filename, caught[0].lineno) == (__file__, place['lineno'])
 
 
 def test_the_stack_of_a_coroutine_goes_down_to_what_it_waits_for() -> None:

@@ -511,8 +511,53 @@ def test_what_data_hold_is_looked_at_in_the_next_run(tmp_path):
     kept = stream(paths) | cache(tmp_path)
     assert list(kept) == paths
     paths[5] = 'another'
-    with pytest.warns(UserWarning, match='^cache: what the data or the functions hold has changed since the last run'):
+    with pytest.warns(
+        UserWarning, match='^cache: the data has changed since the last run, so all items are made anew; '
+    ):
         assert list(kept) == paths
+
+
+HOLDERS = {
+    'a global': ('calls = []\ndef load(x):\n calls.append(x)\n return x', 'the global `calls`'),
+    'a global of a helper': (
+        'calls = []\ndef helper(x):\n calls.append(x)\ndef load(x):\n helper(x)\n return x',
+        'the global `calls`',
+    ),
+    'a closure': (
+        'def outer():\n calls = []\n def load(x):\n  calls.append(x)\n  return x\n return load\nload = outer()',
+        '`calls` of `outer.<locals>.load`',
+    ),
+    'a default': ('def load(x, calls=[]):\n calls.append(x)\n return x', 'a default of `load`'),
+    'an attribute': (
+        'class Load:\n def __init__(self): self.n = 0\n def __call__(self, x): self.n += 1; return x\nload = Load()',
+        'the attribute `n` of `Load`',
+    ),
+    'a class': (
+        'class Load:\n calls = []\n def __call__(self, x):\n  self.calls.append(x)\n  return x\nload = Load()',
+        '`calls` of the class `Load`',
+    ),
+}
+
+
+@pytest.mark.parametrize('restart', [True, False], ids=['Infinite', 'stream'])
+@pytest.mark.parametrize('holder', HOLDERS)
+def test_what_functions_change_is_named_where_the_run_begins(holder, restart):
+    source, what = HOLDERS[holder]
+    exec(source, names := {'__name__': '__main__'})
+    kept = stream([1, 2, 3]) | names['load'] | cache('memory')
+    run = Infinite(kept, batch_size=3, restart=True) if restart else kept
+    assert len(list(run))
+    way = 'leave it out in `__getstate__`' if holder == 'an attribute' else 'let no function change it'
+    with pytest.warns(UserWarning, match='^cache: ') as caught:
+        assert len(list(run))
+    if restart:
+        run.close()
+    (warning,) = caught
+    assert str(warning.message) == (
+        f'cache: {what} has changed since the last run, so all items are made anew; if that is no edit, {way}, or give'
+        ' a `key`'
+    )
+    assert warning.filename == __file__
 
 
 def test_a_process_goes_by_the_module_that_it_imports(tmp_path):
