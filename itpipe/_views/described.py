@@ -24,6 +24,13 @@ def described(value: Any, depth: int = DEPTH, values: bool = True) -> str:
     >>> described([{'image': np.zeros((8, 8), 'u1'), 'boxes': [[1, 2, 3, 4]] * 9}] * 32)
     "32 × {'image': uint8 (8, 8), 'boxes': 9 × [1, 2, 3, 4]}"
     """
+    try:
+        return _described(value, depth, values)
+    except Exception:  # attributes of user classes may raise anything
+        return type(value).__name__
+
+
+def _described(value: Any, depth: int, values: bool) -> str:
     kind = type(value)
     if hasattr(value, 'shape') and hasattr(value, 'dtype') and not isinstance(value, type):
         return _array(value, values)

@@ -38,8 +38,9 @@ def random_patches(
     `item` is an image, or a tuple, list or dict with images of the same shape, such as a volume and its mask; all of
     them are cut at the same place. An image is anything with a shape that gives arrays when it is sliced: also arrays
     of zarr and h5py, memory maps and `dataobj` of nibabel, of which only the patch is read. `size` is for the last
-    axes: `(64, 64)` cuts a patch of shape (3, 64, 64) from an image of shape (3, H, W). Elements with fewer axes, such
-    as labels, stay as they are. The patches are copies: arrays, and tensors of torch where the image is one.
+    axes: `(64, 64)` cuts a patch of shape (3, 64, 64) from an image of shape (3, H, W). An int is for images of one
+    axis. Elements with fewer axes, such as labels, stay as they are. The patches are copies: arrays, and tensors of
+    torch where the image is one.
 
     Without `centers`, all places are equally likely. `centers` may be an array of shape (n, number of axes) with the
     centers to choose from, or an array as large as the image with a weight for each center: a mask, for patches of the
@@ -47,8 +48,8 @@ def random_patches(
     into it. A `share` of the patches, from 0 to 1, is chosen by `centers`, and the others anywhere; so are all if there
     is no center to choose.
 
-    Raises ValueError if an image is smaller than `size`, if images differ in shape, and for weights that are negative
-    or not finite. Raises TypeError if there is no image in the item.
+    Raises ValueError if an image is smaller than `size`, if images differ in shape, for an int and images of several
+    axes, and for weights that are negative or not finite. Raises TypeError if there is no image in the item.
 
     >>> image = np.arange(36).reshape(6, 6)
     >>> random_patches((image, 'a label'), (2, 2), rng=np.random.default_rng(0))
@@ -63,7 +64,7 @@ def random_patches(
     sizes = _sizes(where, size)
     integer(where, 'count', count, least=0)
     number(where, 'share', share, least=0, most=1)
-    shape = _shape(where, item, sizes)
+    shape = _shape(where, item, size)
     last = [length - part for length, part in zip(shape, sizes, strict=True)]
     choose = None if centers is None else _chooser(where, centers(item) if callable(centers) else centers, shape)
     result = []
@@ -93,7 +94,7 @@ def grid_patches(item: Any, size: Ints, overlap: Ints = 0) -> list[Any]:
     See also: `join_patches`, `random_patches`.
     """
     sizes = _sizes('grid_patches', size)
-    shape = _shape('grid_patches', item, sizes)
+    shape = _shape('grid_patches', item, size)
     return [_cut(item, starts, sizes) for starts in _grid('grid_patches', shape, sizes, overlap)]
 
 
@@ -180,6 +181,8 @@ def _sizes(where: str, size: Ints, name: str = 'size') -> list[int]:
 
 
 def _is_image(value: Any, axes: int) -> bool:
+    if isinstance(value, Mapping):  # one of TorchIO has a shape, and is not sliced as its array is
+        return False
     return len(getattr(value, 'shape', ())) >= axes and hasattr(type(value), '__getitem__')
 
 
@@ -187,12 +190,22 @@ def _elements(item: Any) -> Sequence[Any]:
     return [*item.values()] if isinstance(item, Mapping) else item if isinstance(item, (tuple, list)) else [item]
 
 
-def _shape(where: str, item: Any, sizes: list[int]) -> list[int]:
+def _shape(where: str, item: Any, size: Ints) -> list[int]:
     """The shape of the images in the item along the axes of the patches."""
+    sizes = _sizes(where, size)
     axes = len(sizes)
-    shapes = [tuple(map(int, element.shape[-axes:])) for element in _elements(item) if _is_image(element, axes)]
+    whole = [tuple(map(int, element.shape)) for element in _elements(item) if _is_image(element, axes)]
+    shapes = [shape[-axes:] for shape in whole]
     if not shapes:
-        raise TypeError(f'{where}: the item must have an image of at least {axes} axes, got {format_value(item)}')
+        raise TypeError(
+            f'{where}: the item must have an image of at least {axes} axes, got {format_value(item)}{_hint(item)}'
+        )
+    if np.ndim(size) == 0 and (several := next((shape for shape in whole if len(shape) > 1), None)):
+        such = tuple(sizes * min(len(several), 3))
+        raise ValueError(
+            f'{where}: `size` must have a length for each axis of the patch, such as {such}, for an image of shape'
+            f' {several}, got {sizes[0]}'
+        )
     if len({*shapes}) > 1:
         raise ValueError(f'{where}: the images of an item must have one shape, got {shapes}')
     if any(length < part for length, part in zip(shapes[0], sizes, strict=True)):
@@ -200,6 +213,13 @@ def _shape(where: str, item: Any, sizes: list[int]) -> list[int]:
             f'{where}: `size` must be at most the shape of the image, {shapes[0]}, got {sizes}; `pad_to_shape` first'
         )
     return list(shapes[0])
+
+
+def _hint(item: Any) -> str:
+    for element in (item, *_elements(item)):
+        if isinstance(element, Mapping) and hasattr(type(element), 'data'):
+            return f'; give it the `data` of the {type(element).__name__}'
+    return ''
 
 
 def _cut(item: Any, starts: Sequence[int], sizes: Sequence[int]) -> Any:

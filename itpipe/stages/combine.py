@@ -59,7 +59,8 @@ def combine(
     """A batch with the structure of one item, in which the items' arrays are stacked on a new first axis.
 
     Items are tuples, lists, namedtuples, dicts, dataclasses or classes of attrs, nested to any depth, or bare values.
-    All items have the same structure. Subclasses keep their type, except tuples of native code. A dict keeps the order
+    All items have the same structure. Subclasses keep their type, except tuples of native code, and dicts with a shape,
+    such as TorchIO's images. A dict keeps the order
     of the first item's keys. Namedtuples with the same name and fields are of the same type. A batch of a dataclass is
     of that dataclass; it is made without `__init__` and `__post_init__`, and has nothing but its fields. Lists are
     structure, too: lists of three numbers become a list of three arrays. If you want one array with a row for each

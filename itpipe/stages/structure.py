@@ -132,7 +132,7 @@ def _walk_names(
         if part.keys() != parts[0].keys():
             refuse(path, parts, i, lambda part: f'{what} {list(part)}')
     found = {name: walk([part[name] for part in parts], leaf, (*path, name), types, missing) for name in parts[0]}
-    if isinstance(first, dict):
+    if isinstance(first, dict) and not _is_of_one_item(type(first)):
         result: Any = copy.copy(first)
         for key, value in found.items():  # not by `update`, which some classes refuse
             result[key] = value
@@ -140,6 +140,11 @@ def _walk_names(
     if isinstance(first, Mapping):
         return found
     return with_fields(type(first), found)
+
+
+def _is_of_one_item(kind: type) -> bool:
+    """Whether a class of dicts finds shapes in its values, as TorchIO's do: it can't with those of a batch."""
+    return hasattr(kind, 'shape') or hasattr(kind, '__array__')
 
 
 def _function_for(types: Mapping[Any, Any], values: Sequence[Any], path: Path) -> Any:

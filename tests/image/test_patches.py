@@ -16,6 +16,16 @@ Scan = namedtuple('Scan', ['image', 'mask', 'name'])
 shapes = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)).map(sorted), min_size=1, max_size=3)
 
 
+class Scalar(dict):
+    """As an image of TorchIO."""
+
+    data = np.zeros((1, 4, 4))
+    shape = data.shape
+
+    def __repr__(self):
+        return '<Scalar>'
+
+
 def rng(seed=0):
     return np.random.default_rng(seed)
 
@@ -185,6 +195,27 @@ IMAGE = np.zeros((4, 5))
         (
             lambda: random_patches('text', 3, rng=rng()),
             TypeError("random_patches: the item must have an image of at least 1 axes, got 'text'"),
+        ),
+        (
+            lambda: random_patches((IMAGE, 'a'), 2, rng=rng()),
+            ValueError(
+                'random_patches: `size` must have a length for each axis of the patch, such as (2, 2), for an image of'
+                ' shape (4, 5), got 2'
+            ),
+        ),
+        (
+            lambda: grid_patches(np.zeros((1, 8, 8, 8)), 4),
+            ValueError(
+                'grid_patches: `size` must have a length for each axis of the patch, such as (4, 4, 4), for an image of'
+                ' shape (1, 8, 8, 8), got 4'
+            ),
+        ),
+        (
+            lambda: random_patches({'image': Scalar(), 'n': 1}, (2, 2), rng=rng()),
+            TypeError(
+                "random_patches: the item must have an image of at least 2 axes, got {'image': <Scalar>, 'n': 1}; give"
+                ' it the `data` of the Scalar'
+            ),
         ),
         (
             lambda: random_patches(IMAGE, (0, 2), rng=rng()),

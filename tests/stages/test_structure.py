@@ -21,6 +21,15 @@ class Tags(dict):
     pass
 
 
+class Volume(dict):
+    """As an image of TorchIO: its shape is that of one item."""
+
+    @property
+    def shape(self):
+        x, y = self['data'].shape
+        return x, y
+
+
 class Boxes(list):
     pass
 
@@ -63,6 +72,14 @@ def test_a_subclass_of_dict_keeps_its_other_attributes_and_the_items_stay_as_the
         f"{function.__name__}: item 1 has keys ['b'], but item 0 has keys ['a']"
     )
     assert missing[1] == {'b': 'y'}
+
+
+@FUNCTIONS
+def test_a_dict_whose_shape_is_that_of_one_item_becomes_a_plain_one(function):
+    found = function([{'scan': Volume(data=np.ones((2, 3)), name=name)} for name in 'ab'])
+    assert type(found['scan']) is dict
+    assert found['scan']['name'] == ['a', 'b']
+    assert np.shape(found['scan']['data']) == (2, 2, 3)
 
 
 @FUNCTIONS

@@ -41,6 +41,15 @@ def test_a_value_is_one_line(value, text):
     assert described(value) == text
 
 
+def test_a_value_whose_attributes_raise_is_named():
+    class Broken(dict):
+        @property
+        def shape(self):
+            raise ValueError('too many values')
+
+    assert described([Broken(a=1), 5]) == '[Broken, 5]'
+
+
 def test_values_can_be_left_out():
     assert described((np.zeros(2), 3, 'a', None, np.int8(1)), values=False) == '(float64 (2,), int, str, None, int8)'
 
