@@ -171,6 +171,7 @@ class _Rows:
             'cores': cores(),
             'loop_busy': meter.loop_busy,
             'tried': tuple(dict.fromkeys(tuple(setting) for setting in meter.tried)),
+            'single': _single(meter.what),
         })  # fmt: skip
 
     def _unique(self, label: str) -> str:
@@ -197,6 +198,15 @@ def _label(what: Any) -> str:
     step, options = what
     names = options[0].names if is_functions(step) else [format_step(step)]
     return _called(names[0]) if len(names) == 1 else '+'.join(map(_function_of, names))
+
+
+def _single(what: Any) -> str:
+    """The name of a step whose work cannot be done by workers: it does more than call functions of items."""
+    if not isinstance(what, tuple):
+        return ''
+    step, options = what
+    leads = bool(options) and isinstance(options[0], ItemFunction) and options[0].lead > 0
+    return '' if leads or is_functions(step) else step.name
 
 
 def _called(name: str) -> str:

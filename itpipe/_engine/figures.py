@@ -90,6 +90,8 @@ class StageFigures(_Counters):
 
     tried: tuple[tuple[str, int], ...] = ()
     """With `'auto'`: which workers were tried, and how many."""
+    single: str = ''
+    """The name of its step, if that runs in one thread by nature, so that workers cannot do its work."""
 
     now: ClassVar = frozenset(
         {'tried', 'thread', 'depth', 'behind', 'workers', 'held', 'capacity', 'held_bytes', 'cores'}

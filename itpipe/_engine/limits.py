@@ -24,7 +24,7 @@ ITEMS, SECONDS = 10, 0.5
 LONGEST = 40
 """Characters of a name in a sentence."""
 IDLE = 1 / 3
-"""Workers that are busy for less than this share of the time do not limit by their work."""
+"""What is busy for less than this share of the time does not limit by its work."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Limits:
         self.early = loop.items < ITEMS or elapsed < SECONDS
         """Whether it is too early for advice."""
         self._items, self._elapsed, self._unit = loop.items, elapsed, unit
+        self._stages, self._waited = stages, loop.waiting_share
         found = _resources(stages, loop) if loop.items > 0 else []
         self.resources = sorted(found, key=lambda each: -each.seconds)
 
@@ -64,10 +65,21 @@ class Limits:
         return self.resources[0] if self.resources and self.resources[0].seconds > 0 else None
 
     @property
+    def _unseen(self) -> bool:
+        """Whether the loop waits for something else than the slowest that was measured."""
+        slowest = self.slowest
+        if slowest is None or slowest.workers or self._waited < 1 / 2 or self._busy(slowest) >= IDLE:
+            return False
+        return slowest.unit == 'event loop' or self._idle(slowest) is None
+
+    def _busy(self, resource: Resource) -> float:
+        return resource.seconds * self._items / self._elapsed if self._elapsed else 0.0
+
+    @property
     def name(self) -> str:
         """Its name: of a thread, that of the stage that takes most of the time."""
         slowest = self.slowest
-        if slowest is None or self.early:
+        if slowest is None or self.early or self._unseen:
             return ''
         return slowest.label if slowest.thread is None else _largest(slowest)[0]
 
@@ -75,7 +87,7 @@ class Limits:
         """The share by which the rate grows if a stage has so many more workers."""
         for resource in self.resources:
             if resource.workers and stage in (resource.label, resource.name):
-                if resource is self.slowest and self._idle(resource) is not None:
+                if self._unseen or (resource is self.slowest and self._idle(resource) is not None):
                     return 0.0
                 return self._gain(resource, resource.with_more(more))
         known = ', '.join(repr(resource.label) for resource in self.resources if resource.workers) or 'none'
@@ -93,6 +105,23 @@ class Limits:
             return ''
         if self.early:
             return self._too_early
+        restarts = self._restarts
+        if restarts and (self._unseen or self._idle(slowest) is not None):
+            return restarts
+        return f'{restarts} {self._what_limits(slowest)}'.lstrip()
+
+    @property
+    def _restarts(self) -> str:
+        return ' '.join(
+            f'`{stage.label}` had {plural(stage.restarts, "restart")}: processes that end are replaced, as after a'
+            ' crash, a `timeout` or `max_tasks_per_worker`, and the rest waits meanwhile. Look at these first.'
+            for stage in self._stages
+            if stage.restarts
+        )
+
+    def _what_limits(self, slowest: Resource) -> str:
+        if self._unseen:
+            return self._not_seen(slowest)
         if slowest.label == 'cores':
             return 'All cores are busy: more workers do not help, less work would.'
         if slowest.unit == 'event loop':
@@ -114,6 +143,16 @@ class Limits:
         so_far = f'{plural(self._items, self._unit)} in {seconds_of(max(self._elapsed, 0.0))} behind the first one'
         needed = f'{plural(ITEMS, self._unit)} and {seconds_of(SECONDS)}'
         return f'It is too early to say what limits: there are {so_far}, and {needed} are needed.'
+
+    def _not_seen(self, slowest: Resource) -> str:
+        text = (
+            f'What limits was not seen: the loop waited {share(self._waited)} of the time, and what was measured takes'
+            f' no more than {share(self._busy(slowest))} of it. Rare slow calls may not be among those that are timed.'
+        )
+        waits = max((stage for stage in self._stages if stage.kind != 'buffer'), key=lambda stage: stage.waited)
+        if waits.waited < IDLE * self._elapsed:
+            return text
+        return f'{text} The longest waits are at `{waits.label}`.'
 
     def _idle(self, slowest: Resource) -> StageFigures | None:
         """The stage whose workers wait most of the time, though it limits: to send items costs more than their work."""
@@ -156,7 +195,7 @@ class Limits:
         return f'The loop limits: data could come {loop.seconds / self._second:.2g} times as fast.'
 
     def _thread(self, thread: Resource) -> str:
-        name, seconds, kind = _largest(thread)
+        name, seconds, kind, single = _largest(thread)
         rest = thread.seconds - seconds
         if name == 'loop':
             split = replace(thread, seconds=seconds), replace(thread, seconds=rest)
@@ -166,6 +205,16 @@ class Limits:
         if kind == 'source':  # the table has no short name of it
             name = _shortened(max(thread.parts, key=lambda part: part[1])[0].name)
         where = 'the thread of the loop' if thread.thread == 0 else 'one thread'
+        if single == 'interleave':
+            return (
+                f'`{name}` limits, in {where}: with `prefetch=` it reads in threads, with `processes=True` in'
+                ' processes.'
+            )
+        if single:
+            return (
+                f'`{name}` limits, in {where}, and workers cannot do its work. Fewer or smaller items help, or work'
+                ' of it that is done in front of it, by workers.'
+            )
         if kind == 'stage':
             split = replace(thread, seconds=rest), replace(thread, seconds=seconds / 2)
             gain = self._gain(thread, *split)
@@ -179,13 +228,13 @@ class Limits:
         return f'`{name}` limits: what is behind it could take items faster.'
 
 
-def _largest(thread: Resource) -> tuple[str, float, str]:
-    """Label, seconds and kind of what takes most of the time of a thread."""
+def _largest(thread: Resource) -> tuple[str, float, str, str]:
+    """Label, seconds, kind and `single` of what takes most of the time of a thread."""
     stage, seconds = max(thread.parts, key=lambda part: part[1], default=(None, 0.0))
     loop = thread.seconds - sum(part for _, part in thread.parts)
     if stage is None or loop > seconds:
-        return 'loop', loop, 'loop'
-    return stage.label, seconds, stage.kind
+        return 'loop', loop, 'loop', ''
+    return stage.label, seconds, stage.kind, stage.single if stage.kind == 'stage' else ''
 
 
 def _shortened(name: str) -> str:

@@ -58,7 +58,7 @@ class Stats:
 
     @property
     def bottleneck(self) -> str:
-        """What limits the rate: the label of a stage, `'loop'`, or empty if it is not known yet."""
+        """What limits the rate: the label of a stage, `'loop'`, or empty if it is not known."""
         return self.limits.name
 
     @property

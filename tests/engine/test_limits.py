@@ -3,8 +3,21 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from itpipe import (
+    apply,
+    batch_by,
+    bucket_by,
+    filter_by,
+    interleave,
+    pack,
+    parallel_map,
+    reuse,
+    shuffle,
+    stream,
+)  # fmt: skip
 from itpipe._engine.figures import LoopFigures, StageFigures
 from itpipe._engine.stats import Stats
 
@@ -176,3 +189,60 @@ def test_workers_that_hardly_work_should_be_fewer():
 def test_nothing_is_said_of_a_run_that_has_given_nothing():
     made = stats(pool('load', 300.0, 3), items=0)
     assert (made.bottleneck, made.advice) == ('', '')
+
+
+def test_no_workers_are_advised_for_what_runs_in_one_thread():
+    """`parallel_map(pack(256))` is a TypeError, so that cannot be the way out."""
+    made = stats({'name': 'pack(256)', 'label': 'pack', 'seconds': 90.0, 'single': 'pack'})
+    assert made.advice == (
+        '`pack` limits, in one thread, and workers cannot do its work. Fewer or smaller items help, or work of it that'
+        ' is done in front of it, by workers.'
+    )
+    made = stats({'name': 'interleave', 'seconds': 90.0, 'single': 'interleave'})
+    assert made.advice == (
+        '`interleave` limits, in one thread: with `prefetch=` it reads in threads, with `processes=True` in processes.'
+    )
+
+
+STAGES: list[tuple[Any, str | None]] = [
+    (pack(4), 'pack'), (bucket_by(len, window=8, size=4), 'bucket_by'), (shuffle(4, seed=0), 'shuffle'),
+    (reuse(2, 2), 'reuse'), (batch_by(2), 'batch_by'), (interleave(list), 'interleave'), (filter_by(len), 'filter_by'),
+    (apply(len), ''), (parallel_map(len, threads=1), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(('step', 'single'), STAGES, ids=str)
+def test_what_runs_in_one_thread_by_nature_is_what_parallel_map_refuses(step: Any, single: str | None):
+    run = iter(stream([np.arange(n % 3 + 1) for n in range(20)]) | step)
+    for _ in run:
+        pass
+    stage = run.stats().stages[-1]
+    assert (stage.kind, stage.single) == (('stage', single) if single is not None else ('workers', 'parallel_map'))
+    if single and single != 'batch_by':  # which they do with what is in front of it
+        with pytest.raises(TypeError):
+            parallel_map(step, threads=2)
+
+
+def test_what_is_scarcely_busy_does_not_limit_a_loop_that_waits():
+    made = stats({'name': 'source', 'kind': 'source', 'seconds': 1.0}, {'name': 'f', 'seconds': 6.0})
+    assert (made.bottleneck, made.advice) == (
+        '',
+        (
+            'What limits was not seen: the loop waited 100 % of the time, and what was measured takes no more than 7 %'
+            ' of it. Rare slow calls may not be among those that are timed.'
+        ),
+    )
+    made = stats({'name': 'read', 'seconds': 6.0, 'waited': 90.0}, pool('load', 4.0, 2))
+    assert made.advice.endswith(' The longest waits are at `read`.')
+    assert made.gain('load', 2) == 0
+    assert stats({'name': 'f', 'seconds': 6.0}, worked=90.0).bottleneck == 'loop'
+
+
+def test_restarts_are_said_first():
+    advice = (
+        '`load` had 2 restarts: processes that end are replaced, as after a crash, a `timeout` or'
+        ' `max_tasks_per_worker`, and the rest waits meanwhile. Look at these first.'
+    )
+    assert stats(pool('load', 18.0, 2, unit='processes', restarts=2)).advice == advice
+    made = stats(pool('load', 100.0, 1, unit='processes', restarts=2))
+    assert made.advice == f'{advice} `load` limits: with 1 more process about +100 %.'
