@@ -53,11 +53,14 @@ class Probe:
     __slots__ = (
         '_average',
         '_before',
+        '_charged',
         '_ended',
         '_marks',
         '_random',
+        '_room',
         '_skipped',
         'left',
+        'lost',
         'on',
         'since',
         'trace',
@@ -79,6 +82,12 @@ class Probe:
         self._before = self._skipped = self._marks = 0
         self._ended, self._random = 0.0, 1
         self._average = MovingAverage(0.3)
+        self.lost = 0.0
+        """Seconds in which the thread waited since the last one that was timed."""
+        self._room = 0.0
+        """Seconds that the thread had so far, without those that it waited, and less those that stages were charged."""
+        self._charged: dict[Meter, float] = {}
+        """What the one that is timed has added to each stage."""
 
     @property
     def made(self) -> int:
@@ -106,13 +115,29 @@ class Probe:
         trace = self.trace
         if trace is not None:
             trace.add('work', meter, self.since, now, key)
-        meter.seconds += (now - self.since) * self.weight
+        seconds = (now - self.since) * self.weight
+        meter.seconds += seconds
+        self._charged[meter] = self._charged.get(meter, 0.0) + seconds
         self.since = now
         self._marks += 1
+
+    def _cap(self) -> None:
+        """Let the stages have no more time than the thread had: one that was interrupted stands for too much.
+
+        What is taken from them is given back as soon as there is time for it, so that sums stay true on average.
+        """
+        charged = sum(self._charged.values())
+        before, self._room = self._room, self._room + self.since - self._ended - self.lost - charged
+        if charged and (change := min(self._room, 0.0) - min(before, 0.0)):
+            for meter, seconds in self._charged.items():
+                meter.seconds += seconds * max(-1.0, change / charged)
+        self._charged.clear()
+        self.lost = 0.0
 
     def end(self) -> None:
         """It is made. All of its time has been charged."""
         self.on, self._before = False, self.made
+        self._cap()
         seconds = self._average.add((self.since - self._ended) / self.weight)
         self._ended = self.since
         self._random = (self._random * 1103515245 + 12345) % (
@@ -186,6 +211,7 @@ class Meter:
             now = perf_counter()
             self.waiting_since = 0.0
             self.waited += now - begun
+            probe.lost += now - begun
             trace = self.trace
             if trace is not None:
                 trace.add('wait', self, begun, now)
@@ -201,6 +227,7 @@ class Meter:
             now = perf_counter()
             self.full_since = 0.0
             self.full += now - begun
+            self.upstream.lost += now - begun
             trace = self.trace
             if trace is not None:
                 trace.add('full', self, begun, now)

@@ -65,6 +65,29 @@ def test_items_that_are_slow_in_a_rhythm_are_timed_as_often_as_others(clock, per
     assert meter.seconds == pytest.approx(clock() - begun, rel=0.05)
 
 
+def test_one_that_was_interrupted_does_not_stand_for_more_time_than_there_was(clock):
+    """It may be timed while another thread or process has the core."""
+    probe = Probe()
+    first, second = Meter(probe), Meter(probe)
+    begun, waited = clock(), 0.0
+    for number in range(20_000):
+        if probe.left <= 0:
+            probe.begin()
+        probe.left -= 1
+        clock.work(0.02 if probe.on and number > 1000 else 1e-5)
+        if probe.on:
+            probe.charge(first)
+        clock.work(1e-5)
+        if probe.on:
+            probe.charge(second)
+            probe.end()
+        if number % 100 == 0:
+            first.wait(clock.work, 0.01)
+            waited += 0.01
+        assert first.seconds + second.seconds <= clock() - begun - waited + 1e-9
+    assert second.seconds > 0
+
+
 def test_the_first_item_stands_for_itself_only(clock):
     def items() -> Iterator[int]:
         clock.work(50)
