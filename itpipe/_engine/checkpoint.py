@@ -14,6 +14,7 @@ from .dealing import deal
 from .fingerprint import (
     batching,
     differ_in_batch_size,
+    differ_in_reweight,
     differ_in_weights,
     difference,
     items_in_batch,
@@ -35,6 +36,7 @@ from .state_checks import (
     ranks_of,
     read_state,
 )  # fmt: skip
+from .weighting import may_change
 
 if TYPE_CHECKING:
     from .source import Source
@@ -149,12 +151,18 @@ class StateCodec:
     def _read_edited(self, where: str, text: str, position: Position, strict: bool) -> Position:
         from .edits import edited  # seldom needed
 
-        message = f'{where}: `state` is that of another pipeline, {difference(text, self.text)}'
+        differs = differ_in_reweight(text, self.source) or difference(text, self.text)
+        message = f'{where}: `state` is that of another pipeline, {differs}'
         try:
             in_pass = edited(position.in_pass, text, self.text)
         except ValueError as error:
             if strict and differ_in_weights(text, self.text):
-                message += '; `strict=False` takes other weights between two passes only'
+                message += (
+                    '; begin with its `weights`, and with `reweight=True` if it had that; then replace them by'
+                    ' `reweight`'
+                    if may_change(self.source)
+                    else '; `strict=False` takes other weights between two passes only'
+                )
             raise ValueError(message if strict else f'{message}; this one cannot go on there: {error}') from None
         if strict:
             raise ValueError(f'{message}; with `strict=False`, this one goes on there')

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     'batching',
     'differ_in_batch_size',
+    'differ_in_reweight',
     'differ_in_weights',
     'difference',
     'entry_names',
@@ -145,6 +146,19 @@ def differ_in_weights(there: str, here: str) -> bool:
     """Whether the first difference is that the same source has other weights."""
     both = zip(_texts(there), _texts(here), strict=False)
     return next((_differs_in_weights(*pair) is not None for pair in both if pair[0] != pair[1]), False)
+
+
+def differ_in_reweight(there: str, source: Source) -> str | None:
+    """In words, that only one of a pipeline and this source has `reweight=True`, if that is the first difference."""
+    for theirs, line in zip(there.splitlines(), source.fingerprint().splitlines(), strict=False):
+        if theirs == _brief(line):
+            continue
+        if theirs == _brief(line.replace(', reweight=True)', ')')):
+            return 'which has no `reweight=True`: a run goes on without it if it has begun without it'
+        if theirs == _brief(f'{line.removesuffix(")")}, reweight=True)'):
+            return 'which has `reweight=True`: a run goes on with it if it has begun with it'
+        return None
+    return None
 
 
 def _differs_in_weights(theirs: str, ours: str) -> str | None:

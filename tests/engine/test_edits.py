@@ -308,6 +308,28 @@ def test_other_weights_are_named(old, new, call):
     Infinite(new, batches_per_epoch=2).load_state_dict(state, strict=False)
 
 
+@pytest.mark.parametrize('size', [3, 30_000])
+@pytest.mark.parametrize('named', [{}, {'name': 'images'}])
+def test_weights_that_may_be_replaced_are_named(size, named):
+    def made(least, **options):
+        return sample(range(size), [least, *range(1, size)], seed=0, **named, **options) | apply(abs)
+
+    text = 'Stream.resume: `state` is that of another pipeline, which has'
+    with raises(ValueError, f'{text} no `reweight=True`: a run goes on without it if it has begun without it'):
+        made(1, reweight=True).resume(state_behind(made(1), 2))
+    with raises(ValueError, f'{text} `reweight=True`: a run goes on with it if it has begun with it'):
+        made(1).resume(state_behind(made(1, reweight=True), 2))
+    with pytest.raises(ValueError, match='which has no `reweight=True`.*; this one cannot go on there: the source and'):
+        made(1, reweight=True).resume(state_behind(made(1), 2), strict=False)
+    text = '; begin with its `weights`, and with `reweight=True` if it had that; then replace them by `reweight`'
+    if size == 3:
+        with pytest.raises(ValueError, match=f'which has other `weights` in .*{re.escape(text)}$'):
+            made(5, reweight=True).resume(state_behind(made(1), 2))
+    mixed = [mix('abc', 'd', seed=0, weights=[1, 2], reweight=reweight) for reweight in (False, True)]
+    with pytest.raises(ValueError, match='which has no `reweight=True`: a run'):
+        mixed[1].resume(state_behind(mixed[0], 2))
+
+
 def test_weights_that_are_new_are_shown_as_any_other_option():
     one, other = mix('abc', 'd', seed=0), mix('abc', 'd', weights=[1, 3], seed=0)
     with pytest.raises(
