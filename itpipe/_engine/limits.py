@@ -81,7 +81,7 @@ class Limits:
         slowest = self.slowest
         if slowest is None or self.early or self._unseen:
             return ''
-        return slowest.label if slowest.thread is None else _largest(slowest)[0]
+        return _name(slowest)
 
     def gain(self, stage: str, more: int) -> float:
         """The share by which the rate grows if a stage has so many more workers."""
@@ -181,7 +181,9 @@ class Limits:
             more += 1
         gain = self._gain(pool, pool.with_more(more))
         if gain < CLEAR:
-            return f'`{pool.label}` limits, and others nearly so: more {pool.unit} alone do not help.'
+            near = [each for each in self.resources[1:] if pool.seconds < (1 + CLEAR) * each.seconds]
+            others = ' and '.join(dict.fromkeys(map(_told, near)))
+            return f'`{pool.label}` limits, and {others} nearly so: more {pool.unit} alone do not help.'
         unit = pool.unit if more > 1 else singular(pool.unit)
         return f'`{pool.label}` limits: with {more} more {unit} about +{share(gain)}.'
 
@@ -226,6 +228,16 @@ class Limits:
         if gain >= CLEAR:
             return f'`{name}` limits, in {where}: with a `prefetch` behind it about +{share(gain)}.'
         return f'`{name}` limits: what is behind it could take items faster.'
+
+
+def _name(resource: Resource) -> str:
+    """Its label: of a thread, that of the stage that takes most of the time."""
+    return resource.label if resource.thread is None else _largest(resource)[0]
+
+
+def _told(resource: Resource) -> str:
+    name = 'event loop' if resource.unit == 'event loop' else _name(resource)
+    return f'the {name}' if name in ('cores', 'loop', 'event loop') else f'`{name}`'
 
 
 def _largest(thread: Resource) -> tuple[str, float, str, str]:

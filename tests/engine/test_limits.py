@@ -82,7 +82,7 @@ def test_a_source_is_called_as_in_the_table():
 
 def test_two_that_are_as_slow():
     made = stats(pool('load', 200.0, 2), pool('augment', 198.0, 2))
-    assert made.advice == '`load` limits, and others nearly so: more threads alone do not help.'
+    assert made.advice == '`load` limits, and `augment` nearly so: more threads alone do not help.'
 
 
 def test_a_stage_in_the_thread_beside_the_loop():
