@@ -184,6 +184,7 @@ def flow_stages(paths: list[str], nested: list[list[int]]) -> None:
     assert_type(paths | filter_by(lambda path: path > 'a') | skip(1) | shard(0, 2) | prefetch(3), Stream[str])
     assert_type(paths | apply(load) | filter_by(is_large) | shuffle(9, seed=0) | reuse(3, 2), Stream[Image])
     assert_type(paths | exclude(3, range(5), (2, 1), passes=0) | apply(load), Stream[Image])
+    assert_type(paths | exclude(indices=[3, range(5)]) | apply(load), Stream[Image])
     assert_type(nested | flatten | take(2), Stream[int])
     assert_type(nested | flatten(), Stream[int])
     assert_type(range(9) | batch_by(2) | batch_by(2), Stream[list[list[int]]])
