@@ -56,6 +56,7 @@ class Probe:
         '_charged',
         '_ended',
         '_marks',
+        '_owed',
         '_random',
         '_room',
         '_skipped',
@@ -88,6 +89,8 @@ class Probe:
         """Seconds that the thread had so far, without those that it waited, and less those that stages were charged."""
         self._charged: dict[Meter, float] = {}
         """What the one that is timed has added to each stage."""
+        self._owed: dict[Meter, float] = {}
+        """What was taken from each stage again, see `_cap`."""
 
     @property
     def made(self) -> int:
@@ -124,13 +127,23 @@ class Probe:
     def _cap(self) -> None:
         """Let the stages have no more time than the thread had: one that was interrupted stands for too much.
 
-        What is taken from them is given back as soon as there is time for it, so that sums stay true on average.
+        What is taken from one is given back to it as soon as there is time for it, so that sums stay true on average.
         """
         charged = sum(self._charged.values())
         before, self._room = self._room, self._room + self.since - self._ended - self.lost - charged
-        if charged and (change := min(self._room, 0.0) - min(before, 0.0)):
+        owed, change = self._owed, min(self._room, 0.0) - min(before, 0.0)
+        if change < 0 < charged:
             for meter, seconds in self._charged.items():
-                meter.seconds += seconds * max(-1.0, change / charged)
+                taken = seconds * min(1.0, -change / charged)
+                meter.seconds -= taken
+                owed[meter] = owed.get(meter, 0.0) + taken
+        elif change > 0:
+            for meter, seconds in owed.items():
+                given = seconds * min(1.0, change / -before)
+                meter.seconds += given
+                owed[meter] -= given
+            if self._room >= 0:
+                owed.clear()
         self._charged.clear()
         self.lost = 0.0
 

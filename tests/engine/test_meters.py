@@ -88,6 +88,23 @@ def test_one_that_was_interrupted_does_not_stand_for_more_time_than_there_was(cl
     assert second.seconds > 0
 
 
+def test_what_an_interrupted_one_was_charged_too_much_is_given_to_no_other_stage(clock):
+    probe = Probe()
+    slow, fast = Meter(probe), Meter(probe)
+    for number in range(20_000):
+        if probe.left <= 0:
+            probe.begin()
+        probe.left -= 1
+        clock.work(0.5 if number % 1500 == 7 or (probe.on and 1000 < number < 3000) else 1e-5)
+        if probe.on:
+            probe.charge(slow)
+        clock.work(1e-5)
+        if probe.on:
+            probe.charge(fast)
+            probe.end()
+    assert fast.seconds == pytest.approx(0.2, rel=0.2)
+
+
 def test_the_first_item_stands_for_itself_only(clock):
     def items() -> Iterator[int]:
         clock.work(50)
