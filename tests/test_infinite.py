@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from itpipe import (
     combine_pad,
     filter_by,
     flatten,
+    interleave,
     mix,
     parallel_map,
     prefetch,
@@ -959,6 +961,34 @@ def test_with_restart_processes_stay_also_after_a_break(infinite: Any) -> None:
 
 def process(_: int) -> int:
     return os.getpid()
+
+
+def added(x: int, box: dict[str, Any]) -> tuple[int, int]:
+    return x + int(box['n'][0]), os.getpid()
+
+
+def parts(x: int, box: dict[str, Any]) -> list[tuple[int, int]]:
+    return [added(x, box)]
+
+
+@pytest.mark.parametrize('large', [False, True])
+@pytest.mark.parametrize('shards', [False, True])
+def test_with_restart_processes_are_new_after_an_edit_and_only_then(shards: bool, large: bool) -> None:
+    box: Any = {'n': np.zeros(20_000 if large else 1, int)}
+    read = interleave(partial(parts, box=box), cycle=1, processes=True)
+    mapped = parallel_map(partial(added, box=box), processes=1, retries=1, retry_on=OSError)
+    with Infinite(range(3) | (read if shards else mapped), restart=True, seed=0) as it:
+        first, second = list(it), list(it)
+        assert [x for x, _ in first] == [0, 1, 2]
+        assert set(first) == set(second)
+        for change in 'in place', 'another':
+            if change == 'in place':
+                box['n'][0] = 100
+            else:
+                box['n'] = box['n'] + 100
+            before, second = second, list(it)
+            assert [x - 100 for x, _ in second] == [x for x, _ in before]
+            assert {pid for _, pid in second}.isdisjoint(pid for _, pid in before)
 
 
 def test_with_restart_a_killed_process_is_replaced_in_the_next_epoch(infinite: Any) -> None:

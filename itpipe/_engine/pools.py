@@ -27,6 +27,9 @@ class Lasting(Protocol):
     def is_broken(self) -> bool:
         """Whether it cannot be used any more."""
 
+    def serves(self, function: Any) -> bool:
+        """Whether its workers do the same as new ones would for this function, which may have been edited."""
+
     def rest(self) -> None:
         """Forget the tasks of the pass that has ended. Workers may be busy with them still."""
 
@@ -40,17 +43,36 @@ class Pools:
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._idle: list[Lasting] = []
+        self._before: list[Lasting] = []
+        """Those of an earlier run that this run has not used yet."""
         self._closed = False
         self._lock = threading.RLock()
 
-    def take(self, fits: Callable[[Any], bool]) -> Any:
-        """An idle pool that fits, None if there is none."""
+    def take(self, fits: Callable[[Any], bool], function: Any) -> Any:
+        """An idle pool that fits, for this function; None if there is none.
+
+        One of an earlier run is closed if new workers would do something else now.
+        """
+        while (pool := self._take(fits)) is not None:
+            if pool not in self._before:
+                return pool
+            self._before.remove(pool)
+            if pool.serves(function):
+                return pool
+            pool.close()
+        return None
+
+    def _take(self, fits: Callable[[Any], bool]) -> Lasting | None:
         with self._lock:
             for pool in self._idle:
                 if fits(pool):
                     self._idle.remove(pool)
                     return pool
         return None
+
+    def begin_run(self) -> None:
+        """What is idle now is of an earlier run."""
+        self._before = self._idle[:]
 
     def give_back(self, pool: Lasting) -> None:
         """Keep the pool for the next pass. If there are too many, close the pool that has been idle longest.
@@ -100,9 +122,11 @@ class Spare:
         self._closed = False
         self._forget_forked()
         try:
-            return self._pools.pop()
+            pools = self._pools.pop()
         except IndexError:
             return Pools()
+        pools.begin_run()
+        return pools
 
     def keep(self, pools: Pools) -> None:
         """Keep the pools of a run that has ended, and close those of another one; after `close`, close these."""

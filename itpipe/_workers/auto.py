@@ -191,6 +191,9 @@ class Auto(Pool):
         self._pool.attach(meter)
         meter.tried = self.settings
 
+    def serves(self, function: ItemFunction) -> bool:
+        return all(pool.serves(function) for pool in self._pools.values())
+
     def begin(self, function: ItemFunction) -> None:
         super().begin(function)
         self._pool.begin(function.apart())

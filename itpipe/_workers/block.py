@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pickle import PickleBuffer
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from .files import File
 from .shared_memory import Borrower, Buffers, Span
 
 __all__ = ['Block', 'mapped']
+
+PART: Final = 1 << 18
+"""Bytes that are compared at a time, so that what comes of it stays in the cache."""
 
 
 class Block:
@@ -36,10 +39,27 @@ class Block:
             self.close()
             raise
 
+    def holds(self, buffers: Sequence[PickleBuffer]) -> bool:
+        """Whether these have the same contents."""
+        if self.file is None:
+            held = [buffer.raw() for buffer in self.buffers]  # type: ignore[union-attr]
+        else:
+            held = [memoryview(each) for each in mapped(self.file, self.buffers)]  # type: ignore[arg-type]
+        given = [buffer.raw() for buffer in buffers]
+        return len(held) == len(given) and all(map(_same, held, given))
+
     def close(self) -> None:
         """Close the file; its memory lives on where it is mapped."""
         if self.file is not None:
             self.file.close()
+
+
+def _same(one: memoryview, other: memoryview) -> bool:
+    if one.nbytes != other.nbytes:
+        return False
+    first, second = np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)
+    parts = (slice(start, start + PART) for start in range(0, len(first), PART))
+    return all(np.array_equal(first[part], second[part]) for part in parts)
 
 
 def mapped(file: File | None, buffers: Buffers) -> Iterator[Any]:

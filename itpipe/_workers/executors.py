@@ -59,6 +59,9 @@ class ExecutorPool(Pool):
             if task.use.done is not None:  # nothing tells which is done first, so they count as done in their order
                 task.use.done.append(task)
 
+    def serves(self, function: ItemFunction) -> bool:
+        return False  # its function may have gone to other processes, and a new pool has nothing to start
+
     def _look_ups_to_do_here(self) -> ItemFunction:
         """The look-ups, if each call to another process would have a large dataset with it; else nothing to do."""
         if not (self._is_remote and self.function.lead and len(self._function.data) > MAX_FUNCTION):

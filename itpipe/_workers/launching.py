@@ -7,12 +7,14 @@ import pickle
 from typing import Any
 
 from itpipe._engine.functions import ItemFunction
+from itpipe.errors import NotPicklable
 
+from .arrays import IN_FUNCTION
 from .block import Block
 from .child import work
 from .cores import native_limits
 from .files import File
-from .pickling import dumps_function
+from .pickling import dumps, dumps_function
 from .shared_memory import Large, arena_memory
 from .starting import Context
 
@@ -29,13 +31,28 @@ class Launcher:
     def __init__(self, function: ItemFunction, processes: int):
         large = Large()
         data = dumps_function(function, large)
-        self._processes = processes
+        self._processes, self._pass = processes, function.pass_
         self._arena_bytes = arena_memory() // (processes + 1)
         self._context = Context()
         self.items = File.new(self._arena_bytes)
         """For the large arrays of the items."""
         self._block = Block(large)
-        self.first_message = pickle.dumps((data, self._block.buffers), protocol=5)
+        self.first_message = self._message(data)
+
+    def _message(self, data: bytes) -> bytes:
+        return pickle.dumps((data, self._block.buffers), protocol=5)
+
+    def has_sent(self, function: ItemFunction) -> bool:
+        """Whether new processes would get the same for this function, down to the contents of its arrays.
+
+        Two functions that do the same may have different pickles. Then the answer is no.
+        """
+        large = Large()
+        try:
+            data = dumps(function.in_pass(self._pass), 'the function', '', large, IN_FUNCTION)
+        except NotPicklable:  # which is raised again where new processes are to get it
+            return False
+        return self._message(data) == self.first_message and self._block.holds(large)
 
     def pipe(self) -> tuple[Any, Any]:
         """Two ends of a new pipe, for both directions."""

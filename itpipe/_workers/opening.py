@@ -42,7 +42,7 @@ class Workers(NamedTuple):
         function.resource = self.resource
         called = function if self.retries is None else Retrying(function, self.retries)
         if stop.pools is not None:
-            idle: Pool | None = stop.pools.take(lambda pool: pool.function.place == function.place)
+            idle: Pool | None = stop.pools.take(lambda pool: pool.function.place == function.place, called)
             if idle is not None:
                 idle.begin(called)
                 return idle

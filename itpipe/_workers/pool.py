@@ -81,6 +81,10 @@ class Pool:
         self._wake.acquire()
         self._failures: list[BaseException] = []
 
+    def serves(self, function: ItemFunction) -> bool:
+        """Whether its workers do the same as new ones would for this function, which may have been edited."""
+        return True
+
     def begin(self, function: ItemFunction) -> None:
         """Begin the next pass, with the function as it is in that."""
         self.function = function

@@ -142,6 +142,9 @@ class Processes(Pool):
         super().attach(meter)
         self._workforce.meter = meter
 
+    def serves(self, function: ItemFunction) -> bool:
+        return self._launcher.has_sent(function)
+
     def begin(self, function: ItemFunction) -> None:
         super().begin(function)
         self._dispatcher.closed = False

@@ -146,7 +146,7 @@ class ReadingProcesses(ReadingAhead):
         pools = self.stop.pools
         if pools is not None:
             idle: _ShardProcesses | None = pools.take(
-                lambda pool: pool.function.place == function.place and pool.size >= size
+                lambda pool: pool.function.place == function.place and pool.size >= size, function
             )
             if idle is not None:
                 idle.begin(function)

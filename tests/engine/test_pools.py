@@ -13,6 +13,10 @@ class Pool:
     """Says what is done with it."""
 
     is_broken = False
+    function: Any = 'f'
+
+    def serves(self, function: Any) -> bool:
+        return function is self.function
 
     def __init__(self, fails: bool = False):
         self.log: list[str] = []
@@ -34,12 +38,12 @@ def anyone(_: Any) -> bool:
 
 def test_a_pool_is_taken_by_one_at_a_time() -> None:
     pools, pool = Pools(), Pool()
-    assert pools.take(anyone) is None
+    assert pools.take(anyone, 'f') is None
     pools.give_back(pool)
     assert pool.log == ['rests']
-    assert pools.take(lambda _: False) is None
-    assert pools.take(anyone) is pool
-    assert pools.take(anyone) is None
+    assert pools.take(lambda _: False, 'f') is None
+    assert pools.take(anyone, 'f') is pool
+    assert pools.take(anyone, 'f') is None
 
 
 def test_only_idle_pools_are_closed_and_the_others_when_they_are_given_back() -> None:
@@ -49,7 +53,7 @@ def test_only_idle_pools_are_closed_and_the_others_when_they_are_given_back() ->
     assert (idle.log, used.log) == (['rests', 'closed'], [])
     pools.give_back(used)
     assert used.log == ['closed']
-    assert pools.take(anyone) is None
+    assert pools.take(anyone, 'f') is None
     pools.close()
     assert idle.log == ['rests', 'closed']
 
@@ -75,7 +79,7 @@ def test_the_threads_of_the_idle_ones() -> None:
     pools, pool = Pools(), Pool()
     pools.give_back(pool)
     assert pools.threads == pool.threads
-    pools.take(anyone)
+    pools.take(anyone, 'f')
     assert pools.threads == []
 
 
@@ -84,7 +88,7 @@ def test_a_broken_pool_is_not_kept() -> None:
     pool.is_broken = True
     pools.give_back(pool)
     assert pool.log == ['closed']
-    assert pools.take(anyone) is None
+    assert pools.take(anyone, 'f') is None
 
 
 @pytest.mark.parametrize('workers', [{'threads': 1}, {'processes': 1}], ids=str)
@@ -122,6 +126,19 @@ def test_the_next_run_gets_the_pools_of_the_one_before_and_two_at_once_share_non
     assert spare.take() is pools
     assert spare.take() is not pools
     assert pool.log == ['rests']
+
+
+def test_pools_of_an_earlier_run_are_closed_if_they_do_something_else() -> None:
+    spare, (pools, pool) = Spare(), with_one()
+    spare.keep(pools)
+    pools = spare.take()
+    assert pools.take(anyone, 'f') is pool
+    pools.give_back(pool)
+    assert pools.take(anyone, 'edited') is pool  # within a run, which does not see an edit
+    pools.give_back(pool)
+    spare.keep(pools)
+    assert spare.take().take(anyone, 'edited') is None
+    assert pool.log[-1] == 'closed'
 
 
 def test_of_two_runs_that_ended_the_pools_of_the_last_are_kept() -> None:

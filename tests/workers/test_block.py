@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from pickle import PickleBuffer
 from typing import Any
 
 import numpy as np
@@ -96,3 +97,18 @@ def test_an_interruption_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(os, 'pwrite', interrupt)
     with pytest.raises(KeyboardInterrupt):
         Block([pickle.PickleBuffer(array(LARGE))])
+
+
+@pytest.mark.parametrize('memory', [True, False])
+def test_it_knows_whether_contents_are_the_same(memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not memory:
+        monkeypatch.setattr(File, 'new', lambda size: None)
+    arrays: list[Any] = [np.arange(100_000), np.arange(7)]
+    block = Block([PickleBuffer(array) for array in arrays])
+    again: list[Any] = [array.copy() for array in arrays]
+    assert block.holds([PickleBuffer(array) for array in again])
+    assert not block.holds([PickleBuffer(again[0])])
+    assert not block.holds([PickleBuffer(again[0]), PickleBuffer(again[1][1:])])
+    again[0][-1] += 1
+    assert not block.holds([PickleBuffer(array) for array in again])
+    block.close()

@@ -245,7 +245,7 @@ def test_a_pool_in_which_ctrl_c_broke_something_off_is_not_used_again(monkeypatc
         pool.submit(1, -1)
     monkeypatch.undo()
     pools.give_back(pool)
-    assert pools.take(lambda pool: True) is None
+    assert pools.take(lambda pool: True, None) is None
     assert not any(thread.is_alive() for thread in pool.threads)
     pools.close()
 
@@ -266,5 +266,5 @@ def test_a_pool_that_was_closed_with_items_in_it_is_given_back_and_not_used_agai
     await_file(begun)
     pool.close()
     pools.give_back(pool)
-    assert pools.take(lambda pool: True) is None
+    assert pools.take(lambda pool: True, None) is None
     pools.close()
