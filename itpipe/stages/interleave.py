@@ -60,7 +60,8 @@ def interleave(
 
     A run that goes on opens again the shards that were open. What has a length and an index, such as the datasets of
     `itpipe.files`, is read from the next item on. Of everything else, what was delivered is read again, and left out.
-    The n-th item of a shard always has to be the same one.
+    The n-th item of a shard always has to be the same one. With `strict=False`, a run goes on with another `read`, such
+    as one that was repaired.
 
     `on_error='skip'` leaves out what cannot be read. Of a shard with a length and an index, that is the broken item,
     and the next one follows. Anything else, such as a generator that reads a truncated file, ends where it raises, so
@@ -103,10 +104,16 @@ def interleave(
         'interleave', _interleave, (functions, AS_WRITTEN, STOP, METER, policy, *sizes, depth, processes),
         state={'slots': [], 'given': []}, beside=('given',), gives='parts',
         replay=partial(_replay, *sizes), again=_again,
-        fingerprint=format_call('interleave', (read,), non_defaults(cycle=(sizes[0], 4), block=(sizes[1], 1))),
+        fingerprint=_fingerprint(read, *sizes),
         elsewhere=_elsewhere(read, sizes[0], depth) if processes else None,
     )  # fmt: skip
     return Stage((step,))
+
+
+def _fingerprint(read: Any, cycle: int, block: int) -> str:
+    """Whose turn it is has a line of its own, as only that has to be the same in the middle of a pass."""
+    turns = format_call('interleave', (), non_defaults(cycle=(cycle, 4), block=(block, 1)))
+    return f'{format_call("interleave", (read,), {})}\n{turns}'
 
 
 def _elsewhere(read: Any, cycle: int, depth: int | None) -> Elsewhere:

@@ -16,6 +16,7 @@ from itpipe import (
     batch_by,
     filter_by,
     flatten,
+    interleave,
     merge_states,
     mix,
     parallel_map,
@@ -456,3 +457,66 @@ def test_after_any_edit_nothing_is_lost_and_nothing_comes_twice(old, data):
     assert len(set(got)) == len(got)
     if take(17) not in [*old, *new]:
         assert sorted(got) == expected == list(range(30))
+
+
+def broken(shard):
+    for n in range(6):
+        if (shard, n) == (2, 3):
+            raise EOFError('truncated')
+        yield shard, n
+
+
+def repaired(shard):
+    """What comes before the break."""
+    yield from ((shard, n) for n in range(3 if shard == 2 else 6))
+
+
+@pytest.mark.parametrize('behind', [[], [shuffle(4)], [apply(list), batch_by(3)]], ids=named)
+@pytest.mark.parametrize('options', [{}, {'prefetch': 2}, {'on_error': 'skip'}])
+def test_a_run_goes_on_with_a_reader_that_was_repaired(behind, options):
+    def whole(read, **options):
+        made = stream(range(5), seed=0) | interleave(read, cycle=2, **options)
+        for step in behind:
+            made = made | step
+        return made
+
+    run = iter(whole(broken))
+    before, state = [], None
+    with pytest.raises(EOFError):
+        for value in run:
+            before.append(value)
+            state = through_json(run.state_dict())
+    with pytest.raises(
+        ValueError, match=r'has `interleave\(broken\)` where this one has `interleave\(repaired\)`; with'
+    ):
+        whole(repaired, **options).resume(state)
+    after = list(whole(repaired, **options).resume(state, strict=False))
+    expected = list(whole(repaired))
+    if behind != [shuffle(4)]:  # of which items it draws depends on how many there are at its end
+        assert before + after == expected
+    assert sorted(before + after) == sorted(expected)
+
+
+@pytest.mark.parametrize('other', [{'cycle': 3}, {'block': 2}, {}])
+def test_whose_turn_it_is_stays_in_the_middle_of_a_pass(other):
+    made = stream(range(5)) | interleave(repaired, **({'cycle': 2, 'block': 3} | other))
+    state = state_behind(stream(range(5)) | interleave(broken, cycle=2, block=3), 4)
+    if not other:
+        assert next(made.resume(state, strict=False)) == (1, 1)
+        return
+    with pytest.raises(
+        ValueError, match='`interleave.*` has become `interleave.*`, which is not possible in the middle'
+    ):
+        made.resume(state, strict=False)
+
+
+@pytest.mark.parametrize('step', [lambda **o: interleave(repaired, **o), lambda **o: apply(repaired) | flatten(**o)])
+def test_what_is_left_out_may_be_decided_later(step):
+    state = state_behind(stream(range(5)) | step(), 4)
+    assert list((stream(range(5)) | step(on_error='skip')).resume(state)) == list(stream(range(5)) | step())[4:]
+
+
+def test_what_is_left_out_of_the_source_may_be_decided_later():
+    state = state_behind(stream(list(range(5)), seed=0) | shuffle(2), 2)
+    whole = stream(list(range(5)), seed=0, on_error='skip') | shuffle(2)
+    assert list(whole.resume(state)) == list(stream(list(range(5)), seed=0) | shuffle(2))[2:]
