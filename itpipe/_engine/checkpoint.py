@@ -99,9 +99,13 @@ class StateCodec:
         if found is not None:
             _check_other_data(where, found, position, strict, grown)
         if rank != self.shard:
+            merged = 'what `merge_states` makes of the states of all ranks goes on with any number of them'
+            if is_merged(rank):
+                merged = 'one process goes on with it as the only rank: `shard=(0, 1)`, or the stage `shard(0, 1)`'
+            elif self.shard is None:
+                merged += ', with `shard=(0, 1)` also in one process'
             raise ValueError(
-                f'{where}: `state` is that of {rank_in_words(rank)}, this is {rank_in_words(self.shard)}; what'
-                ' `merge_states` makes of the states of all ranks goes on with any number of them'
+                f'{where}: `state` is that of {rank_in_words(rank)}, this is {rank_in_words(self.shard)}; {merged}'
             )
         try:
             check_position(self.source, self.steps, position.in_pass)

@@ -642,9 +642,11 @@ def test_a_merged_state_is_for_ranks_only():
     states = states_of(range(9), [1, 1])
     one = merge_states(states)
     with Infinite(range(9)) as batch_iter:
-        with pytest.raises(ValueError, match='is that of merged ranks, this is a run without `shard`'):
+        way = r'; one process goes on with it as the only rank: `shard=\(0, 1\)`, or the stage `shard\(0, 1\)`$'
+        with pytest.raises(ValueError, match='is that of merged ranks, this is a run without `shard`' + way):
             batch_iter.load_state_dict(one)
-        with pytest.raises(ValueError, match='is that of rank 0 of 2, this is a run without `shard`'):
+        way = r'; what .* goes on with any number of them, with `shard=\(0, 1\)` also in one process$'
+        with pytest.raises(ValueError, match='is that of rank 0 of 2, this is a run without `shard`' + way):
             batch_iter.load_state_dict(states[0])
         plain = batch_iter.state_dict()
         assert list(batch_iter) == list(range(9))
@@ -656,6 +658,10 @@ def test_a_merged_state_is_for_ranks_only():
         with pytest.raises(ValueError, match=r"has `shard\(even='drop'\)` where this one has `shard\(\)`"):
             batch_iter.load_state_dict(states_of(range(9), [1, 1], even='drop')[1])
         assert list(batch_iter) == [1, 3, 5, 7]
+    with Infinite(range(9), shard=(0, 1), even='keep') as batch_iter:
+        batch_iter.load_state_dict(one)
+        assert list(batch_iter) == list(range(2, 9))
+    assert list((range(9) | shard(0, 1)).resume(one)) == list(range(2, 9))
 
 
 two = states_of(range(9), [1, 1])
