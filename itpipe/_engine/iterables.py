@@ -16,7 +16,7 @@ from itpipe._core.show import format_call, format_value, same
 from itpipe.errors import NotRestartable
 
 from .indexing import Indices, LookUp, has_index, index_agrees, is_cheap, length, note_source, only_index, run_begins
-from .iterators import close_own, is_one_shot, is_plain, iterator_of, may_rewind, pick, without_first
+from .iterators import close_own, is_async, is_one_shot, is_plain, iterator_of, may_rewind, pick, without_first
 from .samplers import Samplers, SamplersPass, is_sampler
 from .source import Numbered, Opened
 from .source_states import Rewinder, has_epochs, has_states, warn_of_buffer
@@ -118,9 +118,10 @@ class Items:
             raise self._had_its_run()
 
     def _had_its_run(self) -> NotRestartable:
+        example = 'an object of a class with `async def __aiter__`' if is_async(self.iterable) else 'a list'
         return NotRestartable(
             f'the stream reads from an iterator ({format_value(self.iterable)}) that had its one run;'
-            ' give it something that can be iterated again, such as a list'
+            f' give it something that can be iterated again, such as {example}'
         )
 
     def warn(self) -> None:

@@ -175,7 +175,8 @@ def reads_an_iterator(examined: Examined) -> Iterator[Finding]:
         for stage in examined.trial.untouched:
             yield Finding(
                 'one-pass', stage, 'It is an iterator, which can be read once. The second epoch raises NotRestartable.',
-                'Give something that can be iterated again: a list, or an object whose `__iter__` makes the iterator.',
+                'Give something that can be iterated again: a list, or an object whose `__iter__` or'
+                ' `__aiter__` makes the iterator.',
             )  # fmt: skip
 
 
