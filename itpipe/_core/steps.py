@@ -267,6 +267,9 @@ class Step:
     numbers: ClassVar[bool] = False
     """Whether it numbers what comes out, so that a key does not say which items that was made of."""
 
+    gives_parts: ClassVar[bool] = False
+    """Whether what comes out are parts of what came in, each another item of the data."""
+
     def origins(self, key: Any) -> tuple[Key, ...]:
         """The keys of the pairs that a pair with this key is made of; the one consumed last is last."""
         return (key,)
@@ -359,6 +362,7 @@ class Expanding(Step):
     """
 
     remembers: ClassVar[bool] = True
+    gives_parts: ClassVar[bool] = True
 
     def origins(self, key: Any) -> tuple[Key, ...]:
         return (key[0],)
@@ -425,6 +429,10 @@ class Stateful(Step):
     @property
     def same_key(self) -> bool:
         return self.gives not in ('repeated', 'parts')
+
+    @property
+    def gives_parts(self) -> bool:  # type: ignore[override]
+        return self.gives == 'parts'
 
     @property
     def reorders_only(self) -> bool:

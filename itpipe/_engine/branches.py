@@ -267,7 +267,14 @@ class OpenedBranches:
         return is_pair(key) and key[1] in range(len(self.chains)) and self.chains[key[1]].has_key(key[0])
 
     def indices(self, keys: Sequence[Any]) -> list[Any]:
-        return [(n, index) for key, n in keys for index in self.branch(n).indices(key)]
+        return self.found(keys, lambda n, key: self.branch(n).indices(key))
+
+    def places(self, keys: Sequence[Any]) -> list[Any]:
+        return self.found(keys, lambda n, key: self.branch(n).places(key))
+
+    def found(self, keys: Sequence[Any], within: Callable[[int, Any], list[Any]]) -> list[Any]:
+        """Where the items are, from where they are within their branches."""
+        return [(n, index) for key, n in keys for index in within(n, key)]
 
     def recompute(self, keys: Sequence[Any]) -> dict[Key, Any]:
         wanted: dict[int, list[Key]] = {}

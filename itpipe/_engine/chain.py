@@ -308,13 +308,19 @@ class Chain:
         """Where the items that `key` was made of lie in what the source draws from."""
         keys: Sequence[Any] = [key]
         for operator in reversed(self.operators):
-            if operator.step.numbers:
-                raise RuntimeError(
-                    f'`{format_step(operator.step)}` does not say of which items it makes what it gives; put an id into'
-                    ' the items, so that it comes out with them'
-                )
+            _check_says(operator.step)
             keys = [origin for key in keys for origin in operator.step.origins(key)]
         return self.source.indices(keys)
+
+    def places(self, key: Key, index: int | None = None) -> list[Any]:
+        """As `indices`, but of what is a part of an item, `(place, part)`: so each item of the data has its own."""
+        index = len(self.operators) - 1 if index is None else index
+        if index < 0:
+            return self.source.places([key])
+        step: Step = self.operators[index].step
+        _check_says(step)
+        origins = [place for origin in step.origins(key) for place in self.places(origin, index - 1)]
+        return [(*origins, key[1])] if step.gives_parts else origins  # type: ignore[index]
 
     def note_index(self, error: BaseException) -> None:
         """Add the index of the item in the data to the note on an error that has come out of here."""
@@ -391,3 +397,11 @@ def item_again(where: str, source: Source, steps: Sequence[Step | ItemStep], see
     finally:
         chain.close()
     raise ValueError(f'{where}: `key` must be an ordinal or one of `item_keys`, got {key!r}')
+
+
+def _check_says(step: Step) -> None:
+    if step.numbers:
+        raise RuntimeError(
+            f'`{format_step(step)}` does not say of which items it makes what it gives; put an id into the items, so'
+            ' that it comes out with them'
+        )

@@ -121,6 +121,9 @@ class Opened(Protocol):
     def indices(self, keys: Sequence[Any]) -> list[Any]:
         """The indices of these items in the data that the source draws from."""
 
+    def places(self, keys: Sequence[Any]) -> list[Any]:
+        """As `indices`, but with the numbers of parts, see `Chain.places`."""
+
 
 class LooksUp(Protocol):
     """How a `Numbered` source looks up its items: a `LookUp`, or a `FailingLookUp`."""
@@ -185,6 +188,9 @@ class Numbered:
 
     def entry(self) -> Any:
         return self.position
+
+    def places(self, keys: Sequence[Any]) -> list[Any]:
+        return self.indices(keys)
 
     def recompute(self, keys: Sequence[Key]) -> dict[Key, Any]:
         return self.pick(keys)

@@ -147,8 +147,8 @@ class _OpenedCycle(OpenedBranches):
     def has_key(self, key: Any) -> bool:
         return _has_pass(key, self.source.n) and self.branch(self.at).has_key(key[0])
 
-    def indices(self, keys: Sequence[Any]) -> list[Any]:
-        return [index for key, p in keys for index in self.branch(p).indices(key)]
+    def found(self, keys: Sequence[Any], within: Callable[[int, Any], list[Any]]) -> list[Any]:
+        return [index for key, p in keys for index in within(p, key)]
 
 
 class _Cycle(Joined):

@@ -110,8 +110,8 @@ class _OpenedZip(OpenedBranches):
             and all(self.chains[n].has_key(part) for n, part in enumerate(key.keys))
         )
 
-    def indices(self, keys: Sequence[Any]) -> list[Any]:
-        return [tuple(_alone(self.chains[n].indices(part)) for part, n in key) for key in keys]
+    def found(self, keys: Sequence[Any], within: Callable[[int, Any], list[Any]]) -> list[Any]:
+        return [tuple(_alone(within(n, part)) for part, n in key) for key in keys]
 
     def recompute(self, keys: Sequence[Any]) -> dict[Key, Any]:
         parts = super().recompute([part for key in keys for part in key])

@@ -60,8 +60,8 @@ class Pipeline(NamedTuple):
             chain.close()
         raise LookupError(f'replay: there is no {describe(key)}')
 
-    def indices(self, keys: Sequence[Key], pass_: int, entropy: int | None) -> list[Any]:
-        """Where the items of these batches lie in the data.
+    def indices(self, keys: Sequence[Key], pass_: int, entropy: int | None, parts: bool = False) -> list[Any]:
+        """Where the items of these batches lie in the data; with `parts`, as `Chain.places` tells them apart.
 
         Raises RuntimeError if a stage does not say that, ValueError if the pipeline has no such keys.
         """
@@ -69,7 +69,7 @@ class Pipeline(NamedTuple):
         try:
             if wrong := [key for key in keys if not chain.has_key(key)]:
                 raise ValueError(f'the pipeline has nothing with the key {wrong[0]}')
-            return [index for key in keys for index in chain.indices(key)]
+            return [index for key in keys for index in (chain.places(key) if parts else chain.indices(key))]
         finally:
             chain.close()
 

@@ -121,7 +121,8 @@ def _of_epoch(
         f'  epoch {epoch}: steps {first} to {first + len(steps) - 1}, {through}, {_count(len(steps), "batch")},'
         f' {_seconds(steps)}'
     )
-    yield f'    {_items(steps, pipeline)}{_ask_for_pipeline(header) if pipeline is None else ""}'
+    what = 'row' if pipeline is None and 'pack(' in header['infinite'] else 'item'
+    yield f'    {_items(steps, pipeline, what)}{_ask_for_pipeline(header) if pipeline is None else ""}'
     stages = Counter((stage, error.partition('(')[0]) for _, stage, error in dropped)
     for (stage, error), count in stages.items():
         places = [number for number, other, _ in dropped if other == stage]
@@ -135,29 +136,29 @@ def _ask_for_pipeline(header: dict[str, Any]) -> str:
     return ', as draws; to count the items of the data, give the pipeline as well' if draws else ''
 
 
-def _items(steps: list[Step], pipeline: Pipeline | None) -> str:
+def _items(steps: list[Step], pipeline: Pipeline | None, what: str) -> str:
     times = Counter(_identities(steps, pipeline))
     often = sorted(Counter(times.values()).items())
     if len(often) == 1 and often[0][0] == 1:
-        return f'{_count(len(times), "item")}, each once'
+        return f'{_count(len(times), what)}, each once'
     shares = [f'{_times(each)}: {count:,}' for each, count in often[:4]]
     rest = sum(count for _, count in often[4:])
     if rest:
         shares.append(f'more often: {rest:,}')
-    return f'{_count(times.total(), "item")}, {len(times):,} different ({", ".join(shares)})'
+    return f'{_count(times.total(), what)}, {len(times):,} different ({", ".join(shares)})'
 
 
 def _identities(steps: list[Step], pipeline: Pipeline | None) -> Iterable[Any]:
     if pipeline is None:
         return (key for step in steps for key in _flat(step.key))
-    found = _indices(steps, pipeline)
+    found = _indices(steps, pipeline, parts=True)
     return map(repr, found) if any(isinstance(each, list) for each in found) else found
 
 
-def _indices(steps: list[Step], pipeline: Pipeline) -> list[Any]:
+def _indices(steps: list[Step], pipeline: Pipeline, parts: bool = False) -> list[Any]:
     found: list[Any] = []
     for (pass_, entropy), of_pass in groupby(steps, key=lambda step: (step.pass_, step.entropy)):
-        found += pipeline.indices([step.key for step in of_pass], pass_, entropy)
+        found += pipeline.indices([step.key for step in of_pass], pass_, entropy, parts)
     return found
 
 

@@ -7,11 +7,14 @@ import pytest
 
 from itpipe import (
     Infinite,
+    apply,
     batch_by,
     bucket_by,
     cycle,
     exclude,
     flatten,
+    interleave,
+    mix,
     pack,
     parallel_map,
     reuse,
@@ -78,11 +81,41 @@ def test_items_that_are_used_again(path):
     assert lines(path, opened(batches))[1] == '10 items, 5 different (twice: 5)'
 
 
+def parts_of(data=('ab', 'cdef', 'ghi')):
+    return stream(list(data)) | interleave(list, cycle=2)
+
+
+@pytest.mark.parametrize(
+    ('described', 'expected'),
+    [
+        (parts_of(), '9 items, each once'),
+        (stream(['ab', 'cdef', 'ghi']) | flatten, '9 items, each once'),
+        (stream(range(6)) | batch_by(2) | flatten, '6 items, each once'),
+        (parts_of() | reuse(3, 2), '18 items, 9 different (twice: 9)'),
+        (mix(parts_of(), parts_of(['jkl'])), '12 items, each once'),
+        (parts_of() | zip_with(range(9)), '9 items, each once'),
+        (parts_of() | cycle(2), '18 items, 9 different (twice: 9)'),
+        (parts_of() | apply(lambda x: [1] * 2) | pack(4), '9 items, each once'),
+    ],
+)
+def test_with_the_pipeline_parts_are_told_apart(path, described, expected):
+    batches = Infinite(described, batch_size=3, combiner=list, seed=0, record=path)
+    run(batches, 1)
+    assert lines(path, opened(batches))[1] == expected
+
+
+def test_rows_are_counted_as_rows(path):
+    batches = Infinite(stream([[1] * 3] * 5), pack(4, cut='all'), batch_size=2, combiner=list, record=path)
+    run(batches, 1)
+    assert lines(path)[1] == '4 rows, each once'
+    assert lines(path, opened(batches))[1] == '7 items, 5 different (once: 3, twice: 2)'
+
+
 def test_many_counts_are_put_together(path):
     run(Infinite([n for n in range(1, 8) for _ in range(n)], record=path), 1)
 
     class Same(type(opened(stream('a')))):
-        def indices(self, keys, pass_, entropy):
+        def indices(self, keys, pass_, entropy, parts):
             return [n for n in range(1, 8) for _ in range(n)]
 
     assert lines(path, Same(*opened(stream('a'))))[1] == (
