@@ -245,7 +245,8 @@ class ReadingProcesses(ReadingAhead):
         self.meter.read_cpu()  # while the processes are there
         self.meter.tasks = None
         self.meter.forget()
-        if self.stop.pools is None or self.failed:
+        # A process that is kept would have its shard open until it gets another, with the errors of closing this one.
+        if self.stop.pools is None or self.failed or not all(self.reading[key].see() for key in self.unread):
             self.pool.close()
         else:
             self.stop.pools.give_back(self.pool)

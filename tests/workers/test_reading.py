@@ -192,6 +192,27 @@ def test_what_was_open_is_closed_when_the_run_is(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ['0', '1']
 
 
+def test_what_is_open_is_closed_with_an_epoch_that_ends_early_and_says_so_there(tmp_path: Path) -> None:
+    def read(number: int) -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            (tmp_path / str(number)).touch()
+            if number == 1:
+                raise OSError('closing')
+
+    with Infinite([0, 1], interleave(read, cycle=2, processes=True), restart=True) as batch_iter:
+        epoch = iter(batch_iter)
+        assert list(islice(epoch, 4)) == [0, 0, 1, 1]
+        with pytest.raises(OSError, match='^closing$'):
+            epoch.close()  # type: ignore[attr-defined]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ['0', '1']
+        again = iter(batch_iter)
+        assert list(islice(again, 4)) == [0, 0, 1, 1]
+        with pytest.raises(OSError, match='^closing$'):
+            again.close()  # type: ignore[attr-defined]
+
+
 def test_a_run_can_be_stopped_while_it_waits(tmp_path: Path) -> None:
     waits = tmp_path / 'waits'
 
