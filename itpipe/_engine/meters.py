@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import ref
 
 from itpipe._core.averages import MovingAverage
 from itpipe._core.keys import Key
@@ -87,9 +88,9 @@ class Probe:
         """Seconds in which the thread waited since the last one that was timed."""
         self._room = 0.0
         """Seconds that the thread had so far, without those that it waited, and less those that stages were charged."""
-        self._charged: dict[Meter, float] = {}
+        self._charged: dict[ref[Meter], float] = {}
         """What the one that is timed has added to each stage."""
-        self._owed: dict[Meter, float] = {}
+        self._owed: dict[ref[Meter], float] = {}
         """What was taken from each stage again, see `_cap`."""
 
     @property
@@ -120,7 +121,7 @@ class Probe:
             trace.add('work', meter, self.since, now, key)
         seconds = (now - self.since) * self.weight
         meter.seconds += seconds
-        self._charged[meter] = self._charged.get(meter, 0.0) + seconds
+        self._charged[meter.ref] = self._charged.get(meter.ref, 0.0) + seconds
         self.since = now
         self._marks += 1
 
@@ -133,15 +134,15 @@ class Probe:
         before, self._room = self._room, self._room + self.since - self._ended - self.lost - charged
         owed, change = self._owed, min(self._room, 0.0) - min(before, 0.0)
         if change < 0 < charged:
-            for meter, seconds in self._charged.items():
+            for at, seconds in self._charged.items():
                 taken = seconds * min(1.0, -change / charged)
-                meter.seconds -= taken
-                owed[meter] = owed.get(meter, 0.0) + taken
+                _add(at, -taken)
+                owed[at] = owed.get(at, 0.0) + taken
         elif change > 0:
-            for meter, seconds in owed.items():
+            for at, seconds in owed.items():
                 given = seconds * min(1.0, change / -before)
-                meter.seconds += given
-                owed[meter] -= given
+                _add(at, given)
+                owed[at] -= given
             if self._room >= 0:
                 owed.clear()
         self._charged.clear()
@@ -170,6 +171,8 @@ class Meter:
 
     def __init__(self, probe: Probe | None = None, before: Meter | None = None, records: bool = True):
         self.probe, self.before = probe or Probe(), before or self
+        self.ref = ref(self)
+        """For its probe, or they would keep each other alive."""
         self.records = records
         """Whether what is left out is listed, as it is not where items are made again."""
         self.trace: Shows | None = None
@@ -291,6 +294,12 @@ class Meter:
             now = perf_counter()
             trace.add('call', self, now - seconds, now, key, worker if self.unit == 'processes' else None)
             trace.count(self, self.held)
+
+
+def _add(at: ref[Meter], seconds: float) -> None:
+    meter = at()
+    if meter is not None:
+        meter.seconds += seconds
 
 
 def _no_limit() -> None:

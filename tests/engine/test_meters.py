@@ -1,5 +1,6 @@
 """What is timed, what that stands for, and that all of it is timed where that costs nothing."""
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -182,3 +183,19 @@ def test_what_is_frozen_stays_as_it_is():
     meter.worked(0, 1.0)
     meter.retried.append(None)
     assert (frozen.workers, frozen.held, frozen.retried, frozen.values()) == ({0: [1.0, 1]}, 3, [], [])
+
+
+def test_a_probe_keeps_no_stage_alive():
+    """Or what a stage holds would stay until the garbage collector runs."""
+    probe = Probe()
+    probe.begin()
+    meter = Meter(probe, Meter(probe))
+    probe.charge(meter)
+    kept = meter.ref
+    gc.disable()
+    try:
+        del meter
+        assert kept() is None
+        probe.end()
+    finally:
+        gc.enable()
