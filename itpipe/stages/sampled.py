@@ -220,13 +220,15 @@ class _Shuffled(Sampled):
     __hash__ = None
 
 
-def _instead_of_shuffle(source: Any) -> str:
+def _instead_of_shuffle(left: Stream[Any], source: Any) -> str:
     from itpipe._engine.branches import Branched
 
     if isinstance(source, Branched):
         return 'shuffle each of its streams, or give `buffer_size`'
     if isinstance(source, Items) and not source.indexed():
         return 'what has no index needs a buffer: `shuffle(1000)`'
+    if left.steps and isinstance(source, Items) and not has_states(source.iterable):
+        return f'write `shuffle()` before `{format_step(left.steps[0])}`, or give `buffer_size`'
     return 'put it there, before all other stages, or give `buffer_size`'
 
 
@@ -238,6 +240,6 @@ def shuffled(left: Stream[Any], step: Joins) -> _Shuffled:
     if left.steps or not isinstance(source, Items) or has_states(source.iterable) or not source.indexed():
         raise TypeError(
             'shuffle: without `buffer_size` it must stand directly behind data with a length and access by index, got'
-            f' {left!r}; {_instead_of_shuffle(source)}'
+            f' {left!r}; {_instead_of_shuffle(left, source)}'
         )
     return _Shuffled(left, step, source, length(source.iterable) or 0)

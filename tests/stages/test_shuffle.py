@@ -11,10 +11,12 @@ from itpipe import (
     Infinite,
     apply,
     batch_by,
+    cache,
     concat,
     cycle,
     filter_by,
     load_by_random_id,
+    map_at,
     merge_states,
     mix,
     parallel_map,
@@ -99,8 +101,8 @@ def test_it_prints_compares_and_is_refused_for_other_data() -> None:
 @pytest.mark.parametrize(
     'made',
     [
-        lambda: [1] | apply(abs) | shuffle(),
         lambda: sample([1]) | shuffle(),
+        lambda: sample([1]) | apply(abs) | shuffle(),
         lambda: [1] | shuffle() | shuffle(),
     ],
 )
@@ -112,6 +114,20 @@ def test_where_places_are_not_known_it_says_what_to_do(made: Any) -> None:
         'shuffle: without `buffer_size` it must stand directly behind data with a length and access by index'
     )
     assert end.endswith('; put it there, before all other stages, or give `buffer_size`')
+
+
+@pytest.mark.parametrize(
+    ('made', 'first'),
+    [
+        (lambda: [1] | apply(abs) | batch_by(2) | shuffle(), 'apply(abs)'),
+        (lambda: [1] | apply(abs) | cache('memory') | map_at(0, abs) | shuffle(), 'map_at(0, abs)'),
+    ],
+)
+def test_behind_other_stages_it_says_before_which_to_write_it(made: Any, first: str) -> None:
+    """So a pipeline whose `cache` was deleted is soon mended."""
+    with pytest.raises(TypeError) as caught:
+        made()
+    assert str(caught.value).endswith(f'; write `shuffle()` before `{first}`, or give `buffer_size`')
 
 
 def test_behind_an_iterator_and_several_streams_it_says_what_there_is_instead() -> None:
