@@ -18,7 +18,7 @@ import numpy as np
 
 from itpipe._core.inside import kind_of, path_to
 from itpipe._core.keys import Key, describe
-from itpipe._engine.functions import ItemFunction, Keyed
+from itpipe._engine.functions import ItemFunction, Keyed, NeedsRng
 from itpipe._engine.indexing import LookUp
 from itpipe._engine.stacks import user_stacklevel
 from itpipe.errors import NotPicklable
@@ -174,7 +174,7 @@ def dumps_function(function: ItemFunction, buffer_callback: BufferCallback | Non
     except NotPicklable:
         _check_steps_before(function.split()[0], arrays)
         raise
-    if held:
+    if held := _to_tell_of(held, function):
         what = path_to(held[0], function) or 'the function'
         warn(
             f'{function.where}: {what} is a random generator ({kind_of(held[0])}). Each process gets a copy'
@@ -183,6 +183,14 @@ def dumps_function(function: ItemFunction, buffer_callback: BufferCallback | Non
             stacklevel=user_stacklevel(),
         )
     return data
+
+
+def _to_tell_of(held: list[Any], function: ItemFunction) -> list[Any]:
+    """Those that are not only held by calls with a generator for each item, which may seed a copy of them from it."""
+    found = [(each, [call for call in function.calls if path_to(each, call)]) for each in held]
+    placed = [(each, calls) for each, calls in found if calls]  # the others are parts of these, or nobody knows
+    told = [each for each, calls in placed if not all(isinstance(call, NeedsRng) for call in calls)]
+    return told if placed else held
 
 
 def _check_steps_before(function: ItemFunction, arrays: Arrays) -> None:

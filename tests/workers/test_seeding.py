@@ -1,5 +1,6 @@
 """Functions that draw from the global generators repeat with `seed_globals`; generators that are copied are told of."""
 
+import copy
 import os
 import pickle
 import random
@@ -209,6 +210,20 @@ class TestGeneratorsInTheFunction:
             assert f': {place}{WARNING.format(kind)}' in str(warning.message)
             assert str(warning.message).startswith('parallel_map(')
             assert warning.filename == __file__
+
+    def test_not_beside_the_generator_of_the_item(self) -> None:
+        """It seeds a copy of what the function holds, as a transform of MONAI; other functions are still told of."""
+        held = [np.random.RandomState(0)]
+
+        def seeded(item: int, rng: Any) -> float:
+            own = copy.deepcopy(held[0])
+            own.seed(int(rng.integers(2**32)))
+            return float(own.random())
+
+        numbers = stream(range(4), seed=0)
+        assert list(numbers | parallel_map(with_rng(seeded), processes=1)) == list(numbers | with_rng(seeded))
+        with pytest.warns(RuntimeWarning, match='`self.held` of `Data.load` is a random generator'):
+            list(numbers | parallel_map(with_rng(seeded) | Data(random.Random(0)).load, processes=1))
 
     @pytest.mark.long
     def test_those_of_torch(self) -> None:
