@@ -208,12 +208,13 @@ def no_name(module: str, name: str) -> AttributeError | ImportError:
 
     It is an ImportError for `from module import name`, as Python makes one without this text of an AttributeError.
     """
-    from .other_names import ELSEWHERE, NAMES
+    from .other_names import ELSEWHERE, NAMES, OF_FILES
 
-    if (here := NAMES.get(name)) is not None:
+    names, elsewhere = (OF_FILES, {}) if module == 'itpipe.files' else (NAMES, ELSEWHERE)
+    if (here := names.get(name)) is not None:
         answer = f'here it is {here}{PAGE}'
-    elif name in ELSEWHERE:
-        answer = f'it is in `{ELSEWHERE[name]}`'
+    elif name in elsewhere:
+        answer = f'it is in `{elsewhere[name]}`'
     else:
         return AttributeError(f'module {module!r} has no attribute {name!r}')
     from opcode import opmap

@@ -5,8 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
-    'ELSEWHERE', 'INSTEAD', 'NAMES', 'OF_IMAGES', 'OF_INFINITE', 'OF_LOADER', 'OF_PARALLEL_MAP', 'OF_STREAM', 'RENAMED',
-    'STAGES', 'UNUSED', 'WORKERS',
+    'ELSEWHERE',
+    'INSTEAD',
+    'NAMES',
+    'OF_FILES',
+    'OF_IMAGES',
+    'OF_INFINITE',
+    'OF_LOADER',
+    'OF_PARALLEL_MAP',
+    'OF_STREAM',
+    'RENAMED',
+    'STAGES',
+    'UNUSED',
+    'WORKERS',
 ]  # fmt: skip
 
 # What other libraries call it: what it is here. Each value continues "here it is …".
@@ -101,11 +112,13 @@ NAMES: Final = {
 ELSEWHERE: Final = dict.fromkeys(('loader', 'to_device', 'to_torch'), 'itpipe.integrations.torch') | dict.fromkeys(
     ('arrow', 'hdf5', 'images', 'jsonl', 'lines', 'parquet', 'tar', 'zarr'), 'itpipe.files'
 )
+OF_FILES: Final = {'json': '`jsonl`', 'text': '`lines`', 'webdataset': '`tar`'}
 OF_INFINITE: Final = {
     'batch_size': 'is what you gave it; the first batch shows it',
     'dataset': 'is what you gave as `source`',
     'get_iterator': 'is `iter(batch_iter)`, for one epoch',
     'num_workers': 'is what you gave as `threads` or `processes`; `batch_iter.stats()` counts the workers',
+    'set_weights': 'is `reweight`',
     'reset': 'is not needed: each `for` loop is the next epoch; with `restart=True`, all epochs are the same',
     'set_epoch': 'is not needed: each pass over the source is shuffled and augmented anew',
     'shutdown': 'is `close()`, or the end of `with`',
@@ -165,8 +178,14 @@ RENAMED: Final = {
         'num_workers': '`cycle`, with `processes=True`, which reads each open shard in a process',
         'threads': '`prefetch`, which reads each open shard in a thread',
     },
-    'mix': {'probabilities': '`weights`'},
+    'mix': {
+        'probabilities': '`weights`',
+        'stopping_strategy': '`cycle()` behind each stream that is to begin again; the mix ends when all have ended',
+    },
     'pack': {
+        'eos': 'a part of each sequence: the tokenizer puts it at the end',
+        'eos_token_id': 'a part of each sequence: the tokenizer puts it at the end',
+        'pad_token_id': '`padding`',
         'key': 'an `apply` before it, which leaves the fields that are sequences of one length',
         'max_length': '`length`',
         'max_seq_length': '`length`',

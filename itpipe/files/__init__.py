@@ -9,6 +9,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from itpipe._core.instead import no_name as _no_name
 from itpipe._core.public import publish as _publish
 
 if _TYPE_CHECKING:
@@ -38,7 +39,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> _Any:
     if name not in _MODULES:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+        raise _no_name(__name__, name)
     globals()[name] = getattr(_import_module(f'.{_MODULES[name]}', __name__), name)
     _publish(globals())
     return globals()[name]

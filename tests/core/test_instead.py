@@ -501,3 +501,27 @@ def test_what_needs_a_random_generator_says_what_gives_one() -> None:
         TypeError, 'random_patches: it needs `rng`, a random generator: `with_rng(random_patches, …)` gives it'
     ):
         itpipe.image.random_patches(np.zeros((4, 4)), (2, 2))
+
+
+def test_the_formats_of_other_libraries_are_answered() -> None:
+    import itpipe.files
+
+    for name, own in {'json': 'jsonl', 'text': 'lines', 'webdataset': 'tar'}.items():
+        message = f"module 'itpipe.files' has no attribute '{name}': here it is `{own}`{PAGE}"
+        with raises(AttributeError, message):
+            getattr(itpipe.files, name)
+    with pytest.raises(ImportError, match="cannot import name 'json' from 'itpipe.files': here it is `jsonl`"):
+        exec('from itpipe.files import json')
+    with raises(AttributeError, "module 'itpipe.files' has no attribute 'nothing'"):
+        itpipe.files.nothing
+
+
+def test_options_of_packing_and_mixing_are_answered() -> None:
+    with raises(TypeError, f'pack: there is no `pad_token_id`: here it is `padding`{PAGE}'):
+        pack(8, pad_token_id=0)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match='pack: there is no `eos`: here it is a part of each sequence: the tokenizer'):
+        pack(8, eos=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r'mix: there is no `stopping_strategy`: here it is `cycle\(\)` behind each'):
+        mix([1], stopping_strategy='all_exhausted')  # type: ignore[call-overload]
+    with pytest.raises(AttributeError, match='here it is `reweight`'):
+        Infinite([1]).set_weights
