@@ -200,7 +200,7 @@ def _shape(where: str, item: Any, size: Ints) -> list[int]:
         raise TypeError(
             f'{where}: the item must have an image of at least {axes} axes, got {format_value(item)}{_hint(item)}'
         )
-    if np.ndim(size) == 0 and (several := next((shape for shape in whole if len(shape) > 1), None)):
+    if isinstance(size, (int, np.integer)) and (several := next((shape for shape in whole if len(shape) > 1), None)):
         such = tuple(sizes * min(len(several), 3))
         raise ValueError(
             f'{where}: `size` must have a length for each axis of the patch, such as {such}, for an image of shape'
