@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -49,7 +50,7 @@ class Kept(Generic[H]):
     def __call__(self, *args: Any) -> H:
         if getattr(self._local, 'pid', None) != os.getpid():  # with the process that this one was forked from, it would
             self._local.pid, self._local.latest = os.getpid(), _Latest()  # share the position in a file
-        latest = self._local.latest
+        latest = self._local.latest.made
         if args in latest:
             latest.move_to_end(args)
         else:
@@ -60,8 +61,8 @@ class Kept(Generic[H]):
 
     def forget(self, *args: Any) -> None:
         """Close what this thread made of these arguments, if it has it; it is made anew when it is needed."""
-        if getattr(self._local, 'pid', None) == os.getpid() and args in self._local.latest:
-            _close(self._local.latest.pop(args))
+        if getattr(self._local, 'pid', None) == os.getpid() and args in (latest := self._local.latest.made):
+            _close(latest.pop(args))
 
     @contextmanager
     def briefly(self, *args: Any) -> Iterator[H]:
@@ -76,12 +77,20 @@ class Kept(Generic[H]):
         return type(self), (self._makes, self._most)
 
 
-class _Latest(OrderedDict[Any, Any]):
-    """What one thread made last. It is closed when this goes."""
+class _Latest:
+    """What one thread made last. It is closed when this goes.
 
-    def __del__(self) -> None:
-        for made in self.values():
-            _close(made)
+    By `finalize`, as the garbage collector may finalize files before what holds them.
+    """
+
+    def __init__(self) -> None:
+        self.made: OrderedDict[Any, Any] = OrderedDict()
+        weakref.finalize(self, _close_all, self.made).atexit = False
+
+
+def _close_all(made: OrderedDict[Any, Any]) -> None:
+    while made:
+        _close(made.popitem()[1])
 
 
 def _close(made: Any) -> None:

@@ -262,7 +262,7 @@ def test_lists_of_different_lengths_are_no_tokens():
     with refuses(
         ValueError,
         'pack: in a row: item 1 has shape (1, 3), but item 0 has shape (1, 2); only their first axis may have different'
-        ' lengths',
+        ' lengths; `combine_pad` pads, `combine_lists` leaves a list',
     ):
         list([[[1, 2]], [[1, 2, 3]]] | pack(4))
 

@@ -366,7 +366,7 @@ def stages(
             kind = kind[1] if isinstance(kind, tuple) else 'number'
         elif name == 'take apart' and kind == 'picture':
             cut = draw(
-                st.sampled_from([Call('with_rng', (random_patches, (1, 1), 2)), Call('apply', (grid_patches, 1))])
+                st.sampled_from([Call('with_rng', (random_patches, (1, 1), 2)), Call('apply', (grid_patches, (1, 1)))])
             )
             result += [cut, Call('flatten')]
         elif name == 'take apart':  # a generator cannot be sent anywhere, or kept

@@ -49,7 +49,10 @@ class TestWhatItHas:
     def test_its_length(self) -> None:
         assert len(loader(numbers())) == len(loader(numbers()).sampler) == len(loader(numbers()).batch_sampler) == 4
         assert len(loader(numbers(None))) == 12
-        reason = 'Infinite: there is no len(), as <generator> does not say how many items it has. If a sampler asks: a'
+        reason = (
+            'Infinite: there is no len(), as <generator> does not say how many items it has; give `batches_per_epoch`,'
+            ' which is then the length. If a sampler asks: a'
+        )
         with raises(TypeError, f"{reason} loader is no dataset; let the Trainer's `get_train_dataloader` return it"):
             len(loader(Infinite(i for i in [])))
 
