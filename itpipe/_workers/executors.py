@@ -87,7 +87,12 @@ class ExecutorPool(Pool):
             end()
 
     def _received(self, value: Any) -> Any:
-        return result_of(value) if isinstance(value, Packed) else value
+        try:
+            return result_of(value) if isinstance(value, Packed) else value
+        except SystemExit:  # of a worker that was told to end, rather than of the function
+            if (check := getattr(self._executor, 'check_shut_down', None)) is not None:
+                check()
+            raise
 
     def starves(self, task: Task) -> bool:
         # futures that do not tell when they are done settle nothing before they are asked

@@ -8,12 +8,16 @@ from concurrent.futures import Executor, Future, InvalidStateError
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
 from functools import partial
+from time import monotonic, sleep
 from typing import Any
 
 from itpipe._core.show import format_call
 from itpipe._engine.stacks import user_stacklevel
 
 __all__ = ['RayExecutor']
+
+PATIENCE = 2.0
+"""Seconds that Ray gets to end, once it ends its workers."""
 
 
 class RayExecutor(Executor):
@@ -103,6 +107,15 @@ class RayExecutor(Executor):
             for future in list(self._futures):
                 with suppress(InvalidStateError):  # it has just been done
                     future.set_exception(_shut_down())
+
+    def check_shut_down(self) -> None:
+        """Raise RuntimeError if Ray was shut down. It ends calls by SystemExit a moment before that can be seen."""
+        until = monotonic() + PATIENCE
+        while self._ray.is_initialized():
+            if monotonic() > until:
+                return
+            sleep(PATIENCE / 100)
+        raise _shut_down()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no other calls. Ray itself goes on."""

