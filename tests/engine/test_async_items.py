@@ -852,7 +852,8 @@ def test_ctrl_c_ends_it():
             script.kill()
     assert (script.returncode, out) == (-signal.SIGINT, 'closed\n')
     assert err.endswith('KeyboardInterrupt\n')
-    assert 'asyncio' not in err
+    assert err.count('Traceback') == 1  # asyncio complains of nothing; it may have been waking its loop, though
+    assert 'destroyed' not in err
 
 
 def test_the_interpreter_ends_with_a_run_that_was_left_open():
