@@ -241,7 +241,7 @@ INSTEAD: Final = {
     'collate': 'give `combiner`',
     'collate_fn': 'give `combiner`',
     'concurrency': WORKERS,
-    'device': 'give `combiner=combine() | to_device(device)`, with `to_device` of itpipe.integrations.torch',
+    'device': 'end the `combiner` with `to_device(device)` of itpipe.integrations.torch',
     'drop_remainder': 'give `drop_last`',
     'epochs': _EPOCHS,
     'generator': _RNG,
@@ -261,9 +261,9 @@ INSTEAD: Final = {
     'num_workers': WORKERS,
     'patch_size': _OF_PATCHES,
     'persistent_workers': 'workers always stay for the next epoch: leave it out',
-    'pin_memory': 'give `combiner=combine() | to_device(device)` of itpipe.integrations.torch, which pins',
+    'pin_memory': 'end the `combiner` with `to_device(device)` of itpipe.integrations.torch, which pins',
     'pin_memory_device': (
-        'give `combiner=combine() | to_device(device)` of itpipe.integrations.torch, which pins for its `device`'
+        'end the `combiner` with `to_device(device)` of itpipe.integrations.torch, which pins for its `device`'
     ),
     'prefetch_factor': 'give `prefetch`, the number of batches that are made ahead',
     'random_state': _RNG,
